@@ -1,0 +1,119 @@
+"""`edgedenoise calibrate`: measure the ranges of a bundle's float graph and store them in the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.bundle import Bundle, Calibration
+from edgedenoise.calibration.ranges import Ranges, measure_ranges
+from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
+from edgedenoise.errors import CalibrationError, IncompatibleError
+from edgedenoise.extras import missing_package
+from edgedenoise.files import sha256_of
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import onnx
+
+FLOAT_VARIANT = "onnx-fp32"
+RANGES_FILE = "calibration/ranges.json"
+SET_FILE = "calibration/set.json"
+
+
+def calibrate_model(
+    bundle: Path | str,
+    data: Path | str,
+    *,
+    count: int = DEFAULT_COUNT,
+    seed: int = 0,
+    crop_px: int = DEFAULT_CROP_PX,
+    progress: Progress = silent,
+) -> Bundle:
+    """Measure the range of every activation tensor and store ranges and crop list in the bundle.
+
+    Quantized variants that were encoded from earlier ranges are removed: they would no longer belong to the ranges
+    beside them.
+
+    Args:
+        bundle: a bundle folder with a float ONNX variant.
+        data: folder of noisy photographs, as noisy as those that will be denoised.
+        count: number of crops.
+        seed: same seed, same crops.
+        crop_px: side of a crop in pixels.
+        progress: told after each crop.
+
+    Returns:
+        The bundle as it is now.
+
+    Raises:
+        CalibrationError: the folder cannot be used.
+        BundleError: the bundle cannot be opened or changed.
+        RuntimeUnavailableError: onnx is not installed.
+    """
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    path = float_graph_file(opened)
+    model = load_onnx(path)
+    folder = Path(data)
+    chosen = CalibrationSet.from_folder(folder, count, seed, crop_px)
+    ranges = measure_ranges(
+        model,
+        (x for x, _ in chosen.inputs(folder, manifest.normalization, manifest.tiling)),
+        margin_px=manifest.tiling.margin_px,
+        total=len(chosen.crops),
+        graph_sha256=sha256_of(path),
+        progress=progress,
+    )
+    with opened.edit() as draft:
+        draft.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
+        draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
+        draft.write(SET_FILE, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
+        recorded = Calibration(len(chosen.crops), chosen.photographs, seed)
+        draft.manifest = msgspec.structs.replace(draft.manifest, calibration=recorded)
+    return Bundle.open(opened.root)
+
+
+def stored_ranges(bundle: Bundle) -> Ranges:
+    """Return the ranges stored in a bundle.
+
+    Raises:
+        CalibrationError: there are none, or they were measured on another graph.
+    """
+    if not bundle.has(RANGES_FILE):
+        raise CalibrationError(
+            f"{bundle.source} has not been calibrated",
+            hint=f"measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
+        )
+    ranges = msgspec.json.decode(bundle.file(RANGES_FILE).read_bytes(), type=Ranges)
+    if ranges.graph_sha256 != sha256_of(float_graph_file(bundle)):
+        raise CalibrationError(
+            f"the ranges in {bundle.source} were measured on another graph",
+            hint=f"measure them again: edgedenoise calibrate {bundle.source} --data DIR",
+        )
+    return ranges
+
+
+def float_graph_file(bundle: Bundle) -> Path:
+    """Return the path of a bundle's float ONNX graph, checked."""
+    try:
+        return bundle.variant_file(bundle.variant(FLOAT_VARIANT))
+    except IncompatibleError as error:
+        raise IncompatibleError(
+            error.message, hint="export it first: edgedenoise export RUN --out NAME.edge"
+        ) from error
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        RuntimeUnavailableError: the package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from error
+    return onnx.load(path)

@@ -1,0 +1,112 @@
+"""Ranges of every activation tensor over a calibration set, streaming: one crop in memory at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgedenoise.errors import CalibrationError
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import onnx
+    from numpy.typing import NDArray
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Least and greatest value that a tensor took."""
+
+    low: float
+    high: float
+
+    def union(self, other: Range) -> Range:
+        """Return the least range that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+class Ranges(msgspec.Struct, frozen=True):
+    """Measured ranges of one float graph; `calibration/ranges.json` in a bundle."""
+
+    graph_sha256: str
+    """Of the float ONNX file that was measured: ranges of another graph are refused."""
+    crops: int
+    tensors: dict[str, Range]
+    """ONNX tensor name -> range."""
+
+
+def measure_ranges(
+    model: onnx.ModelProto,
+    inputs: Iterable[NDArray[np.float32]],
+    *,
+    margin_px: int,
+    total: int,
+    graph_sha256: str,
+    progress: Progress = silent,
+) -> Ranges:
+    """Run the float graph over all inputs and return the range of every activation tensor.
+
+    Args:
+        model: float ONNX graph.
+        inputs: (1, 3, h, w) arrays, halo included.
+        margin_px: width of the border that is given as context only: there, zero padding inside the network makes
+            values that no kept pixel depends on, so they are left out of the ranges.
+        total: how many inputs will come, for the progress.
+        graph_sha256: hash of the file that `model` was read from.
+        progress: told after each input.
+
+    Raises:
+        CalibrationError: no input came, or a tensor holds NaN or infinity.
+    """
+    import onnxruntime
+
+    names = [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
+    settings = onnxruntime.SessionOptions()
+    # Unfused, because fusions would remove the tensors that are measured.
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        _with_every_output(model, names).SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    )
+    found: dict[str, Range] = {}
+    done = 0
+    for x in inputs:
+        answers = [x, *session.run(names[1:], {names[0]: x})]
+        for name, values in zip(names, answers, strict=True):
+            seen = _interior_range(name, values, x.shape[2], margin_px)
+            found[name] = found[name].union(seen) if name in found else seen
+        done += 1
+        progress("calibrate", done, total)
+    if done == 0:
+        raise CalibrationError("the calibration set is empty; at least one crop is needed")
+    return Ranges(graph_sha256, done, found)
+
+
+def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """Return a copy of the graph that gives out every activation tensor."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    given = {output.name for output in copy.graph.output}
+    copy.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in names[1:]
+        if name not in given
+    )
+    return copy
+
+
+def _interior_range(name: str, values: NDArray[np.float32], input_height: int, margin_px: int) -> Range:
+    # A tensor behind a stride is smaller than the input; its margin shrinks with it (rounded up: leave out more).
+    margin = -(-margin_px * values.shape[2] // input_height)
+    inner = values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
+    low, high = float(inner.min()), float(inner.max())
+    if not np.isfinite(low + high):
+        raise CalibrationError(
+            f"the tensor {name} is not finite on a calibration crop",
+            hint="the network itself is broken: look at its training log",
+        )
+    return Range(low, high)

@@ -1,0 +1,5 @@
+"""`python -m edgedenoise`: the command line."""
+
+from edgedenoise.cli import main
+
+main()

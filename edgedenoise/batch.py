@@ -1,0 +1,108 @@
+"""Files and folders of photographs: each read, denoised and written whole, or reported and left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgedenoise.denoiser import load
+from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, UsageError
+from edgedenoise.photo import list_photos, read_photo, write_photo
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgedenoise.denoiser import Denoiser
+    from edgedenoise.runtimes.base import EffectiveDevice
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one photograph."""
+
+    source: Path
+    output: Path | None
+    """None when it failed."""
+    error: EdgeDenoiseError | None = None
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of a batch."""
+
+    variant: str
+    effective: EffectiveDevice
+    """What really ran."""
+    files: tuple[FileResult, ...]
+
+    @property
+    def failures(self) -> tuple[FileResult, ...]:
+        """The photographs that could not be denoised."""
+        return tuple(result for result in self.files if result.error is not None)
+
+
+def denoise_files(
+    inputs: Sequence[Path | str],
+    out: Path | str,
+    model: Path | str,
+    *,
+    progress: Progress = silent,
+    **options: Any,
+) -> BatchReport:
+    """Denoise photographs from files to files.
+
+    Args:
+        inputs: picture files and folders of them.
+        out: one output file for one input file, or a folder (made when missing) in which each keeps its name.
+        model: bundle or lone model file.
+        progress: told after each tile and photograph.
+        **options: those of `edgedenoise.load`.
+
+    A photograph that cannot be read or written is reported and the others go on; nothing half-written is left.
+
+    Raises:
+        UsageError: nothing to do, two outputs of one name, or an output that would overwrite its input.
+        ImageError: an input does not exist.
+        BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
+    """
+    pairs = _planned([Path(item) for item in inputs], Path(out))
+    results = []
+    with load(model, **options) as denoiser:
+        for done, (source, output) in enumerate(pairs):
+            progress("denoise", done, len(pairs), source.name)
+            results.append(_denoise_one(denoiser, source, output))
+        progress("denoise", len(pairs), len(pairs))
+        return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results))
+
+
+def _denoise_one(denoiser: Denoiser, source: Path, output: Path) -> FileResult:
+    try:
+        write_photo(denoiser(read_photo(source)), output)
+    except DataError as error:  # this photograph's fault; anything else concerns them all
+        return FileResult(source, None, error)
+    return FileResult(source, output)
+
+
+def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    sources: list[Path] = []
+    for item in inputs:
+        if item.is_dir():
+            sources += list_photos(item)
+        elif item.is_file():
+            sources.append(item)
+        else:
+            raise ImageError(f"there is no file or folder {item}")
+    if not sources:
+        raise UsageError(f"no photographs in {', '.join(map(str, inputs)) or 'an empty list of inputs'}")
+    to_file = len(inputs) == 1 and inputs[0].is_file() and out.suffix != "" and not out.is_dir()
+    pairs = [(source, out if to_file else out / source.name) for source in sources]
+    names: dict[Path, Path] = {}
+    for source, output in pairs:
+        if output in names:
+            raise UsageError(f"{names[output]} and {source} would both be written to {output}")
+        if output.exists() and output.samefile(source):
+            raise UsageError(f"{output} would overwrite its own input", hint="choose another output with -o")
+        names[output] = source
+    return pairs

@@ -1,0 +1,265 @@
+"""Latency, load time and memory of every variant, each in a process of its own, in interleaved rounds.
+
+Interleaved, because a machine's speed drifts with heat and neighbours: each round times every variant once, so that
+ratios between variants hold even when the milliseconds do not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgedenoise.bench_worker import Answer, Failure, Job, Opened, Reply, Request
+from edgedenoise.bundle import Bundle
+from edgedenoise.environment import Environment, environment
+from edgedenoise.errors import IncompatibleError, InferenceError, UsageError
+from edgedenoise.photo import write_photo
+from edgedenoise.pixels import Photo
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from edgedenoise.bundle import Variant
+
+DEFAULT_REPEATS = 20
+DEFAULT_SIDE_PX = 512
+WARM_UP = 2
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds per megapixel of the whole call: normalising, tiles, inference, undoing."""
+
+    p50_ms_per_mp: float
+    p90_ms_per_mp: float
+    p99_ms_per_mp: float
+    samples_ms_per_mp: tuple[float, ...]
+    """Every timed run, in order."""
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What was measured of one variant."""
+
+    variant: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    """Of all the variant's files."""
+    runtime_version: str = ""
+    device: str = ""
+    """What really ran, as the runtime reports it."""
+    detail: str = ""
+    load_ms: float | None = None
+    latency: Latency | None = None
+    speed_vs_float: float | None = None
+    """Median over rounds of float time / this time, same runtime; above 1 is faster. None for float."""
+    slower_because: str = ""
+    """Why, when `speed_vs_float` is below 1."""
+    peak_rss_bytes: int | None = None
+    error: str = ""
+    """Why there are no numbers; empty when there are."""
+
+
+class BenchReport(msgspec.Struct, frozen=True):
+    """Every variant, measured side by side."""
+
+    bundle: str
+    network: str
+    macs_per_px: int
+    side_px: int
+    repeats: int
+    environment: Environment
+    variants: tuple[Measurement, ...]
+
+
+class Worker:
+    """A variant in its own process. A failure is kept in `error`, so that the others go on."""
+
+    def __init__(self, bundle: Bundle, variant: Variant, device: str = "auto", threads: int | None = None) -> None:
+        self.variant = variant
+        self.error = ""
+        self.not_finite = False
+        self.opened: Opened | None = None
+        self.peak_rss_bytes: int | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgedenoise.bench_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+        )
+        reply = self._ask(Job(str(bundle.root), variant.name, device, threads))
+        if isinstance(reply, Opened):
+            self.opened = reply
+
+    def denoise(self, path: Path, out: Path | None = None) -> float | None:
+        """Denoise a picture file and return milliseconds per megapixel; None once the worker has failed."""
+        if self.error:
+            return None
+        reply = self._ask(Request(str(path), None if out is None else str(out)))
+        if not isinstance(reply, Answer):
+            return None
+        self.peak_rss_bytes = reply.peak_rss_bytes
+        return reply.seconds * 1000 / reply.megapixels
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._stderr.close()
+
+    def _ask(self, message: Job | Request) -> Reply | None:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise InferenceError("the worker process has no pipes")
+        try:
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = b""
+        if not line:
+            self.error = f"its process ended ({self._process.wait()}): {self._last_words()}"
+            return None
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+        if isinstance(reply, Failure):
+            self.error, self.not_finite = reply.message, reply.kind == "not finite"
+        return reply
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read()[-500:].decode(errors="replace").strip() or "it said nothing"
+
+
+def benchmark_model(
+    bundle: Path | str,
+    *,
+    side_px: int = DEFAULT_SIDE_PX,
+    repeats: int = DEFAULT_REPEATS,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> BenchReport:
+    """Time every variant of a bundle on a synthetic picture.
+
+    Args:
+        bundle: a bundle folder or archive.
+        side_px: side of the square picture.
+        repeats: timed runs per variant, after the warm-up.
+        device: `auto` or a device of the runtimes.
+        threads: within one inference; None leaves it to the runtime.
+        progress: told after each round.
+
+    Raises:
+        BundleError: the bundle cannot be opened.
+        UsageError: `side_px` or `repeats` is not positive.
+    """
+    if side_px < 1 or repeats < 1:
+        raise UsageError(f"side and repeats must be at least 1; received {side_px} and {repeats}")
+    opened = Bundle.open(bundle)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        picture = Path(folder) / "picture.png"
+        write_photo(Photo(_noise_picture(side_px)), picture)
+        workers = start_workers(stack, opened, device, threads)
+        samples = time_rounds(workers, picture, repeats, progress)
+        measured = summarize(opened, workers, samples)
+    network = opened.manifest.network
+    return BenchReport(str(opened.source), network.name, network.macs_per_px, side_px, repeats, environment(), measured)
+
+
+def start_workers(stack: ExitStack, bundle: Bundle, device: str, threads: int | None) -> list[Worker]:
+    """Open every variant in a process of its own.
+
+    Raises:
+        IncompatibleError: the bundle has no variants.
+    """
+    if not bundle.manifest.variants:
+        raise IncompatibleError(f"{bundle.source} has no variants to measure")
+    return [stack.enter_context(Worker(bundle, v, device, threads)) for v in bundle.manifest.variants]
+
+
+def time_rounds(
+    workers: Sequence[Worker], picture: Path, repeats: int, progress: Progress = silent
+) -> dict[str, list[float]]:
+    """Time one picture in interleaved rounds and return milliseconds per megapixel by variant."""
+    samples: dict[str, list[float]] = {worker.variant.name: [] for worker in workers}
+    for round_ in range(WARM_UP + repeats):
+        progress("measure", round_, WARM_UP + repeats, "warm-up" if round_ < WARM_UP else "")
+        for worker in workers:
+            value = worker.denoise(picture)
+            if value is not None and round_ >= WARM_UP:
+                samples[worker.variant.name].append(value)
+    progress("measure", WARM_UP + repeats, WARM_UP + repeats)
+    return samples
+
+
+def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list[float]]) -> tuple[Measurement, ...]:
+    """Turn samples into one measurement per variant, INT8 beside the float of the same runtime."""
+    floats = {w.variant.runtime: samples[w.variant.name] for w in workers if w.variant.precision == "fp32"}
+    measured = []
+    for worker in workers:
+        variant = worker.variant
+        found: dict[str, Any] = {
+            "variant": variant.name,
+            "runtime": variant.runtime,
+            "precision": variant.precision,
+            "size_bytes": variant_size_bytes(bundle, variant),
+            "peak_rss_bytes": worker.peak_rss_bytes,
+            "error": worker.error,
+        }
+        if worker.opened is not None:
+            opened = worker.opened
+            found |= {
+                "load_ms": opened.load_ms,
+                "runtime_version": opened.runtime_version,
+                "device": opened.device,
+                "detail": opened.detail,
+            }
+        values = samples[variant.name]
+        if values:
+            p50, p90, p99 = (float(v) for v in np.percentile(values, [50, 90, 99]))
+            found["latency"] = Latency(p50, p90, p99, tuple(values))
+        reference = floats.get(variant.runtime, [])
+        if variant.precision != "fp32" and values and len(values) == len(reference):
+            ratio = float(np.median(np.array(reference) / np.array(values)))
+            found["speed_vs_float"] = ratio
+            found["slower_because"] = _why_slower(found["detail"]) if ratio < 1 else ""
+        measured.append(Measurement(**found))
+    return tuple(measured)
+
+
+def variant_size_bytes(bundle: Bundle, variant: Variant) -> int:
+    """Return the size of all files of a variant."""
+    prefix = variant.path.rsplit("/", 1)[0] + "/"
+    return sum(r.size_bytes for name, r in bundle.manifest.files.items() if name.startswith(prefix))
+
+
+def _why_slower(detail: str) -> str:
+    if "saturation-free" in detail:
+        return "this CPU has no VNNI, and 8-bit weights need slower kernels to not saturate; use the scheme u8s7"
+    return (
+        "converting between integers and floats at each layer costs more here than 8-bit convolutions save: the"
+        " network is narrow, or the runtime has no fast integer kernels for this CPU"
+    )
+
+
+def _noise_picture(side_px: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)

@@ -1,0 +1,380 @@
+"""The artefact, `NAME.edge`: a folder (or a zip of it) with a manifest, one sub-folder per variant and a self-test.
+
+The manifest says what the network needs of its host (normalisation, halo) and records the size and SHA-256 of every
+file; a file is checked whenever it is opened through `Bundle.file`. The format is described in
+docs/bundle-format.md; archives are in `bundle_zip`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+import msgspec
+
+from edgedenoise import bundle_zip
+from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
+from edgedenoise.files import atomic_folder, sha256_of
+from edgedenoise.normalize import NormalizationKind
+from edgedenoise.tiling import Tiling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = "edgedenoise-bundle/1"
+MANIFEST = "manifest.json"
+METADATA_KEY = "edgedenoise"
+"""Name under which `Essentials` are embedded in ONNX `metadata_props` and OpenVINO `rt_info`."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class NetworkInfo(msgspec.Struct, frozen=True):
+    """What the network is."""
+
+    name: str
+    """For example `cbsn-24x4`."""
+    parameters: int
+    macs_per_px: int
+    """Multiply-accumulates per input pixel of the exported path."""
+
+
+class Encoding(msgspec.Struct, frozen=True):
+    """How the integers of a quantized variant are to be read; see `calibration/schemes.py`."""
+
+    scheme: str
+    activations: Literal["u8", "s8"]
+    weights: Literal["s8"]
+    weight_bits: int
+    """8, or 7 where products of 8-bit pairs would saturate 16-bit accumulators."""
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One form of the network, for one runtime and precision."""
+
+    name: str
+    """Also the name of its sub-folder."""
+    runtime: str
+    precision: Precision
+    path: str
+    """The file that the runtime opens, relative to the bundle, with `/`."""
+    encoding: Encoding | None = None
+    """None for float variants."""
+    fidelity_db: float | None = None
+    """PSNR to the float answer on the self-test, as computed by the oracle (exact W8A8); None for float variants."""
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """What a file was when it was written."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """How far the exported graph is from the PyTorch network."""
+
+    sizes: list[tuple[int, int]]
+    """(height, width) of each random input."""
+    max_relative_error: float
+    """Largest |difference| over largest |answer|, over all sizes."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What the activation ranges were measured on; the ranges themselves are in `calibration/ranges.json`."""
+
+    crops: int
+    photographs: int
+    seed: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a host must know. Additive only: unknown fields of newer writers are ignored."""
+
+    schema: str = SCHEMA
+    name: str
+    created_by: str
+    network: NetworkInfo
+    normalization: NormalizationKind
+    tiling: Tiling
+    variants: list[Variant]
+    parity: Parity | None = None
+    calibration: Calibration | None = None
+    files: dict[str, FileRecord] = {}
+    """Path relative to the bundle -> record, for every file but the manifest."""
+    digest: str = ""
+    """SHA-256 of the manifest's own JSON with this field empty, so that an edited manifest is noticed too."""
+
+
+class Essentials(msgspec.Struct, frozen=True):
+    """The part of the manifest that is embedded in each model file, so that a lone file still loads."""
+
+    schema: str
+    network: NetworkInfo
+    normalization: NormalizationKind
+    tiling: Tiling
+    variant: Variant
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: a folder and its manifest."""
+
+    root: Path
+    manifest: Manifest
+    source: Path
+    """What the user named: the folder itself, the archive, or the lone model file."""
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Open a bundle folder or archive.
+
+        Archives are unpacked once into the user's cache.
+
+        Raises:
+            BundleError: there is nothing at `path`.
+            ManifestError: the manifest is missing, unreadable, edited or of an unknown schema.
+            IntegrityError: the archive is hostile or damaged.
+        """
+        source = Path(path)
+        if source.is_dir():
+            root = source
+        elif source.is_file():
+            root = bundle_zip.unpack_to_cache(source)
+        else:
+            raise BundleError(
+                f"there is no bundle at {source}",
+                hint="make one with: edgedenoise build RUN --data DIR -o NAME.edge",
+            )
+        return cls(root, _read_manifest(root, source), source)
+
+    @classmethod
+    def from_essentials(cls, path: Path, embedded: bytes | str | None) -> Bundle:
+        """Make a bundle of one variant from a lone model file and the metadata embedded in it.
+
+        Raises:
+            ManifestError: the metadata is missing or unreadable.
+        """
+        if not embedded:
+            raise ManifestError(
+                f"{path} carries no edgedenoise metadata, so its normalisation and halo are not known",
+                hint="load the bundle that it came from, or a model file that edgedenoise wrote",
+            )
+        try:
+            known = msgspec.json.decode(embedded, type=Essentials)
+        except msgspec.MsgspecError as error:
+            raise ManifestError(f"the edgedenoise metadata in {path} cannot be read: {error}") from error
+        manifest = Manifest(
+            schema=known.schema,
+            name=path.stem,
+            created_by="",
+            network=known.network,
+            normalization=known.normalization,
+            tiling=known.tiling,
+            variants=[msgspec.structs.replace(known.variant, path=path.name)],
+        )
+        _check_schema(manifest, path)
+        return cls(path.parent, manifest, path)
+
+    @property
+    def is_lone_file(self) -> bool:
+        """Whether there is only a model file: no hashes and no self-test to check it by."""
+        return not self.manifest.files
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant of that name.
+
+        Raises:
+            IncompatibleError: there is none; the message lists those there are.
+        """
+        for variant in self.manifest.variants:
+            if variant.name == name:
+                return variant
+        raise IncompatibleError(
+            f"{self.source} has no variant {name!r}; it has {', '.join(v.name for v in self.manifest.variants)}"
+        )
+
+    def has(self, relative: str) -> bool:
+        """Tell whether the manifest records a file of that path."""
+        return relative in self.manifest.files
+
+    def file(self, relative: str) -> Path:
+        """Return the path of a recorded file, after checking its size and hash.
+
+        Raises:
+            IntegrityError: the file is missing or is not what the manifest recorded.
+        """
+        path = self.root / relative
+        if self.is_lone_file:
+            return path
+        record = self.manifest.files.get(relative)
+        if record is None:
+            raise IntegrityError(f"{self.source}: the manifest records no file {relative!r}")
+        if not path.is_file():
+            raise IntegrityError(f"{self.source}: the file {relative} is missing", hint=_REPLACE)
+        size = path.stat().st_size
+        if size != record.size_bytes:
+            raise IntegrityError(
+                f"{self.source}: {relative} has {size} bytes; the manifest recorded {record.size_bytes}",
+                hint=_REPLACE,
+            )
+        found = sha256_of(path)
+        if found != record.sha256:
+            raise IntegrityError(
+                f"{self.source}: {relative} is damaged or was changed: its SHA-256 begins {found[:12]},"
+                f" the manifest recorded {record.sha256[:12]}",
+                hint=_REPLACE,
+            )
+        return path
+
+    def variant_file(self, variant: Variant) -> Path:
+        """Return the file that the runtime opens, after checking every file of the variant."""
+        prefix = variant.path.rsplit("/", 1)[0] + "/"
+        for relative in self.manifest.files:
+            if relative.startswith(prefix) and relative != variant.path:
+                self.file(relative)
+        return self.file(variant.path)
+
+    def check(self) -> None:
+        """Check every recorded file.
+
+        Raises:
+            IntegrityError: on the first that is missing or changed.
+        """
+        for relative in self.manifest.files:
+            self.file(relative)
+
+    @contextmanager
+    def edit(self) -> Iterator[Draft]:
+        """Change a bundle: all of it or nothing.
+
+        The block works on a copy, which takes the bundle's place when the block ends without an error.
+
+        Raises:
+            BundleError: the bundle is an archive or a lone file.
+        """
+        if self.source != self.root:
+            raise BundleError(
+                f"{self.source} is not a bundle folder and cannot be changed in place",
+                hint=f"unpack it first: edgedenoise pack {self.source} --unpack -o FOLDER.edge",
+            )
+        self.check()
+        with atomic_folder(self.root) as temporary:
+            shutil.copytree(self.root, temporary, dirs_exist_ok=True)
+            draft = Draft(temporary, self.manifest)
+            yield draft
+            draft.seal()
+
+
+class Draft:
+    """A bundle that is being written: add files, set the manifest, and `seal` it."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Write one file."""
+        path = self.root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def put_variant(self, variant: Variant) -> None:
+        """Add a variant, or replace the one of the same name."""
+        others = [v for v in self.manifest.variants if v.name != variant.name]
+        self.manifest = msgspec.structs.replace(self.manifest, variants=[*others, variant])
+
+    def essentials(self, variant: Variant) -> bytes:
+        """Return what is to be embedded in a variant's model file, as JSON."""
+        manifest = self.manifest
+        return msgspec.json.encode(
+            Essentials(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
+        )
+
+    def drop_variants(self, names: set[str]) -> None:
+        """Remove variants and their folders."""
+        for name in names:
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        kept = [v for v in self.manifest.variants if v.name not in names]
+        self.manifest = msgspec.structs.replace(self.manifest, variants=kept)
+
+    def seal(self) -> None:
+        """Record every file and write the manifest."""
+        paths = sorted(p for p in self.root.rglob("*") if p.is_file() and p.name != MANIFEST)
+        files = {p.relative_to(self.root).as_posix(): FileRecord(sha256_of(p), p.stat().st_size) for p in paths}
+        manifest = msgspec.structs.replace(self.manifest, files=files)
+        manifest = msgspec.structs.replace(manifest, digest=_digest(msgspec.to_builtins(manifest)))
+        self.manifest = manifest
+        data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        (self.root / MANIFEST).write_bytes(data + b"\n")
+
+
+def checked_precision(name: str) -> Precision:
+    """Return a precision by name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in get_args(Precision):
+        raise UsageError(f"there is no precision {name!r}; accepted are {', '.join(get_args(Precision))}")
+    return cast("Precision", name)
+
+
+@contextmanager
+def create_bundle(target: Path, manifest: Manifest) -> Iterator[Draft]:
+    """Write a new bundle folder at `target`: all of it or nothing.
+
+    Raises:
+        BundleError: `target` exists and is not a bundle (an existing bundle is replaced).
+    """
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(
+            f"{target} exists and is not a bundle, so it is not overwritten",
+            hint="choose another name, or remove it first",
+        )
+    with atomic_folder(target) as temporary:
+        draft = Draft(temporary, manifest)
+        yield draft
+        draft.seal()
+
+
+_REPLACE = "copy the bundle again from where it came, or rebuild it: edgedenoise build RUN --data DIR -o NAME.edge"
+
+
+def _digest(values: dict[str, object]) -> str:
+    """Hash the manifest's JSON values; as written, so that fields of newer writers count too."""
+    return hashlib.sha256(msgspec.json.encode({**values, "digest": ""}, order="sorted")).hexdigest()
+
+
+def _read_manifest(root: Path, source: Path) -> Manifest:
+    path = root / MANIFEST
+    if not path.is_file():
+        raise ManifestError(f"{source} is not a bundle: it has no {MANIFEST}")
+    data = path.read_bytes()
+    try:
+        raw = msgspec.json.decode(data)
+        manifest = msgspec.convert(raw, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} cannot be read: {error}", hint=_REPLACE) from error
+    _check_schema(manifest, source)
+    if manifest.digest != _digest(raw):
+        raise IntegrityError(
+            f"{path} is damaged or was changed by hand: its digest does not match its content", hint=_REPLACE
+        )
+    for relative in [*manifest.files, *(v.path for v in manifest.variants)]:
+        pure = PurePosixPath(relative)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in relative:
+            raise IntegrityError(f"{path} names a file outside the bundle: {relative!r}")
+    return manifest
+
+
+def _check_schema(manifest: Manifest, source: Path) -> None:
+    if manifest.schema != SCHEMA:
+        raise ManifestError(
+            f"{source} has schema {manifest.schema!r}; this version of edgedenoise reads {SCHEMA!r}",
+            hint="upgrade with: pip install -U edgedenoise",
+        )

@@ -1,0 +1,96 @@
+"""Bundles as archives: deterministic when written, distrustful when read.
+
+Written archives hold the same bytes for the same bundle: sorted names, one fixed date and mode, no compression (whose
+output differs between zlib builds; weights hardly compress). Read archives may be hostile: absolute paths, `..`,
+links, duplicates and bombs are refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import platformdirs
+
+from edgedenoise.errors import BundleError, IntegrityError
+from edgedenoise.files import atomic_file, atomic_folder, sha256_of
+
+MAX_FILES = 10_000
+MAX_TOTAL_BYTES = 2 << 30
+MAX_RATIO = 200
+"""Largest expansion of one file that is believed; ours are stored at ratio 1."""
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
+
+
+def pack(root: Path, target: Path) -> None:
+    """Write the bundle folder `root` as the archive `target`, atomically."""
+    with atomic_file(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            info = zipfile.ZipInfo(path.relative_to(root).as_posix(), _EPOCH)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            info.create_system = 3  # Unix, wherever it is written
+            archive.writestr(info, path.read_bytes())
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Unpack the archive `source` into the new folder `target`: all of it or nothing.
+
+    Raises:
+        BundleError: `target` exists.
+        IntegrityError: the archive is damaged or hostile.
+    """
+    if target.exists():
+        raise BundleError(f"{target} exists already, so nothing was unpacked", hint="choose another name")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = _checked_members(archive, source)
+            with atomic_folder(target) as temporary:
+                for member in members:
+                    _extract(archive, member, temporary / member.filename)
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise IntegrityError(
+            f"{source} is not a bundle that can be read: {error}",
+            hint="a bundle is a folder with a manifest.json, or a zip of one made by: edgedenoise pack",
+        ) from error
+
+
+def unpack_to_cache(source: Path) -> Path:
+    """Unpack an archive into the user's cache, once per content, and return the folder."""
+    folder = platformdirs.user_cache_path("edgedenoise") / "bundles" / sha256_of(source)
+    if not folder.is_dir():
+        unpack(source, folder)
+    return folder
+
+
+def _checked_members(archive: zipfile.ZipFile, source: Path) -> list[zipfile.ZipInfo]:
+    members = [m for m in archive.infolist() if not m.is_dir()]
+    total = 0
+    seen: set[str] = set()
+    for member in archive.infolist():
+        pure = PurePosixPath(member.filename)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in member.filename or ":" in member.filename:
+            raise IntegrityError(f"{source} is hostile: it names {member.filename!r}, a path outside the bundle")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise IntegrityError(f"{source} is hostile: {member.filename!r} is a link")
+        if member.filename.casefold() in seen:
+            raise IntegrityError(f"{source} is hostile: {member.filename!r} is in it twice")
+        seen.add(member.filename.casefold())
+        total += member.file_size
+        if member.file_size > MAX_RATIO * max(member.compress_size, 1024):
+            raise IntegrityError(f"{source} is hostile: {member.filename!r} expands more than {MAX_RATIO} times")
+    if len(members) > MAX_FILES or total > MAX_TOTAL_BYTES:
+        raise IntegrityError(
+            f"{source} is too large: {len(members)} files and {total} bytes; accepted are {MAX_FILES} files"
+            f" and {MAX_TOTAL_BYTES} bytes"
+        )
+    return members
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    # zipfile stops at the declared size and checks the CRC, so a member that lies about its size cannot grow.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as packed, target.open("wb") as plain:
+        shutil.copyfileobj(packed, plain)

@@ -1,0 +1,65 @@
+"""The command line: one small module per verb, no logic of its own.
+
+Verbs import what they run inside their functions, so that `--help` costs no runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+import edgedenoise
+
+VERBS = (
+    "demo",
+    "train",
+    "build",
+    "export",
+    "calibrate",
+    "quantize",
+    "compile",
+    "verify",
+    "denoise",
+    "compare",
+    "bench",
+    "inspect",
+    "doctor",
+    "pack",
+)
+"""In the order in which `--help` lists them; each is the module `edgedenoise.cli.VERB_verb`."""
+
+app = typer.Typer(
+    name="edgedenoise",
+    help="From your own noisy photographs to an INT8 denoiser on your own device, with the numbers to prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgedenoise {edgedenoise.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _name in VERBS:
+    _module = importlib.import_module(f"edgedenoise.cli.{_name}_verb")
+    app.command(_name)(_module.command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="edgedenoise")

@@ -1,0 +1,42 @@
+"""`edgedenoise build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import edgedenoise
+from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.verify_verb import verify_table
+
+
+@verb
+def command(
+    output: Output,
+    run: Annotated[Path, typer.Argument(help="Folder made by train.")],
+    data: Annotated[Path, typer.Option(help="Noisy photographs to calibrate on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
+    count: Annotated[int, typer.Option(help="Calibration crops.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the calibration crops.")] = 0,
+    scheme: Annotated[str, typer.Option(help="Integer encoding: u8s7 or u8s8.")] = "u8s7",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="What to compile for besides ONNX Runtime; default: all installed."),
+    ] = None,
+) -> None:
+    """Export, calibrate, quantize, compile and verify in one verb."""
+    with output.progress() as progress:
+        report = edgedenoise.build_bundle(
+            run,
+            data,
+            out,
+            count=count,
+            seed=seed,
+            scheme=scheme,
+            targets=None if target is None else tuple(target),
+            progress=progress,
+        )
+    text = f"{verify_table(report.verified)}\nbuilt {out}\nnext: edgedenoise denoise PHOTO -o OUT -m {out}"
+    output.result({"bundle": out, "quantized": report.quantized, "verified": report.verified}, text)

@@ -1,0 +1,29 @@
+"""`edgedenoise demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgedenoise.cli.common import Output, verb
+
+
+@verb
+def command(
+    output: Output,
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("build/demo"),
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your own noisy photographs; without, free sample pictures with camera noise."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Train for seconds only: lower quality, same steps.")] = False,
+    seed: Annotated[int, typer.Option(help="Of noise, crops and training.")] = 0,
+) -> None:
+    """Train, export, quantize, compile, verify, denoise and compare, on sample pictures or your own."""
+    from edgedenoise.demo import demo_text, run_demo
+
+    with output.progress() as progress:
+        result = run_demo(out, data=data, quick=quick, seed=seed, progress=progress)
+    output.result(result, demo_text(result))

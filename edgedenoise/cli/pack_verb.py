@@ -1,0 +1,30 @@
+"""`edgedenoise pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgedenoise.cli.common import Output, verb
+
+
+@verb
+def command(
+    output: Output,
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder to pack; with --unpack, an archive.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Archive to write; with --unpack, a folder.")],
+    unpack: Annotated[bool, typer.Option("--unpack", help="The other way: archive to folder.")] = False,
+) -> None:
+    """Pack a bundle folder into one file (same bundle, same bytes), or unpack one."""
+    from edgedenoise import bundle_zip
+    from edgedenoise.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    opened.check()
+    if unpack:
+        bundle_zip.unpack(bundle, out)
+    else:
+        bundle_zip.pack(opened.root, out)
+    output.result({"path": out}, f"wrote {out}")

@@ -1,0 +1,50 @@
+"""`edgedenoise verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import edgedenoise
+from edgedenoise.cli.common import Output, verb
+from edgedenoise.errors import ParityError
+from edgedenoise.tables import table
+
+if TYPE_CHECKING:
+    from edgedenoise.export.verify import VerifyReport
+
+
+@verb
+def command(output: Output, bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")]) -> None:
+    """Check every file, every graph and every variant's self-test on this machine."""
+    with output.progress() as progress:
+        report = edgedenoise.verify_bundle(bundle, progress=progress)
+    output.result(report, verify_table(report))
+    if not report.passed:
+        raise typer.Exit(ParityError.exit_code)
+
+
+def verify_table(report: VerifyReport) -> str:
+    """Lay out what was found, for people."""
+    header = ["variant", "status", "dB to float", "needed", "levels to float", "levels to exact W8A8"]
+    rows = [
+        [
+            check.variant,
+            check.status,
+            _number(check.psnr_db),
+            _number(check.bound_db),
+            _number(check.max_levels, 2),
+            _number(check.oracle_max_levels, 2),
+        ]
+        for check in report.variants
+    ]
+    linted = f"{len(report.linted)} graphs linted" if report.linted else "graphs not linted: onnx is not installed"
+    lines = [table(header, rows), f"{report.files_checked} files are what the manifest recorded; {linted}"]
+    lines += [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,235 @@
+"""`edgedenoise demo`: the whole product in one go, on sample pictures or on one's own photographs.
+
+Sample pictures are the free ones that scikit-image carries, with synthetic camera noise at about 20 dB; two of them are
+held out of training. With one's own photographs there is no ground truth: some are held out, and quantized is
+compared with float.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.export.build import build_bundle
+from edgedenoise.extras import missing_package
+from edgedenoise.noise import add_camera_noise, parameters_for_psnr
+from edgedenoise.photo import list_photos, read_photo, write_photo
+from edgedenoise.pixels import Photo, from_unit
+from edgedenoise.progress import Progress, silent
+from edgedenoise.report import compare_table, compare_to_html
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.compare import CompareReport, Row
+
+NOISY_DB = 20.0
+TRAINING_PICTURES = ("astronaut", "rocket", "hubble_deep_field", "immunohistochemistry", "retina")
+HELD_OUT_PICTURES = ("chelsea", "coffee")
+HELD_OUT_SIDE_PX = 1024
+"""One's own held-out photographs are cut to this side, so that the demo's time does not depend on the camera."""
+
+_MARKER = ".edgedenoise-demo"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much time a demo takes."""
+
+    network: str
+    steps: int
+    batch: int
+    patch: int
+    learning_rate: float
+    calibration_crops: int
+    repeats: int
+
+
+FULL = Effort("cbsn-24x4", 150, 2, 120, 2e-3, 32, 10)
+QUICK = Effort("cbsn-16x4", 40, 2, 120, 3e-3, 12, 5)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made and measured."""
+
+    bundle: Path
+    report_html: Path
+    report_json: Path
+    denoised: Path
+    seconds: float
+    float_gain_db: float | None
+    """PSNR gained by the float variant on held-out pictures; None with one's own photographs."""
+    int8_gives_back_db: dict[str, float]
+    """Per INT8 variant, how much of that gain it loses; empty with one's own photographs."""
+    comparison: CompareReport
+
+
+def run_demo(
+    out: Path, *, data: Path | None = None, quick: bool = False, seed: int = 0, progress: Progress = silent
+) -> DemoResult:
+    """Train, build, compare and report.
+
+    Args:
+        out: folder for everything; a folder that an earlier demo made is replaced.
+        data: one's own noisy photographs, or None for sample pictures.
+        quick: train for seconds only.
+        seed: of noise, crops and training.
+        progress: told stage by stage.
+
+    Raises:
+        UsageError: `out` holds something that no demo made.
+        RuntimeUnavailableError: a package is missing; the hint installs it.
+        DatasetError: `data` cannot be used.
+    """
+    import edgedenoise  # the public door: training needs torch, which is loaded only now
+
+    start = time.monotonic()
+    effort = QUICK if quick else FULL
+    _prepare(out)
+    pictures = _sample_pictures(out, seed, progress) if data is None else _own_pictures(out, data, progress)
+    config = edgedenoise.TrainConfig(
+        network=effort.network,
+        data=str(pictures.training),
+        out=str(out / "run"),
+        steps=effort.steps,
+        batch=effort.batch,
+        patch=effort.patch,
+        learning_rate=effort.learning_rate,
+        seed=seed,
+    )
+    edgedenoise.train_model(config, progress=progress)
+    bundle = out / "demo.edge"
+    build_bundle(out / "run", pictures.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
+    html = out / "report.html"
+    report = compare_to_html(
+        bundle,
+        pictures.held_out,
+        pictures.clean,
+        html,
+        keep=out / "denoised",
+        repeats=effort.repeats,
+        progress=progress,
+    )
+    gain, given_back = _gains(report)
+    return DemoResult(
+        bundle=bundle,
+        report_html=html,
+        report_json=html.with_suffix(".json"),
+        denoised=out / "denoised",
+        seconds=time.monotonic() - start,
+        float_gain_db=gain,
+        int8_gives_back_db=given_back,
+        comparison=report,
+    )
+
+
+def demo_text(result: DemoResult) -> str:
+    """Say what came out, where to look, and what to type next."""
+    lines = [compare_table(result.comparison), ""]
+    if result.float_gain_db is not None:
+        lines.append(f"float gains {result.float_gain_db:.2f} dB over the noisy input on held-out pictures")
+        lines += [f"{name} gives back {db:.2f} dB of it" for name, db in result.int8_gives_back_db.items()]
+    lines += [
+        f"took {result.seconds:.0f} s",
+        "",
+        "look at:",
+        f"  {result.report_html}  before and after, and the numbers",
+        f"  {result.denoised}  the denoised pictures of every variant",
+        f"  {result.bundle}  the bundle: copy it to the device",
+        "",
+        "next, with your own noisy photographs (from one camera, not resized; 20 or more are better):",
+        "  edgedenoise train --data PHOTOS --out RUN --steps 2000",
+        "  edgedenoise build RUN --data PHOTOS -o MINE.edge",
+        "  edgedenoise denoise PHOTOS -o DENOISED -m MINE.edge",
+    ]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    training: Path
+    held_out: Path
+    clean: Path | None
+    """Ground truth of the held-out pictures."""
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARKER).is_file():
+            raise UsageError(
+                f"{out} is not empty and was not made by a demo, so nothing was changed",
+                hint="choose another folder with --out",
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARKER).touch()
+
+
+def _sample_pictures(out: Path, seed: int, progress: Progress) -> _Pictures:
+    try:
+        import skimage.data
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from error
+    pictures = _Pictures(out / "pictures" / "training", out / "pictures" / "noisy", out / "pictures" / "clean")
+    names = [*TRAINING_PICTURES, *HELD_OUT_PICTURES]
+    for index, name in enumerate(names):
+        progress("pictures", index, len(names), name)
+        clean: NDArray[np.uint8] = np.ascontiguousarray(getattr(skimage.data, name)()[..., :3], np.uint8)
+        # Each picture its own noise: a seed per picture, so that one more picture changes none of the others.
+        rng = np.random.default_rng([seed, index])
+        parameters = parameters_for_psnr(clean, NOISY_DB, rng)
+        noisy = Photo(from_unit(add_camera_noise(clean, parameters, rng), np.uint8))
+        held_out = name in HELD_OUT_PICTURES
+        write_photo(noisy, (pictures.held_out if held_out else pictures.training) / f"{name}.png")
+        if held_out and pictures.clean is not None:
+            write_photo(Photo(clean), pictures.clean / f"{name}.png")
+    progress("pictures", len(names), len(names))
+    return pictures
+
+
+def _own_pictures(out: Path, data: Path, progress: Progress) -> _Pictures:
+    photographs = list_photos(data)
+    if not photographs:
+        raise DatasetError(f"{data} holds no photographs")
+    count = min(4, max(1, len(photographs) // 5))
+    held_out = photographs[:: max(1, len(photographs) // count)][:count]
+    # With very few photographs every one is needed for training, and the held-out ones are trained on as well.
+    training = photographs if len(photographs) < 5 else [p for p in photographs if p not in held_out]
+    pictures = _Pictures(out / "pictures" / "training", out / "pictures" / "noisy", None)
+    pictures.training.mkdir(parents=True)
+    for index, path in enumerate(held_out):
+        progress("pictures", index, len(held_out), path.name)
+        pixels = read_photo(path).pixels
+        top, left = (max(0, side - HELD_OUT_SIDE_PX) // 2 for side in pixels.shape[:2])
+        cut = pixels[top : top + HELD_OUT_SIDE_PX, left : left + HELD_OUT_SIDE_PX]
+        write_photo(Photo(np.ascontiguousarray(cut)), pictures.held_out / f"{path.stem}.png")
+    for path in training:
+        (pictures.training / path.name).symlink_to(path.resolve())
+    progress("pictures", len(held_out), len(held_out))
+    return pictures
+
+
+def _gains(report: CompareReport) -> tuple[float | None, dict[str, float]]:
+    """Return the float gain in dB and what each INT8 variant loses against the float of the same runtime."""
+    if report.noisy is None:
+        return None, {}
+    floats = {row.measurement.runtime: row for row in report.rows if row.measurement.precision == "fp32"}
+    reference = next((row for row in report.rows if row.measurement.precision == "fp32"), None)
+    if reference is None or reference.quality is None:
+        return None, {}
+    given_back = {
+        row.measurement.variant: _psnr(floats[row.measurement.runtime]) - _psnr(row)
+        for row in report.rows
+        if row.measurement.precision == "int8" and row.quality is not None and row.measurement.runtime in floats
+    }
+    return reference.quality.psnr_db - report.noisy.psnr_db, given_back
+
+
+def _psnr(row: Row) -> float:
+    return float("nan") if row.quality is None else row.quality.psnr_db

@@ -1,0 +1,256 @@
+"""One denoise API on every device: `load` a bundle, call the `Denoiser` with a picture, get the same type back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import numpy as np
+
+from edgedenoise.bundle import Bundle, Precision, Variant
+from edgedenoise.errors import DeviceMemoryError, ImageError, IncompatibleError, UsageError
+from edgedenoise.export.targets import TARGETS, open_variant, runtime_of, target_named
+from edgedenoise.picture_codecs import from_pil, to_pil
+from edgedenoise.pixels import Photo, from_unit, to_unit
+from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.devices import free_memory_bytes
+from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.tiling import auto_tile, plan_tiles, smaller_tile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
+
+AUTO_INT8_FIDELITY_DB = 40.0
+"""`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show."""
+
+_LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
+
+
+def load(
+    model: Path | str,
+    *,
+    runtime: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    device: str = "auto",
+    tile: int | Literal["auto"] = "auto",
+    strength: float = 1.0,
+    threads: int | None = None,
+) -> Denoiser:
+    """Open a bundle (folder, archive, or lone model file) for denoising.
+
+    Args:
+        model: path of a bundle, or of a model file that edgedenoise wrote.
+        runtime: `auto`, `onnxruntime` or `openvino`; `auto` prefers what is fastest among what is here.
+        precision: `auto`, `fp32` or `int8`; `auto` takes INT8 where it is close enough to float to not be seen.
+        device: `auto`, or a device of the runtime; an explicit device never falls back silently.
+        tile: largest tile side in pixels, 0 for the whole photograph, `auto` to choose from the free memory.
+        strength: 0 gives the input back, 1 the network's answer, between them a blend.
+        threads: threads within one inference; None leaves it to the runtime.
+
+    Raises:
+        BundleError: the bundle is damaged, or has nothing that fits what was asked.
+        RuntimeUnavailableError: the runtime is missing; the hint is the command that installs it.
+        DeviceError: the device is missing.
+        ParityError: the variant fails its self-test on this device.
+        UsageError: an option has a value that is not accepted.
+    """
+    settings = _Settings(_checked_tile(tile), _checked_strength(strength))
+    bundle = open_model(Path(model))
+    variant = choose_variant(bundle, runtime, precision)
+    session = open_variant(bundle, variant, device=device, options=SessionOptions(threads=threads))
+    return Denoiser(bundle, variant, session, settings)
+
+
+def load_variant(
+    bundle: Bundle, name: str, *, device: str = "auto", threads: int | None = None, prove: bool = True
+) -> Denoiser:
+    """Open one variant by its name, for those who measure; otherwise as `load`."""
+    variant = bundle.variant(name)
+    options = SessionOptions(threads=threads)
+    session = open_variant(bundle, variant, device=device, options=options, prove=prove)
+    return Denoiser(bundle, variant, session, _Settings("auto", 1.0))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    tile: int | Literal["auto"]
+    strength: float
+
+
+class Denoiser:
+    """A variant that is open for denoising. Made by `load`; usable as a context manager."""
+
+    def __init__(self, bundle: Bundle, variant: Variant, session: CheckedSession, settings: _Settings) -> None:
+        self.bundle = bundle
+        self.variant = variant
+        self.last_tile: int | None = None
+        """Tile side of the latest picture, in pixels; 0 for the whole."""
+        self._session = session
+        self._settings = settings
+
+    @property
+    def effective(self) -> EffectiveDevice:
+        """What really runs, as the backend reports it."""
+        return self._session.effective
+
+    @overload
+    def __call__(self, picture: NDArray[Any], *, on_tile: Callable[[int, int], None] | None = None) -> NDArray[Any]: ...
+    @overload
+    def __call__(self, picture: Photo, *, on_tile: Callable[[int, int], None] | None = None) -> Photo: ...
+    @overload
+    def __call__(self, picture: Image, *, on_tile: Callable[[int, int], None] | None = None) -> Image: ...
+    def __call__(self, picture: Any, *, on_tile: Callable[[int, int], None] | None = None) -> Any:
+        """Denoise one picture and return the same type.
+
+        Args:
+            picture: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 or float in [0, 1]; a `Photo`; or a
+                PIL image. Grayscale is replicated to three channels and the three answers averaged.
+            on_tile: called with (done, total) after each tile.
+
+        Returns:
+            The same type, shape and depth; integers are rounded half up, floats clipped to [0, 1]. Alpha and metadata
+            pass through untouched.
+
+        Raises:
+            ImageError: the picture is of no accepted type.
+            DeviceMemoryError: it does not fit into memory even with the smallest tile.
+        """
+        if isinstance(picture, Photo):
+            return picture.with_unit(self._denoise_unit(picture.unit(), on_tile))
+        if isinstance(picture, np.ndarray):
+            unit = self._denoise_unit(to_unit(picture), on_tile)
+            channels = 3 if picture.ndim == 3 and picture.shape[2] == 3 else 1
+            return from_unit(unit, picture.dtype, channels).reshape(picture.shape)
+        if type(picture).__module__.startswith("PIL."):
+            return to_pil(self(from_pil(picture), on_tile=on_tile), like=picture)
+        raise ImageError(
+            f"cannot denoise a {type(picture).__name__}; accepted are numpy arrays, PIL images and edgedenoise Photos",
+            hint="for files use edgedenoise.denoise_files",
+        )
+
+    def close(self) -> None:
+        """Give the session's memory back; closing twice is allowed."""
+        self._session.close()
+
+    def __enter__(self) -> Denoiser:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _denoise_unit(
+        self, unit: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
+    ) -> NDArray[np.float32]:
+        """Denoise (H, W, 3) in [0, 1] and return the blend, not clipped."""
+        pixels = np.ascontiguousarray(unit.transpose(2, 0, 1))
+        answer = self._run_with_back_off(pixels, on_tile).transpose(1, 2, 0)
+        strength = np.float32(self._settings.strength)
+        return answer if strength == 1 else unit + strength * (answer - unit)
+
+    def _run_with_back_off(
+        self, pixels: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
+    ) -> NDArray[np.float32]:
+        manifest = self.bundle.manifest
+        height, width = pixels.shape[1:]
+        automatic = self._settings.tile == "auto"
+        tile = (
+            auto_tile(height, width, manifest.tiling, free_memory_bytes())
+            if self._settings.tile == "auto"
+            else self._settings.tile
+        )
+        while True:
+            try:
+                answer = run_picture(
+                    self._session, pixels, manifest.normalization, manifest.tiling, tile=tile, on_tile=on_tile
+                )
+            except DeviceMemoryError:
+                if not automatic:  # the user's own choice is not second-guessed
+                    raise
+                tile = smaller_tile(plan_tiles(height, width, manifest.tiling, tile))
+            else:
+                self.last_tile = tile
+                return answer
+
+
+def denoise(picture: Picture, model: Path | str, **options: Any) -> Picture:
+    """Denoise one picture with a bundle that is opened for it alone; `options` are those of `load`.
+
+    For more than one picture, `load` once and call the `Denoiser`.
+    """
+    with load(model, **options) as denoiser:
+        return denoiser(picture)
+
+
+def open_model(path: Path) -> Bundle:
+    """Open a bundle, or a lone model file through the metadata embedded in it.
+
+    Raises:
+        BundleError: there is nothing readable at `path`.
+        RuntimeUnavailableError: a lone file's runtime is missing.
+    """
+    name = _LONE_FILES.get(path.suffix.lower())
+    if name is not None and path.is_file():
+        return Bundle.from_essentials(path, runtime_of(target_named(name)).metadata(path))
+    return Bundle.open(path)
+
+
+def choose_variant(bundle: Bundle, runtime: str, precision: Precision | Literal["auto"]) -> Variant:
+    """Return the variant that fits best what was asked.
+
+    Raises:
+        UsageError: there is no such runtime or precision.
+        IncompatibleError: the bundle has no variant that fits; the message lists those there are.
+    """
+    if precision not in ("auto", "fp32", "fp16", "int8"):
+        raise UsageError(f"there is no precision {precision!r}; accepted are auto, fp32, fp16, int8")
+    if runtime != "auto":
+        runtime_of(target_named(runtime))  # a name that does not exist, or cannot run, is told as that
+    fitting = [
+        v for v in bundle.manifest.variants if runtime in ("auto", v.runtime) and precision in ("auto", v.precision)
+    ]
+    if precision == "auto":
+        fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
+    if runtime == "auto":
+        fitting = [v for v in fitting if _is_here(v.runtime)]
+    if not fitting:
+        have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in bundle.manifest.variants)
+        raise IncompatibleError(
+            f"{bundle.source} has no variant for runtime {runtime} and precision {precision} that can run here;"
+            f" it has {have}",
+            hint="add INT8 with: edgedenoise quantize; OpenVINO with: edgedenoise compile --target openvino",
+        )
+    return min(fitting, key=_slowness)
+
+
+def _slowness(variant: Variant) -> tuple[bool, bool, str]:
+    """INT8 before float and OpenVINO before ONNX Runtime: so measured on every CPU so far (docs/results.md)."""
+    return variant.precision != "int8", variant.runtime != "openvino", variant.name
+
+
+def _is_here(runtime: str) -> bool:
+    known = {target.name: target for target in TARGETS}
+    target = known.get(runtime)
+    return target is not None and target.runtime is not None and runtime_of(target).probe().available
+
+
+def _checked_tile(tile: int | str) -> int | Literal["auto"]:
+    if tile == "auto":
+        return "auto"
+    if isinstance(tile, int) and not isinstance(tile, bool) and tile >= 0:
+        return tile
+    raise UsageError(f"tile is {tile!r}; accepted are 'auto', 0 (the whole photograph) and a number of pixels")
+
+
+def _checked_strength(strength: float) -> float:
+    if not 0 <= strength <= 1:
+        raise UsageError(f"strength is {strength!r}; accepted is 0 (the input) to 1 (the network's answer)")
+    return strength

@@ -1,0 +1,36 @@
+"""Which extra installs which package, so that a missing one is named by the command that mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgedenoise.errors import RuntimeUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXTRA_OF: Mapping[str, str] = {
+    "imagecodecs": "io",
+    "jinja2": "report",
+    "onnx": "quantize",
+    "onnxscript": "export",
+    "openvino": "openvino",
+    "safetensors": "train",
+    "skimage": "demo",
+    "tifffile": "io",
+    "tomli": "train",
+    "torch": "train",
+}
+"""Import name -> extra of edgedenoise that installs it."""
+
+
+def missing_package(error: ModuleNotFoundError) -> RuntimeUnavailableError | None:
+    """Word a failed import of an optional package; None when the package is not an optional one of ours."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(package)
+    if extra is None:
+        return None
+    return RuntimeUnavailableError(
+        f"the package {package} is needed for this and is not installed",
+        hint=f'install it with: pip install "edgedenoise[{extra}]"',
+    )

@@ -1,0 +1,55 @@
+"""What a graph sees: pixels normalised over the whole photograph, or left in [0, 1].
+
+C-BSN is trained on patches normalised per channel and is run on photographs normalised by the statistics of the
+**whole** photograph. Statistics of a tile would make neighbouring tiles differ, that is, seams; so they are
+computed once per photograph and every tile is given the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NormalizationKind = Literal["whole-image", "unit"]
+"""`whole-image`: zero mean, unit deviation per channel over the photograph. `unit`: pixels in [0, 1] as they are."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per-channel offset and scale that take unit pixels to what the graph sees, and back."""
+
+    mean: NDArray[np.float32]
+    """(3,), in units of the [0, 1] pixel range."""
+    std: NDArray[np.float32]
+    """(3,), in the same units, never below 1 / sqrt(H W)."""
+
+    def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalise (3, H, W) unit pixels. Element by element, so a tile gives what the whole gives."""
+        return (pixels - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def undo(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take (3, H, W) graph values back to unit pixels, not clipped."""
+        return values * self.std[:, None, None] + self.mean[:, None, None]
+
+
+def statistics(pixels: NDArray[np.float32], kind: NormalizationKind) -> Statistics:
+    """Return the statistics of a whole photograph.
+
+    Args:
+        pixels: (3, H, W), float32 in [0, 1].
+        kind: what the network was trained on.
+
+    The floor of the deviation, 1 / sqrt(H W), is the one of the C-BSN authors' code; it keeps a flat picture finite.
+    """
+    if kind == "unit":
+        return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
+    # float64 sums: float32 ones drift visibly on photographs of tens of megapixels.
+    mean = pixels.mean(axis=(1, 2), dtype=np.float64)
+    std = pixels.std(axis=(1, 2), dtype=np.float64)
+    floor = 1.0 / np.sqrt(pixels.shape[1] * pixels.shape[2])
+    return Statistics(mean.astype(np.float32), np.maximum(std, floor).astype(np.float32))

@@ -1,0 +1,192 @@
+"""Exact tiles: a photograph denoised tile by tile gives the very pixels of the photograph denoised whole.
+
+A convolutional network's output pixel depends on input pixels no further than the receptive-field radius, the
+*halo*. A tile that carries that much real context on every side, reflected only where the photograph itself ends,
+therefore gives the same pixels as the whole. The whole photograph is the plan with one tile, so there is one path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgedenoise.errors import DeviceMemoryError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    Stream = Callable[[Iterable[NDArray[np.float32]]], Iterator[NDArray[np.float32]]]
+
+WHOLE = 0
+"""The tile size that means: the whole photograph as one tile."""
+
+MIN_TILE_PX = 32
+"""Back-off gives up below this side: the halo would cost many times the tile."""
+
+AUTO_TILES_PX = (512, 384, 256, 128, 64, MIN_TILE_PX)
+"""Sides that `auto_tile` chooses from. Above 512 the halo costs little already and caches suffer."""
+
+
+class Tiling(msgspec.Struct, frozen=True):
+    """What a network needs of its tiles; recorded in the manifest."""
+
+    halo_px: int
+    """Receptive-field radius in input pixels: context that a tile needs on every side."""
+    multiple_of: int = 1
+    """Tile origins and sides are multiples of this (networks that shuffle pixels)."""
+    bytes_per_px: int = 4096
+    """Estimate of peak working memory per input pixel of a tile."""
+
+    @property
+    def margin_px(self) -> int:
+        """The halo rounded up to `multiple_of`, so that a tile's input begins on the network's grid."""
+        return -(-self.halo_px // self.multiple_of) * self.multiple_of
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """A regular grid of equal tiles over a photograph of `height` x `width` pixels."""
+
+    height: int
+    width: int
+    tile_height: int
+    """Rows that each tile contributes; every tile has the same shape, so a backend prepares one shape only."""
+    tile_width: int
+    margin_px: int
+
+    @property
+    def rows(self) -> int:
+        """How many tiles stand above each other."""
+        return -(-self.height // self.tile_height)
+
+    @property
+    def columns(self) -> int:
+        """How many tiles stand side by side."""
+        return -(-self.width // self.tile_width)
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """(height, width) of what the network is given per tile, margins included."""
+        return self.tile_height + 2 * self.margin_px, self.tile_width + 2 * self.margin_px
+
+    def origins(self) -> Iterator[tuple[int, int]]:
+        """Yield (y, x) of each tile's first own pixel, row by row."""
+        for row in range(self.rows):
+            for column in range(self.columns):
+                yield row * self.tile_height, column * self.tile_width
+
+
+def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
+    """Cut a photograph into equal tiles of at most `tile` pixels a side.
+
+    Args:
+        height: rows of the photograph, at least 1.
+        width: columns of the photograph, at least 1.
+        tiling: what the network needs.
+        tile: largest side of a tile, margins not counted; `WHOLE` (0) for one tile.
+
+    Tiles are balanced (a side of 1000 with `tile=512` becomes two of 500), so the overlap at the far border stays
+    below `multiple_of` pixels per tile instead of most of a tile.
+
+    Raises:
+        UsageError: `tile` is negative or smaller than `multiple_of`.
+    """
+    if tile < 0 or 0 < tile < tiling.multiple_of:
+        raise UsageError(
+            f"a tile of {tile} pixels was asked for; accepted are 0 (the whole photograph) and"
+            f" {tiling.multiple_of} or more"
+        )
+    return TilePlan(height, width, _balanced(height, tile, tiling), _balanced(width, tile, tiling), tiling.margin_px)
+
+
+def run_tiled(
+    image: NDArray[np.float32],
+    plan: TilePlan,
+    stream: Stream,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Run a network over every tile of a plan.
+
+    Args:
+        image: (3, H, W) float32, what the network sees, already normalised.
+        plan: made by `plan_tiles` for H and W.
+        stream: takes (1, 3, h, w) tiles and yields (1, 3, h, w) answers in order.
+        on_tile: called with (done, total) after each tile.
+
+    Returns:
+        (3, H, W) float32.
+    """
+    rows = reflected(-plan.margin_px, plan.rows * plan.tile_height + plan.margin_px, plan.height)
+    columns = reflected(-plan.margin_px, plan.columns * plan.tile_width + plan.margin_px, plan.width)
+    input_height, input_width = plan.input_shape
+
+    def inputs() -> Iterator[NDArray[np.float32]]:
+        for y, x in plan.origins():
+            window = image[:, rows[y : y + input_height, None], columns[None, x : x + input_width]]
+            yield np.ascontiguousarray(window[None])
+
+    result = np.empty((image.shape[0], plan.height, plan.width), np.float32)
+    margin = plan.margin_px
+    total = plan.rows * plan.columns
+    for done, ((y, x), answer) in enumerate(zip(plan.origins(), stream(inputs()), strict=True), start=1):
+        height, width = min(plan.tile_height, plan.height - y), min(plan.tile_width, plan.width - x)
+        result[:, y : y + height, x : x + width] = answer[0, :, margin : margin + height, margin : margin + width]
+        if on_tile is not None:
+            on_tile(done, total)
+    return result
+
+
+def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
+    """Return the largest tile of `AUTO_TILES_PX` that fits into a quarter of the free memory.
+
+    A quarter, because the estimate is one and the photograph itself needs room too.
+    """
+    for tile in AUTO_TILES_PX:
+        if tile_bytes(height, width, tiling, tile) <= free_bytes // 4:
+            return tile
+    return AUTO_TILES_PX[-1]
+
+
+def tile_bytes(height: int, width: int, tiling: Tiling, tile: int) -> int:
+    """Estimate the peak working memory of one tile of a plan, in bytes."""
+    input_height, input_width = plan_tiles(height, width, tiling, tile).input_shape
+    return input_height * input_width * tiling.bytes_per_px
+
+
+def smaller_tile(plan: TilePlan) -> int:
+    """Return the tile to try after `plan` did not fit into memory.
+
+    Raises:
+        DeviceMemoryError: the tile is too small already to be worth halving.
+    """
+    side = max(plan.tile_height, plan.tile_width) // 2
+    if side < MIN_TILE_PX:
+        raise DeviceMemoryError(
+            f"out of memory with a tile of {plan.tile_height}x{plan.tile_width} pixels, the smallest that is tried",
+            hint="close other programs, or use a smaller network",
+        )
+    return side
+
+
+def reflected(start: int, stop: int, size: int) -> NDArray[np.intp]:
+    """Return the indices start..stop-1 of an endless row that mirrors 0..size-1 at both ends.
+
+    The end pixels are not repeated ('reflect'); further than one length away the mirror image is mirrored again, and
+    a single pixel is repeated, so that every size down to 1 has a margin of any width.
+    """
+    if size == 1:
+        return np.zeros(stop - start, np.intp)
+    period = 2 * (size - 1)
+    index = np.arange(start, stop) % period
+    return np.minimum(index, period - index)
+
+
+def _balanced(size: int, tile: int, tiling: Tiling) -> int:
+    count = 1 if tile == WHOLE else -(-size // (tile // tiling.multiple_of * tiling.multiple_of))
+    even = -(-size // count)
+    return -(-even // tiling.multiple_of) * tiling.multiple_of

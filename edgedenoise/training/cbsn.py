@@ -1,0 +1,120 @@
+"""C-BSN: one set of weights that is a blind-spot network or an ordinary one, as asked.
+
+Jang et al., "Self-supervised Image Denoising with Downsampled Invariance Loss and Conditional Blind-Spot
+Network", ICCV 2023; layer for layer what the authors' TensorFlow code computes.
+
+    image -> 1x1 -+-> masked 3x3 -> 1x1 -> 1x1 -> N modules, dilation 2 -> 1x1 -+-> 1x1 -> 1x1 -> 1x1 -> 1x1
+                  +-> masked 5x5 -> 1x1 -> 1x1 -> N modules, dilation 3 -> 1x1 -+
+
+Blind, the centre tap of both masked kernels is zero, and the dilations keep every later layer off the centre:
+no output sees the pixel below it. Non-blind, which is what devices run, they are plain convolutions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgedenoise.errors import UsageError
+
+
+class ConditionalMaskedConv2d(nn.Conv2d):
+    """A convolution, padded with zeros to the same size, that can be told not to see its centre pixel."""
+
+    mask: torch.Tensor
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        """Make a `channels` to `channels` convolution with an odd `kernel_size`."""
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+        mask = torch.ones(1, 1, kernel_size, kernel_size)
+        mask[..., kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
+        """Convolve (N, C, H, W) to the same shape; `blind` leaves the centre tap out."""
+        weight = self.weight * self.mask if blind else self.weight
+        return functional.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class DilatedModule(nn.Module):
+    """x + relu(1x1(relu(dilated 3x3(x)))): the second ReLU is inside the residual, as the authors have it."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.dilated = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return x + torch.relu(self.pointwise(torch.relu(self.dilated(x))))
+
+
+class Branch(nn.Module):
+    """A masked convolution and a trunk whose dilation keeps clear of what was masked."""
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int, modules: int) -> None:
+        super().__init__()
+        self.masked = ConditionalMaskedConv2d(channels, kernel_size)
+        self.mix1 = nn.Conv2d(channels, channels, 1)
+        self.mix2 = nn.Conv2d(channels, channels, 1)
+        self.trunk = nn.ModuleList(DilatedModule(channels, dilation) for _ in range(modules))
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor, *, blind: bool) -> torch.Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        x = torch.relu(self.masked(x, blind))
+        x = torch.relu(self.mix1(x))
+        x = torch.relu(self.mix2(x))
+        for module in self.trunk:
+            x = module(x)
+        return torch.relu(self.out(x))
+
+
+class CBSN(nn.Module):
+    """The conditional blind-spot network."""
+
+    def __init__(self, width: int = 128, modules: int = 9) -> None:
+        """Make a network with He fan-in weights and zero biases.
+
+        Args:
+            width: channels; officially 128.
+            modules: dilated modules per branch; officially 9. The receptive field's radius is 2 + 3 modules.
+
+        Raises:
+            UsageError: either is less than one.
+        """
+        if width < 1 or modules < 1:
+            raise UsageError(f"a C-BSN of {width} channels and {modules} modules: both must be at least 1")
+        super().__init__()
+        self.width, self.modules_per_branch = width, modules
+        self.head = nn.Conv2d(3, width, 1)
+        self.branch1 = Branch(width, kernel_size=3, dilation=2, modules=modules)
+        self.branch2 = Branch(width, kernel_size=5, dilation=3, modules=modules)
+        self.tail1 = nn.Conv2d(2 * width, width, 1)
+        self.tail2 = nn.Conv2d(width, 64, 1)
+        self.tail3 = nn.Conv2d(64, 64, 1)
+        self.tail4 = nn.Conv2d(64, 3, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
+        """Denoise normalised pictures.
+
+        Args:
+            x: (N, 3, H, W), float, zero mean and unit deviation per channel; any H and W.
+            blind: leave the centre pixel out (f_M in the paper), or see everything (f).
+
+        Returns:
+            (N, 3, H, W) in the same units; the last layer is linear and there is no global residual.
+        """
+        x = torch.relu(self.head(x))
+        near = self.branch1(x, blind=blind)
+        far = self.branch2(x, blind=blind)
+        x = torch.relu(self.tail1(torch.cat([near, far], dim=1)))
+        x = torch.relu(self.tail2(x))
+        x = torch.relu(self.tail3(x))
+        return self.tail4(x)  # type: ignore[no-any-return]

@@ -1,0 +1,29 @@
+"""Chance as a function: the same (seed, stream, step, sample) always gives the same numbers. No torch here.
+
+There is no random state to save: a run that is resumed, or split among processes, draws what it would have
+drawn.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What numbers are drawn for; each has numbers of its own."""
+
+    CROP = 1
+    """Which photograph, where in it, and how it is turned."""
+    SUBSAMPLE = 2
+    """Which pixel of every cell the random sub-sampler keeps."""
+
+
+def draw(seed: int, stream: Stream, step: int, sample: int) -> np.random.Generator:
+    """Return the generator of one sample of one step.
+
+    Philox is counter-based: `seed` and `stream` are its key, `step` and `sample` the high words of its
+    counter, and the 2^128 values below them belong to this sample alone.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=[0, 0, sample, step]))

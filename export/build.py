@@ -1,0 +1,101 @@
+"""`edgedenoise build`: export, calibrate, quantize, compile and verify in one verb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgedenoise.bundle import MANIFEST, Bundle
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.calibration.sets import DEFAULT_COUNT
+from edgedenoise.errors import BundleError, ParityError, RuntimeUnavailableError
+from edgedenoise.export.compiling import compile_model
+from edgedenoise.export.quantize import DEFAULT_SCHEME, quantize_model
+from edgedenoise.export.targets import TARGETS, runtime_of
+from edgedenoise.export.verify import verify_bundle
+from edgedenoise.files import atomic_folder
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgedenoise.export.quantize import QuantizeReport
+    from edgedenoise.export.verify import VerifyReport
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built."""
+
+    bundle: Bundle
+    quantized: QuantizeReport
+    verified: VerifyReport
+
+
+def build_bundle(
+    run: Path | str,
+    data: Path | str,
+    out: Path | str,
+    *,
+    count: int = DEFAULT_COUNT,
+    seed: int = 0,
+    scheme: str = DEFAULT_SCHEME,
+    targets: tuple[str, ...] | None = None,
+    progress: Progress = silent,
+) -> BuildReport:
+    """Make a complete bundle from a trained run: all of it or nothing.
+
+    Args:
+        run: folder made by `edgedenoise train`.
+        data: noisy photographs to calibrate on.
+        out: the bundle folder to write.
+        count: number of calibration crops.
+        seed: of the calibration crops.
+        scheme: the integer encoding.
+        targets: what to compile for besides ONNX Runtime; None for everything that is installed here.
+        progress: told stage by stage.
+
+    Raises:
+        ParityError: a variant fails its self-test; nothing is written.
+        EdgeDenoiseError: whatever one of the steps raises.
+    """
+    from edgedenoise.export.to_onnx import export_model  # torch, only now
+
+    final = Path(out)
+    if final.exists() and not (final / MANIFEST).is_file():
+        raise BundleError(
+            f"{final} exists and is not a bundle, so it is not overwritten",
+            hint="choose another name, or remove it first",
+        )
+    wanted = buildable_targets() if targets is None else targets
+    with atomic_folder(final) as temporary:
+        work = temporary / final.name
+        export_model(run, work, progress=progress)
+        calibrate_model(work, data, count=count, seed=seed, progress=progress)
+        quantized = quantize_model(work, scheme=scheme, data=data, progress=progress)
+        for target in wanted:
+            compile_model(work, target=target, progress=progress)
+        verified = verify_bundle(work, progress=progress)
+        failed = [check for check in verified.variants if check.status == "failed"]
+        if failed:
+            raise ParityError(
+                "nothing was written, because variants fail their self-test: "
+                + "; ".join(f"{check.variant}: {check.reason}" for check in failed)
+            )
+        for entry in work.iterdir():
+            entry.rename(temporary / entry.name)
+        work.rmdir()
+    return BuildReport(Bundle.open(final), quantized, verified)
+
+
+def buildable_targets() -> tuple[str, ...]:
+    """Return the targets that have a builder and whose runtime is installed here."""
+    found = []
+    for target in TARGETS:
+        if target.builder is None:
+            continue
+        try:
+            if runtime_of(target).probe().available:
+                found.append(target.name)
+        except RuntimeUnavailableError:
+            continue
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""Every target in one table: what runs it, what builds for it, and which integer encoding it wants.
+
+Third parties add targets through the entry-point group `edgedenoise.runtimes`: each entry point names a `Target`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, cast
+
+from edgedenoise.errors import RuntimeUnavailableError, UsageError
+from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.selftest import prove_on_first_use
+
+if TYPE_CHECKING:
+    from edgedenoise.bundle import Bundle, Variant
+    from edgedenoise.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class Target:
+    """One place where a network can run."""
+
+    name: str
+    """What `--target` and `--runtime` accept."""
+    extra: str | None
+    """Extra of the package that installs what the target needs; None when the base install has it."""
+    runtime: str | None
+    """`module:Class` of the `Runtime`; None when this version cannot run it."""
+    builder: str | None
+    """`module:function` of the builder; None when the target opens the ONNX graphs as they are."""
+    scheme: str | None
+    """Name of the integer encoding that it is given by default."""
+    runs_on: str
+    """For people: which devices this is for."""
+
+
+TARGETS = (
+    Target("onnxruntime", None, "edgedenoise.runtimes.ort:OnnxRuntime", None, "u8s7", "any CPU; NVIDIA GPUs"),
+    Target(
+        "openvino",
+        "openvino",
+        "edgedenoise.runtimes.ov:OpenVino",
+        "edgedenoise.export.to_openvino:build",
+        "u8s7",
+        "x86 and ARM CPUs; Intel GPUs and NPUs",
+    ),
+    Target("tensorrt", None, None, None, None, "NVIDIA Jetson and GPUs"),
+    Target("coreml", None, None, None, None, "iPhone, iPad and Mac"),
+)
+
+_ENTRY_POINTS = "edgedenoise.runtimes"
+
+
+def all_targets() -> tuple[Target, ...]:
+    """Return the built-in targets and those of installed third parties.
+
+    Raises:
+        UsageError: an entry point does not name a `Target`, or takes a name that is taken.
+    """
+    found = list(TARGETS)
+    for entry in entry_points(group=_ENTRY_POINTS):
+        target = entry.load()
+        if not isinstance(target, Target) or target.name in {t.name for t in found}:
+            raise UsageError(
+                f"the entry point {entry.name} ({entry.value}) in {_ENTRY_POINTS} must name an"
+                " edgedenoise.export.targets.Target whose name is not taken"
+            )
+        found.append(target)
+    return tuple(found)
+
+
+def target_named(name: str) -> Target:
+    """Return a target by name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    targets = all_targets()
+    for target in targets:
+        if target.name == name:
+            return target
+    raise UsageError(f"there is no target {name!r}; accepted are {', '.join(t.name for t in targets)}")
+
+
+def runtime_of(target: Target) -> Runtime:
+    """Return the runtime of a target.
+
+    Raises:
+        RuntimeUnavailableError: this version of edgedenoise cannot run the target.
+    """
+    if target.runtime is None:
+        usable = ", ".join(t.name for t in all_targets() if t.runtime is not None)
+        raise RuntimeUnavailableError(
+            f"{target.name} is not yet built into this version of edgedenoise; it runs {usable}"
+        )
+    module, _, name = target.runtime.partition(":")
+    return cast("Runtime", getattr(importlib.import_module(module), name)())
+
+
+def open_variant(
+    bundle: Bundle,
+    variant: Variant,
+    *,
+    device: str = "auto",
+    options: SessionOptions | None = None,
+    prove: bool = True,
+) -> CheckedSession:
+    """Open a variant of a bundle: files checked, session checked, and proved on first use.
+
+    Args:
+        bundle: an opened bundle.
+        variant: one of its variants.
+        device: `auto`, or a device of the runtime; an explicit device never falls back to another.
+        options: threads, oracle, saturation.
+        prove: whether to run the self-test where it has not been passed on this machine.
+
+    Raises:
+        BundleError: a file is damaged.
+        RuntimeUnavailableError: the runtime is missing; the hint is the command that installs it.
+        DeviceError: the device is missing or would not be used.
+        ParityError: the self-test fails.
+    """
+    runtime = runtime_of(target_named(variant.runtime))
+    path = bundle.variant_file(variant)
+    session = CheckedSession(runtime.open(variant, path, device, options or SessionOptions()))
+    try:
+        if prove:
+            prove_on_first_use(bundle, variant, session)
+    except BaseException:
+        session.close()
+        raise
+    return session

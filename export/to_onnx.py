@@ -1,0 +1,237 @@
+"""`edgedenoise export`: trace the non-blind path of a trained network into a bundle.
+
+One of the two places where torch is imported. The graph is traced by torch.export with symbolic height and width,
+brought to the graph contract's opset and IR version, named, linted, and compared with PyTorch before it is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+
+import edgedenoise
+from edgedenoise.bundle import Bundle, Draft, Manifest, NetworkInfo, Parity, Variant, create_bundle
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.errors import ExportError
+from edgedenoise.export.graph import (
+    IR_VERSION,
+    OPSET,
+    check_graph,
+    embed,
+    macs_per_px,
+    parameter_count,
+    peak_bytes_per_px,
+)
+from edgedenoise.export.model_card import model_card
+from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, CheckedSession, SessionOptions
+from edgedenoise.runtimes.ort import OnnxRuntime
+from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
+from edgedenoise.tiling import Tiling
+from edgedenoise.training.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from edgedenoise.training.networks import NetworkSpec
+
+PARITY_SIZES = ((64, 64), (61, 47), (33, 97), (101, 35), (127, 129))
+"""Odd and uneven, so that a size that was baked in by tracing shows; multiplied up to `multiple_of` where needed."""
+PARITY_BOUND = 1e-5
+"""Largest |ONNX - PyTorch| over largest |PyTorch|; measured about 1e-6."""
+SELFTEST_SIDE_PX = 96
+
+_TRACE_SIDE_PX = 64
+
+
+class NonBlind(torch.nn.Module):
+    """The path that devices run: the network with every mask open."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) to (N, 3, H, W)."""
+        result: torch.Tensor = self.network(image, blind=False)
+        return result
+
+
+def export_model(run: Path | str, out: Path | str, *, progress: Progress = silent) -> Bundle:
+    """Export a trained run as a new bundle with a float ONNX variant.
+
+    Args:
+        run: folder made by `edgedenoise train`.
+        out: the bundle folder to write; an existing bundle is replaced.
+        progress: told after each of the steps trace, compare, write.
+
+    Returns:
+        The new bundle.
+
+    Raises:
+        TrainingError: `run` holds no readable checkpoint.
+        ExportError: the graph breaks the contract, or differs from PyTorch.
+        BundleError: `out` exists and is not a bundle.
+    """
+    target = Path(out)
+    network, spec = load_network(Path(run))
+    steps = 3
+    progress("export", 0, steps, "tracing")
+    module = NonBlind(network).eval()
+    model = trace(module)
+    progress("export", 1, steps, "comparing with PyTorch")
+    parity = _compare(module, model, spec.multiple_of)
+    progress("export", 2, steps, "writing")
+    manifest = _manifest(target, model, spec, parity)
+    with create_bundle(target, manifest) as draft:
+        _write_float_variant(draft, model)
+    progress("export", steps, steps)
+    return Bundle.open(target)
+
+
+def trace(module: torch.nn.Module) -> onnx.ModelProto:
+    """Return the ONNX graph of a module that takes and gives (1, 3, H, W), obeying the graph contract.
+
+    Raises:
+        ExportError: the exporter fails, stays at another opset, or leaves an operator that is not allowed.
+    """
+    example = torch.randn(1, 3, _TRACE_SIDE_PX, _TRACE_SIDE_PX + 8, generator=torch.Generator().manual_seed(0))
+    sides = {2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
+    try:
+        # The loggers warn that opset 17 takes a conversion: asked for, and checked below.
+        with _quiet("torch.onnx"), _quiet("onnxscript"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside the exporter itself
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes={"image": sides},
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(f"torch could not export the network: {type(error).__name__}: {error}") from error
+    if program is None:  # only with export options that are not used here
+        raise ExportError("torch exported nothing")
+    model = _cleaned(program.model_proto)
+    check_graph(model, quantized=False)
+    return model
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _cleaned(exported: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep what the graph computes; drop the exporter's notes, whose paths and names are the author's business."""
+    model = onnx.ModelProto()
+    model.CopyFrom(exported)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "edgedenoise", edgedenoise.__version__
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    model.graph.name = "denoiser"
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        node.name = node.output[0]
+    for value in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for output in model.graph.output:  # the exporter may write the same sides as expressions
+        for dim, name in zip(output.type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
+            dim.dim_param = name
+    return model
+
+
+def _compare(module: torch.nn.Module, model: onnx.ModelProto, multiple_of: int) -> Parity:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    worst, sizes = 0.0, []
+    for height, width in PARITY_SIZES:
+        size = tuple(-(-side // multiple_of) * multiple_of for side in (height, width))
+        x = rng.standard_normal((1, 3, *size), np.float32)
+        with torch.inference_mode():
+            expected = module(torch.from_numpy(x)).numpy()
+        found = session.run([OUTPUT_NAME], {INPUT_NAME: x})[0]
+        if found.shape != expected.shape:
+            raise ExportError(
+                f"the exported graph answers {found.shape} at {x.shape}; PyTorch answers {expected.shape}"
+            )
+        worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
+        sizes.append((size[0], size[1]))
+    if not worst <= PARITY_BOUND:
+        raise ExportError(
+            f"the exported graph differs from PyTorch by {worst:.1e} (relative); accepted is {PARITY_BOUND:.0e}",
+            hint="please report this with the versions of torch and onnxruntime: edgedenoise doctor --json",
+        )
+    return Parity(sizes, worst)
+
+
+def _manifest(target: Path, model: onnx.ModelProto, spec: NetworkSpec, parity: Parity) -> Manifest:
+    return Manifest(
+        name=target.stem,
+        created_by=f"edgedenoise {edgedenoise.__version__}",
+        network=NetworkInfo(spec.name, parameter_count(model), macs_per_px(model)),
+        normalization=spec.normalization,
+        tiling=Tiling(spec.halo_px, spec.multiple_of, peak_bytes_per_px(model)),
+        variants=[],
+        parity=parity,
+    )
+
+
+def _write_float_variant(draft: Draft, model: onnx.ModelProto) -> None:
+    variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
+    draft.put_variant(variant)
+    embed(model, draft.essentials(variant))
+    draft.write(variant.path, model.SerializeToString())
+    picture = selftest_picture()
+    session = CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", SessionOptions(fused=False)))
+    answer = run_picture(session, picture, draft.manifest.normalization, draft.manifest.tiling)
+    session.close()
+    draft.write(PICTURE_FILE, _npy(picture))
+    draft.write(ANSWER_FILE, _npy(answer))
+    draft.write("MODEL_CARD.md", model_card(draft.manifest).encode())
+
+
+def selftest_picture() -> NDArray[np.float32]:
+    """Return a small noisy picture, (3, 96, 96) in [0, 1]: ramps, edges, fine stripes and noise of mixed strength."""
+    side = SELFTEST_SIDE_PX
+    y, x = np.mgrid[0:side, 0:side] / side
+    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * x * np.linspace(2, 24, side)[:, None])
+    disc = ((x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.08).astype(float)
+    clean = np.stack([0.1 + 0.8 * x, 0.9 - 0.7 * y, 0.3 + 0.4 * stripes]) * (0.6 + 0.4 * disc)
+    strength = 0.02 + 0.08 * y
+    noisy = clean + strength * np.random.default_rng(0).standard_normal(clean.shape)
+    # Rounded to 8 bits like a photograph, and stored, so that it need not be drawn alike elsewhere.
+    rounded = np.floor(np.clip(noisy, 0, 1) * 255 + 0.5) / 255
+    return np.asarray(rounded, np.float32)
+
+
+def _npy(values: NDArray[np.float32]) -> bytes:
+    stream = BytesIO()
+    np.save(stream, values, allow_pickle=False)
+    return stream.getvalue()

@@ -1,0 +1,148 @@
+"""ONNX Runtime: the backend that every install has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from edgedenoise.bundle import METADATA_KEY
+from edgedenoise.errors import (
+    DeviceFallbackError,
+    DeviceMemoryError,
+    DeviceNotFoundError,
+    InferenceError,
+    RuntimeUnavailableError,
+)
+from edgedenoise.runtimes.base import (
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Availability,
+    EffectiveDevice,
+    SessionOptions,
+    needs_protection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgedenoise.bundle import Variant
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_INSTALL = "pip install onnxruntime"
+
+
+class OnnxRuntime:
+    """Opens ONNX graphs, float and QDQ alike."""
+
+    name: ClassVar[str] = "onnxruntime"
+
+    def probe(self) -> Availability:
+        """Tell the version and the devices whose providers are built in (whether CUDA loads, only opening tells)."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return Availability(False, reason=f"onnxruntime cannot be imported: {error}", command=_INSTALL)
+        built_in = onnxruntime.get_available_providers()
+        devices = tuple(device for device, provider in _PROVIDERS.items() if provider in built_in)
+        return Availability(True, version=onnxruntime.__version__, devices=devices)
+
+    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OrtSession:
+        """Open an ONNX file; `device` is `auto` (the CPU), `cpu` or `cuda`."""
+        found = self.probe()
+        if not found.available:
+            raise RuntimeUnavailableError(f"{found.reason}", hint=f"install it with: {found.command}")
+        name = "cpu" if device == "auto" else device
+        if name not in found.devices:
+            raise DeviceNotFoundError(
+                f"ONNX Runtime {found.version} has no device {device!r} here; it has {', '.join(found.devices)}",
+                hint="for an NVIDIA GPU: pip install onnxruntime-gpu" if name == "cuda" else None,
+            )
+        return OrtSession(variant, path, name, options)
+
+    def metadata(self, path: Path) -> str | None:
+        """Read the essentials from the graph's `metadata_props`."""
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = _open(path, settings, ["CPUExecutionProvider"])
+        return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
+
+
+class OrtSession:
+    """One opened graph."""
+
+    def __init__(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> None:
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are ours to word
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
+        detail = []
+        if not options.fused:
+            settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            detail.append("unfused (oracle)")
+        elif needs_protection(variant) and options.protect_saturation:
+            # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
+            settings.add_session_config_entry("session.x64quantprecision", "1")
+            detail.append("saturation-free kernels")
+        provider = _PROVIDERS[device]
+        self._session = _open(path, settings, [provider])
+        used = self._session.get_providers()[0]
+        # onnxruntime-gpu lists CUDA although it does not load, and silently becomes a CPU session.
+        if used != provider:
+            raise DeviceFallbackError(
+                f"the device {device!r} was asked for, but ONNX Runtime opened {used} instead of {provider}",
+                hint="see what is missing with: edgedenoise doctor; or run with --device cpu",
+            )
+        self.effective = EffectiveDevice(OnnxRuntime.name, onnxruntime.__version__, device, ", ".join([used, *detail]))
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one array."""
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        try:
+            answer = self._session.run([OUTPUT_NAME], {INPUT_NAME: x})[0]
+        except (MemoryError, state.RuntimeException, state.Fail) as error:
+            if isinstance(error, MemoryError) or _is_out_of_memory(str(error)):
+                raise DeviceMemoryError(
+                    f"ONNX Runtime ran out of memory on a {x.shape[2]}x{x.shape[3]} tile (halo included)",
+                    suggested_tile=max(x.shape[2:]) // 2,
+                    hint=f"use a smaller tile: --tile {max(x.shape[2:]) // 2}",
+                ) from error
+            raise InferenceError(f"ONNX Runtime failed: {error}") from error
+        return np.asarray(answer)
+
+    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Run one after another: ONNX Runtime already uses every core for each."""
+        return map(self.run, tiles)
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._session
+
+
+def _open(path: Path, settings: Any, providers: list[str]) -> Any:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        return onnxruntime.InferenceSession(str(path), settings, providers=providers)
+    except (
+        state.InvalidProtobuf,
+        state.InvalidGraph,
+        state.Fail,
+        state.NotImplemented,
+        state.NoSuchFile,
+    ) as error:
+        raise InferenceError(f"ONNX Runtime {onnxruntime.__version__} cannot open {path}: {error}") from error
+
+
+def _is_out_of_memory(message: str) -> bool:
+    lowered = message.lower()
+    return "failed to allocate memory" in lowered or "bad_alloc" in lowered or "out of memory" in lowered

@@ -1,0 +1,46 @@
+"""Pixels in, pixels out: normalise by the whole picture, run exact tiles, undo the normalisation.
+
+The one place where a graph meets a picture: the Denoiser, the self-test and the measurements all come through here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgedenoise.normalize import NormalizationKind, statistics
+from edgedenoise.tiling import WHOLE, Tiling, plan_tiles, run_tiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgedenoise.runtimes.base import CheckedSession
+
+
+def run_picture(
+    session: CheckedSession,
+    pixels: NDArray[np.float32],
+    kind: NormalizationKind,
+    tiling: Tiling,
+    *,
+    tile: int = WHOLE,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Denoise one picture.
+
+    Args:
+        session: an opened variant.
+        pixels: (3, H, W) float32 in [0, 1], the whole picture.
+        kind: what the network was trained on.
+        tiling: what the network needs of its tiles.
+        tile: largest tile side in pixels, or `WHOLE`.
+        on_tile: called with (done, total) after each tile.
+
+    Returns:
+        (3, H, W) float32, not clipped.
+    """
+    stats = statistics(pixels, kind)
+    plan = plan_tiles(pixels.shape[1], pixels.shape[2], tiling, tile)
+    return stats.undo(run_tiled(stats.apply(pixels), plan, session.stream, on_tile))

@@ -1,0 +1,108 @@
+"""The self-test that every bundle carries: a small picture and the float answer to it.
+
+A variant proves itself on the device where it is first loaded: its answer must be as close to the float answer as its
+precision promises. What passed is remembered, per file, runtime version and machine, so it costs nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import platformdirs
+
+from edgedenoise.errors import ParityError
+from edgedenoise.files import write_bytes
+from edgedenoise.metrics import psnr_unit
+from edgedenoise.runtimes.devices import cpu_name
+from edgedenoise.runtimes.pipeline import run_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgedenoise.bundle import Bundle, Variant
+    from edgedenoise.runtimes.base import CheckedSession
+
+PICTURE_FILE = "selftest/picture.npy"
+ANSWER_FILE = "selftest/answer.npy"
+
+FLOAT_BOUND_DB = 80.0
+"""Float variants differ by rounding only: measured 110 dB and more between backends."""
+INT8_SLACK_DB = 1.0
+"""A backend's integer kernels may differ from exact W8A8 by this much; more is a kernel problem."""
+
+
+@dataclass(frozen=True)
+class SelfTestResult:
+    """How close a variant came to the float answer."""
+
+    psnr_db: float
+    """Against the float answer, unit range, before clipping."""
+    max_levels: float
+    """Largest absolute difference in 8-bit levels."""
+    bound_db: float
+    """What was required."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the variant is as close as its precision promises."""
+        return self.psnr_db >= self.bound_db
+
+
+def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> SelfTestResult:
+    """Run the self-test picture through a session and compare with the stored float answer.
+
+    Raises:
+        IntegrityError: the self-test files are damaged.
+        InferenceError: the session gave NaN, or failed.
+    """
+    picture, answer = selftest_pair(bundle)
+    manifest = bundle.manifest
+    found = run_picture(session, picture, manifest.normalization, manifest.tiling)
+    bound = FLOAT_BOUND_DB if variant.fidelity_db is None else variant.fidelity_db - INT8_SLACK_DB
+    return SelfTestResult(
+        psnr_db=psnr_unit(found, answer), max_levels=float(np.abs(found - answer).max() * 255), bound_db=bound
+    )
+
+
+def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (picture, float answer), each (3, H, W) float32 in unit range."""
+    picture, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
+    return picture, answer
+
+
+def prove_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession) -> None:
+    """Run the self-test unless this very variant has passed it here before.
+
+    Raises:
+        ParityError: the variant does not give on this device what it gave where it was built.
+    """
+    if bundle.is_lone_file:  # no self-test to run
+        return
+    marker = _marker(bundle, variant, session)
+    if marker.is_file():
+        return
+    result = run_selftest(bundle, variant, session)
+    if not result.passed:
+        raise ParityError(
+            f"{bundle.source}: {variant.name} fails its self-test on {session.effective.runtime}"
+            f" {session.effective.version} ({session.effective.detail}): {result.psnr_db:.1f} dB to the float answer,"
+            f" at least {result.bound_db:.1f} dB expected; largest difference {result.max_levels:.1f} levels",
+            hint=f"see them all: edgedenoise verify {bundle.source}; use another: --runtime, --precision",
+        )
+    with suppress(OSError):  # a read-only home only means that the test runs again next time
+        write_bytes(marker, b"")
+
+
+def _marker(bundle: Bundle, variant: Variant, session: CheckedSession) -> Path:
+    folder = variant.path.rsplit("/", 1)[0] + "/"
+    hashes = sorted(r.sha256 for name, r in bundle.manifest.files.items() if name.startswith((folder, "selftest/")))
+    what = [*hashes, str(session.effective), platform.node(), cpu_name()]
+    name = hashlib.sha256("\n".join(what).encode()).hexdigest()
+    return platformdirs.user_cache_path("edgedenoise") / "selftests" / name

@@ -1,0 +1,36 @@
+"""What every test folder may ask for. It imports nothing heavy: the base suite runs on a bare device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the golden files (tests/**/golden) anew instead of comparing with them",
+    )
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The folder that holds pyproject.toml."""
+    return _ROOT
+
+
+@pytest.fixture(scope="session")
+def data_root(repo_root: Path) -> Path:
+    """The folder with the real photographs; a test that asks for it is skipped where there is none."""
+    folder = Path(os.environ.get("EDGEDENOISE_DATA") or repo_root.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(
+            f"no real photographs in {folder}; CONTRIBUTING.md, 'Real photographs', says which data sets go "
+            "there, and EDGEDENOISE_DATA names another folder"
+        )
+    return folder

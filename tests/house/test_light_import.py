@@ -1,0 +1,77 @@
+"""A device pays only for what it runs: importing edgedenoise, or asking for help, loads nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# What training, export and reports need, and a device may not even have.
+HEAVY = frozenset(
+    {
+        "coremltools",
+        "imagecodecs",
+        "jinja2",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "openvino",
+        "safetensors",
+    }
+    | {"scipy", "skimage", "tensorrt", "tifffile", "torch"}
+)
+
+IMPORT = "import edgedenoise"
+NAMES = "import edgedenoise; dir(edgedenoise); edgedenoise.EdgeDenoiseError; edgedenoise.Bundle"
+LOAD = "import edgedenoise; edgedenoise.load; edgedenoise.denoise_files"
+# The help of every verb in one process: what any of them loads is seen at the end.
+HELP = """
+import contextlib, io, sys
+from typer.main import get_command
+from edgedenoise.cli import app, main
+for words in [[], *([verb] for verb in get_command(app).commands)]:
+    sys.argv = ["edgedenoise", *words, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main()
+"""
+
+
+def modules_after(code: str, environment: dict[str, str]) -> set[str]:
+    """Return the names of the modules that `code` loads beyond those of a bare interpreter."""
+    report = "; import json; print(json.dumps(sorted(set(sys.modules) - bare)))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; bare = set(sys.modules)\n{code}\nimport sys{report}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(IMPORT, id="import edgedenoise"),
+        pytest.param(NAMES, id="light public names"),
+        pytest.param(LOAD, id="load"),
+        pytest.param(HELP, id="edgedenoise --help and every verb's"),
+    ],
+)
+def test_nothing_heavy_is_loaded(code: str, plain_environment: dict[str, str]) -> None:
+    loaded = {module.partition(".")[0] for module in modules_after(code, plain_environment)}
+    assert not loaded & HEAVY
+
+
+def test_importing_the_package_loads_a_handful_of_modules(plain_environment: dict[str, str]) -> None:
+    """Counted and not timed, so that a busy machine does not matter."""
+    loaded = modules_after(IMPORT, plain_environment)
+    own = {module for module in loaded if module.startswith("edgedenoise")}
+    assert own == {"edgedenoise"}
+    assert "numpy" not in loaded
+    assert len(loaded) < 40

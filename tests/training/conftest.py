@@ -1,0 +1,39 @@
+"""Tiny photographs and networks for the training tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edgedenoise.photo import Photo, write_photo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def noisy_pixels(seed: int, height: int = 40, width: int = 52, channels: int = 3) -> NDArray[np.uint8]:
+    """A smooth picture with noise: (height, width, channels)."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    smooth = 128 + 60 * np.sin(x / 9 + seed)[..., None] * np.cos(y / 7)[..., None] * np.ones(channels)
+    return np.clip(smooth + random.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three small noisy photographs, one of them grayscale, one of them 16-bit grayscale."""
+    folder = tmp_path / "photos"
+    write_photo(Photo(noisy_pixels(0)), folder / "a.png")
+    write_photo(Photo(noisy_pixels(1, 61, 47, channels=1)), folder / "b.png")
+    write_photo(Photo(noisy_pixels(2, channels=1).astype(np.uint16) * 257), folder / "c.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, NDArray[np.generic]]:
+    """Numbers that the C-BSN authors' code computed; see fixtures/README.md."""
+    with np.load(Path(__file__).parent / "fixtures" / "cbsn_8x2.npz") as stored:
+        return dict(stored)

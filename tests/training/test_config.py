@@ -1,0 +1,108 @@
+"""A config is right, or it says which key is wrong, what was received and what is accepted."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edgedenoise.errors import UsageError
+from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.objectives import OBJECTIVES
+
+
+def test_a_config_file_reads_back_to_an_equal_config(tmp_path):
+    config = TrainConfig(data='a "b" \\ ü', out="run", steps=7, learning_rate=3e-5, network="cbsn-8x2")
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert TrainConfig.from_toml(path) == config
+
+
+def test_what_a_config_file_leaves_out_has_its_default(tmp_path):
+    path = tmp_path / "short.toml"
+    path.write_text("steps = 9\nlearning_rate = 1\n")
+    assert TrainConfig.from_toml(path) == TrainConfig(steps=9, learning_rate=1.0)
+
+
+def test_overrides_are_applied_in_order_as_the_types_of_their_fields():
+    config = TrainConfig(seed=3).with_overrides(["steps=10", "steps = 20", "learning_rate=1e-4", "data=a=b"])
+    assert config == TrainConfig(seed=3, steps=20, learning_rate=1e-4, data="a=b")
+
+
+def test_overrides_are_checked_together_not_one_by_one():
+    config = TrainConfig().with_overrides(["patch=81", "blind_stride=3", "sub_stride=3"])
+    assert (config.patch, config.blind_stride, config.sub_stride) == (81, 3, 3)
+
+
+def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do():
+    with pytest.raises(UsageError, match=r"patch = 121 .* blind_stride = 5 .* sub_stride = 2") as caught:
+        TrainConfig(patch=121)
+    assert "120 and 130" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "steps=0",
+        "steps=ten",
+        "steps=1.5",
+        "batch=0",
+        "patch=-10",
+        "learning_rate=0",
+        "learning_rate=nan",
+        "lambda_inv=-1",
+        "ramp_fraction=1.5",
+        "ramp_fraction=nan",
+        "seed=-1",
+        "seed=9223372036854775808",
+        "blind_stride=0",
+        "log_every=0",
+        "cache_mb=-1",
+        "objective=nothing",
+        "schedule=linear",
+        "device=gpu",
+        "network=unet",
+        "version=2",
+    ],
+)
+def test_a_wrong_value_is_named(override):
+    key, _, value = override.partition("=")
+    with pytest.raises(UsageError) as caught:
+        TrainConfig().with_overrides([override])
+    assert key in caught.value.message
+    assert value in caught.value.message
+
+
+def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
+    path = tmp_path / "typo.toml"
+    path.write_text("learning_rte = 1e-3\n")
+    for attempt in (
+        lambda: TrainConfig.from_toml(path),
+        lambda: TrainConfig().with_overrides(["learning_rte=1"]),
+    ):
+        with pytest.raises(UsageError, match="unknown key 'learning_rte'") as caught:
+            attempt()
+        assert caught.value.hint == "Did you mean learning_rate?"
+
+
+@pytest.mark.parametrize("override", ["steps", "=5", ""])
+def test_an_override_without_a_key_and_a_value_is_refused(override):
+    with pytest.raises(UsageError, match="key=value"):
+        TrainConfig().with_overrides([override])
+
+
+def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"missing\.toml cannot be read"):
+        TrainConfig.from_toml(tmp_path / "missing.toml")
+    broken = tmp_path / "broken.toml"
+    for content in (b"steps = ", b"\xff\xfe"):
+        broken.write_bytes(content)
+        with pytest.raises(UsageError, match=r"broken\.toml is not TOML"):
+            TrainConfig.from_toml(broken)
+    broken.write_text('steps = "ten"')
+    with pytest.raises(UsageError, match=r"broken\.toml has steps = 'ten'"):
+        TrainConfig.from_toml(broken)
+
+
+def test_every_objective_that_can_be_named_exists():
+    field = next(field for field in msgspec.structs.fields(TrainConfig) if field.name == "objective")
+    assert set(field.type.__args__) == set(OBJECTIVES)
