@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, UsageError
-from edgedenoise.photo import list_photos, read_photo, write_photo
+from edgedenoise.photo import EXTENSIONS, list_photos, read_photo, write_photo
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
     if not sources:
         raise UsageError(f"no photographs in {', '.join(map(str, inputs)) or 'an empty list of inputs'}")
     to_file = len(inputs) == 1 and inputs[0].is_file() and out.suffix != "" and not out.is_dir()
+    if not to_file and (out.is_file() or (out.suffix.lower() in EXTENSIONS and not out.is_dir())):
+        raise UsageError(f"{out} is one file, but there are several outputs", hint="name a folder with -o")
     pairs = [(source, out if to_file else out / source.name) for source in sources]
     names: dict[Path, Path] = {}
     for source, output in pairs:

@@ -177,13 +177,19 @@ class Bundle:
             tiling=known.tiling,
             variants=[msgspec.structs.replace(known.variant, path=path.name)],
         )
-        _check_schema(manifest, path)
+        _check_schema(known.schema, path)
         return cls(path.parent, manifest, path)
 
     @property
     def is_lone_file(self) -> bool:
         """Whether there is only a model file: no hashes and no self-test to check it by."""
         return not self.manifest.files
+
+    @property
+    def _replace_hint(self) -> str:
+        if self.source == self.root:
+            return _REPLACE
+        return f"if {self.source} itself is sound, its unpacked copy is not: remove {self.root} and try again"
 
     def variant(self, name: str) -> Variant:
         """Return the variant of that name.
@@ -215,7 +221,7 @@ class Bundle:
         if record is None:
             raise IntegrityError(f"{self.source}: the manifest records no file {relative!r}")
         if not path.is_file():
-            raise IntegrityError(f"{self.source}: the file {relative} is missing", hint=_REPLACE)
+            raise IntegrityError(f"{self.source}: the file {relative} is missing", hint=self._replace_hint)
         size = path.stat().st_size
         if size != record.size_bytes:
             raise IntegrityError(
@@ -227,7 +233,7 @@ class Bundle:
             raise IntegrityError(
                 f"{self.source}: {relative} is damaged or was changed: its SHA-256 begins {found[:12]},"
                 f" the manifest recorded {record.sha256[:12]}",
-                hint=_REPLACE,
+                hint=self._replace_hint,
             )
         return path
 
@@ -356,11 +362,11 @@ def _read_manifest(root: Path, source: Path) -> Manifest:
         raise ManifestError(f"{source} is not a bundle: it has no {MANIFEST}")
     data = path.read_bytes()
     try:
-        raw = msgspec.json.decode(data)
+        raw = msgspec.json.decode(data, type=dict[str, object])
+        _check_schema(raw.get("schema"), source)
         manifest = msgspec.convert(raw, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} cannot be read: {error}", hint=_REPLACE) from error
-    _check_schema(manifest, source)
     if manifest.digest != _digest(raw):
         raise IntegrityError(
             f"{path} is damaged or was changed by hand: its digest does not match its content", hint=_REPLACE
@@ -372,9 +378,9 @@ def _read_manifest(root: Path, source: Path) -> Manifest:
     return manifest
 
 
-def _check_schema(manifest: Manifest, source: Path) -> None:
-    if manifest.schema != SCHEMA:
+def _check_schema(schema: object, source: Path) -> None:
+    if schema != SCHEMA:
         raise ManifestError(
-            f"{source} has schema {manifest.schema!r}; this version of edgedenoise reads {SCHEMA!r}",
+            f"{source} has schema {schema!r}; this version of edgedenoise reads {SCHEMA!r}",
             hint="upgrade with: pip install -U edgedenoise",
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import platformdirs
@@ -27,6 +28,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 def pack(root: Path, target: Path) -> None:
     """Write the bundle folder `root` as the archive `target`, atomically."""
+    if target.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{target} is the bundle {root} or inside it", hint="choose another name with -o")
     with atomic_file(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(p for p in root.rglob("*") if p.is_file()):
             info = zipfile.ZipInfo(path.relative_to(root).as_posix(), _EPOCH)
@@ -50,7 +53,7 @@ def unpack(source: Path, target: Path) -> None:
             with atomic_folder(target) as temporary:
                 for member in members:
                     _extract(archive, member, temporary / member.filename)
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise IntegrityError(
             f"{source} is not a bundle that can be read: {error}",
             hint="a bundle is a folder with a manifest.json, or a zip of one made by: edgedenoise pack",

@@ -102,6 +102,7 @@ def compare_models(
     """
     opened = Bundle.open(bundle)
     pairs = _pairs(Path(noisy), None if clean is None else Path(clean))
+    megapixels = _checked_megapixels(pairs)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
@@ -110,7 +111,7 @@ def compare_models(
         input_tally = _Tally()
         for done, (noisy_path, clean_path) in enumerate(pairs):
             progress("denoise", done, len(pairs), noisy_path.name)
-            truth = None if clean_path is None else _same_size(noisy_path, clean_path)
+            truth = None if clean_path is None else from_unit(read_photo(clean_path).unit(), np.uint8)
             if truth is not None:
                 input_tally.against_truth(from_unit(read_photo(noisy_path).unit(), np.uint8), truth)
             answers = {w.variant.name: _answer(w, noisy_path, scratch) for w in workers}
@@ -139,13 +140,12 @@ def compare_models(
             for worker, measurement in zip(workers, measured, strict=True)
         )
     network = opened.manifest.network
-    sizes = [read_photo(path).pixels.shape for path, _ in pairs]
     return CompareReport(
         bundle=str(opened.source),
         network=network.name,
         macs_per_px=network.macs_per_px,
         photographs=tuple(path.name for path, _ in pairs),
-        megapixels=sum(height * width for height, width, _ in sizes) / 1e6,
+        megapixels=megapixels,
         noisy=input_tally.quality(len(pairs)),
         rows=rows,
         timed_px=timed_px,
@@ -208,19 +208,25 @@ def _pairs(noisy: Path, clean: Path | None) -> list[tuple[Path, Path | None]]:
     return [(path, truths[path.stem]) for path in photographs]
 
 
-def _same_size(noisy: Path, clean: Path) -> NDArray[np.uint8]:
-    truth, given = read_photo(clean), read_photo(noisy)
-    if (truth.height, truth.width) != (given.height, given.width):
-        raise DatasetError(
-            f"{noisy} is {given.height}x{given.width} and its ground truth {clean} is {truth.height}x{truth.width};"
-            " they must be equal"
-        )
-    rounded: NDArray[np.uint8] = from_unit(truth.unit(), np.uint8)
-    return rounded
+def _checked_megapixels(pairs: list[tuple[Path, Path | None]]) -> float:
+    """Count the pixels, and refuse a pair of different sizes now rather than after minutes of denoising."""
+    total = 0
+    for noisy, clean in pairs:
+        given = read_photo(noisy)
+        total += given.height * given.width
+        if clean is None:
+            continue
+        truth = read_photo(clean)
+        if (truth.height, truth.width) != (given.height, given.width):
+            raise DatasetError(
+                f"{noisy} is {given.height}x{given.width} and its ground truth {clean} is"
+                f" {truth.height}x{truth.width}; they must be equal"
+            )
+    return total / 1e6
 
 
 def _timed_crop(path: Path, scratch: Path) -> tuple[Path, tuple[int, int]]:
-    pixels = read_photo(path).pixels[:TIMED_SIDE_PX, :TIMED_SIDE_PX]
+    photo = read_photo(path).crop(0, 0, TIMED_SIDE_PX)
     crop = scratch / "timed.png"
-    write_photo(Photo(np.ascontiguousarray(from_unit(Photo(pixels).unit(), np.uint8))), crop)
-    return crop, (pixels.shape[0], pixels.shape[1])
+    write_photo(photo, crop)
+    return crop, (photo.height, photo.width)

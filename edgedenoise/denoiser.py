@@ -10,7 +10,7 @@ import numpy as np
 
 from edgedenoise.bundle import Bundle, Precision, Variant
 from edgedenoise.errors import DeviceMemoryError, ImageError, IncompatibleError, UsageError
-from edgedenoise.export.targets import TARGETS, open_variant, runtime_of, target_named
+from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
 from edgedenoise.picture_codecs import from_pil, to_pil
 from edgedenoise.pixels import Photo, from_unit, to_unit
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
@@ -61,10 +61,11 @@ def load(
         ParityError: the variant fails its self-test on this device.
         UsageError: an option has a value that is not accepted.
     """
+    options = SessionOptions(threads=threads)
     settings = _Settings(_checked_tile(tile), _checked_strength(strength))
     bundle = open_model(Path(model))
     variant = choose_variant(bundle, runtime, precision)
-    session = open_variant(bundle, variant, device=device, options=SessionOptions(threads=threads))
+    session = open_variant(bundle, variant, device=device, options=options)
     return Denoiser(bundle, variant, session, settings)
 
 
@@ -237,7 +238,7 @@ def _slowness(variant: Variant) -> tuple[bool, bool, str]:
 
 
 def _is_here(runtime: str) -> bool:
-    known = {target.name: target for target in TARGETS}
+    known = {target.name: target for target in all_targets()}
     target = known.get(runtime)
     return target is not None and target.runtime is not None and runtime_of(target).probe().available
 

@@ -36,7 +36,11 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; opens no model and raises nothing."""
+    """Look at this machine; opens no model.
+
+    Raises:
+        UsageError: a third party's entry point does not name a target.
+    """
     return Diagnosis(environment(), tuple(_status(target) for target in all_targets()))
 
 

@@ -35,6 +35,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that replaces `target` when the block ends without an error."""
+    target = target.resolve()  # the folder one stands in cannot be renamed as "."; a link keeps pointing
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

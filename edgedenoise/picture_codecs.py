@@ -74,7 +74,7 @@ def encode_photo(photo: Photo, format_: str) -> bytes:
     if format_ == "PNG":
         if photo.bits == 16 and (photo.channels == 3 or photo.alpha is not None):
             imagecodecs = _import_io("imagecodecs", "writing 16-bit colour PNG")
-            data = bytes(imagecodecs.png_encode(_stack(photo)))
+            data = bytes(imagecodecs.png_encode(np.ascontiguousarray(_stack(photo))))
         else:
             _bare(photo).save(stream, "PNG")
             data = stream.getvalue()

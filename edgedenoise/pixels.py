@@ -83,6 +83,13 @@ class Photo:
         """8 or 16 bits per sample."""
         return self.pixels.dtype.itemsize * 8
 
+    def crop(self, top: int, left: int, side: int) -> Photo:
+        """Return a square part of at most `side` pixels, as far as the photo reaches; metadata stays."""
+        part = (slice(top, top + side), slice(left, left + side))
+        pixels: Any = self.pixels[part].copy()
+        alpha: Any = None if self.alpha is None else self.alpha[part].copy()
+        return Photo(pixels, alpha, self.metadata, self.format)
+
     def unit(self) -> NDArray[np.float32]:
         """Return the pixels as float32 (H, W, 3) in [0, 1], grayscale replicated."""
         return to_unit(self.pixels)

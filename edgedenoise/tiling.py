@@ -8,7 +8,7 @@ therefore gives the same pixels as the whole. The whole photograph is the plan w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -35,11 +35,11 @@ AUTO_TILES_PX = (512, 384, 256, 128, 64, MIN_TILE_PX)
 class Tiling(msgspec.Struct, frozen=True):
     """What a network needs of its tiles; recorded in the manifest."""
 
-    halo_px: int
+    halo_px: Annotated[int, msgspec.Meta(ge=0)]
     """Receptive-field radius in input pixels: context that a tile needs on every side."""
-    multiple_of: int = 1
+    multiple_of: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Tile origins and sides are multiples of this (networks that shuffle pixels)."""
-    bytes_per_px: int = 4096
+    bytes_per_px: Annotated[int, msgspec.Meta(ge=1)] = 4096
     """Estimate of peak working memory per input pixel of a tile."""
 
     @property

@@ -151,18 +151,29 @@ def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto
 
 
 def _mask_problems(model: onnx.ModelProto) -> list[str]:
-    """Look for a blind-spot mask: it would show as a weight that is computed, or as a product with a constant."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    folded = constants | {
-        n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants
-    }
+    """Look for a blind-spot mask: a weight that is computed, a constant factor, or a centre tap that is all zero."""
+    constants = weights(model)
+    dequantized = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     problems = []
     for node in model.graph.node:
-        if node.op_type == "Conv" and node.input[1] not in folded:
-            problems.append(f"the weight of the convolution {node.output[0]} is computed, not constant: a mask is left")
         if node.op_type == "Mul" and any(name in constants for name in node.input):
             problems.append(f"the product {node.output[0]} has a constant factor: a mask is left")
+        if node.op_type != "Conv":
+            continue
+        weight = constants.get(dequantized.get(node.input[1], node.input[1]))
+        if weight is None:
+            problems.append(f"the weight of the convolution {node.output[0]} is computed, not constant: a mask is left")
+        elif _is_masked(weight):
+            problems.append(f"the convolution {node.output[0]} does not see its centre pixel: a mask is baked in")
     return problems
+
+
+def _is_masked(weight: NDArray[np.generic]) -> bool:
+    """Tell whether an odd kernel is zero at its centre for all channels, and not elsewhere: no training does that."""
+    height, width = weight.shape[2:]
+    if height % 2 == 0 or width % 2 == 0 or height * width == 1:
+        return False
+    return bool(weight.any() and not weight[:, :, height // 2, width // 2].any())
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -85,7 +85,7 @@ def quantize_model(
     name = f"onnx-int8-{chosen.name}"
     encoding = Encoding(chosen.name, chosen.activations, "s8", chosen.weight_bits)
     variant = Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding)
-    progress("quantize", 1, 3, "measuring the distance to float")
+    progress("quantize", 1, 3, "distance to float")
     with opened.edit() as draft:
         # Backends' own files hold the old encoding: they are compiled again from the new graph.
         draft.drop_variants({v.name for v in opened.manifest.variants if v.encoding == encoding})
@@ -94,7 +94,7 @@ def quantize_model(
             OnnxRuntime().open(variant, draft.root / variant.path, "cpu", SessionOptions(fused=False))
         )
         selftest_db = _selftest_distance(opened, with_oracle)
-        progress("quantize", 2, 3, "measuring the distance to float")
+        progress("quantize", 2, 3, "distance to float")
         held_out_db = None if data is None else _held_out_distance(opened, with_oracle, Path(data))
         with_oracle.close()
         variant = msgspec.structs.replace(variant, fidelity_db=round(selftest_db, 2))

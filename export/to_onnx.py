@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,39 +17,23 @@ import onnx
 import torch
 
 import edgedenoise
-from edgedenoise.bundle import Bundle, Draft, Manifest, NetworkInfo, Parity, Variant, create_bundle
-from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.bundle import Parity
 from edgedenoise.errors import ExportError
-from edgedenoise.export.graph import (
-    IR_VERSION,
-    OPSET,
-    check_graph,
-    embed,
-    macs_per_px,
-    parameter_count,
-    peak_bytes_per_px,
-)
-from edgedenoise.export.model_card import model_card
+from edgedenoise.export.float_bundle import write_float_bundle
+from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, CheckedSession, SessionOptions
-from edgedenoise.runtimes.ort import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
-from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
-from edgedenoise.tiling import Tiling
+from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from edgedenoise.training.networks import NetworkSpec
+    from edgedenoise.bundle import Bundle
 
 PARITY_SIZES = ((64, 64), (61, 47), (33, 97), (101, 35), (127, 129))
 """Odd and uneven, so that a size that was baked in by tracing shows; multiplied up to `multiple_of` where needed."""
 PARITY_BOUND = 1e-5
 """Largest |ONNX - PyTorch| over largest |PyTorch|; measured about 1e-6."""
-SELFTEST_SIDE_PX = 96
 
 _TRACE_SIDE_PX = 64
 
@@ -93,11 +76,17 @@ def export_model(run: Path | str, out: Path | str, *, progress: Progress = silen
     progress("export", 1, steps, "comparing with PyTorch")
     parity = _compare(module, model, spec.multiple_of)
     progress("export", 2, steps, "writing")
-    manifest = _manifest(target, model, spec, parity)
-    with create_bundle(target, manifest) as draft:
-        _write_float_variant(draft, model)
+    bundle = write_float_bundle(
+        target,
+        model,
+        name=spec.name,
+        normalization=spec.normalization,
+        halo_px=spec.halo_px,
+        multiple_of=spec.multiple_of,
+        parity=parity,
+    )
     progress("export", steps, steps)
-    return Bundle.open(target)
+    return bundle
 
 
 def trace(module: torch.nn.Module) -> onnx.ModelProto:
@@ -189,49 +178,3 @@ def _compare(module: torch.nn.Module, model: onnx.ModelProto, multiple_of: int) 
             hint="please report this with the versions of torch and onnxruntime: edgedenoise doctor --json",
         )
     return Parity(sizes, worst)
-
-
-def _manifest(target: Path, model: onnx.ModelProto, spec: NetworkSpec, parity: Parity) -> Manifest:
-    return Manifest(
-        name=target.stem,
-        created_by=f"edgedenoise {edgedenoise.__version__}",
-        network=NetworkInfo(spec.name, parameter_count(model), macs_per_px(model)),
-        normalization=spec.normalization,
-        tiling=Tiling(spec.halo_px, spec.multiple_of, peak_bytes_per_px(model)),
-        variants=[],
-        parity=parity,
-    )
-
-
-def _write_float_variant(draft: Draft, model: onnx.ModelProto) -> None:
-    variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
-    draft.put_variant(variant)
-    embed(model, draft.essentials(variant))
-    draft.write(variant.path, model.SerializeToString())
-    picture = selftest_picture()
-    session = CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", SessionOptions(fused=False)))
-    answer = run_picture(session, picture, draft.manifest.normalization, draft.manifest.tiling)
-    session.close()
-    draft.write(PICTURE_FILE, _npy(picture))
-    draft.write(ANSWER_FILE, _npy(answer))
-    draft.write("MODEL_CARD.md", model_card(draft.manifest).encode())
-
-
-def selftest_picture() -> NDArray[np.float32]:
-    """Return a small noisy picture, (3, 96, 96) in [0, 1]: ramps, edges, fine stripes and noise of mixed strength."""
-    side = SELFTEST_SIDE_PX
-    y, x = np.mgrid[0:side, 0:side] / side
-    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * x * np.linspace(2, 24, side)[:, None])
-    disc = ((x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.08).astype(float)
-    clean = np.stack([0.1 + 0.8 * x, 0.9 - 0.7 * y, 0.3 + 0.4 * stripes]) * (0.6 + 0.4 * disc)
-    strength = 0.02 + 0.08 * y
-    noisy = clean + strength * np.random.default_rng(0).standard_normal(clean.shape)
-    # Rounded to 8 bits like a photograph, and stored, so that it need not be drawn alike elsewhere.
-    rounded = np.floor(np.clip(noisy, 0, 1) * 255 + 0.5) / 255
-    return np.asarray(rounded, np.float32)
-
-
-def _npy(values: NDArray[np.float32]) -> bytes:
-    stream = BytesIO()
-    np.save(stream, values, allow_pickle=False)
-    return stream.getvalue()

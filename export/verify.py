@@ -74,7 +74,7 @@ def verify_bundle(bundle: Path | str, *, progress: Progress = silent) -> VerifyR
     """Check a bundle: every file's hash, every graph's contract, every variant's self-test.
 
     Args:
-        bundle: a bundle folder, archive or lone model file.
+        bundle: a bundle folder or archive.
         progress: told after each variant.
 
     Raises:
@@ -144,9 +144,11 @@ def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name and v.encoding == variant.encoding]
     if not graphs:
         return None
-    oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), prove=False)
     picture, _ = selftest_pair(bundle)
     manifest = bundle.manifest
-    exact, found = (run_picture(s, picture, manifest.normalization, manifest.tiling) for s in (oracle, session))
-    oracle.close()
+    oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), prove=False)
+    try:
+        exact, found = (run_picture(s, picture, manifest.normalization, manifest.tiling) for s in (oracle, session))
+    finally:
+        oracle.close()
     return psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from edgedenoise.errors import InferenceError
+from edgedenoise.errors import InferenceError, UsageError
 from edgedenoise.runtimes.devices import saturates_u8s8
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class SessionOptions:
     """False runs the graph node by node in float: for QDQ graphs that is exact W8A8 arithmetic, the *oracle*."""
     protect_saturation: bool = True
     """Keep 8-bit products from saturating 16-bit accumulators on x86 CPUs without VNNI."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads is {self.threads}; accepted are 1 or more, or None for the runtime's own choice")
 
 
 class Session(Protocol):
@@ -162,6 +166,8 @@ class CheckedSession:
             if answer is None:
                 break
             self.timing.seconds += time.perf_counter() - start
+            if done == len(shapes):
+                raise InferenceError(f"{self.effective.runtime} answered more than the {done} tiles it was given")
             self._check_output(answer, shapes[done])
             self.timing.calls += 1
             self.timing.pixels += shapes[done][2] * shapes[done][3]
@@ -190,8 +196,7 @@ class CheckedSession:
                 f"{self.effective.runtime} answered {y.dtype} {y.shape}; expected float32 {expected}",
                 hint="check the bundle with: edgedenoise verify B.edge",
             )
-        # A sum is finite only if every term is, and costs a tenth of np.isfinite(y).all().
-        if not np.isfinite(y.sum(dtype=np.float64)):
+        if not _is_finite(y):
             bad = int(np.count_nonzero(~np.isfinite(y)))
             raise InferenceError(
                 f"{self.effective.runtime} on {self.effective.device} answered {bad} values that are not finite",
@@ -208,5 +213,11 @@ def needs_protection(variant: Variant) -> bool:
 def _check_input(x: NDArray[np.float32]) -> None:
     if x.ndim != 4 or x.shape[:2] != (1, CHANNELS) or 0 in x.shape or x.dtype != np.float32:
         raise InferenceError(f"a session was given {x.dtype} {x.shape}; accepted is float32 (1, {CHANNELS}, h, w)")
-    if not np.isfinite(x.sum(dtype=np.float64)):
+    if not _is_finite(x):
         raise InferenceError("a session was given values that are not finite (NaN or infinity)")
+
+
+def _is_finite(x: NDArray[np.float32]) -> bool:
+    # A sum is finite only if every term is, and costs a tenth of np.isfinite(x).all().
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        return bool(np.isfinite(x.sum(dtype=np.float64)))

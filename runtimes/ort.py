@@ -136,6 +136,7 @@ def _open(path: Path, settings: Any, providers: list[str]) -> Any:
     except (
         state.InvalidProtobuf,
         state.InvalidGraph,
+        state.InvalidArgument,
         state.Fail,
         state.NotImplemented,
         state.NoSuchFile,

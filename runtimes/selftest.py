@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from edgedenoise.errors import ParityError
+from edgedenoise.errors import IntegrityError, ParityError
 from edgedenoise.files import write_bytes
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.runtimes.devices import cpu_name
@@ -72,8 +72,19 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
 
 
 def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (picture, float answer), each (3, H, W) float32 in unit range."""
-    picture, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
+    """Return (picture, float answer), each (3, H, W) float32 in unit range.
+
+    Raises:
+        IntegrityError: they are damaged, or no such pair.
+    """
+    try:
+        picture, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
+    except ValueError as error:
+        raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
+    if picture.ndim != 3 or picture.shape[0] != 3 or picture.shape != answer.shape:
+        raise IntegrityError(
+            f"{bundle.source}: the self-test is {picture.shape} and {answer.shape}; both must be (3, H, W)"
+        )
     return picture, answer
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import logging
 import sys
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from edgedenoise.errors import EdgeDenoiseError
@@ -47,12 +46,11 @@ class Output:
             yield silent
             return
         bars = Bars(
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[clock]}"),
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
         )
@@ -60,8 +58,9 @@ class Output:
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in tasks or bars.tasks[tasks[stage]].finished:
-                tasks[stage] = bars.add_task(stage, total=total, note=note)
-            bars.update(tasks[stage], completed=done, total=total, note=note)
+                tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
+            clock = "taken" if done >= total else "left"
+            bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
 
         with bars:
             yield report
@@ -69,8 +68,8 @@ class Output:
     def result(self, value: object, text: str) -> None:
         """Write a verb's result: `value` as JSON, or `text` for people."""
         if self.as_json:
-            builtins = msgspec.to_builtins(value, enc_hook=_encode)
-            typer.echo(json.dumps(builtins, indent=2))
+            data = msgspec.json.encode(value, enc_hook=_encode)  # infinity becomes null, which JSON has
+            typer.echo(msgspec.json.format(data, indent=2).decode())
         elif text:
             typer.echo(text)
 

@@ -26,7 +26,7 @@ def command(
     threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
 ) -> None:
     """Denoise photographs: same size, depth, format and metadata out as in."""
-    if tile != "auto" and not tile.isdigit():
+    if tile != "auto" and not tile.isdecimal():
         raise UsageError(f"--tile is {tile!r}; accepted are auto, 0 (the whole photograph) and a number of pixels")
     with output.progress() as progress:
         report = edgedenoise.denoise_files(

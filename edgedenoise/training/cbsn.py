@@ -18,6 +18,11 @@ from torch.nn import functional
 
 from edgedenoise.errors import UsageError
 
+LOCAL_MEAN_CHANNELS = 6
+"""Red, green and blue, above and below their mean: what `CBSN.start_as_local_mean` needs."""
+
+_OTHERS = 0.03  # of the He weights; at 0.1 the other channels drown the mean, at 0 they would never learn
+
 
 class ConditionalMaskedConv2d(nn.Conv2d):
     """A convolution, padded with zeros to the same size, that can be told not to see its centre pixel."""
@@ -101,6 +106,34 @@ class CBSN(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
+    @torch.no_grad()
+    def start_as_local_mean(self) -> None:
+        """Change fresh weights so that the network begins near the mean of a pixel's neighbours, blind or not.
+
+        Not in the paper: with He weights, a short training is spent on learning to pass colours at all. Six
+        channels carry relu(x) and relu(-x) through every layer, the masked kernels average them over the
+        neighbours, and the last layer takes their difference. The other channels keep their He weights; what
+        enters the six from elsewhere is made small.
+
+        Raises:
+            UsageError: the network has fewer than six channels.
+        """
+        if self.width < LOCAL_MEAN_CHANNELS:
+            raise UsageError(f"a C-BSN of {self.width} channels has no room for the {LOCAL_MEAN_CHANNELS} of a mean")
+        carried = torch.eye(LOCAL_MEAN_CHANNELS)[:, :, None, None]
+        self.head.weight[:LOCAL_MEAN_CHANNELS] = torch.cat([carried[:3, :3], -carried[:3, :3]])
+        for branch in (self.branch1, self.branch2):
+            _carry(branch.masked, carried * branch.masked.mask / branch.masked.mask.sum())
+            for layer in (branch.mix1, branch.mix2, branch.out):
+                _carry(layer, carried)
+            for module in branch.trunk:
+                module.pointwise.weight.mul_(_OTHERS)  # type: ignore[operator, union-attr]
+        _carry(self.tail1, carried / 2)
+        self.tail1.weight[:LOCAL_MEAN_CHANNELS, self.width : self.width + LOCAL_MEAN_CHANNELS] += carried / 2
+        _carry(self.tail2, carried)
+        _carry(self.tail3, carried)
+        _carry(self.tail4, torch.cat([carried[:3, :3], -carried[:3, :3]], dim=1))
+
     def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
         """Denoise normalised pictures.
 
@@ -118,3 +151,10 @@ class CBSN(nn.Module):
         x = torch.relu(self.tail2(x))
         x = torch.relu(self.tail3(x))
         return self.tail4(x)  # type: ignore[no-any-return]
+
+
+def _carry(layer: nn.Conv2d, kernel: torch.Tensor) -> None:
+    """Make the first outputs of `layer` those of `kernel` (outputs, inputs, ...) on its first inputs, nearly."""
+    outputs, inputs = kernel.shape[:2]
+    layer.weight[:outputs] *= _OTHERS
+    layer.weight[:outputs, :inputs] += kernel

@@ -57,6 +57,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Distance in pixels at which the noise is taken to be independent. Officially 5."""
     sub_stride: int = 2
     """Cell of the random sub-sampler. Officially 2."""
+    statistics: Literal["patch", "photo"] = "patch"
+    """What a crop is normalised by: itself (official), or the photograph that it is from, as on a device."""
+    first_weights: Literal["he", "local-mean"] = "he"
+    """He fan-in (official), or such that the network begins as a local mean, which suits short trainings."""
     seed: int = 0
     """Of the first weights and of every crop, turn and sub-sampling."""
     device: str = "auto"
@@ -71,7 +75,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Decoded photographs held in memory, in MiB; those beyond are decoded again whenever they are drawn."""
 
     def __post_init__(self) -> None:
-        network_spec(self.network)
+        spec = network_spec(self.network)
         for key, low in _MINIMUM.items():
             if getattr(self, key) < low:
                 raise UsageError(f"{key} = {getattr(self, key)} is too small; accepted: {low} and more")
@@ -85,6 +89,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(f"seed = {self.seed} is too large; accepted: 0 to 2^63 - 1")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UsageError(f"device = {self.device!r} is not accepted; accepted: auto, cpu, cuda, cuda:N, mps")
+        if self.first_weights == "local-mean" and spec.width < _LOCAL_MEAN_CHANNELS:
+            raise UsageError(
+                f"first_weights = 'local-mean' needs {_LOCAL_MEAN_CHANNELS} channels, and network = "
+                f"{self.network!r} has {spec.width}",
+                hint="Take a wider network, or first_weights = 'he'.",
+            )
         both = math.lcm(self.blind_stride, self.sub_stride)
         if self.patch % both:
             below, above = self.patch // both * both, (self.patch // both + 1) * both
@@ -133,6 +143,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lines += [f"{key} = {_toml(value)}" for key, value in msgspec.structs.asdict(self).items()]
         return "\n".join(lines) + "\n"
 
+
+_LOCAL_MEAN_CHANNELS = 6  # what cbsn.py, which imports torch, says too; a test compares them
 
 _MINIMUM = {
     "steps": 1,

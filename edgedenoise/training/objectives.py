@@ -59,7 +59,13 @@ class CBSNObjective:
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos = NoisyFolder(config.data, patch=config.patch, cache_mb=config.cache_mb, progress=progress)
+        self.photos = NoisyFolder(
+            config.data,
+            patch=config.patch,
+            statistics=config.statistics,
+            cache_mb=config.cache_mb,
+            progress=progress,
+        )
 
     def batch(self, step: int) -> Batch:
         """Return patches (N, 3, P, P) and the sub-sampler's mask (N, P / k, P / k)."""

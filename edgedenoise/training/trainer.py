@@ -86,6 +86,8 @@ def train_model(config: TrainConfig, *, resume: bool = False, progress: Progress
     objective = open_objective(config, progress=progress)
     # Channels last is what convolutions want, on CPUs and GPUs: 1.4 times the steps per second on a CPU.
     network = build_network(network_spec(config.network), seed=config.seed)
+    if config.first_weights == "local-mean":
+        network.start_as_local_mean()  # type: ignore[operator]
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     if checkpoint is not None:

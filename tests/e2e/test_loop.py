@@ -1,0 +1,126 @@
+"""The whole loop as a user types it: noisy photographs in, a quantized denoiser out, compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+for _package in ("torch", "onnx", "onnxscript", "openvino", "jinja2", "skimage"):
+    pytest.importorskip(_package, reason=f"needs {_package}: pip install 'edgedenoise[all]'")
+
+from edgedenoise.noise import add_camera_noise, parameters_for_psnr
+from edgedenoise.photo import read_photo, write_photo
+from edgedenoise.pixels import Photo, from_unit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+VARIANTS = {"onnx-fp32", "onnx-int8-u8s7", "openvino-fp32", "openvino-int8-u8s7"}
+
+
+def edgedenoise(*arguments: object) -> dict:
+    """Run a verb with --json and return what it wrote; its standard output must be JSON and nothing else."""
+    command = [sys.executable, "-m", "edgedenoise", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[-3000:]}"
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """noisy/ and clean/ of four small pictures."""
+    root = tmp_path_factory.mktemp("loop")
+    y, x = np.mgrid[0:120, 0:144] / 144
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        clean = 0.5 + 0.4 * np.sin(rng.uniform(2, 9, 3) * x[..., None] + rng.uniform(2, 9, 3) * y[..., None])
+        noisy = add_camera_noise(clean, parameters_for_psnr(clean, 20, rng), rng)
+        write_photo(Photo(from_unit(clean, np.uint8)), root / "clean" / f"{seed}.png")
+        write_photo(Photo(from_unit(noisy, np.uint8)), root / "noisy" / f"{seed}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Path:
+    data, run, out = folder / "noisy", folder / "run", folder / "mine.edge"
+    edgedenoise("train", "--data", data, "--out", run, "--network", "cbsn-8x1", "--steps", 60, "--patch", 60)
+    built = edgedenoise("build", run, "--data", data, "-o", out, "--count", 8)
+    assert {check["status"] for check in built["verified"]["variants"]} == {"passed"}
+    return out
+
+
+def test_the_bundle_holds_every_variant_and_they_prove_themselves(bundle: Path) -> None:
+    report = edgedenoise("verify", bundle)
+    assert {check["variant"] for check in report["variants"]} == VARIANTS
+    assert {check["status"] for check in report["variants"]} == {"passed"}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_photographs_are_denoised_by_each(bundle: Path, folder: Path, runtime: str, precision: str) -> None:
+    out = folder / f"out-{runtime}-{precision}"
+    report = edgedenoise(
+        "denoise", folder / "noisy", "-o", out, "-m", bundle, "--runtime", runtime, "--precision", precision
+    )
+    assert report["effective"]["runtime"] == runtime
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
+    assert read_photo(out / "0.png").pixels.shape == (120, 144, 3)
+
+
+def test_the_comparison_has_a_row_per_variant_with_quality_fidelity_and_speed(bundle: Path, folder: Path) -> None:
+    html = folder / "report.html"
+    report = edgedenoise(
+        "compare", bundle, "--noisy", folder / "noisy", "--clean", folder / "clean", "-o", html, "--repeats", 3
+    )
+    assert {row["measurement"]["variant"] for row in report["rows"]} == VARIANTS
+    noisy = report["noisy"]["psnr_db"]
+    for row in report["rows"]:
+        assert row["quality"]["psnr_db"] > noisy + 2  # even sixty steps of a tiny network denoise
+        assert row["finite"]
+        latency = row["measurement"]["latency"]
+        assert len(latency["samples_ms_per_mp"]) == 3
+        assert latency["p50_ms_per_mp"] <= latency["p90_ms_per_mp"] <= latency["p99_ms_per_mp"]
+        assert row["measurement"]["load_ms"] > 0
+        assert row["measurement"]["size_bytes"] > 0
+        if row["measurement"]["precision"] == "int8":
+            assert row["fidelity"]["psnr_db"] > 30
+            assert row["measurement"]["speed_vs_float"] > 0
+    page = html.read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4 * (len(VARIANTS) + 2)  # input, variants, truth
+    assert json.loads(html.with_suffix(".json").read_text()) == report
+
+
+def test_a_resumed_run_builds_like_any_other(bundle: Path, folder: Path) -> None:
+    run = folder / "run"
+    result = edgedenoise("train", "--data", folder / "noisy", "--out", run, "--network", "cbsn-8x1",
+                         "--steps", 62, "--patch", 60, "--resume")  # fmt: skip
+    assert result["steps"] == 62
+    assert edgedenoise("export", run, "-o", folder / "again.edge")["network"]["name"] == "cbsn-8x1"
+
+
+def test_the_quick_demo_runs_from_nothing_to_a_report(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    result = edgedenoise("demo", "--quick", "--out", out)
+    assert {row["measurement"]["variant"] for row in result["comparison"]["rows"]} == VARIANTS
+    assert result["float_gain_db"] > 2
+    assert max(result["int8_gives_back_db"].values()) < 0.5
+    for name in ("report.html", "report.json", "demo.edge/manifest.json", "denoised/openvino-int8-u8s7/chelsea.png"):
+        assert (out / name).is_file()
+
+
+def test_the_demo_takes_ones_own_photographs_and_leaves_other_folders_alone(folder: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    command = [sys.executable, "-m", "edgedenoise", "demo", "--quick", "--out", str(precious)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "was not made by a demo" in refused.stderr
+    assert (precious / "thesis.txt").read_text() == "years of work"

@@ -1,0 +1,98 @@
+"""OpenVINO: made from our graphs, held to the float answer and to exact W8A8, and never silently elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.denoiser import load, load_variant
+from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, RuntimeUnavailableError, UsageError
+from edgedenoise.export.compiling import compile_model
+from edgedenoise.export.quantize import quantize_model
+from edgedenoise.export.verify import verify_bundle
+from edgedenoise.runtimes.ov import OpenVino
+from edgedenoise.runtimes.pipeline import run_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.bundle import Bundle
+
+
+@pytest.fixture
+def compiled(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
+    calibrate_model(branched_bundle.root, noisy_folder, count=8, crop_px=64)
+    quantize_model(branched_bundle.root)
+    return compile_model(branched_bundle.root, target="openvino")
+
+
+def test_compiling_adds_a_variant_per_precision(compiled: Bundle) -> None:
+    names = [v.name for v in compiled.manifest.variants if v.runtime == "openvino"]
+    assert sorted(names) == ["openvino-fp32", "openvino-int8-u8s7"]
+
+
+def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: Bundle) -> None:
+    report = verify_bundle(compiled.root)
+    assert report.passed
+    assert len(report.linted) == 2
+    by_name = {check.variant: check for check in report.variants}
+    assert by_name["openvino-fp32"].psnr_db > 100
+    int8 = by_name["openvino-int8-u8s7"]
+    assert int8.oracle_psnr_db > 45
+    assert int8.oracle_max_levels < 16
+    assert by_name["onnx-int8-u8s7"].oracle_max_levels < 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 130), (201, 157)])
+def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str, size: tuple[int, int]) -> None:
+    name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
+    session = load_variant(compiled, name)._session
+    x = np.random.default_rng(0).random((3, *size), np.float32)
+    whole = run_picture(session, x, "whole-image", compiled.manifest.tiling)
+    for tile in (64, 96, 128):
+        tiled = run_picture(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
+        assert np.abs(np.rint(tiled * 255) - np.rint(whole * 255)).max() <= 1
+
+
+def test_a_lone_ir_file_still_loads(compiled: Bundle) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    with load(compiled.root / "openvino-fp32" / "model.xml") as alone, load_variant(compiled, "onnx-fp32") as whole:
+        assert alone.effective.runtime == "openvino"
+        assert np.abs(alone(picture).astype(int) - whole(picture)).max() <= 1
+
+
+def test_an_explicit_device_that_is_not_here_is_refused(compiled: Bundle) -> None:
+    with pytest.raises(DeviceNotFoundError, match="it has cpu"):
+        load(compiled.root, runtime="openvino", device="npu")
+
+
+def test_a_file_that_is_no_model_is_refused(compiled: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "broken.xml"
+    path.write_text("<net>")
+    with pytest.raises(InferenceError, match="OpenVINO cannot"):
+        OpenVino().metadata(path)
+
+
+def test_targets_that_cannot_be_built_say_so(compiled: Bundle) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="not yet built"):
+        compile_model(compiled.root, target="tensorrt")
+    with pytest.raises(UsageError, match="onnxruntime, openvino"):
+        compile_model(compiled.root, target="abacus")
+
+
+def test_a_build_that_fails_its_self_test_leaves_the_bundle_as_it_was(
+    branched_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(branched_bundle.root.rglob("*"))
+    # A bound that nothing can meet stands for a backend that computes something else.
+    monkeypatch.setattr("edgedenoise.runtimes.selftest.FLOAT_BOUND_DB", float("inf"))
+    monkeypatch.setattr("edgedenoise.runtimes.selftest.psnr_unit", lambda a, b: 20.0)
+    with pytest.raises(ParityError, match="left as it was"):
+        compile_model(branched_bundle.root, target="openvino")
+    assert sorted(branched_bundle.root.rglob("*")) == before

@@ -1,0 +1,191 @@
+"""INT8: the encoding is exact where it can be, and fused integer kernels agree with exact arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from graphs import branched_graph, shuffling_graph
+
+from edgedenoise.bundle import Bundle
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.calibration.ranges import measure_ranges
+from edgedenoise.calibration.schemes import SCHEMES, Scheme, encode_range, encode_weight, scheme_named
+from edgedenoise.denoiser import load_variant
+from edgedenoise.errors import CalibrationError, QuantizationError, UsageError
+from edgedenoise.export.graph import lint
+from edgedenoise.export.quantize import encode, quantize_model
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.ort import OnnxRuntime
+from edgedenoise.runtimes.pipeline import run_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EACH_SCHEME = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: s.name)
+
+
+def _ranges(model: onnx.ModelProto, seed: int = 0) -> object:
+    rng = np.random.default_rng(seed)
+    crops = [rng.standard_normal((1, 3, 64, 64), np.float32) for _ in range(3)]
+    return measure_ranges(model, crops, margin_px=8, total=3, graph_sha256="")
+
+
+def _run(model: onnx.ModelProto, x: np.ndarray, *, fused: bool = True) -> np.ndarray:
+    settings = onnxruntime.SessionOptions()
+    if not fused:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), settings).run(None, {"image": x})[0]
+
+
+@EACH_SCHEME
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 5.0), (-4.0, -1.0), (2.0, 6.0), (0.0, 0.0)])
+def test_zero_is_exact_and_both_ends_are_within_half_a_step(scheme: Scheme, low: float, high: float) -> None:
+    scale, zero = encode_range(low, high, scheme)
+    assert scale > 0
+    limits = np.iinfo(zero.dtype)
+    for value in (low, high, 0.0):
+        q = np.clip(np.rint(value / scale) + int(zero), limits.min, limits.max)
+        error = abs((q - int(zero)) * scale - value)
+        assert error <= (scale / 2 + 1e-6 if value else 0)
+
+
+@EACH_SCHEME
+def test_weights_are_symmetric_per_channel_and_dead_channels_stay_zero(scheme: Scheme) -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    weight[1] *= 100
+    weight[2] = 0
+    q, scale = encode_weight(weight, scheme)
+    limit = 2 ** (scheme.weight_bits - 1) - 1
+    assert q.dtype == np.int8
+    assert np.abs(q).reshape(4, -1).max(axis=1).tolist() == [limit, limit, 0, limit]
+    assert np.all(scale > 0)
+    restored = q * scale.reshape(-1, 1, 1, 1)
+    assert np.all(np.abs(restored - weight) <= scale.reshape(-1, 1, 1, 1) / 2 * 1.0001)
+
+
+def test_an_unknown_scheme_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="u8s7, u8s8"):
+        scheme_named("u4s4")
+
+
+@EACH_SCHEME
+@pytest.mark.parametrize("graph", [branched_graph, shuffling_graph])
+def test_the_quantized_graph_obeys_the_contract(scheme: Scheme, graph: Callable[[], onnx.ModelProto]) -> None:
+    model = graph()
+    quantized = encode(model, _ranges(model), scheme)
+    onnx.checker.check_model(quantized, full_check=True)
+    assert lint(quantized, quantized=True) == []
+
+
+def test_placement_is_as_promised() -> None:
+    """Pairs before each Conv, Add and Concat; none between Conv and Relu; none on the output; biases are float."""
+    model = branched_graph()
+    quantized = encode(model, _ranges(model), scheme_named("u8s7"))
+    producer = {node.output[0]: node for node in quantized.graph.node}
+    constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
+    for node in quantized.graph.node:
+        if node.op_type in ("Conv", "Add", "Concat"):
+            data = node.input[:2] if node.op_type == "Conv" else node.input
+            assert [producer[name].op_type for name in data] == ["DequantizeLinear"] * len(data)
+        if node.op_type == "Conv":
+            assert constants[node.input[2]].data_type == onnx.TensorProto.FLOAT
+        if node.op_type == "Relu":
+            assert producer[node.input[0]].op_type == "Conv"
+    assert producer["denoised"].op_type == "Conv"
+    assert not {"left.weight", "head.weight"} & set(constants)  # the float weights are gone
+
+
+def test_concatenation_is_exact_because_its_inputs_share_one_range() -> None:
+    model = branched_graph()
+    quantized = encode(model, _ranges(model), scheme_named("u8s7"))
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in quantized.graph.initializer}
+    scales = {float(constants[f"{name}.scale"]) for name in ("summed", "right.relu", "joined")}
+    assert len(scales) == 1
+
+
+@EACH_SCHEME
+@pytest.mark.parametrize("graph", [branched_graph, shuffling_graph])
+def test_fused_kernels_give_exactly_what_exact_arithmetic_gives(
+    scheme: Scheme, graph: Callable[[], onnx.ModelProto], tmp_path: Path
+) -> None:
+    """Because biases lie on the kernels' grid. A handful of rounding ties may fall to the other side."""
+    model = graph()
+    quantized = encode(model, _ranges(model), scheme)
+    path = tmp_path / "q.onnx"
+    onnx.save(quantized, path)
+    x = np.random.default_rng(1).standard_normal((1, 3, 64, 64), np.float32)
+    exact = _run(quantized, x, fused=False)
+    variant = _variant(scheme)
+    fused = OnnxRuntime().open(variant, path, "cpu", SessionOptions()).run(x)
+    assert np.mean(fused != exact) < 1e-3
+    # ... and float is another thing: the test would notice if nothing were quantized.
+    assert np.mean(_run(model, x) != exact) > 0.9
+
+
+def _variant(scheme: Scheme) -> object:
+    from edgedenoise.bundle import Encoding, Variant
+
+    return Variant(
+        "q", "onnxruntime", "int8", "q.onnx", Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
+    )
+
+
+def test_a_tensor_without_a_range_is_refused_by_name() -> None:
+    model = branched_graph()
+    ranges = _ranges(model)
+    del ranges.tensors["summed"]
+    ranges.tensors.pop("joined")
+    with pytest.raises(QuantizationError, match="summed has no calibrated range"):
+        encode(model, ranges, scheme_named("u8s7"))
+
+
+def test_quantize_adds_a_variant_that_loads_and_is_close_to_float(branched_bundle: Bundle, noisy_folder: Path) -> None:
+    calibrate_model(branched_bundle.root, noisy_folder, count=8, crop_px=64)
+    report = quantize_model(branched_bundle.root, data=noisy_folder)
+    bundle = Bundle.open(branched_bundle.root)
+    variant = bundle.variant("onnx-int8-u8s7")
+    assert variant.fidelity_db == pytest.approx(report.selftest_db, abs=0.01)
+    assert report.selftest_db > 30
+    assert report.held_out_db is not None
+    assert report.held_out_db > 30
+    assert report.size_bytes > 0
+    with load_variant(bundle, variant.name) as denoiser:
+        assert denoiser(np.full((20, 30, 3), 128, np.uint8)).shape == (20, 30, 3)
+
+
+def test_calibrating_again_removes_what_was_encoded_from_the_old_ranges(
+    branched_bundle: Bundle, noisy_folder: Path
+) -> None:
+    calibrate_model(branched_bundle.root, noisy_folder, count=2, crop_px=64)
+    quantize_model(branched_bundle.root)
+    bundle = calibrate_model(branched_bundle.root, noisy_folder, count=3, crop_px=64)
+    assert [v.name for v in bundle.manifest.variants] == ["onnx-fp32"]
+    assert not (bundle.root / "onnx-int8-u8s7").exists()
+
+
+def test_quantizing_before_calibrating_says_what_to_do(branched_bundle: Bundle) -> None:
+    with pytest.raises(CalibrationError, match="edgedenoise calibrate"):
+        quantize_model(branched_bundle.root)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (33, 47), (131, 96)])
+def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
+    make_bundle: Callable[..., Bundle], noisy_folder: Path, precision: str, size: tuple[int, int]
+) -> None:
+    made = make_bundle(shuffling_graph(), halo_px=6, multiple_of=2)
+    calibrate_model(made.root, noisy_folder, count=4, crop_px=64)
+    quantize_model(made.root)
+    bundle = Bundle.open(made.root)
+    name = next(v.name for v in bundle.manifest.variants if v.precision == precision)
+    session = load_variant(bundle, name)._session
+    x = np.random.default_rng(0).random((3, *size), np.float32)
+    whole = run_picture(session, x, "whole-image", bundle.manifest.tiling)
+    for tile in (8, 15, 64):
+        tiled = run_picture(session, x, "whole-image", bundle.manifest.tiling, tile=tile)
+        np.testing.assert_array_equal(tiled, whole)
