@@ -57,6 +57,8 @@ QUICK = Effort("cbsn-16x4", 60, 12, 5)
 class DemoResult:
     """What the demo made and measured."""
 
+    run: Path
+    """The training run; its `config.toml` is a good beginning for one's own."""
     bundle: Path
     report_html: Path
     report_json: Path
@@ -98,6 +100,7 @@ def run_demo(
         out=str(out / "run"),
         steps=effort.steps,
         learning_rate=2e-3,
+        schedule="cosine",
         # What a training of minutes needs: start from a filter that works, and see the colours that a device sees.
         first_weights="local-mean",
         statistics="photo",
@@ -118,6 +121,7 @@ def run_demo(
     )
     gain, given_back = _gains(report)
     return DemoResult(
+        run=out / "run",
         bundle=bundle,
         report_html=html,
         report_json=html.with_suffix(".json"),
@@ -144,7 +148,7 @@ def demo_text(result: DemoResult) -> str:
         f"  {result.bundle}  the bundle: copy it to the device",
         "",
         "next, with your own noisy photographs (from one camera, not resized; 20 or more are better):",
-        "  edgedenoise train --data PHOTOS --out RUN --steps 2000",
+        f"  edgedenoise train --config {result.run / 'config.toml'} --data PHOTOS --out RUN --steps 2000",
         "  edgedenoise build RUN --data PHOTOS -o MINE.edge",
         "  edgedenoise denoise PHOTOS -o DENOISED -m MINE.edge",
     ]

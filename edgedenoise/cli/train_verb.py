@@ -28,9 +28,13 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the run; repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
+    ] = False,
 ) -> None:
     """Train a denoiser on noisy photographs alone."""
+    from edgedenoise.training.config import RUN_CONFIG
+
     given: dict[str, Any] = {
         "data": data,
         "out": out,
@@ -43,11 +47,14 @@ def command(
         "device": device,
     }
     overrides = [*(set_ or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    if config is None and resume and out is not None and (out / RUN_CONFIG).is_file():
+        config = out / RUN_CONFIG  # a run knows its own settings
     base = edgedenoise.TrainConfig() if config is None else edgedenoise.TrainConfig.from_toml(config)
+    chosen = base.with_overrides(overrides)
     with output.progress() as progress:
-        result = edgedenoise.train_model(base.with_overrides(overrides), resume=resume, progress=progress)
+        result = edgedenoise.train_model(chosen, resume=resume, progress=progress)
     text = (
         f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\n"
-        f"next: edgedenoise build {result.run} --data {base.with_overrides(overrides).data} -o NAME.edge"
+        f"next: edgedenoise build {result.run} --data {chosen.data} -o NAME.edge"
     )
     output.result(result, text)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+RUN_CONFIG = "config.toml"
+"""Name of the config in a run folder; written before the first step."""
+
+
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One training run.
 
@@ -47,7 +51,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Crops per step. Officially 4."""
     learning_rate: float = 1e-3
     """Of Adam, at the beginning. Officially 1e-4, for a network of 128 channels."""
-    schedule: Literal["halving", "cosine"] = "cosine"
+    schedule: Literal["halving", "cosine"] = "halving"
     """How the learning rate falls: halved every fifth of the steps (official), or along a cosine to zero."""
     ramp_fraction: float = 0.6
     """Part of the steps over which s of L_blind + s (L_self + lambda L_inv) grows to 1. Officially 0.4."""

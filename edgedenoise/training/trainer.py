@@ -29,6 +29,7 @@ from edgedenoise.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from edgedenoise.training.config import RUN_CONFIG
 from edgedenoise.training.devices import resolve_device
 from edgedenoise.training.logs import RunLog, last_row
 from edgedenoise.training.networks import build_network, network_spec
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedenoise.training.config import TrainConfig
-
-CONFIG = "config.toml"
-"""Name of the config in a run folder; written before the first step."""
 
 _MAY_CHANGE = {
     "version", "data", "out", "steps", "device", "checkpoint_every", "preview_every", "log_every", "cache_mb",
@@ -94,7 +92,7 @@ def train_model(config: TrainConfig, *, resume: bool = False, progress: Progress
         restore_network(checkpoint, network, source=run / LAST)
         restore_optimizer(checkpoint, network, optimizer)
     start = checkpoint.step if checkpoint is not None else 0
-    write_bytes(run / CONFIG, config.to_toml().encode())
+    write_bytes(run / RUN_CONFIG, config.to_toml().encode())
     losses = _train(config, objective, network, optimizer, run=run, start=start, progress=progress)
     return TrainResult(run, config.steps, time.monotonic() - begun, losses)
 
@@ -171,7 +169,7 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     run = Path(config.out)
     if run.exists() and not run.is_dir():
         raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    holds_run = (run / CONFIG).exists() or (run / LAST).exists()
+    holds_run = (run / RUN_CONFIG).exists() or (run / LAST).exists()
     if holds_run and not resume:
         raise UsageError(
             f"{run} already holds a training run, and nothing of it was touched",
