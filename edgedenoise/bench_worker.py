@@ -116,10 +116,18 @@ def _peak_rss_bytes() -> int | None:
         pass
     try:
         import resource
-    except ImportError:  # Windows
-        return None
+    except ImportError:
+        return _peak_on_windows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_on_windows() -> int | None:
+    try:
+        import psutil  # the extra `bench`
+    except ImportError:
+        return None
+    return int(psutil.Process().memory_info().peak_wset)
 
 
 def main() -> None:

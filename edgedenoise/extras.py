@@ -15,6 +15,7 @@ EXTRA_OF: Mapping[str, str] = {
     "onnx": "quantize",
     "onnxscript": "export",
     "openvino": "openvino",
+    "psutil": "bench",
     "safetensors": "train",
     "skimage": "demo",
     "tifffile": "io",

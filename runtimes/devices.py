@@ -68,6 +68,12 @@ def _available() -> int | None:
     except OSError:
         pass
     try:
+        import psutil  # the extra `bench`; Windows and macOS tell what is free only through it
+
+        return int(psutil.virtual_memory().available)
+    except ImportError:
+        pass
+    try:
         # Half of the physical memory: systems that do not tell what is free still tell what there is.
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
