@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgedenoise.denoiser import load
-from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, UsageError
+from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, OutputError, UsageError
 from edgedenoise.photo import EXTENSIONS, list_photos, read_photo, write_photo
 from edgedenoise.progress import Progress, silent
 
@@ -72,15 +72,20 @@ def denoise_files(
     with load(model, **options) as denoiser:
         for done, (source, output) in enumerate(pairs):
             progress("denoise", done, len(pairs), source.name)
-            results.append(_denoise_one(denoiser, source, output))
+            results.append(_denoise_one(denoiser, source, output, progress))
         progress("denoise", len(pairs), len(pairs))
         return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results))
 
 
-def _denoise_one(denoiser: Denoiser, source: Path, output: Path) -> FileResult:
+def _denoise_one(denoiser: Denoiser, source: Path, output: Path, progress: Progress) -> FileResult:
+    def on_tile(done: int, total: int) -> None:
+        progress("tiles", done, total)
+
     try:
-        write_photo(denoiser(read_photo(source)), output)
-    except DataError as error:  # this photograph's fault; anything else concerns them all
+        photo = read_photo(source)
+        progress("tiles", 0, 1)
+        write_photo(denoiser(photo, on_tile=on_tile), output)
+    except (DataError, OutputError) as error:  # this photograph's fault; anything else concerns them all
         return FileResult(source, None, error)
     return FileResult(source, output)
 

@@ -222,7 +222,7 @@ def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list
             "variant": variant.name,
             "runtime": variant.runtime,
             "precision": variant.precision,
-            "size_bytes": variant_size_bytes(bundle, variant),
+            "size_bytes": sum(record.size_bytes for record in bundle.variant_records(variant).values()),
             "peak_rss_bytes": worker.peak_rss_bytes,
             "error": worker.error,
         }
@@ -245,12 +245,6 @@ def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list
             found["slower_because"] = _why_slower(found["detail"]) if ratio < 1 else ""
         measured.append(Measurement(**found))
     return tuple(measured)
-
-
-def variant_size_bytes(bundle: Bundle, variant: Variant) -> int:
-    """Return the size of all files of a variant."""
-    prefix = variant.path.rsplit("/", 1)[0] + "/"
-    return sum(r.size_bytes for name, r in bundle.manifest.files.items() if name.startswith(prefix))
 
 
 def _why_slower(detail: str) -> str:

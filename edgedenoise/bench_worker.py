@@ -18,7 +18,8 @@ import numpy as np
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.denoiser import Denoiser, load_variant
-from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.errors import EdgeDenoiseError, NotFiniteError
+from edgedenoise.export.targets import runtime_of, target_named
 from edgedenoise.photo import read_photo
 
 
@@ -78,10 +79,11 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
 
     job = msgspec.json.decode(lines.readline(), type=Job)
     try:
+        bundle = Bundle.open(job.bundle)
+        # Probing imports the runtime, which is not what loading a model costs.
+        runtime_of(target_named(bundle.variant(job.variant).runtime)).probe()
         start = time.perf_counter()
-        denoiser = load_variant(
-            Bundle.open(job.bundle), job.variant, device=job.device, threads=job.threads, prove=False
-        )
+        denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, prove=False)
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
         reply(Failure("error", str(error)))
@@ -100,7 +102,7 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
         result = denoiser(unit)
         seconds = time.perf_counter() - start
     except EdgeDenoiseError as error:
-        return Failure("not finite" if "not finite" in error.message else "error", str(error))
+        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", str(error))
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
     return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, _peak_rss_bytes())

@@ -12,13 +12,14 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import msgspec
 
 from edgedenoise import bundle_zip
 from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
 from edgedenoise.files import atomic_folder, sha256_of
+from edgedenoise.model_card import model_card
 from edgedenoise.normalize import NormalizationKind
 from edgedenoise.tiling import Tiling
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "edgedenoise-bundle/1"
 MANIFEST = "manifest.json"
+MODEL_CARD = "MODEL_CARD.md"
 METADATA_KEY = "edgedenoise"
 """Name under which `Essentials` are embedded in ONNX `metadata_props` and OpenVINO `rt_info`."""
 
@@ -56,8 +58,8 @@ class Encoding(msgspec.Struct, frozen=True):
 class Variant(msgspec.Struct, frozen=True):
     """One form of the network, for one runtime and precision."""
 
-    name: str
-    """Also the name of its sub-folder."""
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Also the name of its sub-folder, and of files made for it: no separators."""
     runtime: str
     precision: Precision
     path: str
@@ -226,7 +228,7 @@ class Bundle:
         if size != record.size_bytes:
             raise IntegrityError(
                 f"{self.source}: {relative} has {size} bytes; the manifest recorded {record.size_bytes}",
-                hint=_REPLACE,
+                hint=self._replace_hint,
             )
         found = sha256_of(path)
         if found != record.sha256:
@@ -239,11 +241,14 @@ class Bundle:
 
     def variant_file(self, variant: Variant) -> Path:
         """Return the file that the runtime opens, after checking every file of the variant."""
-        prefix = variant.path.rsplit("/", 1)[0] + "/"
-        for relative in self.manifest.files:
-            if relative.startswith(prefix) and relative != variant.path:
-                self.file(relative)
+        for relative in self.variant_records(variant):
+            self.file(relative)
         return self.file(variant.path)
+
+    def variant_records(self, variant: Variant) -> dict[str, FileRecord]:
+        """Return the records of a variant's files by path."""
+        prefix = f"{variant.name}/"
+        return {name: record for name, record in self.manifest.files.items() if name.startswith(prefix)}
 
     def check(self) -> None:
         """Check every recorded file.
@@ -309,7 +314,8 @@ class Draft:
         self.manifest = msgspec.structs.replace(self.manifest, variants=kept)
 
     def seal(self) -> None:
-        """Record every file and write the manifest."""
+        """Write the model card, record every file, and write the manifest."""
+        self.write(MODEL_CARD, model_card(self.manifest).encode())
         paths = sorted(p for p in self.root.rglob("*") if p.is_file() and p.name != MANIFEST)
         files = {p.relative_to(self.root).as_posix(): FileRecord(sha256_of(p), p.stat().st_size) for p in paths}
         manifest = msgspec.structs.replace(self.manifest, files=files)
@@ -330,6 +336,19 @@ def checked_precision(name: str) -> Precision:
     return cast("Precision", name)
 
 
+def check_replaceable(target: Path) -> None:
+    """Refuse to write a bundle over something else.
+
+    Raises:
+        BundleError: `target` exists and is not a bundle.
+    """
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise BundleError(
+            f"{target} exists and is not a bundle, so it is not overwritten",
+            hint="choose another name, or remove it first",
+        )
+
+
 @contextmanager
 def create_bundle(target: Path, manifest: Manifest) -> Iterator[Draft]:
     """Write a new bundle folder at `target`: all of it or nothing.
@@ -337,11 +356,7 @@ def create_bundle(target: Path, manifest: Manifest) -> Iterator[Draft]:
     Raises:
         BundleError: `target` exists and is not a bundle (an existing bundle is replaced).
     """
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise BundleError(
-            f"{target} exists and is not a bundle, so it is not overwritten",
-            hint="choose another name, or remove it first",
-        )
+    check_replaceable(target)
     with atomic_folder(target) as temporary:
         draft = Draft(temporary, manifest)
         yield draft
@@ -375,6 +390,9 @@ def _read_manifest(root: Path, source: Path) -> Manifest:
         pure = PurePosixPath(relative)
         if pure.is_absolute() or ".." in pure.parts or "\\" in relative:
             raise IntegrityError(f"{path} names a file outside the bundle: {relative!r}")
+    for variant in manifest.variants:
+        if not variant.path.startswith(f"{variant.name}/"):
+            raise IntegrityError(f"{path} has the variant {variant.name} outside its folder: {variant.path!r}")
     return manifest
 
 

@@ -64,7 +64,11 @@ def unpack_to_cache(source: Path) -> Path:
     """Unpack an archive into the user's cache, once per content, and return the folder."""
     folder = platformdirs.user_cache_path("edgedenoise") / "bundles" / sha256_of(source)
     if not folder.is_dir():
-        unpack(source, folder)
+        try:
+            unpack(source, folder)
+        except BundleError:
+            if not folder.is_dir():  # else another process was faster, with the same content
+                raise
     return folder
 
 

@@ -15,7 +15,7 @@ from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.environment import Environment, environment
 from edgedenoise.errors import DatasetError
-from edgedenoise.metrics import level_errors, psnr, psnr_unit, ssim
+from edgedenoise.metrics import SSIM_MIN_SIDE, level_errors, psnr, psnr_unit, ssim
 from edgedenoise.photo import list_photos, read_photo, write_photo
 from edgedenoise.pixels import Photo, from_unit
 from edgedenoise.progress import Progress, silent
@@ -119,7 +119,6 @@ def compare_models(
                 if answer is None:
                     continue
                 rounded = from_unit(answer, np.uint8)
-                tally[name].photographs += 1
                 if truth is not None:
                     tally[name].against_truth(rounded, truth)
                 reference = answers.get(FLOAT_VARIANT)
@@ -158,7 +157,6 @@ class _Tally:
     """Sums over photographs, so that no more than one answer per variant is in memory."""
 
     def __init__(self) -> None:
-        self.photographs = 0
         self._psnr: list[float] = []
         self._ssim: list[float] = []
         self._to_float_db: list[float] = []
@@ -196,6 +194,7 @@ def _pairs(noisy: Path, clean: Path | None) -> list[tuple[Path, Path | None]]:
     photographs = list_photos(noisy)
     if not photographs:
         raise DatasetError(f"{noisy} holds no photographs to compare on")
+    check_stems(photographs)
     if clean is None:
         return [(path, None) for path in photographs]
     truths = {path.stem: path for path in list_photos(clean)}
@@ -208,6 +207,23 @@ def _pairs(noisy: Path, clean: Path | None) -> list[tuple[Path, Path | None]]:
     return [(path, truths[path.stem]) for path in photographs]
 
 
+def check_stems(photographs: list[Path]) -> None:
+    """Refuse photographs whose names differ by their ending only: what is made of them would overwrite itself.
+
+    Raises:
+        DatasetError: naming the first two.
+    """
+    seen: dict[str, Path] = {}
+    for path in photographs:
+        if path.stem in seen:
+            raise DatasetError(
+                f"{seen[path.stem].name} and {path.name} in {path.parent} differ by their ending only, and their"
+                " answers would overwrite each other",
+                hint="rename or move one of them",
+            )
+        seen[path.stem] = path
+
+
 def _checked_megapixels(pairs: list[tuple[Path, Path | None]]) -> float:
     """Count the pixels, and refuse a pair of different sizes now rather than after minutes of denoising."""
     total = 0
@@ -216,6 +232,10 @@ def _checked_megapixels(pairs: list[tuple[Path, Path | None]]) -> float:
         total += given.height * given.width
         if clean is None:
             continue
+        if min(given.height, given.width) < SSIM_MIN_SIDE:
+            raise DatasetError(
+                f"{noisy} is {given.height}x{given.width}; SSIM needs at least {SSIM_MIN_SIDE}x{SSIM_MIN_SIDE}"
+            )
         truth = read_photo(clean)
         if (truth.height, truth.width) != (given.height, given.width):
             raise DatasetError(

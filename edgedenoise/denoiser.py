@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 
 from edgedenoise.bundle import Bundle, Precision, Variant
-from edgedenoise.errors import DeviceMemoryError, ImageError, IncompatibleError, UsageError
+from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
 from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
 from edgedenoise.picture_codecs import from_pil, to_pil
 from edgedenoise.pixels import Photo, from_unit, to_unit
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
+
+_log = logging.getLogger(__name__)
 
 AUTO_INT8_FIDELITY_DB = 40.0
 """`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show."""
@@ -64,7 +67,7 @@ def load(
     options = SessionOptions(threads=threads)
     settings = _Settings(_checked_tile(tile), _checked_strength(strength))
     bundle = open_model(Path(model))
-    variant = choose_variant(bundle, runtime, precision)
+    variant = choose_variant(bundle, runtime, precision, device)
     session = open_variant(bundle, variant, device=device, options=options)
     return Denoiser(bundle, variant, session, settings)
 
@@ -179,6 +182,7 @@ class Denoiser:
                 tile = smaller_tile(plan_tiles(height, width, manifest.tiling, tile))
             else:
                 self.last_tile = tile
+                _log.info("denoised %dx%d with tiles of %s pixels", height, width, tile or "all")
                 return answer
 
 
@@ -204,11 +208,15 @@ def open_model(path: Path) -> Bundle:
     return Bundle.open(path)
 
 
-def choose_variant(bundle: Bundle, runtime: str, precision: Precision | Literal["auto"]) -> Variant:
+def choose_variant(
+    bundle: Bundle, runtime: str, precision: Precision | Literal["auto"], device: str = "auto"
+) -> Variant:
     """Return the variant that fits best what was asked.
 
     Raises:
         UsageError: there is no such runtime or precision.
+        DeviceNotFoundError: no runtime of the bundle has the device.
+        RuntimeUnavailableError: a runtime was named that this version cannot run.
         IncompatibleError: the bundle has no variant that fits; the message lists those there are.
     """
     if precision not in ("auto", "fp32", "fp16", "int8"):
@@ -218,29 +226,44 @@ def choose_variant(bundle: Bundle, runtime: str, precision: Precision | Literal[
     fitting = [
         v for v in bundle.manifest.variants if runtime in ("auto", v.runtime) and precision in ("auto", v.precision)
     ]
+    if runtime == "auto":
+        here = {v.runtime: _devices(v.runtime) for v in fitting}
+        if device != "auto" and here and not any(device.lower() in devices for devices in here.values()):
+            found = "; ".join(f"{name}: {', '.join(devices) or 'none'}" for name, devices in here.items())
+            raise DeviceNotFoundError(
+                f"no runtime that {bundle.source} has variants for has the device {device!r} here; they have {found}",
+                hint="see what this machine has: edgedenoise doctor",
+            )
+        fitting = [v for v in fitting if device == "auto" or device.lower() in here[v.runtime]]
+        fitting = [v for v in fitting if here[v.runtime] and not _is_refused(v)]
     if precision == "auto":
         fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
-    if runtime == "auto":
-        fitting = [v for v in fitting if _is_here(v.runtime)]
     if not fitting:
         have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in bundle.manifest.variants)
         raise IncompatibleError(
-            f"{bundle.source} has no variant for runtime {runtime} and precision {precision} that can run here;"
-            f" it has {have}",
-            hint="add INT8 with: edgedenoise quantize; OpenVINO with: edgedenoise compile --target openvino",
+            f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
+            f" run here; it has {have}",
+            hint="see what this machine has: edgedenoise doctor; add INT8: edgedenoise quantize;"
+            " add OpenVINO: edgedenoise compile --target openvino",
         )
     return min(fitting, key=_slowness)
 
 
 def _slowness(variant: Variant) -> tuple[bool, bool, str]:
-    """INT8 before float and OpenVINO before ONNX Runtime: so measured on every CPU so far (docs/results.md)."""
+    """INT8 before float and OpenVINO before ONNX Runtime: so measured in docs/results.md."""
     return variant.precision != "int8", variant.runtime != "openvino", variant.name
 
 
-def _is_here(runtime: str) -> bool:
-    known = {target.name: target for target in all_targets()}
-    target = known.get(runtime)
-    return target is not None and target.runtime is not None and runtime_of(target).probe().available
+def _devices(name: str) -> tuple[str, ...]:
+    """Return the devices that a runtime has here; none when it is missing."""
+    target = {target.name: target for target in all_targets()}.get(name)
+    if target is None or target.runtime is None:
+        return ()
+    return runtime_of(target).probe().devices
+
+
+def _is_refused(variant: Variant) -> bool:
+    return runtime_of(target_named(variant.runtime)).refuses(variant) is not None
 
 
 def _checked_tile(tile: int | str) -> int | Literal["auto"]:

@@ -32,6 +32,12 @@ class UsageError(EdgeDenoiseError):
     exit_code = 2  # the code that command-line parsers use for the same thing
 
 
+class OutputError(EdgeDenoiseError):
+    """The place where a result is to be written cannot be written to."""
+
+    exit_code = 3
+
+
 class DataError(EdgeDenoiseError):
     """Something is wrong with the pictures that were given."""
 
@@ -143,6 +149,12 @@ class InferenceError(EdgeDenoiseError):
     """A session was given, or gave, something that it must not."""
 
     exit_code = 80
+
+
+class NotFiniteError(InferenceError):
+    """A session gave NaN or infinity."""
+
+    exit_code = 81
 
 
 class TrainingError(EdgeDenoiseError):

@@ -16,13 +16,13 @@ EXTRA_OF: Mapping[str, str] = {
     "onnxscript": "export",
     "openvino": "openvino",
     "psutil": "bench",
-    "safetensors": "train",
+    "safetensors": "train,export",
     "skimage": "demo",
     "tifffile": "io",
     "tomli": "train",
-    "torch": "train",
+    "torch": "train,export",
 }
-"""Import name -> extra of edgedenoise that installs it."""
+"""Import name -> extras of edgedenoise that what needs it needs."""
 
 
 def missing_package(error: ModuleNotFoundError) -> RuntimeUnavailableError | None:

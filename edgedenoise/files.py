@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -10,8 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgedenoise.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -19,15 +25,21 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that becomes `target` when the block ends without an error.
 
     The suffix of `target` is kept, because writers choose their format by it. Parent folders are made.
+
+    Raises:
+        OutputError: the place cannot be written to.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
+    with _worded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; outputs should be ordinary ones
-        temporary.replace(target)
+        with _worded(target):
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; outputs should be ordinary ones
+            temporary.replace(target)
+        _log.info("wrote %s", target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -36,26 +48,35 @@ def atomic_file(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that replaces `target` when the block ends without an error."""
     target = target.resolve()  # the folder one stands in cannot be renamed as "."; a link keeps pointing
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    with _worded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if target.exists():
-            # A folder cannot be renamed over a full one: the old one steps aside first.
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.replace(old / target.name)
-            temporary.replace(target)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(target)
+        with _worded(target):
+            temporary.chmod(0o777 & ~_umask())
+            _take_the_place_of(target, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable(target: Path) -> None:
+    """Make sure, before long work, that `target` can be written at its end; its parent folders are made.
+
+    Raises:
+        OutputError: it cannot, or it is a folder.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; a file is to be written there", hint="name a file in it")
+    with _worded(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+
+
 def write_bytes(target: Path, data: bytes) -> None:
     """Write `data` to `target` atomically."""
-    with atomic_file(target) as temporary:
+    with atomic_file(target) as temporary, _worded(target):
         temporary.write_bytes(data)
 
 
@@ -66,6 +87,32 @@ def sha256_of(path: Path) -> str:
         while piece := stream.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _take_the_place_of(target: Path, new: Path) -> None:
+    """Rename the folder `new` to `target`; an old one steps aside first, because a full one cannot be renamed over."""
+    if not target.exists():
+        new.replace(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    target.replace(aside / target.name)
+    try:
+        new.replace(target)
+    except OSError:
+        (aside / target.name).replace(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _worded(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written: {error.strerror or error}", hint="choose another place for the output"
+        ) from error
 
 
 def _umask() -> int:

@@ -118,7 +118,8 @@ def write_photo(photo: Photo, path: Path | str) -> None:
     JPEG is written at quality 95 without chroma subsampling, WEBP without loss, TIFF without compression.
 
     Raises:
-        ImageError: the format cannot hold the picture (see `format_for`), or the file cannot be written.
+        ImageError: the format cannot hold the picture (see `format_for`).
+        OutputError: the file cannot be written.
         RuntimeUnavailableError: it is a 16-bit colour PNG and the `io` extra is not installed.
     """
     path = Path(path)
@@ -127,7 +128,4 @@ def write_photo(photo: Photo, path: Path | str) -> None:
         data = encode_photo(photo, format_)
     except ValueError as error:
         raise ImageError(f"{path} cannot be written: {error}") from error
-    try:
-        write_bytes(path, data)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_bytes(path, data)

@@ -15,7 +15,7 @@ import numpy as np
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.compare import CompareReport, compare_models
 from edgedenoise.extras import missing_package
-from edgedenoise.files import write_bytes
+from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.photo import list_photos, read_photo
 from edgedenoise.picture_codecs import to_pil
 from edgedenoise.pixels import Photo, from_unit
@@ -76,12 +76,13 @@ def compare_to_html(
         RuntimeUnavailableError: jinja2 is not installed.
         EdgeDenoiseError: as `compare_models`.
     """
-    template = _template()  # before the work: a missing package should not cost minutes
+    template = _template()  # before the work: a missing package or a wrong output should not cost minutes
+    check_writable(Path(out))
     with tempfile.TemporaryDirectory() as folder:
         kept = keep or Path(folder)
         report = compare_models(bundle, noisy, clean, keep=kept, progress=progress, **options)
         rows = _crop_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
-    page = template.render(report=report, crop_rows=rows, table=html_rows(report), crop_px=CROP_PX)
+    page = template.render(report=report, crop_rows=rows, table=html_rows(report))
     write_bytes(Path(out), page.encode())
     numbers = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_bytes(Path(out).with_suffix(".json"), numbers + b"\n")

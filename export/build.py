@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedenoise.bundle import MANIFEST, Bundle
+from edgedenoise.bundle import Bundle, check_replaceable
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.sets import DEFAULT_COUNT
-from edgedenoise.errors import BundleError, ParityError, RuntimeUnavailableError
+from edgedenoise.errors import ParityError, RuntimeUnavailableError
 from edgedenoise.export.compiling import compile_model
-from edgedenoise.export.quantize import DEFAULT_SCHEME, quantize_model
+from edgedenoise.export.quantize import quantize_model
 from edgedenoise.export.targets import TARGETS, runtime_of
 from edgedenoise.export.verify import verify_bundle
 from edgedenoise.files import atomic_folder
@@ -38,7 +38,7 @@ def build_bundle(
     *,
     count: int = DEFAULT_COUNT,
     seed: int = 0,
-    scheme: str = DEFAULT_SCHEME,
+    scheme: str | None = None,
     targets: tuple[str, ...] | None = None,
     progress: Progress = silent,
 ) -> BuildReport:
@@ -50,7 +50,7 @@ def build_bundle(
         out: the bundle folder to write.
         count: number of calibration crops.
         seed: of the calibration crops.
-        scheme: the integer encoding.
+        scheme: the integer encoding; None for the default of `quantize_model`.
         targets: what to compile for besides ONNX Runtime; None for everything that is installed here.
         progress: told stage by stage.
 
@@ -61,11 +61,7 @@ def build_bundle(
     from edgedenoise.export.to_onnx import export_model  # torch, only now
 
     final = Path(out)
-    if final.exists() and not (final / MANIFEST).is_file():
-        raise BundleError(
-            f"{final} exists and is not a bundle, so it is not overwritten",
-            hint="choose another name, or remove it first",
-        )
+    check_replaceable(final)
     wanted = buildable_targets() if targets is None else targets
     with atomic_folder(final) as temporary:
         work = temporary / final.name

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.errors import IncompatibleError, ParityError, RuntimeUnavailableError
-from edgedenoise.export.model_card import model_card
 from edgedenoise.export.targets import runtime_of, target_named
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
@@ -65,17 +64,14 @@ def compile_model(
         for done, source in enumerate(sources):
             progress("compile", done, len(sources), source.name)
             variant: Variant = build(draft, source, opened.variant_file(source))
-            session = CheckedSession(
-                runtime.open(variant, draft.root / variant.path, "auto", SessionOptions(protect_saturation=False))
-            )
-            result = run_selftest(opened, variant, session)
-            session.close()
+            options = SessionOptions(protect_saturation=False)  # built for devices that this one may not be
+            with CheckedSession(runtime.open(variant, draft.root / variant.path, "auto", options)) as session:
+                result = run_selftest(opened, variant, session)
             if not result.passed:
                 raise ParityError(
                     f"{variant.name} was built but gives {result.psnr_db:.1f} dB to the float answer; at least"
                     f" {result.bound_db:.1f} dB expected; the bundle was left as it was",
                     hint="compare the backends with: edgedenoise verify " + str(opened.source),
                 )
-        draft.write("MODEL_CARD.md", model_card(draft.manifest).encode())
     progress("compile", len(sources), len(sources))
     return Bundle.open(opened.root)

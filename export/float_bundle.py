@@ -11,7 +11,6 @@ import edgedenoise
 from edgedenoise.bundle import Bundle, Manifest, NetworkInfo, Parity, Variant, create_bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.export.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
-from edgedenoise.export.model_card import model_card
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.ort import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_picture
@@ -72,12 +71,10 @@ def write_float_bundle(
         picture = selftest_picture()
         # Unfused: the answer that other backends are held to should not depend on this machine's kernels.
         options = SessionOptions(fused=False)
-        session = CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options))
-        answer = run_picture(session, picture, normalization, draft.manifest.tiling)
-        session.close()
+        with CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options)) as session:
+            answer = run_picture(session, picture, normalization, draft.manifest.tiling)
         draft.write(PICTURE_FILE, _npy(picture))
         draft.write(ANSWER_FILE, _npy(answer))
-        draft.write("MODEL_CARD.md", model_card(draft.manifest).encode())
     return Bundle.open(target)
 
 

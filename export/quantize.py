@@ -24,7 +24,7 @@ from edgedenoise.calibration.schemes import Scheme, encode_range, encode_weight,
 from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.errors import QuantizationError
 from edgedenoise.export.graph import check_graph, embed, weights
-from edgedenoise.export.model_card import model_card
+from edgedenoise.export.targets import open_variant, target_named
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from edgedenoise.calibration.ranges import Range, Ranges
 
-DEFAULT_SCHEME = "u8s7"
 _QUANTIZED_READERS = frozenset({"Conv", "Add", "Concat"})
 _HELD_OUT_CROPS = 8
 
@@ -60,7 +59,7 @@ class QuantizeReport:
 def quantize_model(
     bundle: Path | str,
     *,
-    scheme: str = DEFAULT_SCHEME,
+    scheme: str | None = None,
     data: Path | str | None = None,
     progress: Progress = silent,
 ) -> QuantizeReport:
@@ -68,7 +67,8 @@ def quantize_model(
 
     Args:
         bundle: a calibrated bundle folder.
-        scheme: one of `edgedenoise.calibration.schemes.SCHEMES`.
+        scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for what ONNX Runtime's row in
+            `edgedenoise.export.targets` names.
         data: photographs on which to measure the distance to float as well, on crops that calibration did not see.
         progress: told after each step.
 
@@ -78,7 +78,7 @@ def quantize_model(
         QuantizationError: a tensor has no range.
     """
     opened = Bundle.open(bundle)
-    chosen = scheme_named(scheme)
+    chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
     ranges = stored_ranges(opened)
     path = float_graph_file(opened)
     model = encode(load_onnx(path), ranges, chosen)
@@ -90,19 +90,16 @@ def quantize_model(
         # Backends' own files hold the old encoding: they are compiled again from the new graph.
         draft.drop_variants({v.name for v in opened.manifest.variants if v.encoding == encoding})
         draft.write(variant.path, model.SerializeToString())
-        with_oracle = CheckedSession(
-            OnnxRuntime().open(variant, draft.root / variant.path, "cpu", SessionOptions(fused=False))
-        )
-        selftest_db = _selftest_distance(opened, with_oracle)
-        progress("quantize", 2, 3, "distance to float")
-        held_out_db = None if data is None else _held_out_distance(opened, with_oracle, Path(data))
-        with_oracle.close()
+        options = SessionOptions(fused=False)
+        with CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options)) as oracle:
+            selftest_db = _selftest_distance(opened, oracle)
+            progress("quantize", 2, 3, "distance to float")
+            held_out_db = None if data is None else _held_out_distance(opened, oracle, Path(data))
         variant = msgspec.structs.replace(variant, fidelity_db=round(selftest_db, 2))
         draft.put_variant(variant)
         embed(model, draft.essentials(variant))
         check_graph(model, quantized=True)
         draft.write(variant.path, model.SerializeToString())
-        draft.write("MODEL_CARD.md", model_card(draft.manifest).encode())
     progress("quantize", 3, 3)
     return QuantizeReport(
         bundle=opened.root,
@@ -214,15 +211,12 @@ def _held_out_distance(bundle: Bundle, session: CheckedSession, data: Path) -> f
     manifest = bundle.manifest
     seed = (manifest.calibration.seed if manifest.calibration else 0) + 1
     crops = CalibrationSet.from_folder(data, _HELD_OUT_CROPS, seed)
-    reference = CheckedSession(
-        OnnxRuntime().open(bundle.variant(FLOAT_VARIANT), float_graph_file(bundle), "cpu", SessionOptions())
-    )
     margin = manifest.tiling.margin_px
     errors, count = 0.0, 0
-    for x, stats in crops.inputs(data, manifest.normalization, manifest.tiling):
-        difference = (session.run(x) - reference.run(x))[0] * stats.std[:, None, None]
-        inner = difference[:, margin : x.shape[2] - margin, margin : x.shape[3] - margin]
-        errors += float(np.square(inner, dtype=np.float64).sum())
-        count += inner.size
-    reference.close()
+    with open_variant(bundle, bundle.variant(FLOAT_VARIANT), prove=False) as reference:
+        for x, stats in crops.inputs(data, manifest.normalization, manifest.tiling):
+            difference = (session.run(x) - reference.run(x))[0] * stats.std[:, None, None]
+            inner = difference[:, margin : x.shape[2] - margin, margin : x.shape[3] - margin]
+            errors += float(np.square(inner, dtype=np.float64).sum())
+            count += inner.size
     return float(-10 * np.log10(errors / count)) if errors else float("inf")

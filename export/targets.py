@@ -6,6 +6,7 @@ Third parties add targets through the entry-point group `edgedenoise.runtimes`: 
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
@@ -31,7 +32,7 @@ class Target:
     """`module:Class` of the `Runtime`; None when this version cannot run it."""
     builder: str | None
     """`module:function` of the builder; None when the target opens the ONNX graphs as they are."""
-    scheme: str | None
+    scheme: str
     """Name of the integer encoding that it is given by default."""
     runs_on: str
     """For people: which devices this is for."""
@@ -47,10 +48,11 @@ TARGETS = (
         "u8s7",
         "x86 and ARM CPUs; Intel GPUs and NPUs",
     ),
-    Target("tensorrt", None, None, None, None, "NVIDIA Jetson and GPUs"),
-    Target("coreml", None, None, None, None, "iPhone, iPad and Mac"),
+    Target("tensorrt", "tensorrt", None, None, "s8s8", "NVIDIA Jetson and GPUs"),
+    Target("coreml", "coreml", None, None, "s8s8", "iPhone, iPad and Mac"),
 )
 
+_log = logging.getLogger(__name__)
 _ENTRY_POINTS = "edgedenoise.runtimes"
 
 
@@ -126,6 +128,7 @@ def open_variant(
     runtime = runtime_of(target_named(variant.runtime))
     path = bundle.variant_file(variant)
     session = CheckedSession(runtime.open(variant, path, device, options or SessionOptions()))
+    _log.info("opened %s: %s", variant.name, session.effective)
     try:
         if prove:
             prove_on_first_use(bundle, variant, session)

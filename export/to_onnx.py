@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnxscript  # noqa: F401  (torch's exporter needs it, and would word its absence as a failed export)
 import torch
 
 import edgedenoise

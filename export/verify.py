@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgedenoise.bundle import Bundle
-from edgedenoise.errors import EdgeDenoiseError, RuntimeUnavailableError
+from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.export.targets import open_variant
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
@@ -114,7 +114,7 @@ def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
     who = (variant.name, variant.runtime, variant.precision)
     try:
         session = open_variant(bundle, variant, prove=False)
-    except RuntimeUnavailableError as error:
+    except (RuntimeUnavailableError, IncompatibleError) as error:
         return VariantCheck(*who, "not run", str(error).replace("\n", "; "))
     except EdgeDenoiseError as error:
         return VariantCheck(*who, "failed", str(error).replace("\n", "; "))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
-from edgedenoise.errors import InferenceError, UsageError
+from edgedenoise.errors import InferenceError, NotFiniteError, UsageError
 from edgedenoise.runtimes.devices import saturates_u8s8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -97,6 +98,10 @@ class Runtime(Protocol):
 
     def probe(self) -> Availability:
         """Tell whether the backend works here. Cheap, never raises."""
+        ...
+
+    def refuses(self, variant: Variant) -> str | None:
+        """Tell why a variant would compute something wrong on this machine; None when it would not."""
         ...
 
     def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
@@ -182,6 +187,14 @@ class CheckedSession:
             self._inner.close()
             self._inner = None
 
+    def __enter__(self) -> CheckedSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _opened(self) -> Session:
         if self._inner is None:
             raise InferenceError(
@@ -198,7 +211,7 @@ class CheckedSession:
             )
         if not _is_finite(y):
             bad = int(np.count_nonzero(~np.isfinite(y)))
-            raise InferenceError(
+            raise NotFiniteError(
                 f"{self.effective.runtime} on {self.effective.device} answered {bad} values that are not finite",
                 hint="check the bundle with: edgedenoise verify B.edge",
             )

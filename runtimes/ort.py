@@ -50,6 +50,10 @@ class OnnxRuntime:
         devices = tuple(device for device, provider in _PROVIDERS.items() if provider in built_in)
         return Availability(True, version=onnxruntime.__version__, devices=devices)
 
+    def refuses(self, variant: Variant) -> str | None:  # noqa: ARG002
+        """Refuse nothing: where 8-bit weights would saturate, other kernels are used."""
+        return None
+
     def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OrtSession:
         """Open an ONNX file; `device` is `auto` (the CPU), `cpu` or `cuda`."""
         found = self.probe()

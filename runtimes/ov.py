@@ -53,6 +53,15 @@ class OpenVino:
             return Availability(False, reason=f"OpenVINO does not start: {error}", command=_INSTALL)
         return Availability(True, version=openvino.__version__.split("-")[0], devices=devices)
 
+    def refuses(self, variant: Variant) -> str | None:
+        """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels to switch to."""
+        if not needs_protection(variant):
+            return None
+        return (
+            f"{variant.name} has 8-bit weights; on this CPU, which has no VNNI, OpenVINO's products of 8-bit pairs"
+            " would saturate and cost whole decibels"
+        )
+
     def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OpenVinoSession:
         """Open an IR (`.xml`); `device` is `auto` (the CPU) or one of the probed names."""
         found = self.probe()
@@ -62,10 +71,10 @@ class OpenVino:
             )
         if not options.fused:
             raise UsageError("OpenVINO always fuses; the oracle runs on ONNX Runtime")
-        if options.protect_saturation and needs_protection(variant):
+        refusal = self.refuses(variant)
+        if options.protect_saturation and refusal is not None:
             raise IncompatibleError(
-                f"{variant.name} has 8-bit weights; on this CPU, which has no VNNI, OpenVINO's products of 8-bit pairs"
-                " would saturate and cost whole decibels",
+                refusal,
                 hint="use 7-bit weights: edgedenoise quantize B.edge --scheme u8s7, then compile --target openvino",
             )
         name = "cpu" if device == "auto" else device.lower()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from edgedenoise.errors import IntegrityError, ParityError
+from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.files import write_bytes
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.runtimes.devices import cpu_name
@@ -96,6 +96,8 @@ def prove_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession
     """
     if bundle.is_lone_file:  # no self-test to run
         return
+    for name in (PICTURE_FILE, ANSWER_FILE):
+        bundle.file(name)  # without a sound self-test nothing is taken on trust
     marker = _marker(bundle, variant, session)
     if marker.is_file():
         return
@@ -107,13 +109,15 @@ def prove_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession
             f" at least {result.bound_db:.1f} dB expected; largest difference {result.max_levels:.1f} levels",
             hint=f"see them all: edgedenoise verify {bundle.source}; use another: --runtime, --precision",
         )
-    with suppress(OSError):  # a read-only home only means that the test runs again next time
+    with suppress(OutputError):  # a read-only home only means that the test runs again next time
         write_bytes(marker, b"")
 
 
 def _marker(bundle: Bundle, variant: Variant, session: CheckedSession) -> Path:
-    folder = variant.path.rsplit("/", 1)[0] + "/"
-    hashes = sorted(r.sha256 for name, r in bundle.manifest.files.items() if name.startswith((folder, "selftest/")))
-    what = [*hashes, str(session.effective), platform.node(), cpu_name()]
+    records = [
+        *bundle.variant_records(variant).values(),
+        *(bundle.manifest.files[n] for n in (PICTURE_FILE, ANSWER_FILE)),
+    ]
+    what = [*(record.sha256 for record in records), str(session.effective), platform.node(), cpu_name()]
     name = hashlib.sha256("\n".join(what).encode()).hexdigest()
     return platformdirs.user_cache_path("edgedenoise") / "selftests" / name

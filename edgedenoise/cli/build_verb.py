@@ -18,9 +18,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
     data: Annotated[Path, typer.Option(help="Noisy photographs to calibrate on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
-    count: Annotated[int, typer.Option(help="Calibration crops.")] = 32,
+    count: Annotated[int, typer.Option(help="Calibration crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the calibration crops.")] = 0,
-    scheme: Annotated[str, typer.Option(help="Integer encoding: u8s7 or u8s8.")] = "u8s7",
+    scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(help="What to compile for besides ONNX Runtime; default: all installed."),

@@ -16,7 +16,7 @@ def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     data: Annotated[Path, typer.Option(help="Noisy photographs, as noisy as those to be denoised.")],
-    count: Annotated[int, typer.Option(help="Number of crops.")] = 32,
+    count: Annotated[int, typer.Option(help="Number of crops.")] = 128,
     seed: Annotated[int, typer.Option(help="The same seed draws the same crops.")] = 0,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
 ) -> None:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.extras import missing_package
 from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ class Output:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
-            if stage not in tasks or bars.tasks[tasks[stage]].finished:
+            if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
+            elif done == 0:  # the stage begins anew, for the next photograph or target
+                bars.reset(tasks[stage], total=total)
             clock = "taken" if done >= total else "left"
             bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
 
@@ -72,11 +75,6 @@ class Output:
             typer.echo(msgspec.json.format(data, indent=2).decode())
         elif text:
             typer.echo(text)
-
-    def note(self, text: str) -> None:
-        """Tell something that is not a result, on the standard error."""
-        if not self.quiet:
-            typer.echo(text, err=True)
 
 
 _JSON = Annotated[bool, typer.Option("--json", help="Write the result as JSON, and nothing else, to stdout.")]
@@ -97,6 +95,11 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
             function(Output(as_json, quiet), **arguments)
         except EdgeDenoiseError as error:
             _fail(error.exit_code, str(error), debug=debug)
+        except ModuleNotFoundError as error:
+            missing = missing_package(error)
+            if missing is None:
+                raise
+            _fail(missing.exit_code, str(missing), debug=debug)
         except KeyboardInterrupt:
             _fail(INTERRUPTED, "interrupted; nothing half-written was left", debug=debug)
         except typer.Exit:

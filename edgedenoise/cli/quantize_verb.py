@@ -15,7 +15,7 @@ from edgedenoise.cli.common import Output, verb
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],
-    scheme: Annotated[str, typer.Option(help="Integer encoding: u8s7 or u8s8.")] = "u8s7",
+    scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Photographs to measure the distance to float on, beside the self-test."),

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _MAY_CHANGE = {
     "version", "data", "out", "steps", "device", "checkpoint_every", "preview_every", "log_every", "cache_mb",
 }  # fmt: skip
-"""What a resumed run may have otherwise: where things are, and how long it goes on; not what a step does."""
+"""What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def train_model(config: TrainConfig, *, resume: bool = False, progress: Progress
         restore_network(checkpoint, network, source=run / LAST)
         restore_optimizer(checkpoint, network, optimizer)
     start = checkpoint.step if checkpoint is not None else 0
-    write_bytes(run / RUN_CONFIG, config.to_toml().encode())
+    # Absolute, so that the run can be resumed from another folder.
+    written = msgspec.structs.replace(config, data=str(Path(config.data).resolve()))
+    write_bytes(run / RUN_CONFIG, written.to_toml().encode())
     losses = _train(config, objective, network, optimizer, run=run, start=start, progress=progress)
     return TrainResult(run, config.steps, time.monotonic() - begun, losses)
 

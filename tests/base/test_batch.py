@@ -55,17 +55,18 @@ def test_several_go_into_a_folder_and_keep_their_names(
     photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents, as_folder: bool
 ) -> None:
     given = [photos] if as_folder else [photos / "a.png", photos / "b.jpg", photos / "c.png"]
-    stages: list[tuple[int, int]] = []
+    stages: list[tuple[str, int, int]] = []
     report = denoise_files(
         given,
         tmp_path / "out",
         committed_bundle,
-        progress=lambda stage, done, total, note="": stages.append((done, total)),
+        progress=lambda stage, done, total, note="": stages.append((stage, done, total)),
     )
     assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "c.png"]
     assert len(report.files) == 3
     assert not report.failures
-    assert stages == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert [s for s in stages if s[0] == "denoise"] == [("denoise", done, 3) for done in range(4)]
+    assert stages.count(("tiles", 1, 1)) == 3  # and within each photograph
     for name in ("a.png", "b.jpg", "c.png"):
         photo = read_photo(tmp_path / "out" / name)
         assert photo.pixels.shape == (30, 40, 3)

@@ -219,7 +219,7 @@ def test_an_edit_is_seen_when_the_block_has_ended(tiny_bundle: Path, contents: C
     before = contents(tiny_bundle)
     with bundle.edit() as draft:
         draft.write("reports/new.txt", b"something")
-        draft.put_variant(Variant("extra", "onnxruntime", "fp32", "onnx-fp32/model.onnx"))
+        draft.put_variant(Variant("extra", "onnxruntime", "fp32", "extra/model.onnx"))
         assert contents(tiny_bundle) == before
     again = Bundle.open(tiny_bundle)
     again.check()
@@ -301,10 +301,20 @@ def test_a_new_bundle_never_replaces_what_is_not_one(tiny_bundle: Path, tmp_path
         made(photos)
     assert contents(photos) == {"dear.png": b"irreplaceable"}
     made(tiny_bundle)
-    assert sorted(contents(tiny_bundle)) == ["file", MANIFEST]
+    assert sorted(contents(tiny_bundle)) == ["MODEL_CARD.md", "file", MANIFEST]
 
 
 def test_a_precision_is_one_of_those_there_are() -> None:
     assert checked_precision("int8") == "int8"
     with pytest.raises(UsageError, match="no precision 'int4'; accepted are fp32, fp16, int8"):
         checked_precision("int4")
+
+
+@pytest.mark.parametrize("name", ["/etc", "..", "../victim", "a/b", "a\\b", "", ".hidden", "another"])
+def test_a_variant_is_named_like_its_folder_and_never_like_a_path(tiny_bundle: Path, name: str) -> None:
+    """Variant names become folders that are removed and files that are written."""
+    variants = json.loads((tiny_bundle / MANIFEST).read_bytes())["variants"]
+    variants[1]["name"] = name
+    rewrite_manifest(tiny_bundle, variants=variants)
+    with pytest.raises((ManifestError, IntegrityError)):
+        Bundle.open(tiny_bundle)

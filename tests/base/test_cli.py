@@ -213,7 +213,7 @@ CASES: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseErr
     "a missing model": (missing_model, errors.BundleError, "there is no bundle at"),
     "a folder that is no bundle": (no_manifest, errors.ManifestError, "is not a bundle"),
     "a file that is no model": (no_model_at_all, errors.InferenceError, "cannot open"),
-    "a device that is not here": (missing_device, errors.DeviceNotFoundError, "it has cpu"),
+    "a device that is not here": (missing_device, errors.DeviceNotFoundError, "onnxruntime: cpu"),
     "a precision that the bundle lacks": (missing_variant, errors.IncompatibleError, "it has onnx-fp32"),
     "a network that fails its self-test": (failing_selftest, errors.ParityError, "fails its self-test"),
 }

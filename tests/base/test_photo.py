@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edgedenoise import containers, picture_codecs
-from edgedenoise.errors import DamagedImageError, DatasetError, ImageError, RuntimeUnavailableError
+from edgedenoise.errors import DamagedImageError, DatasetError, ImageError, OutputError, RuntimeUnavailableError
 from edgedenoise.photo import (
     EXTENSIONS,
     Metadata,
@@ -554,7 +554,7 @@ def test_metadata_that_does_not_fit_is_an_error_and_not_a_loss(tmp_path: Path) -
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_photo(made(3, 8, alpha=False), tmp_path / "file" / "a.png")
 
 

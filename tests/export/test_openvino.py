@@ -49,13 +49,13 @@ def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: B
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 130), (201, 157)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 130), (201, 157), (530, 389)])
 def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str, size: tuple[int, int]) -> None:
     name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
     session = load_variant(compiled, name)._session
     x = np.random.default_rng(0).random((3, *size), np.float32)
     whole = run_picture(session, x, "whole-image", compiled.manifest.tiling)
-    for tile in (64, 96, 128):
+    for tile in (64, 96, 128, 256, 512):
         tiled = run_picture(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
         assert np.abs(np.rint(tiled * 255) - np.rint(whole * 255)).max() <= 1
 

@@ -14,11 +14,14 @@ from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import SCHEMES, Scheme, encode_range, encode_weight, scheme_named
-from edgedenoise.denoiser import load_variant
-from edgedenoise.errors import CalibrationError, QuantizationError, UsageError
+from edgedenoise.denoiser import choose_variant, load, load_variant
+from edgedenoise.errors import CalibrationError, IncompatibleError, QuantizationError, UsageError
+from edgedenoise.export.compiling import compile_model
 from edgedenoise.export.graph import lint
 from edgedenoise.export.quantize import encode, quantize_model
+from edgedenoise.export.verify import verify_bundle
 from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.devices import saturates_u8s8
 from edgedenoise.runtimes.ort import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_picture
 
@@ -189,3 +192,20 @@ def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
     for tile in (8, 15, 64):
         tiled = run_picture(session, x, "whole-image", bundle.manifest.tiling, tile=tile)
         np.testing.assert_array_equal(tiled, whole)
+
+
+def test_where_eight_bits_would_saturate_auto_takes_another_variant(
+    branched_bundle: Bundle, noisy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    calibrate_model(branched_bundle.root, noisy_folder, count=4, crop_px=64)
+    quantize_model(branched_bundle.root, scheme="u8s8")
+    bundle = compile_model(branched_bundle.root, target="openvino")
+    assert choose_variant(bundle, "auto", "int8").name == "openvino-int8-u8s8" or saturates_u8s8()
+    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
+    assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s8"
+    report = verify_bundle(bundle.root)
+    assert report.passed
+    assert {c.variant: c.status for c in report.variants}["openvino-int8-u8s8"] == "not run"
+    with pytest.raises(IncompatibleError, match="would saturate"):
+        load(bundle.root, runtime="openvino", precision="int8")
