@@ -51,7 +51,7 @@ class Effort:
     repeats: int
 
 
-FULL = Effort("cbsn-24x4", 300, 128, 10)
+FULL = Effort("cbsn-24x4", 500, 128, 10)
 QUICK = Effort("cbsn-16x4", 60, 32, 5)
 
 MIN_GAIN_DB = 4.0
