@@ -105,10 +105,11 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
         return Failure("not finite" if isinstance(error, NotFiniteError) else "error", str(error))
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
-    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, _peak_rss_bytes())
+    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes())
 
 
-def _peak_rss_bytes() -> int | None:
+def peak_rss_bytes() -> int | None:
+    """Return the peak resident memory of this process since its start; None where the system does not tell."""
     try:
         # Not getrusage: on Linux its peak is inherited from the process that started this one.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

@@ -97,8 +97,8 @@ class OpenVino:
 class OpenVinoSession:
     """One opened IR, compiled for the tile shape that is in use.
 
-    OpenVINO's CPU plugin is slower with dynamic height and width, and a photograph's tiles all have one shape: the
-    model is compiled for the shape of the first tile, and again only when the shape changes.
+    NPUs and GPUs want static shapes, and on CPUs they cost nothing (benchmarks/tiles.py). A photograph's tiles all have
+    one shape: the model is compiled for the first tile's, and again only when the shape changes.
     """
 
     def __init__(self, path: Path, device: str, options: SessionOptions) -> None:
