@@ -1,7 +1,7 @@
 """Speed and memory against tile size, per variant of a bundle: `python benchmarks/tiles.py B.edge [SIDE_PX]`.
 
 What `edgedenoise.tiling` assumes is measured here: that tiles above 512 pixels win little, that the estimate of
-memory (`tiling.bytes_per_px`) is of the right size, and, for OpenVINO, that compiling for the tile's shape costs nothing
+memory (`tiling.bytes_per_px`) is of the right size, and that compiling for the tile's shape costs OpenVINO nothing
 against dynamic shapes. Each row is a process of its own, because peak memory never falls; times are ratios to the
 first row of the same variant, measured in one run.
 """
