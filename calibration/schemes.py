@@ -45,7 +45,7 @@ SCHEMES = (
 )
 
 
-def scheme_named(name: str) -> Scheme:
+def scheme_named(name: str | None) -> Scheme:
     """Return a scheme by name.
 
     Raises:

@@ -98,7 +98,7 @@ def run_demo(
 
     start = time.monotonic()
     effort = QUICK if quick else FULL
-    # Everything that can be wrong is looked at before an earlier demo is removed.
+    # What can be told at once to be wrong is told before an earlier demo is removed.
     _check_out(out, data)
     photographs = None if data is None else _listed(data)
     samples = _samples() if data is None else None

@@ -32,8 +32,8 @@ class Target:
     """`module:Class` of the `Runtime`; None when this version cannot run it."""
     builder: str | None
     """`module:function` of the builder; None when the target opens the ONNX graphs as they are."""
-    scheme: str
-    """Name of the integer encoding that it is given by default."""
+    scheme: str | None
+    """Name of the integer encoding that it is given by default; None when this version builds nothing for it."""
     runs_on: str
     """For people: which devices this is for."""
 
@@ -48,8 +48,8 @@ TARGETS = (
         "u8s7",
         "x86 and ARM CPUs; Intel GPUs and NPUs",
     ),
-    Target("tensorrt", "tensorrt", None, None, "s8s8", "NVIDIA Jetson and GPUs"),
-    Target("coreml", "coreml", None, None, "s8s8", "iPhone, iPad and Mac"),
+    Target("tensorrt", None, None, None, None, "NVIDIA Jetson and GPUs"),
+    Target("coreml", None, None, None, None, "iPhone, iPad and Mac"),
 )
 
 _log = logging.getLogger(__name__)

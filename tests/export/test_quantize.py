@@ -19,6 +19,7 @@ from edgedenoise.errors import CalibrationError, IncompatibleError, Quantization
 from edgedenoise.export.compiling import compile_model
 from edgedenoise.export.graph import lint
 from edgedenoise.export.quantize import encode, quantize_model
+from edgedenoise.export.targets import TARGETS
 from edgedenoise.export.verify import verify_bundle
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.devices import saturates_u8s8
@@ -209,3 +210,8 @@ def test_where_eight_bits_would_saturate_auto_takes_another_variant(
     assert {c.variant: c.status for c in report.variants}["openvino-int8-u8s8"] == "not run"
     with pytest.raises(IncompatibleError, match="would saturate"):
         load(bundle.root, runtime="openvino", precision="int8")
+
+
+def test_every_target_that_runs_here_names_a_scheme_that_exists() -> None:
+    runnable = [target for target in TARGETS if target.runtime is not None]
+    assert [scheme_named(target.scheme).name for target in runnable] == ["u8s7", "u8s7"]
