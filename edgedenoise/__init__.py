@@ -25,7 +25,9 @@ _PUBLIC = {
     "denoise": "edgedenoise.denoiser",
     "denoise_files": "edgedenoise.batch",
     "diagnose": "edgedenoise.doctor",
+    "evaluate_run": "edgedenoise.training.evaluation",
     "export_model": "edgedenoise.export.to_onnx",
+    "import_tf_checkpoint": "edgedenoise.training.tf_import",
     "load": "edgedenoise.denoiser",
     "quantize_model": "edgedenoise.export.quantize",
     "train_model": "edgedenoise.training.trainer",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from edgedenoise.export.to_onnx import export_model as export_model
     from edgedenoise.export.verify import verify_bundle as verify_bundle
     from edgedenoise.training.config import TrainConfig as TrainConfig
+    from edgedenoise.training.evaluation import evaluate_run as evaluate_run
+    from edgedenoise.training.tf_import import import_tf_checkpoint as import_tf_checkpoint
     from edgedenoise.training.trainer import train_model as train_model
 
 

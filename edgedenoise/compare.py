@@ -14,9 +14,9 @@ from edgedenoise.bench import DEFAULT_REPEATS, Measurement, Worker, start_worker
 from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.environment import Environment, environment
-from edgedenoise.errors import DatasetError
-from edgedenoise.metrics import SSIM_MIN_SIDE, level_errors, psnr, psnr_unit, ssim
-from edgedenoise.photo import list_photos, read_photo, write_photo
+from edgedenoise.metrics import Quality, level_errors, mean_quality, psnr, psnr_unit, ssim
+from edgedenoise.pairs import check_pair, list_comparable, list_pairs
+from edgedenoise.photo import read_photo, write_photo
 from edgedenoise.pixels import Photo, from_unit
 from edgedenoise.progress import Progress, silent
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 TIMED_SIDE_PX = 512
 """Latency is measured on a crop of at most this side, so that comparing many photographs stays bounded."""
-
-
-class Quality(msgspec.Struct, frozen=True):
-    """How good a picture is; means over the photographs."""
-
-    psnr_db: float
-    """On 8-bit sRGB, data range 255, against the clean photograph."""
-    ssim: float
 
 
 class Fidelity(msgspec.Struct, frozen=True):
@@ -101,8 +93,12 @@ def compare_models(
         BundleError: the bundle cannot be opened.
     """
     opened = Bundle.open(bundle)
-    pairs = _pairs(Path(noisy), None if clean is None else Path(clean))
-    megapixels = _checked_megapixels(pairs)
+    photographs = list_comparable(Path(noisy))
+    truths: list[Path | None] = [None] * len(photographs)
+    if clean is not None:
+        truths = [truth for _, truth in list_pairs(Path(noisy), Path(clean))]
+    megapixels = _checked_megapixels(photographs, truths)
+    pairs = list(zip(photographs, truths, strict=True))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
@@ -157,14 +153,12 @@ class _Tally:
     """Sums over photographs, so that no more than one answer per variant is in memory."""
 
     def __init__(self) -> None:
-        self._psnr: list[float] = []
-        self._ssim: list[float] = []
+        self._qualities: list[Quality] = []
         self._to_float_db: list[float] = []
         self._max_levels = 0
 
     def against_truth(self, picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        self._psnr.append(psnr(picture, truth))
-        self._ssim.append(ssim(picture, truth))
+        self._qualities.append(Quality(psnr(picture, truth), ssim(picture, truth)))
 
     def against_float(self, answer: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         self._to_float_db.append(min(psnr_unit(answer, reference), 1e9))  # JSON knows no infinity
@@ -172,9 +166,7 @@ class _Tally:
 
     def quality(self, wanted: int) -> Quality | None:
         """Return the means, or None when a photograph is missing: a mean over fewer would mislead."""
-        if len(self._psnr) != wanted:
-            return None
-        return Quality(float(np.mean(self._psnr)), float(np.mean(self._ssim)))
+        return mean_quality(self._qualities) if len(self._qualities) == wanted else None
 
     def fidelity(self, wanted: int) -> Fidelity | None:
         if len(self._to_float_db) != wanted:
@@ -190,58 +182,14 @@ def _answer(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | 
     return answer
 
 
-def _pairs(noisy: Path, clean: Path | None) -> list[tuple[Path, Path | None]]:
-    photographs = list_photos(noisy)
-    if not photographs:
-        raise DatasetError(f"{noisy} holds no photographs to compare on")
-    check_stems(photographs)
-    if clean is None:
-        return [(path, None) for path in photographs]
-    truths = {path.stem: path for path in list_photos(clean)}
-    missing = [path.name for path in photographs if path.stem not in truths]
-    if missing:
-        raise DatasetError(
-            f"{len(missing)} of {len(photographs)} photographs in {noisy} have no ground truth of the same name in"
-            f" {clean}; the first is {missing[0]}"
-        )
-    return [(path, truths[path.stem]) for path in photographs]
-
-
-def check_stems(photographs: list[Path]) -> None:
-    """Refuse photographs whose names differ by their ending only: what is made of them would overwrite itself.
-
-    Raises:
-        DatasetError: naming the first two.
-    """
-    seen: dict[str, Path] = {}
-    for path in photographs:
-        if path.stem in seen:
-            raise DatasetError(
-                f"{seen[path.stem].name} and {path.name} in {path.parent} differ by their ending only, and their"
-                " answers would overwrite each other",
-                hint="rename or move one of them",
-            )
-        seen[path.stem] = path
-
-
-def _checked_megapixels(pairs: list[tuple[Path, Path | None]]) -> float:
-    """Count the pixels, and refuse a pair of different sizes now rather than after minutes of denoising."""
+def _checked_megapixels(photographs: list[Path], truths: list[Path | None]) -> float:
+    """Count the pixels, and refuse pairs that cannot be compared."""
     total = 0
-    for noisy, clean in pairs:
+    for noisy, clean in zip(photographs, truths, strict=True):
         given = read_photo(noisy)
         total += given.height * given.width
-        if clean is None:
-            continue
-        if min(given.height, given.width) < SSIM_MIN_SIDE:
-            raise DatasetError(
-                f"{noisy} is {given.height}x{given.width}; SSIM needs at least {SSIM_MIN_SIDE}x{SSIM_MIN_SIDE}"
-            )
-        truth = read_photo(clean)
-        if (truth.height, truth.width) != (given.height, given.width):
-            raise DatasetError(
-                f"{noisy} is {given.height}x{given.width} and its ground truth {clean} is"
-                f" {truth.height}x{truth.width}; they must be equal"
-            )
+        if clean is not None:
+            check_pair(noisy, clean)
     return total / 1e6
 
 

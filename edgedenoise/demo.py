@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedenoise.compare import check_stems
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.export.build import build_bundle
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
 from edgedenoise.noise import add_camera_noise, parameters_for_psnr
+from edgedenoise.pairs import check_stems
 from edgedenoise.photo import list_photos, read_photo, write_photo
 from edgedenoise.pixels import Photo, from_unit
 from edgedenoise.progress import Progress, silent

@@ -18,6 +18,7 @@ EXTRA_OF: Mapping[str, str] = {
     "psutil": "bench",
     "safetensors": "train,export",
     "skimage": "demo",
+    "tensorflow": "tf",
     "tifffile": "io",
     "tomli": "train",
     "torch": "train,export",

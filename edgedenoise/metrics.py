@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from edgedenoise.errors import ImageError
 from edgedenoise.pixels import from_unit, to_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +38,22 @@ class LevelErrors:
     """The mean absolute difference, 0 to 255."""
     nan_count: int
     """Samples that are not finite in either picture; they are left out of the other two."""
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """How good a picture is, or pictures are on average."""
+
+    psnr_db: float
+    """On 8-bit sRGB, data range 255, against the clean photograph."""
+    ssim: float
+
+
+def mean_quality(qualities: Sequence[Quality]) -> Quality:
+    """Return the means over photographs, at least one."""
+    return Quality(
+        float(np.mean([quality.psnr_db for quality in qualities])),
+        float(np.mean([quality.ssim for quality in qualities])),
+    )
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:

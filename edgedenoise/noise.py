@@ -9,10 +9,11 @@ developed backwards to raw, given shot, read and row noise there, and only the *
 Every demosaicking here is linear, so this is what a camera computes, except that the photograph keeps the
 detail that demosaicking would blur: that blur is no noise, and a network must not be asked to undo it.
 
-Sources: Wei et al., 'Physics-based Noise Modeling for Extreme Low-light Photography' (PAMI 2021): noise
+Sources: Wei et al., 'Physics-based Noise Modeling for Extreme Low-light Photography' (PAMI 2022): noise
 sources and joint sampling; Brooks et al., 'Unprocessing Images for Learned Raw Denoising' (CVPR 2019):
 backward development; Malvar et al., 'High-quality linear interpolation for demosaicing of Bayer-patterned
-color images' (ICASSP 2004). The estimate of noise that is there already is in `noise_estimate.py`.
+color images' (ICASSP 2004). `docs/noise.md` holds the result against real noise. The estimate of noise that is
+there already is in `noise_estimate.py`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class CameraProfile:
 
     Noise is in ADU, the raw file's own units, of which `white_adu` make a white pixel. Its parameters depend
     on the gain K (ADU per electron) as Wei et al. found: log sigma = slope log K + offset + scatter z.
+    Their published calibrations of five 14-bit cameras: read noise of 2.2 to 8.0 ADU at K = 1 with slopes of
+    0.54 to 0.68 and scatters of 0.21 to 0.27 (Brooks et al., from other cameras: slope 1.09, scatter 0.13); row
+    noise of 0.17 to 0.55 ADU with slopes of 0.45 to 0.73 and scatters of 0.23 to 0.29; tails of -0.24 to 0.20.
     """
 
     name: str
@@ -60,7 +64,9 @@ class CameraProfile:
     blue_gains: tuple[float, float]
     """White balance between tungsten and daylight; green is 1."""
     colour_matrix: tuple[tuple[float, float, float], ...]
-    """Camera RGB to linear sRGB; rows sum to 1."""
+    """Camera RGB to linear sRGB at low ISO; rows sum to 1."""
+    matrix_range: tuple[float, float]
+    """Share of that matrix, the rest is none: cameras weaken it where it would amplify noise."""
     malvar_range: tuple[float, float]
     """Share of Malvar's demosaicking, the rest is bilinear: more of it correlates the noise less."""
     contrast_range: tuple[float, float]
@@ -82,10 +88,11 @@ def _profile(
         gain_range=gain_range,
         read_line=(read[0], math.log(read[1]), 0.20),
         row_line=(row[0], math.log(row[1]), 0.25),
-        tail_range=(-0.20, 0.14),
+        tail_range=(-0.24, 0.14),
         red_gains=(1.5, 2.4),
         blue_gains=(1.4, 2.3),
         colour_matrix=colour_matrix,
+        matrix_range=(0.2, 1.0),
         malvar_range=(0.4, 1.0),
         contrast_range=(0.75, 1.0),
     )
@@ -97,10 +104,10 @@ _STRONG = ((1.85, -0.70, -0.15), (-0.25, 1.60, -0.35), (-0.02, -0.62, 1.64))
 CAMERAS: Final = {
     profile.name: profile
     for profile in (
-        _profile("full-frame", 14, (0.25, 64), read=(0.82, 2.4), row=(0.80, 0.30), colour_matrix=_MILD),
-        _profile("aps-c", 14, (0.4, 80), read=(0.85, 2.8), row=(0.80, 0.45), colour_matrix=_MILD),
-        _profile("compact", 12, (0.4, 24), read=(0.88, 2.6), row=(0.85, 0.50), colour_matrix=_STRONG),
-        _profile("phone", 10, (0.15, 10), read=(0.90, 2.2), row=(0.85, 0.35), colour_matrix=_STRONG),
+        _profile("full-frame", 14, (0.25, 64), read=(0.82, 2.4), row=(0.65, 0.30), colour_matrix=_MILD),
+        _profile("aps-c", 14, (0.4, 80), read=(0.85, 2.8), row=(0.65, 0.45), colour_matrix=_MILD),
+        _profile("compact", 12, (0.4, 24), read=(0.88, 2.6), row=(0.65, 0.50), colour_matrix=_STRONG),
+        _profile("phone", 10, (0.15, 10), read=(0.90, 2.2), row=(0.65, 0.35), colour_matrix=_STRONG),
     )
 }
 """Generic cameras by name."""
@@ -120,6 +127,8 @@ class NoiseParameters:
     """Tukey lambda shape of the read noise."""
     red_gain: float
     blue_gain: float
+    matrix: float
+    """Share of the camera's colour matrix, 0 to 1: more of it makes the noise more colourful."""
     malvar: float
     """Share of Malvar's demosaicking, 0 to 1."""
     contrast: float
@@ -176,6 +185,7 @@ def sample_noise(
         tail=float(rng.uniform(*profile.tail_range)),
         red_gain=_between(profile.red_gains, warmth),
         blue_gain=_between(profile.blue_gains, 1 - warmth),
+        matrix=float(rng.uniform(*profile.matrix_range)),
         malvar=float(rng.uniform(*profile.malvar_range)),
         contrast=float(rng.uniform(*profile.contrast_range)),
         jpeg_quality=quality if jpeg else None,
@@ -198,8 +208,7 @@ def add_camera_noise(clean: NDArray[Any], parameters: NoiseParameters, rng: np.r
     """
     unit = np.clip(to_unit(clean), 0, 1)
     decode, encode = _tone_curves(round(parameters.contrast, 3))
-    balance = np.array([parameters.red_gain, 1, parameters.blue_gain], np.float32)
-    to_srgb = np.array(parameters.camera.colour_matrix, np.float32) * balance  # raw RGB to linear sRGB
+    to_srgb = _raw_to_srgb(parameters)
     linear = decode[_steps(unit)]
     raw = linear @ np.linalg.inv(to_srgb).T.astype(np.float32)
     noise = _demosaic(_sensor_noise(_mosaic(raw), parameters, rng), parameters.malvar)
@@ -329,6 +338,14 @@ def _demosaic(mosaic: Float, malvar: float) -> Float:
 
 
 # ---------------------------------------------------------------- development
+
+
+def _raw_to_srgb(parameters: NoiseParameters) -> Float:
+    """Return the matrix from raw RGB to linear sRGB: white balance, then the colour matrix."""
+    balance = np.array([parameters.red_gain, 1, parameters.blue_gain], np.float32)
+    matrix = np.array(parameters.camera.colour_matrix, np.float32)
+    share = np.float32(parameters.matrix)
+    return np.asarray((share * matrix + (1 - share) * np.eye(3, dtype=np.float32)) * balance, np.float32)
 
 
 @lru_cache(maxsize=64)

@@ -30,6 +30,8 @@ _BINS = 16
 _FLAT_SHARE = 0.05  # the flattest twentieth: measured on photographs, more of them brings texture in
 _FEWEST_FLAT = 6
 _CLIPPED_SHARE = 0.05  # blocks with more pixels at black or white than this say little about noise
+_FLOOR_SHARE = 0.02
+_RISE_BLOCKS = 40  # a bin with fewer does not tell flat blocks from busy ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,17 @@ class NoiseEstimate:
     """How many blocks the estimate rests on, all channels together; below some 50 it is a guess."""
     clipped_share: float
     """Share of samples at black or white, 0 to 1."""
+    floor_levels: float
+    """Noise of the quietest fiftieth of the blocks, mean over channels: where texture has least to say."""
+    texture_rise: float
+    """How much more the busier half of the blocks varies than the flattest of equal brightness, natural logarithm
+    of the variances: about 0 where noise drowns texture, above 1 where texture is most of what is seen."""
+    channel_autocorrelation: NDArray[np.float64]
+    """(3, 8): as `autocorrelation`, by channel, over the blocks that the *other* channels call flat: where those
+    are not a copy, choosing the blocks does not lower what is measured in them, and it reads as the truth does."""
+    independence: float
+    """Contrast of neighbouring pixels over that of pixels 3 apart, both in checker patterns, which hardly see the
+    scene: 1 for independent noise, less the smoother it is."""
 
     @property
     def sigma(self) -> float:
@@ -79,25 +92,50 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
     by_brightness = np.full((_BINS, 3), np.nan)
     sigma = np.zeros(3)
     products, flat_blocks = np.zeros(LAGS + 1), 0
+    floors: list[float] = []
+    rises: list[tuple[float, int]] = []
+    checkers, by_channel = np.zeros(2), np.zeros((3, LAGS + 1))
+    everywhere = np.stack([_activity(_blocks(levels[..., channel])) for channel in range(3)])
     for channel in range(3):
-        blocks = _blocks(levels[..., channel])
+        blocks, others = _blocks(levels[..., channel]), everywhere.sum(axis=0) - everywhere[channel]
+        activity = everywhere[channel]
         clipped = ((blocks <= 0.5) | (blocks >= 254.5)).mean(axis=(1, 2))
         if (clipped <= _CLIPPED_SHARE).sum() >= _FEWEST_FLAT:
-            blocks = blocks[clipped <= _CLIPPED_SHARE]
+            unclipped = clipped <= _CLIPPED_SHARE
+            blocks, activity, others = blocks[unclipped], activity[unclipped], others[unclipped]
         brightness = blocks.mean(axis=(1, 2))
         residual = _without_plane(blocks)
         variance = (residual**2).sum(axis=(1, 2)) / (BLOCK_PX**2 - 3)  # a plane takes three degrees of freedom
-        flat, bins = _flat_blocks(blocks, brightness)
+        flat, bins = _flat_blocks(activity, brightness)
         for bin_ in np.unique(bins[flat]):
             by_brightness[bin_, channel] = np.sqrt(np.median(variance[flat & (bins == bin_)]))
         known = np.isfinite(by_brightness[:, channel])
         curve = np.interp(brightness, centres[known], by_brightness[known, channel])
         sigma[channel] = np.sqrt(np.mean(curve**2))
-        products += _lag_products(residual[flat] / np.sqrt(np.maximum(variance[flat], 1e-12))[:, None, None])
+        even = residual / np.sqrt(np.maximum(variance, 1e-12))[:, None, None]
+        products += _lag_products(even[flat])
+        by_channel[channel] = _lag_products(even[_flat_blocks(others, brightness)[0]])
+        checkers += [_checker(even[flat], 1), _checker(even[flat], 3)]
         flat_blocks += int(flat.sum())
+        floors.append(float(np.sqrt(np.quantile(variance, _FLOOR_SHARE))))
+        rises += _texture_rises(activity, variance, bins)
     correlation = products[1:] / products[0] if products[0] > 0 else np.zeros(LAGS)
     extremes = float(((levels <= 0) | (levels >= 255)).mean())
-    return NoiseEstimate(sigma, centres, by_brightness, correlation, flat_blocks, extremes)
+    known_channels = np.maximum(by_channel[:, :1], 1e-12)
+    independence = float(checkers[0] / checkers[1]) if checkers[1] > 0 else 1.0
+    rise, weight = np.array(rises or [(0.0, 1)]).T
+    return NoiseEstimate(
+        sigma,
+        centres,
+        by_brightness,
+        correlation,
+        flat_blocks,
+        extremes,
+        floor_levels=float(np.mean(floors)),
+        texture_rise=float(np.average(rise, weights=weight)),
+        channel_autocorrelation=by_channel[:, 1:] / known_channels,
+        independence=independence,
+    )
 
 
 def autocorrelation(noise: NDArray[Any]) -> NDArray[np.float64]:
@@ -137,13 +175,17 @@ def _without_plane(blocks: Float) -> Float:
     return np.asarray(blocks - blocks.mean(axis=(1, 2), keepdims=True) - down - across, np.float32)
 
 
-def _flat_blocks(blocks: Float, brightness: Float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Choose the flattest blocks of every brightness bin by their coarse structure; return also the bins."""
+def _activity(blocks: Float) -> Float:
+    """Return the energy of each block's coarse structure, (N,): its means of 4 x 4 pixels without their plane."""
     cells = BLOCK_PX // _COARSE_PX
     coarse = blocks.reshape(-1, cells, _COARSE_PX, cells, _COARSE_PX).mean(axis=(2, 4))
-    activity = (_without_plane(coarse) ** 2).sum(axis=(1, 2))
+    return np.asarray((_without_plane(coarse) ** 2).sum(axis=(1, 2)), np.float32)
+
+
+def _flat_blocks(activity: Float, brightness: Float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Choose the flattest blocks of every brightness bin by their coarse structure; return also the bins."""
     bins = np.clip(brightness * _BINS / 256, 0, _BINS - 1).astype(np.intp)
-    flat = np.zeros(len(blocks), bool)
+    flat = np.zeros(len(activity), bool)
     for bin_ in np.unique(bins):
         members = np.flatnonzero(bins == bin_)
         wanted = max(_FEWEST_FLAT, round(_FLAT_SHARE * len(members)))
@@ -152,6 +194,26 @@ def _flat_blocks(blocks: Float, brightness: Float) -> tuple[NDArray[np.bool_], N
     if not flat.any():  # a small photograph: take what there is
         flat[np.argsort(activity, kind="stable")[:_FEWEST_FLAT]] = True
     return flat, bins
+
+
+def _texture_rises(activity: Float, variance: Float, bins: NDArray[np.intp]) -> list[tuple[float, int]]:
+    """Return (rise, blocks) of every brightness bin that has blocks enough, darkest and brightest left out."""
+    rises = []
+    for bin_ in range(1, _BINS - 1):
+        members = np.flatnonzero(bins == bin_)
+        count = len(members)
+        if count < _RISE_BLOCKS:
+            continue
+        ordered = variance[members[np.argsort(activity[members], kind="stable")]] + 0.1  # tenth: rounding's variance
+        flattest, busier = ordered[: max(4, count // 25)], ordered[count // 8 : count // 2]
+        rises.append((float(np.log(np.median(busier) / np.median(flattest))), count))
+    return rises
+
+
+def _checker(residual: Float, step: int) -> float:
+    """Return the mean squared contrast of (N, S, S) in 2 x 2 checker patterns of pixels `step` apart."""
+    across = residual[:, :, step:] - residual[:, :, :-step]
+    return float(np.mean((across[:, step:] - across[:, :-step]) ** 2, dtype=np.float64))
 
 
 def _lag_products(residual: Float) -> NDArray[np.float64]:

@@ -18,6 +18,8 @@ from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from edgedenoise.export.quantize import QuantizeReport
     from edgedenoise.export.verify import VerifyReport
 
@@ -36,6 +38,7 @@ def build_bundle(
     data: Path | str,
     out: Path | str,
     *,
+    checkpoint: Literal["last", "best"] = "last",
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     scheme: str | None = None,
@@ -48,6 +51,7 @@ def build_bundle(
         run: folder made by `edgedenoise train`.
         data: noisy photographs to calibrate on.
         out: the bundle folder to write.
+        checkpoint: the run's `last` one, or its `best` on photographs that were held out.
         count: number of calibration crops.
         seed: of the calibration crops.
         scheme: the integer encoding; None for the default of `quantize_model`.
@@ -65,7 +69,7 @@ def build_bundle(
     wanted = buildable_targets() if targets is None else targets
     with atomic_folder(final) as temporary:
         work = temporary / final.name
-        export_model(run, work, progress=progress)
+        export_model(run, work, checkpoint=checkpoint, progress=progress)
         calibrate_model(work, data, count=count, seed=seed, progress=progress)
         quantized = quantize_model(work, scheme=scheme, data=data, progress=progress)
         for target in wanted:

@@ -24,12 +24,14 @@ from edgedenoise.export.float_bundle import write_float_bundle
 from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
-from edgedenoise.training.checkpoint import load_network
+from edgedenoise.training.checkpoint import load_network, read_run
+from edgedenoise.training.config import BLIND_OBJECTIVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgedenoise.bundle import Bundle
+    from edgedenoise.training.checkpoint import Which
 
 PARITY_SIZES = ((64, 64), (61, 47), (33, 97), (101, 35), (127, 129))
 """Odd and uneven, so that a size that was baked in by tracing shows; multiplied up to `multiple_of` where needed."""
@@ -52,12 +54,15 @@ class NonBlind(torch.nn.Module):
         return result
 
 
-def export_model(run: Path | str, out: Path | str, *, progress: Progress = silent) -> Bundle:
+def export_model(
+    run: Path | str, out: Path | str, *, checkpoint: Which = "last", progress: Progress = silent
+) -> Bundle:
     """Export a trained run as a new bundle with a float ONNX variant.
 
     Args:
         run: folder made by `edgedenoise train`.
         out: the bundle folder to write; an existing bundle is replaced.
+        checkpoint: the run's `last` one, or its `best` on photographs that were held out.
         progress: told after each of the steps trace, compare, write.
 
     Returns:
@@ -65,11 +70,19 @@ def export_model(run: Path | str, out: Path | str, *, progress: Progress = silen
 
     Raises:
         TrainingError: `run` holds no readable checkpoint.
-        ExportError: the graph breaks the contract, or differs from PyTorch.
+        ExportError: the graph breaks the contract, or differs from PyTorch; or the run only trained the blind
+            network, which no device runs.
         BundleError: `out` exists and is not a bundle.
     """
     target = Path(out)
-    network, spec = load_network(Path(run))
+    network, spec = load_network(Path(run), checkpoint)
+    objective = read_run(Path(run)).config.objective
+    if objective in BLIND_OBJECTIVES:
+        raise ExportError(
+            f"{run} was trained with objective = {objective!r}, which only teaches the blind network; devices run the"
+            " non-blind path, which has learnt nothing",
+            hint=f"Teach it first: edgedenoise train --objective cbsn --init {run} --data DIR --out RUN",
+        )
     steps = 3
     progress("export", 0, steps, "tracing")
     module = NonBlind(network).eval()

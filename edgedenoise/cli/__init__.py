@@ -15,6 +15,8 @@ import edgedenoise
 VERBS = (
     "demo",
     "train",
+    "import-tf",
+    "evaluate",
     "build",
     "export",
     "calibrate",
@@ -28,7 +30,7 @@ VERBS = (
     "doctor",
     "pack",
 )
-"""In the order in which `--help` lists them; each is the module `edgedenoise.cli.VERB_verb`."""
+"""In the order in which `--help` lists them; each is the module `edgedenoise.cli.VERB_verb` (hyphens become _)."""
 
 app = typer.Typer(
     name="edgedenoise",
@@ -56,7 +58,7 @@ def _root(
 
 
 for _name in VERBS:
-    _module = importlib.import_module(f"edgedenoise.cli.{_name}_verb")
+    _module = importlib.import_module(f"edgedenoise.cli.{_name.replace('-', '_')}_verb")
     app.command(_name)(_module.command)
 
 

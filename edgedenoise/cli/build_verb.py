@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ def command(
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
     data: Annotated[Path, typer.Option(help="Noisy photographs to calibrate on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
+    checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
     count: Annotated[int, typer.Option(help="Calibration crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the calibration crops.")] = 0,
     scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
@@ -32,6 +33,7 @@ def command(
             run,
             data,
             out,
+            checkpoint=checkpoint,
             count=count,
             seed=seed,
             scheme=scheme,

@@ -68,6 +68,11 @@ class Output:
         with bars:
             yield report
 
+    def note(self, text: str) -> None:
+        """Write something worth knowing to the standard error, unless quiet."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
     def result(self, value: object, text: str) -> None:
         """Write a verb's result: `value` as JSON, or `text` for people."""
         if self.as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,10 +16,11 @@ def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
+    checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
 ) -> None:
     """Trace the non-blind path of a trained network into a bundle."""
     with output.progress() as progress:
-        bundle = edgedenoise.export_model(run, out, progress=progress)
+        bundle = edgedenoise.export_model(run, out, checkpoint=checkpoint, progress=progress)
     manifest = bundle.manifest
     parity = manifest.parity
     text = f"exported {manifest.network.name} to {out}"

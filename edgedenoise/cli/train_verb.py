@@ -17,13 +17,22 @@ def command(
     data: Annotated[Path | None, typer.Option(help="Folder of noisy photographs.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoints, log, previews.")] = None,
     network: Annotated[str | None, typer.Option(help="cbsn-WIDTHxMODULES, for example cbsn-24x4.")] = None,
-    objective: Annotated[str | None, typer.Option(help="What a step minimises: cbsn.")] = None,
+    objective: Annotated[str | None, typer.Option(help="What a step minimises: cbsn or sdap.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Run or bundle whose weights to begin with.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run; schedules scale with it.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Length of the run instead: steps are measured here.")] = None,
     patch: Annotated[int | None, typer.Option(help="Side of a training patch in pixels.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Patches per step.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Patches per step, over all processes.")] = None,
+    blind_sampler: Annotated[
+        str | None, typer.Option(help="How the blind loss takes pictures apart: lattice or permuted.")
+    ] = None,
+    val_clean: Annotated[Path | None, typer.Option(help="Ground truth of the photographs, for PSNR and SSIM.")] = None,
+    val_noisy: Annotated[Path | None, typer.Option(help="What --val-clean belongs to; default: --data.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings; options here win over it.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="cbsn-official, ..., or a TOML file; options here win.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the run; repeatable."),
@@ -33,26 +42,34 @@ def command(
     ] = False,
 ) -> None:
     """Train a denoiser on noisy photographs alone."""
-    from edgedenoise.training.config import RUN_CONFIG
+    from edgedenoise.data_check import data_report_text
+    from edgedenoise.training.config import settings
 
     given: dict[str, Any] = {
         "data": data,
         "out": out,
         "network": network,
         "objective": objective,
+        "init": init,
         "steps": steps,
+        "hours": hours,
         "patch": patch,
         "batch": batch,
+        "blind_sampler": blind_sampler,
+        "val_clean": val_clean,
+        "val_noisy": val_noisy,
         "seed": seed,
         "device": device,
     }
     overrides = [*(set_ or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    if config is None and resume and out is not None and (out / RUN_CONFIG).is_file():
-        config = out / RUN_CONFIG  # a run knows its own settings
-    base = edgedenoise.TrainConfig() if config is None else edgedenoise.TrainConfig.from_toml(config)
-    chosen = base.with_overrides(overrides)
+    chosen = settings(config, overrides, resume=resume)
     with output.progress() as progress:
-        result = edgedenoise.train_model(chosen, resume=resume, progress=progress)
+        result = edgedenoise.train_model(
+            chosen,
+            resume=resume,
+            on_data_check=lambda report: output.note(data_report_text(report)),
+            progress=progress,
+        )
     text = (
         f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\n"
         f"next: edgedenoise build {result.run} --data {chosen.data} -o NAME.edge"

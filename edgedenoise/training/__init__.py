@@ -20,7 +20,9 @@ _PUBLIC = {
     "batch_to_space": "edgedenoise.training.sampling",
     "build_network": "edgedenoise.training.networks",
     "cbsn_losses": "edgedenoise.training.losses",
+    "import_tf_checkpoint": "edgedenoise.training.tf_import",
     "load_network": "edgedenoise.training.checkpoint",
+    "load_tf_checkpoint": "edgedenoise.training.tf_import",
     "network_spec": "edgedenoise.training.networks",
     "random_subsample": "edgedenoise.training.sampling",
     "space_to_batch": "edgedenoise.training.sampling",
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from edgedenoise.training.sampling import batch_to_space as batch_to_space
     from edgedenoise.training.sampling import random_subsample as random_subsample
     from edgedenoise.training.sampling import space_to_batch as space_to_batch
+    from edgedenoise.training.tf_import import import_tf_checkpoint as import_tf_checkpoint
+    from edgedenoise.training.tf_import import load_tf_checkpoint as load_tf_checkpoint
     from edgedenoise.training.trainer import TrainResult as TrainResult
     from edgedenoise.training.trainer import train_model as train_model
 

@@ -1,13 +1,15 @@
-"""Checkpoints: weights, optimiser, step and config in one safetensors file, written whole or not at all.
+"""Checkpoints: weights, their mean, optimiser, step and config in one safetensors file, whole or not there.
 
-Tensor names are `network/<parameter>` and `optimizer/<parameter>/<state>`; the header says what the file is.
+Tensor names are `network/<parameter>`, `mean/<parameter>` (see `averages.py`) and `optimizer/<parameter>/<state>`;
+the header says what the file is.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import torch
@@ -20,12 +22,17 @@ from edgedenoise.training.config import TrainConfig
 from edgedenoise.training.networks import NetworkSpec, build_network, network_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
 FORMAT: Final = "edgedenoise-checkpoint/1"
 """Of the header."""
 LAST: Final = "checkpoint-last.safetensors"
 """Name of the newest checkpoint in a run folder."""
+BEST: Final = "checkpoint-best.safetensors"
+"""Name of the one with the least blind loss on photographs that were held out; weights only."""
+Which = Literal["last", "best"]
 
 
 @dataclass(frozen=True)
@@ -38,26 +45,45 @@ class Checkpoint:
     """Number of steps that are done, and so the next step to do."""
     network: dict[str, torch.Tensor]
     """State of the network by parameter name, on the CPU."""
+    mean: dict[str, torch.Tensor]
+    """Running means of the weights by parameter name; empty when none were kept."""
     optimizer: dict[str, dict[str, torch.Tensor]]
     """State of the optimiser by parameter name, on the CPU; empty in a file that only carries weights."""
+    best: float = math.inf
+    """Least blind loss on held-out photographs so far, or infinity."""
+
+    @property
+    def kept(self) -> dict[str, torch.Tensor]:
+        """The weights that a run is known by: the means where there are some."""
+        return self.network | self.mean
 
 
 def save_checkpoint(
-    path: Path, *, config: TrainConfig, step: int, network: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    *,
+    config: TrainConfig,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    mean: Mapping[str, torch.Tensor] | None = None,
+    best: float = math.inf,
 ) -> None:
-    """Write a checkpoint of a run after `step` steps.
+    """Write a checkpoint of a run after `step` steps; without an optimiser it only carries weights.
 
     Raises:
         TrainingError: the file cannot be written; one that was there before is still whole.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"optimizer/{name}/{key}"] = value
+    tensors |= {f"mean/{name}": value for name, value in (mean or {}).items()}
+    if optimizer is not None:
+        for name, parameter in network.named_parameters():
+            for key, value in optimizer.state[parameter].items():
+                tensors[f"optimizer/{name}/{key}"] = value
     header = {
         "format": FORMAT,
         "network": config.network,
         "step": str(step),
+        "best": best.hex(),
         "config": msgspec.json.encode(config).decode(),
     }
     try:
@@ -94,33 +120,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         config = msgspec.json.decode(header["config"], type=TrainConfig)
         step = int(header["step"])
+        best = float.fromhex(header.get("best", "inf"))
     except (KeyError, ValueError, UsageError) as error:  # msgspec's errors are ValueErrors
         raise TrainingError(f"the header of the checkpoint {path} cannot be used: {error}") from error
-    network: dict[str, torch.Tensor] = {}
+    weights: dict[str, dict[str, torch.Tensor]] = {"network": {}, "mean": {}}
     optimizer: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
         kind, _, rest = name.partition("/")
-        if kind == "network":
-            network[rest] = value
+        if kind in weights:
+            weights[kind][rest] = value
         elif kind == "optimizer":
             parameter, _, key = rest.rpartition("/")
             optimizer.setdefault(parameter, {})[key] = value
-    return Checkpoint(config, step, network, optimizer)
+    return Checkpoint(config, step, weights["network"], weights["mean"], optimizer, best)
 
 
-def restore_network(checkpoint: Checkpoint, network: nn.Module, *, source: Path) -> None:
-    """Copy the checkpoint's weights into `network`.
+def restore_network(weights: Mapping[str, torch.Tensor], network: nn.Module, *, source: Path) -> None:
+    """Copy weights by name into `network`.
 
     Raises:
         TrainingError: they are those of another network.
     """
     try:
-        network.load_state_dict(checkpoint.network)
+        network.load_state_dict(dict(weights))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise TrainingError(
-            f"the weights in {source} are not those of a {checkpoint.config.network}: {reason}"
-        ) from error
+        raise TrainingError(f"the weights in {source} are not those of this network: {reason}") from error
 
 
 def restore_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -134,30 +159,46 @@ def restore_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: tor
                 optimizer.state[parameter][key] = value
 
 
-def load_network(run: Path | str) -> tuple[nn.Module, NetworkSpec]:
+def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, NetworkSpec]:
     """Return the trained network of a run folder and what it is.
 
     Args:
         run: the folder that `train_model` made.
+        which: the checkpoint to take; `best` is the one with the least blind loss on held-out photographs.
 
     Returns:
-        The network in evaluation mode on the CPU, and its spec.
+        The network in evaluation mode on the CPU, with the running means as its weights where the run kept
+        some, and its spec.
 
     Raises:
         TrainingError: the folder is no run, or its checkpoint is damaged or of another network.
     """
-    run = Path(run)
-    path = run / LAST
-    if not run.is_dir():
-        found = "it is a file" if run.exists() else "there is no such folder"
-        raise TrainingError(f"{run} is no training run: {found}", hint=_TRAIN)
-    if not path.is_file():
-        raise TrainingError(f"{run} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_run(run, which)
     spec = network_spec(checkpoint.config.network)
     network = build_network(spec, seed=0)
-    restore_network(checkpoint, network, source=path)
+    restore_network(checkpoint.kept, network, source=Path(run) / _FILES[which])
     return network.eval(), spec
 
 
+def read_run(run: Path | str, which: Which = "last") -> Checkpoint:
+    """Read a checkpoint of a run folder.
+
+    Raises:
+        TrainingError: the folder is no run, or its checkpoint is damaged.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        found = "it is a file" if run.exists() else "there is no such folder"
+        raise TrainingError(f"{run} is no training run: {found}", hint=_TRAIN)
+    if not (run / LAST).is_file():
+        raise TrainingError(f"{run} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
+    if not (run / _FILES[which]).is_file():
+        raise TrainingError(
+            f"{run} has no best checkpoint: photographs must be held out (held_out), and be judged after the ramp",
+            hint="Take the last checkpoint, which is the better choice anyway where the learning rate falls to zero.",
+        )
+    return read_checkpoint(run / _FILES[which])
+
+
+_FILES: Final[dict[Which, str]] = {"last": LAST, "best": BEST}
 _TRAIN = "Name the folder that `edgedenoise train --data DIR --out RUN` made."

@@ -17,6 +17,7 @@ import msgspec
 
 from edgedenoise.errors import UsageError
 from edgedenoise.training.networks import network_spec
+from edgedenoise.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 RUN_CONFIG = "config.toml"
 """Name of the config in a run folder; written before the first step."""
+OFFICIAL_STRIDE = 5
+"""`blind_stride` of the authors, and what `auto` comes to when nobody looked at the data."""
+BLIND_OBJECTIVES = ("sdap",)
+"""Objectives that only train the blind network: the path that devices run would be left untrained."""
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,58 +40,94 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     version: Literal[1] = 1
     """Of this schema."""
+
     network: str = "cbsn-24x4"
     """See `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
-    objective: Literal["cbsn"] = "cbsn"
+    objective: Literal["cbsn", "sdap"] = "cbsn"
     """What one step minimises; see `objectives.OBJECTIVES`."""
     data: str = ""
     """Folder of noisy photographs, at least `patch` pixels on each side."""
     out: str = ""
     """Run folder that is made."""
+    init: str = ""
+    """Run folder or bundle whose weights the network begins with; empty for fresh ones."""
+
     steps: int = 2000
     """Updates of the weights; the schedules below scale with it. Officially 500,000."""
+    hours: float = 0.0
+    """Time for the whole training, from which `steps` is measured and set when it begins; 0 leaves `steps` as it is."""
     patch: int = 120
     """Side of the crops in pixels, divisible by `blind_stride` and `sub_stride`. Officially 120 or 240."""
     batch: int = 2
-    """Crops per step. Officially 4."""
+    """Crops per step, over all processes. Officially 4."""
     learning_rate: float = 1e-3
     """Of Adam, at the beginning. Officially 1e-4, for a network of 128 channels."""
-    schedule: Literal["halving", "cosine"] = "halving"
-    """How the learning rate falls: halved every fifth of the steps (official), or along a cosine to zero."""
-    ramp_fraction: float = 0.6
+    schedule: Literal["halving", "cosine", "constant"] = "cosine"
+    """How the learning rate falls: halved every fifth of the steps (official), along a cosine to zero, or never."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient, beyond which it is scaled down; 0 never does. Officially 0."""
+    ema_decay: float = 0.999
+    """Of the running mean of the weights, which is what is exported; 0 for none. Officially 0."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the network's arithmetic in training; `bf16` is autocast, for GPUs and CPUs that are fast in it."""
+    compile: bool = False
+    """Whether torch.compile fuses the network: minutes at the start, and a C++ compiler on CPUs."""
+
+    ramp_fraction: float = 0.4
     """Part of the steps over which s of L_blind + s (L_self + lambda L_inv) grows to 1. Officially 0.4."""
     lambda_inv: float = 2.0
     """Weight of L_inv against L_self. Officially 2."""
-    blind_stride: int = 5
-    """Distance in pixels at which the noise is taken to be independent. Officially 5."""
+    blind_stride: int | Literal["auto"] = "auto"
+    """Distance in pixels at which the noise is taken to be independent; `auto` asks the data. Officially 5."""
+    blind_sampler: Literal["lattice", "permuted"] = "lattice"
+    """How L_blind takes a picture apart: every `blind_stride`-th pixel (official), or SDAP's random permutation."""
     sub_stride: int = 2
     """Cell of the random sub-sampler. Officially 2."""
-    statistics: Literal["patch", "photo"] = "patch"
+    statistics: Literal["patch", "photo"] = "photo"
     """What a crop is normalised by: itself (official), or the photograph that it is from, as on a device."""
-    first_weights: Literal["he", "local-mean"] = "he"
+    first_weights: Literal["he", "local-mean"] = "local-mean"
     """He fan-in (official), or such that the network begins as a local mean, which suits short trainings."""
+
+    held_out: int | Literal["auto"] = "auto"
+    """Photographs kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
+    val_clean: str = ""
+    """Folder with the ground truth of `val_noisy`, for PSNR and SSIM during training; empty when there is none."""
+    val_noisy: str = ""
+    """Noisy photographs that `val_clean` belongs to; empty for those of `data`."""
+    val_mode: Literal["direct", "stride2", "stride2-enhanced"] = "direct"
+    """How `val_noisy` is denoised; see `inference.MODES`. Devices run `direct`."""
+    data_check: Literal["refuse", "warn", "off"] = "refuse"
+    """What happens when the photographs cannot be trained on: refuse, warn and go on, or do not look."""
+
     seed: int = 0
     """Of the first weights and of every crop, turn and sub-sampling."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Only `auto` chooses."""
     checkpoint_every: int = 200
     """Steps between checkpoints, which is what a kill can cost. The last step is always kept."""
-    preview_every: int = 500
+    preview_every: int = 1000
     """Steps between preview pictures. The last step always has one."""
+    val_every: int = 500
+    """Steps between validations. The last step always has one."""
     log_every: int = 10
     """Steps between rows of `log.csv`. The last step always has one."""
     cache_mb: int = 2048
     """Decoded photographs held in memory, in MiB; those beyond are decoded again whenever they are drawn."""
+    workers: int = 1
+    """Threads that decode and cut the patches of coming steps; 0 does it between the steps."""
 
     def __post_init__(self) -> None:
         spec = network_spec(self.network)
         for key, low in _MINIMUM.items():
-            if getattr(self, key) < low:
+            if getattr(self, key) != "auto" and getattr(self, key) < low:
                 raise UsageError(f"{key} = {getattr(self, key)} is too small; accepted: {low} and more")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"learning_rate = {self.learning_rate} is not accepted: it must be above 0, e.g. 1e-3")
-        if not (math.isfinite(self.lambda_inv) and self.lambda_inv >= 0):
-            raise UsageError(f"lambda_inv = {self.lambda_inv} is not accepted: it must be 0 or more, officially 2")
+        for key, advice in _NOT_NEGATIVE.items():
+            if not (math.isfinite(getattr(self, key)) and getattr(self, key) >= 0):
+                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be 0 or more, {advice}")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay = {self.ema_decay} is not accepted: it is 0 or more and below 1, e.g. 0.999")
         if not 0 <= self.ramp_fraction <= 1:
             raise UsageError(f"ramp_fraction = {self.ramp_fraction} is not accepted: it is a part of the steps, 0 to 1")
         if self.seed >= 2**63:
@@ -99,7 +140,18 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"{self.network!r} has {spec.width}",
                 hint="Take a wider network, or first_weights = 'he'.",
             )
-        both = math.lcm(self.blind_stride, self.sub_stride)
+        if self.val_noisy and not self.val_clean:
+            raise UsageError(
+                f"val_noisy = {self.val_noisy!r} is given without val_clean",
+                hint="Give the ground truth: --val-clean DIR.",
+            )
+        self._check_patch()
+
+    def _check_patch(self) -> None:
+        """Make sure that a patch can be taken apart, by whatever stride `auto` may come to."""
+        stride = 1 if self.blind_stride == "auto" else self.blind_stride
+        sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # SDAP has no second sampler
+        both = math.lcm(stride, sub_stride)
         if self.patch % both:
             below, above = self.patch // both * both, (self.patch // both + 1) * both
             raise UsageError(
@@ -107,6 +159,17 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"and by sub_stride = {self.sub_stride}",
                 hint=f"The nearest patches are {below} and {above}." if below else f"The smallest patch is {above}.",
             )
+
+    @property
+    def stride(self) -> int:
+        """`blind_stride` as a number.
+
+        Raises:
+            UsageError: it is still `auto`; `trainer.train_model` asks the data and settles it.
+        """
+        if self.blind_stride == "auto":
+            raise UsageError("blind_stride = 'auto' has not been settled", hint="Give a number, officially 5.")
+        return self.blind_stride
 
     @classmethod
     def from_toml(cls, path: Path | str) -> TrainConfig:
@@ -127,25 +190,62 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ) from None
         return cls(**_checked(values, where=f"the config {path}", strict=True))
 
+    @classmethod
+    def named(cls, name_or_path: Path | str) -> TrainConfig:
+        """Return a config by its name in `presets.PRESETS`, or else from a file of that name.
+
+        Raises:
+            UsageError: it is neither, or what `from_toml` raises.
+        """
+        name = str(name_or_path)
+        if name in PRESETS:
+            return cls(**PRESETS[name])
+        if not Path(name).exists() and not Path(name).suffix:
+            close = difflib.get_close_matches(name, PRESETS, n=1)
+            raise UsageError(
+                f"there is no config {name!r}; accepted: a TOML file, or one of {', '.join(PRESETS)}",
+                hint=f"Did you mean {close[0]}?" if close else None,
+            )
+        return cls.from_toml(name)
+
     def with_overrides(self, overrides: Iterable[str]) -> TrainConfig:
         """Return this config with `key=value` texts applied in order, for example `["steps=600", "batch=4"]`.
 
         Raises:
             UsageError: an override is not `key=value`, or its key or value is not accepted.
         """
-        values: dict[str, object] = {}
-        for text in overrides:
-            key, equals, value = text.partition("=")
-            if not equals or not key.strip():
-                raise UsageError(f"the override {text!r} is not accepted; accepted: key=value, e.g. steps=600")
-            values[key.strip()] = value.strip()
-        return msgspec.structs.replace(self, **_checked(values, where="an override", strict=False))
+        return msgspec.structs.replace(self, **_checked(dict(_texts(overrides)), where="an override", strict=False))
 
     def to_toml(self) -> str:
         """Return the text that `from_toml` reads back to an equal config."""
         lines = ["# Written by edgedenoise; read it back with --config."]
         lines += [f"{key} = {_toml(value)}" for key, value in msgspec.structs.asdict(self).items()]
         return "\n".join(lines) + "\n"
+
+
+def settings(config: Path | str | None, overrides: Iterable[str], *, resume: bool = False) -> TrainConfig:
+    """Return the config that a command line means.
+
+    Args:
+        config: name or file, see `TrainConfig.named`; None for the run's own on a resume, and else the defaults.
+        overrides: `key=value` texts, which win. `init` brings its own network unless one is named, and takes the
+            place of fresh weights.
+        resume: whether a run goes on.
+
+    Raises:
+        UsageError: a name, a key or a value is not accepted.
+        TrainingError: `init` is neither a run nor a bundle.
+    """
+    values = _texts(overrides)
+    out = values.get("out")
+    if config is None and resume and out and (Path(out) / RUN_CONFIG).is_file():
+        config = Path(out) / RUN_CONFIG  # a run knows its own settings
+    base = TrainConfig() if config is None else TrainConfig.named(config)
+    if values.get("init") and "network" not in values and config is None:
+        from edgedenoise.training.initial import network_of  # torch, only now
+
+        values["network"] = network_of(values["init"])
+    return base.with_overrides([f"{key}={value}" for key, value in values.items()])
 
 
 _LOCAL_MEAN_CHANNELS = 6  # what cbsn.py, which imports torch, says too; a test compares them
@@ -156,12 +256,32 @@ _MINIMUM = {
     "batch": 1,
     "blind_stride": 1,
     "sub_stride": 1,
+    "held_out": 0,
     "seed": 0,
     "checkpoint_every": 1,
     "preview_every": 1,
+    "val_every": 1,
     "log_every": 1,
     "cache_mb": 0,
+    "workers": 0,
 }
+
+_NOT_NEGATIVE = {
+    "lambda_inv": "officially 2",
+    "hours": "0 for `steps` as given",
+    "clip_norm": "0 to leave gradients alone",
+}
+
+
+def _texts(overrides: Iterable[str]) -> dict[str, str]:
+    """Take `key=value` texts apart; the last one of a key wins."""
+    values: dict[str, str] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"the override {text!r} is not accepted; accepted: key=value, e.g. steps=600")
+        values[key.strip()] = value.strip()
+    return values
 
 
 def _loads(text: str) -> dict[str, Any]:

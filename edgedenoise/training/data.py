@@ -12,19 +12,52 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgedenoise.errors import DatasetError, ImageError
+from edgedenoise.data_check import list_training_photos, read_training_photo
+from edgedenoise.errors import DatasetError
 from edgedenoise.normalize import Statistics
 from edgedenoise.normalize import statistics as whole_statistics
-from edgedenoise.photo import EXTENSIONS, list_photos, read_photo, to_unit
+from edgedenoise.photo import to_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.draws import Stream, draw
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
+_ENOUGH_TO_HOLD_OUT = 8
+
+
+def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[list[Path], list[Path]]:
+    """Return the photographs to train on and those held out, evenly spread over the folder.
+
+    Args:
+        paths: all of them.
+        count: how many to hold out; `auto` is a twentieth, at least one, when there are 8 or more, and none of
+            fewer, which are all needed.
+
+    Raises:
+        DatasetError: nothing would be left to train on.
+    """
+    if count == "auto":
+        count = max(1, len(paths) // 20) if len(paths) >= _ENOUGH_TO_HOLD_OUT else 0
+    if count >= len(paths):
+        raise DatasetError(
+            f"held_out = {count} of {len(paths)} photographs leaves none to train on",
+            hint="Hold out fewer, or none: --set held_out=0.",
+        )
+    if count == 0:
+        return paths, []
+    places = {index * len(paths) // count for index in range(count)}
+    return (
+        [path for index, path in enumerate(paths) if index not in places],
+        [path for index, path in enumerate(paths) if index in places],
+    )
+
+
 class NoisyFolder:
-    """The noisy photographs of one folder."""
+    """The noisy photographs of one folder, or some of them."""
 
     paths: list[Path]
     """Sorted by name."""
@@ -36,6 +69,7 @@ class NoisyFolder:
         folder: Path | str,
         *,
         patch: int,
+        paths: list[Path] | None = None,
         statistics: Literal["patch", "photo"] = "patch",
         cache_mb: int = 2048,
         progress: Progress = silent,
@@ -45,6 +79,7 @@ class NoisyFolder:
         Args:
             folder: photographs lie directly in it; files whose ending is not a picture's are passed over.
             patch: side of the crops in pixels.
+            paths: photographs of the folder to take, one or more; None for all.
             statistics: what a crop is normalised by, itself or the photograph that it is from.
             cache_mb: memory for decoded photographs; those beyond are decoded again for every crop.
             progress: told of every photograph.
@@ -54,15 +89,10 @@ class NoisyFolder:
                 or is smaller than the patch.
         """
         self.folder, self.patch = Path(folder), patch
-        self.paths = list_photos(self.folder)
+        self.paths = list_training_photos(self.folder) if paths is None else paths
         self.cached_bytes = 0
         self._statistics: list[Statistics] = []  # of the photographs, when crops are normalised by those
         self._cache: dict[int, NDArray[Any]] = {}
-        if not self.paths:
-            raise DatasetError(
-                f"{self.folder} holds no photographs{_what_else(self.folder)}; accepted: {', '.join(EXTENSIONS)}",
-                hint="Name the folder in which the photographs lie directly; subfolders are not searched.",
-            )
         for index, path in enumerate(self.paths):
             progress("read photographs", index, len(self.paths), path.name)
             pixels = self._decode(path)
@@ -82,14 +112,14 @@ class NoisyFolder:
         cached = self._cache.get(index)
         return self._decode(self.paths[index]) if cached is None else cached
 
-    def crop(self, seed: int, step: int, sample: int) -> NDArray[np.float32]:
+    def crop(self, seed: int, step: int, sample: int, *, stream: Stream = Stream.CROP) -> NDArray[np.float32]:
         """Return patch `sample` of `step`: (3, patch, patch), normalised per channel.
 
         Every photograph is equally likely, then every position in it, then each of the 8 flips and turns.
         By its own statistics a patch has zero mean and unit deviation, the deviation having a floor of 1 / patch
         in units of the [0, 1] pixel range, as in the authors' code.
         """
-        random = draw(seed, Stream.CROP, step, sample)
+        random = draw(seed, stream, step, sample)
         index = int(random.integers(len(self.paths)))
         pixels = self.pixels(index)
         top = int(random.integers(pixels.shape[0] - self.patch + 1))
@@ -101,19 +131,15 @@ class NoisyFolder:
         numbers = self._statistics[index] if self._statistics else _statistics_of(crop)
         return numbers.apply(np.ascontiguousarray(to_unit(crop).transpose(2, 0, 1)))
 
-    def batch(self, seed: int, step: int, size: int) -> NDArray[np.float32]:
-        """Return patches 0 ... size - 1 of `step`: (size, 3, patch, patch)."""
-        return np.stack([self.crop(seed, step, sample) for sample in range(size)])
+    def batch(
+        self, seed: int, step: int, samples: Iterable[int], *, stream: Stream = Stream.CROP
+    ) -> NDArray[np.float32]:
+        """Return the given patches of `step`: (samples, 3, patch, patch)."""
+        return np.stack([self.crop(seed, step, sample, stream=stream) for sample in samples])
 
     def _decode(self, path: Path) -> NDArray[Any]:
         """Read one photograph and make sure that a patch fits into it."""
-        try:
-            pixels = read_photo(path).pixels
-        except ImageError as error:
-            raise DatasetError(
-                f"{self.folder} cannot be trained on: {error.message}",
-                hint=f"Move {path.name} out of the folder or replace it. {error.hint or ''}".rstrip(),
-            ) from error
+        pixels = read_training_photo(self.folder, path).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < self.patch:
             raise DatasetError(
@@ -127,11 +153,3 @@ class NoisyFolder:
 def _statistics_of(pixels: NDArray[Any]) -> Statistics:
     """Return the mean and deviation of (H, W, C) pixels in units of the [0, 1] range."""
     return whole_statistics(to_unit(pixels).transpose(2, 0, 1), "whole-image")
-
-
-def _what_else(folder: Path) -> str:
-    """Say what a folder without photographs does hold."""
-    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
-    if not names:
-        return ": it is empty"
-    return f", only {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -7,17 +7,26 @@ import torch
 from edgedenoise.errors import DeviceNotFoundError
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
     """Return the device for `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Args:
+        name: of the config.
+        local_rank: of this process on its machine: processes that train together take a GPU each.
 
     Raises:
         DeviceNotFoundError: the device that was named is not on this machine.
     """
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
-    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())] + available
-    wanted = available[0] if name == "auto" else "cuda:0" if name == "cuda" else name
+    available = gpus + available
+    wanted = name
+    if name == "cuda" or (name == "auto" and gpus):
+        wanted = f"cuda:{local_rank}"
+    elif name == "auto":
+        wanted = available[0]
     if wanted not in available:
         raise DeviceNotFoundError(
             f"there is no device {name!r} for training here; available: {', '.join(available)}",

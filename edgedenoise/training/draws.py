@@ -18,6 +18,10 @@ class Stream(IntEnum):
     """Which photograph, where in it, and how it is turned."""
     SUBSAMPLE = 2
     """Which pixel of every cell the random sub-sampler keeps."""
+    PERMUTATION = 3
+    """Which sub-image every pixel of a cell goes to."""
+    HELD_OUT = 4
+    """Crops of the photographs that are held out; the same ones at every validation."""
 
 
 def draw(seed: int, stream: Stream, step: int, sample: int) -> np.random.Generator:

@@ -1,16 +1,25 @@
-"""The log of a run: rows in `log.csv`, and the same curves in TensorBoard when it is installed."""
+"""The logs of a run: rows in a CSV file, and the same curves in TensorBoard when it is installed."""
 
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from edgedenoise.files import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from typing_extensions import Self
+
+LOG: Final = "log.csv"
+"""Losses, every few steps."""
+VALIDATION: Final = "validation.csv"
+"""What validations found."""
 
 
 class RunLog:
@@ -19,15 +28,14 @@ class RunLog:
     seconds_before: float
     """Training time of the rows that were there when it was opened."""
 
-    def __init__(self, run: Path, columns: tuple[str, ...], *, done: int) -> None:
-        """Open the log of `run`, and drop what is beyond `done` finished steps: those steps are done again.
+    def __init__(self, path: Path, columns: tuple[str, ...], *, done: int) -> None:
+        """Open a log, and drop what is beyond `done` finished steps: those steps are done again.
 
         Args:
-            run: the run folder.
+            path: the CSV file in the run folder; TensorBoard's folder lies beside it.
             columns: names of the numbers in a row, after `step` and `seconds`.
             done: number of steps that the checkpoint has; 0 begins a new log.
         """
-        path = run / "log.csv"
         header = ["step", "seconds", *columns]
         rows = [row for row in _rows(path) if len(row) == len(header) and int(row[0]) <= done]
         self.seconds_before = float(rows[-1][1]) if rows else 0.0
@@ -36,7 +44,7 @@ class RunLog:
         self._columns = columns
         self._stream = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._stream)
-        self._board = _board(run / "tensorboard", purge_step=done + 1)
+        self._board = _board(path.parent / "tensorboard", purge_step=done + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -56,13 +64,14 @@ class RunLog:
                 self._board.add_scalar(column, number, step)
 
 
-def last_row(run: Path) -> dict[str, float]:
-    """Return the last whole row of a run's log by column, or nothing when there is none."""
-    rows = _rows(run / "log.csv", header=True)
-    if len(rows) < 2:
+def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Return a log by column, whole rows only; empty when there is none, or nothing in it."""
+    header, *rows = _rows(path, header=True) or [[]]
+    whole = [row for row in rows if len(row) == len(header)]
+    if not whole:
         return {}
-    whole = [row for row in rows[1:] if len(row) == len(rows[0])]
-    return {name: float(value) for name, value in zip(rows[0], whole[-1], strict=True)} if whole else {}
+    values = np.array([[float(number) for number in row] for row in whole])
+    return dict(zip(header, values.T, strict=True))
 
 
 def _rows(path: Path, *, header: bool = False) -> list[list[str]]:
@@ -77,6 +86,10 @@ def _rows(path: Path, *, header: bool = False) -> list[list[str]]:
 def _board(folder: Path, *, purge_step: int) -> Any:
     """Return TensorBoard's writer, or None when it is not installed."""
     try:
+        import tensorboard.compat
+
+        # TensorBoard's own switch: without it, it imports TensorFlow wherever that is installed, to write a file.
+        sys.modules.setdefault("tensorboard.compat.notf", tensorboard.compat)
         from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
     except ImportError:
         return None

@@ -1,7 +1,8 @@
-"""The losses of C-BSN: one function each, with its equation (Jang et al., ICCV 2023, section 3).
+"""The losses of C-BSN and of SDAP: one function each, with its equation.
 
-f is the network, f_M the same network blind; S_k and B_k are space-to-batch and its inverse; RS is the random
-sub-sampler under one mask. All are mean absolute errors over normalised pixels x, of shape (N, 3, H, W).
+C-BSN: Jang et al., ICCV 2023, section 3. SDAP: Pan et al., ICCV 2023, section 3. f is the network, f_M the same
+network blind; S_k and B_k are space-to-batch and its inverse; RS is the random sub-sampler under one mask. All are
+mean absolute errors over normalised pixels x, of shape (N, 3, H, W).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from edgedenoise.training.sampling import random_subsample, space_to_batch
+from edgedenoise.training.sampling import permuted_subsamples, random_subsample, space_to_batch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +32,9 @@ class CBSNLosses(NamedTuple):
         return self.blind + schedule * (self.self_ + lambda_inv * self.inv)
 
 
-def blind_loss(network: nn.Module, x: torch.Tensor, *, stride: int = 5) -> torch.Tensor:
+def blind_loss(
+    network: nn.Module, x: torch.Tensor, *, stride: int = 5, permutation: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return L_blind = |B_k(f_M(S_k x)) - x|.
 
     B_k only moves pixels, so the mean is taken before it: |f_M(S_k x) - S_k x|, the same number.
@@ -40,8 +43,9 @@ def blind_loss(network: nn.Module, x: torch.Tensor, *, stride: int = 5) -> torch
         network: called as `network(x, blind=True)`.
         x: (N, 3, H, W), H and W divisible by `stride`.
         stride: k, the distance at which noise is taken to be independent.
+        permutation: makes S_k SDAP's random sub-samples generation; see `permuted_subsamples`.
     """
-    split = space_to_batch(x, stride)
+    split = space_to_batch(x, stride) if permutation is None else permuted_subsamples(x, permutation)
     return _mean_absolute(network(split, blind=True), split)
 
 
@@ -64,7 +68,30 @@ def invariance_loss(network: nn.Module, denoised: torch.Tensor, x: torch.Tensor,
     return _mean_absolute(random_subsample(denoised, mask), target)
 
 
-def cbsn_losses(network: nn.Module, x: torch.Tensor, mask: torch.Tensor, *, blind_stride: int = 5) -> CBSNLosses:
+def sdap_loss(network: nn.Module, x: torch.Tensor, permutation: torch.Tensor) -> torch.Tensor:
+    """Return SDAP's cyclic sample-difference loss: the mean over j of |f_M(s_j) - s_(j+1)|.
+
+    s_1 ... s_(k²) are the random sub-images of x, and the last one teaches with the first. The authors' code takes
+    the sum over j instead of the mean: a constant factor, which Adam does not see.
+
+    Args:
+        network: called as `network(x, blind=True)`; SDAP's is a blind-spot network.
+        x: (N, 3, H, W).
+        permutation: see `permuted_subsamples`.
+    """
+    split = permuted_subsamples(x, permutation)
+    # The number of the sub-image is the slowest part of the batch axis: N further on is the next one.
+    return _mean_absolute(network(split, blind=True), split.roll(-x.shape[0], dims=0))
+
+
+def cbsn_losses(
+    network: nn.Module,
+    x: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    blind_stride: int = 5,
+    permutation: torch.Tensor | None = None,
+) -> CBSNLosses:
     """Return all three losses of a batch.
 
     Args:
@@ -72,13 +99,14 @@ def cbsn_losses(network: nn.Module, x: torch.Tensor, mask: torch.Tensor, *, blin
         x: (N, 3, H, W), normalised; H and W divisible by `blind_stride` and by the cell of the mask.
         mask: (N, H / 2, W / 2), integers in [0, 4): the random sub-sampler's choice.
         blind_stride: k of L_blind.
+        permutation: of `blind_loss`; None for the lattice.
 
     Raises:
         UsageError: the sizes do not divide.
     """
     denoised = network(x, blind=False)
     return CBSNLosses(
-        blind=blind_loss(network, x, stride=blind_stride),
+        blind=blind_loss(network, x, stride=blind_stride, permutation=permutation),
         self_=self_loss(denoised, x),
         inv=invariance_loss(network, denoised, x, mask),
     )

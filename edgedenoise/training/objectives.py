@@ -12,19 +12,26 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 import numpy as np
 import torch
 
+from edgedenoise.data_check import list_training_photos
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.data import NoisyFolder
+from edgedenoise.training.data import NoisyFolder, split_held_out
 from edgedenoise.training.draws import Stream, draw
-from edgedenoise.training.losses import cbsn_losses
+from edgedenoise.training.losses import blind_loss, cbsn_losses, sdap_loss
 from edgedenoise.training.schedules import ramp_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from torch import nn
 
     from edgedenoise.training.config import TrainConfig
 
 Batch = tuple[torch.Tensor, ...]
-"""What one step needs, on the CPU; what is in it is between `batch` and `losses` of one objective."""
+"""What one step needs, on the CPU, samples along the first axis of each; the rest is between `batch` and `losses`."""
+
+HELD_OUT_CROPS = 32
+"""Crops of held-out photographs that a network is judged by, the same ones each time."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,21 @@ class Objective(Protocol):
     parts: ClassVar[tuple[str, ...]]
     """Names of the parts of the loss."""
     photos: NoisyFolder
-    """Where previews are taken from."""
+    """What is trained on, and where previews are taken from."""
+    judges: bool
+    """Whether photographs are held out, so that `judge` can tell."""
 
-    def batch(self, step: int) -> Batch:
-        """Draw what `step` trains on; a function of the config's seed and of `step`."""
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Draw some samples of what `step` trains on; a function of the config's seed, of `step` and of them."""
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Return the losses of `batch`, wherever its tensors are."""
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return what the best checkpoint has least of, in evaluation; None without held-out photographs."""
+
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether a network of this step has learnt all that it is trained for, and may be the best one."""
 
 
 class CBSNObjective:
@@ -59,35 +74,77 @@ class CBSNObjective:
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos = NoisyFolder(
-            config.data,
-            patch=config.patch,
-            statistics=config.statistics,
-            cache_mb=config.cache_mb,
-            progress=progress,
-        )
+        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.judges = self._held_out is not None
 
-    def batch(self, step: int) -> Batch:
-        """Return patches (N, 3, P, P) and the sub-sampler's mask (N, P / k, P / k)."""
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Return patches (N, 3, P, P), the sub-sampler's mask (N, P / k, P / k) and, if wanted, permutations."""
         config = self.config
-        patches = self.photos.batch(config.seed, step, config.batch)
+        samples = list(samples)
         cells = config.patch // config.sub_stride
         masks = [
             draw(config.seed, Stream.SUBSAMPLE, step, sample).integers(config.sub_stride**2, size=(cells, cells))
-            for sample in range(config.batch)
+            for sample in samples
         ]
-        return torch.from_numpy(patches), torch.from_numpy(np.stack(masks))
+        batch = (
+            torch.from_numpy(self.photos.batch(config.seed, step, samples)),
+            torch.from_numpy(np.stack(masks)),
+        )
+        return (*batch, draw_permutations(config, step, samples)) if config.blind_sampler == "permuted" else batch
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Return the three losses and their weighted sum at `step`."""
         config = self.config
-        patches, mask = batch
-        losses = cbsn_losses(network, patches, mask, blind_stride=config.blind_stride)
+        patches, mask, *permutation = batch
+        losses = cbsn_losses(
+            network, patches, mask, blind_stride=config.stride, permutation=permutation[0] if permutation else None
+        )
         total = losses.total(ramp_at(config, step), lambda_inv=config.lambda_inv)
         return StepLosses(total, {"blind": losses.blind, "self": losses.self_, "inv": losses.inv})
 
+    def judge(self, network: nn.Module) -> float | None:
+        """Return L_blind on the held-out photographs."""
+        return held_out_loss(network, self._held_out, self.config)
 
-OBJECTIVES: Final = {"cbsn": "edgedenoise.training.objectives:CBSNObjective"}
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether the ramp is over: before, the non-blind path that devices run has not been taught fully."""
+        return ramp_at(self.config, step) >= 1
+
+
+class SDAPObjective:
+    """SDAP: each of the random sub-images teaches the next one, through the blind network; see `losses.py`."""
+
+    parts: ClassVar[tuple[str, ...]] = ("cyclic",)
+
+    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+        self.config = config
+        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.judges = self._held_out is not None
+
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Return patches (N, 3, P, P) and permutations (N, P / k, P / k, k²)."""
+        samples = list(samples)
+        patches = torch.from_numpy(self.photos.batch(self.config.seed, step, samples))
+        return patches, draw_permutations(self.config, step, samples)
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:  # noqa: ARG002 - no schedule
+        """Return the cyclic sample-difference loss."""
+        cyclic = sdap_loss(network, *batch)
+        return StepLosses(cyclic, {"cyclic": cyclic})
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return L_blind on the held-out photographs."""
+        return held_out_loss(network, self._held_out, self.config)
+
+    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
+        """Tell that any may."""
+        return True
+
+
+OBJECTIVES: Final = {
+    "cbsn": "edgedenoise.training.objectives:CBSNObjective",
+    "sdap": "edgedenoise.training.objectives:SDAPObjective",
+}
 """Every objective: what configs call it, and `module:callable`."""
 
 
@@ -100,3 +157,46 @@ def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objec
     module, _, name = OBJECTIVES[config.objective].partition(":")
     objective: Objective = getattr(importlib.import_module(module), name)(config, progress=progress)
     return objective
+
+
+def open_photographs(config: TrainConfig, *, progress: Progress) -> tuple[NoisyFolder, NoisyFolder | None]:
+    """Open the photographs to train on, and those that are held out (None when there are none).
+
+    Raises:
+        DatasetError: they cannot be trained on.
+    """
+    trained, held_out = split_held_out(list_training_photos(config.data), config.held_out)
+
+    def opened(paths: list[Path]) -> NoisyFolder:
+        return NoisyFolder(
+            config.data,
+            paths=paths,
+            patch=config.patch,
+            statistics=config.statistics,
+            cache_mb=config.cache_mb,
+            progress=progress,
+        )
+
+    return opened(trained), opened(held_out) if held_out else None
+
+
+def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
+    """Draw an order of every cell's pixels: (samples, P / k, P / k, k²)."""
+    k, cells = config.stride, config.patch // config.stride
+    in_order = np.broadcast_to(np.arange(k * k), (cells, cells, k * k))
+    drawn = [draw(config.seed, Stream.PERMUTATION, step, sample).permuted(in_order, axis=-1) for sample in samples]
+    return torch.from_numpy(np.stack(drawn))
+
+
+@torch.no_grad()
+def held_out_loss(network: nn.Module, held_out: NoisyFolder | None, config: TrainConfig) -> float | None:
+    """Return the mean L_blind over fixed crops of held-out photographs, the lattice one whatever is trained with."""
+    if held_out is None:
+        return None
+    device = next(network.parameters()).device
+    total = 0.0
+    for first in range(0, HELD_OUT_CROPS, config.batch):
+        samples = range(first, min(first + config.batch, HELD_OUT_CROPS))
+        crops = torch.from_numpy(held_out.batch(config.seed, 0, samples, stream=Stream.HELD_OUT)).to(device)
+        total += blind_loss(network, crops, stride=config.stride).item() * len(samples)
+    return total / HELD_OUT_CROPS

@@ -1,10 +1,12 @@
-"""How a picture is taken apart: space-to-batch, its inverse, and the random sub-sampler.
+"""How a picture is taken apart: on a lattice, at random, or keeping one pixel of every cell; and put together again.
 
-All three only move pixels. Neighbouring pixels share their noise (a camera's demosaicing spreads it), so
+They only move pixels. Neighbouring pixels share their noise (a camera's demosaicing spreads it), so
 sub-images whose pixels were five apart have nearly independent noise: what blind-spot training needs.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 
@@ -52,6 +54,46 @@ def batch_to_space(x: torch.Tensor, block: int) -> torch.Tensor:
     return cells.permute(2, 3, 4, 0, 5, 1).reshape(m // (block * block), c, h * block, w * block)
 
 
+def permuted_subsamples(x: torch.Tensor, permutation: torch.Tensor) -> torch.Tensor:
+    """Split every picture into k² sub-images, the pixels of each k x k cell going to them at random.
+
+    The random sub-samples generation of SDAP (Pan et al., ICCV 2023, section 3.3): space-to-batch with another
+    order in every cell.
+
+    Args:
+        x: (N, C, H, W).
+        permutation: (N, H / k, W / k, k²), integers: the first sub-image takes pixel `permutation[..., 0]` of each
+            cell, and so on; index i is row i // k and column i % k, and every index stands once in a cell.
+
+    Returns:
+        (k² N, C, H / k, W / k), in the order of `space_to_batch`. Gradients reach every pixel.
+
+    Raises:
+        UsageError: the shapes do not fit each other.
+    """
+    k = _cell_of(x, permutation)
+    n, c, h, w = x.shape
+    cells = _cells(x, k).gather(-1, _over_channels(permutation, c))
+    return cells.permute(4, 0, 1, 2, 3).reshape(k * k * n, c, h // k, w // k)
+
+
+def from_permuted(sub_images: torch.Tensor, permutation: torch.Tensor) -> torch.Tensor:
+    """Put sub-images together again: the exact inverse of `permuted_subsamples`.
+
+    Args:
+        sub_images: (k² N, C, H / k, W / k).
+        permutation: as given there.
+
+    Returns:
+        (N, C, H, W).
+    """
+    n, rows, columns, count = permutation.shape
+    k, c = math.isqrt(count), sub_images.shape[1]
+    cells = sub_images.reshape(count, n, c, rows, columns).permute(1, 2, 3, 4, 0)
+    placed = torch.empty_like(cells).scatter(-1, _over_channels(permutation, c), cells)
+    return placed.reshape(n, c, rows, columns, k, k).permute(0, 1, 2, 4, 3, 5).reshape(n, c, rows * k, columns * k)
+
+
 def random_subsample(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Keep one pixel of every cell: the random sub-sampler RS of C-BSN (Jang et al., ICCV 2023, section 3.3).
 
@@ -74,6 +116,29 @@ def random_subsample(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             f"a mask of shape {tuple(mask.shape)} does not fit pictures of shape {tuple(x.shape)}; "
             "accepted: (N, H / k, W / k)"
         )
-    cells = x.reshape(n, c, rows, k, columns, k).permute(0, 1, 2, 4, 3, 5).reshape(n, c, rows, columns, k * k)
-    index = mask.to(torch.int64)[:, None, :, :, None].expand(n, c, rows, columns, 1)
-    return cells.gather(-1, index).squeeze(-1)
+    index = _over_channels(mask[..., None], c)
+    return _cells(x, k).gather(-1, index).squeeze(-1)
+
+
+def _cells(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Return (N, C, H / k, W / k, k²): the pixels of every cell, row by row."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // k, k, w // k, k).permute(0, 1, 2, 4, 3, 5).reshape(n, c, h // k, w // k, k * k)
+
+
+def _over_channels(index: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return (N, H, W, K) indices as (N, C, H, W, K): a pixel's channels move together."""
+    n, h, w, k = index.shape
+    return index.to(torch.int64)[:, None].expand(n, channels, h, w, k)
+
+
+def _cell_of(x: torch.Tensor, permutation: torch.Tensor) -> int:
+    """Return the side k of the cells that `permutation` is for."""
+    k = math.isqrt(permutation.shape[-1])
+    wanted = (x.shape[0], x.shape[2] // k, x.shape[3] // k, k * k) if k else ()
+    if permutation.shape != wanted or x.shape[2] % k or x.shape[3] % k:
+        raise UsageError(
+            f"a permutation of shape {tuple(permutation.shape)} does not fit pictures of shape {tuple(x.shape)}; "
+            "accepted: (N, H / k, W / k, k²)"
+        )
+    return k

@@ -16,8 +16,10 @@ def learning_rate_at(config: TrainConfig, step: int) -> float:
     """Return the learning rate of step 0 ... steps - 1.
 
     `halving` is the C-BSN authors' schedule (halved every 100k of 500k steps); `cosine` is half a cosine that
-    ends just above zero.
+    ends just above zero; `constant` stays.
     """
+    if config.schedule == "constant":
+        return config.learning_rate
     if config.schedule == "halving":
         return config.learning_rate * 0.5 ** (5 * step // config.steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -1,51 +1,51 @@
-"""One training run: steps, schedules, log, previews, checkpoints, and going on after a kill.
+"""One training run: steps, schedules, logs, validations, checkpoints, and going on after a kill.
 
 Every step is a function of the config, of the weights and optimiser, and of its number. A checkpoint holds
 all that changes, so a run that was killed and resumed ends with the weights of one that was not: on a CPU, to
-the bit.
+the bit; and with another number of processes, but for rounding.
 
-    RUN/config.toml   checkpoint-last.safetensors   log.csv   previews/step-000500.png   tensorboard/
+    RUN/config.toml    what was trained, with every `auto` settled
+        data-check.json                   what the photographs were found to be
+        checkpoint-last.safetensors       checkpoint-best.safetensors
+        log.csv   validation.csv   curves.png   previews/step-001000.png   tensorboard/
 """
 
 from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 
-from edgedenoise.errors import TrainingError, UsageError
 from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.checkpoint import (
-    LAST,
-    Checkpoint,
-    read_checkpoint,
-    restore_network,
-    restore_optimizer,
-    save_checkpoint,
-)
+from edgedenoise.training.checkpoint import LAST, restore_network, restore_optimizer
 from edgedenoise.training.config import RUN_CONFIG
 from edgedenoise.training.devices import resolve_device
-from edgedenoise.training.logs import RunLog, last_row
-from edgedenoise.training.networks import build_network, network_spec
-from edgedenoise.training.objectives import Objective, StepLosses, open_objective
-from edgedenoise.training.previews import write_preview
-from edgedenoise.training.schedules import learning_rate_at, ramp_at
+from edgedenoise.training.distributed import joined_world
+from edgedenoise.training.initial import initial_network
+from edgedenoise.training.logs import LOG, read_columns
+from edgedenoise.training.networks import network_spec
+from edgedenoise.training.objectives import open_objective
+from edgedenoise.training.plan import Plan, plan_run, steps_in
+from edgedenoise.training.prefetch import prefetched
+from edgedenoise.training.recorder import Recorder, is_due
+from edgedenoise.training.stepping import Stepper
+from edgedenoise.training.validation import Validator
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from edgedenoise.data_check import DataReport
     from edgedenoise.training.config import TrainConfig
 
-_MAY_CHANGE = {
-    "version", "data", "out", "steps", "device", "checkpoint_every", "preview_every", "log_every", "cache_mb",
-}  # fmt: skip
-"""What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
+DATA_CHECK = "data-check.json"
+"""Name of the data check's report in a run folder."""
 
 
 @dataclass(frozen=True)
@@ -60,140 +60,92 @@ class TrainResult:
     """Time spent in this call."""
     losses: dict[str, float]
     """Of the last step: `total` and its parts."""
+    best: float | None
+    """Least blind loss on held-out photographs; None when none were held out."""
 
 
-def train_model(config: TrainConfig, *, resume: bool = False, progress: Progress = silent) -> TrainResult:
+def train_model(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    on_data_check: Callable[[DataReport], None] | None = None,
+    progress: Progress = silent,
+) -> TrainResult:
     """Train a network and leave it in the run folder `config.out`.
+
+    Under torchrun every process calls this; they train as one, and rank 0 writes.
 
     Args:
         config: the run.
         resume: go on where the run folder's last checkpoint stands (at the beginning when it has none yet).
-        progress: told of every photograph and of every step.
+        on_data_check: called with what the photographs were found to be, before training; not on a resume.
+        progress: told of every photograph and of every step, on rank 0.
 
     Raises:
         UsageError: no data or run folder is named, or the run folder holds a run without `resume`, or it
             holds none with `resume`.
         DatasetError: the photographs cannot be trained on.
         DeviceNotFoundError: the device that was named is not there.
-        TrainingError: the checkpoint cannot be used or written, or the loss is no longer a number.
+        TrainingError: the checkpoint cannot be used or written, the loss is no longer a number, or memory is at
+            its end.
     """
     begun = time.monotonic()
-    run = _run_folder(config, resume=resume)
-    device = resolve_device(config.device)
-    checkpoint = _checkpoint_to_resume(run, config) if resume else None
-    objective = open_objective(config, progress=progress)
-    # Channels last is what convolutions want, on CPUs and GPUs: 1.4 times the steps per second on a CPU.
-    network = build_network(network_spec(config.network), seed=config.seed)
-    if config.first_weights == "local-mean":
-        network.start_as_local_mean()  # type: ignore[operator]
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    with joined_world(config.device) as world:
+        if not world.is_first:
+            progress, on_data_check = silent, None
+        plan = world.first(lambda: plan_run(config, resume=resume, on_data_check=on_data_check, progress=progress))
+        config = plan.config
+        world.share_of(config.batch)
+        device = resolve_device(config.device, local_rank=world.local_rank)
+        objective = open_objective(config, progress=progress)
+        # Channels last is what convolutions want, on CPUs and GPUs: 1.4 times the steps per second on a CPU.
+        network = initial_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.hours:
+            steps = steps_in(config, objective, network, world)
+            config = msgspec.structs.replace(config, steps=steps, hours=0.0)
+        stepper = Stepper(config, objective, network, world)
+        _restore(plan, stepper)
+        validator = Validator(config, objective, network_spec(config.network), best=plan.best)
+        if world.is_first:
+            write_bytes(plan.run / RUN_CONFIG, config.to_toml().encode())
+            if plan.report is not None:
+                write_bytes(plan.run / DATA_CHECK, msgspec.json.format(msgspec.json.encode(plan.report)))
+        losses = _train(stepper, validator, plan, progress)
+    best = None if math.isinf(validator.best) else validator.best
+    return TrainResult(plan.run, config.steps, time.monotonic() - begun, losses, best)
+
+
+def _restore(plan: Plan, stepper: Stepper) -> None:
+    """Take up the weights, their means and the optimiser's state of the checkpoint that is resumed, if any."""
+    checkpoint = plan.checkpoint
     if checkpoint is not None:
-        restore_network(checkpoint, network, source=run / LAST)
-        restore_optimizer(checkpoint, network, optimizer)
-    start = checkpoint.step if checkpoint is not None else 0
-    # Absolute, so that the run can be resumed from another folder.
-    written = msgspec.structs.replace(config, data=str(Path(config.data).resolve()))
-    write_bytes(run / RUN_CONFIG, written.to_toml().encode())
-    losses = _train(config, objective, network, optimizer, run=run, start=start, progress=progress)
-    return TrainResult(run, config.steps, time.monotonic() - begun, losses)
+        restore_network(checkpoint.network, stepper.network, source=plan.run / LAST)
+        restore_optimizer(checkpoint, stepper.network, stepper.optimizer)
+    stepper.average.restore(checkpoint.mean if checkpoint is not None else {})
 
 
-def _train(
-    config: TrainConfig,
-    objective: Objective,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    run: Path,
-    start: int,
-    progress: Progress,
-) -> dict[str, float]:
-    """Do steps `start` to the end; return the losses of the last one."""
-    spec = network_spec(config.network)
-    numbers: dict[str, float] = {}
-    network.train()
-    progress("train", start, config.steps)
-    with RunLog(run, ("learning_rate", "ramp", "total", *objective.parts), done=start) as log:
-        begun = time.monotonic() - log.seconds_before
-        for step in range(start, config.steps):
-            losses = _step(config, objective, network, optimizer, step)
-            numbers = {"total": losses.total.item()}
-            done = step + 1
-            if _due(done, config.log_every, config):
-                numbers |= {name: value.item() for name, value in losses.parts.items()}
-                rates = {"learning_rate": learning_rate_at(config, step), "ramp": ramp_at(config, step)}
-                log.add(done, time.monotonic() - begun, numbers | rates)
-            if _due(done, config.checkpoint_every, config):
-                save_checkpoint(run / LAST, config=config, step=done, network=network, optimizer=optimizer)
-            if _due(done, config.preview_every, config):
-                write_preview(run / "previews" / f"step-{done:06d}.png", network, spec, objective.photos)
-            progress("train", done, config.steps, f"loss {numbers['total']:.4f}")
-    if not numbers:  # nothing was left to do
-        numbers = {name: value for name, value in last_row(run).items() if name in {"total", *objective.parts}}
-    return numbers
-
-
-def _step(
-    config: TrainConfig, objective: Objective, network: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> StepLosses:
-    """Update the weights once."""
-    device = next(network.parameters()).device
-    batch = tuple(tensor.to(device) for tensor in objective.batch(step))
-    losses = objective.losses(network, batch, step)
-    value = losses.total.item()
-    if not math.isfinite(value):
-        # Told before the weights are touched: the last checkpoint is sound.
-        raise TrainingError(
-            f"the loss became {value} at step {step}",
-            hint=f"Train again with a learning_rate below {config.learning_rate:g}; "
-            "the weights of the last checkpoint are sound.",
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate_at(config, step)
-    optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+def _train(stepper: Stepper, validator: Validator, plan: Plan, progress: Progress) -> dict[str, float]:
+    """Do the steps that are left; return the losses of the last one."""
+    config, objective, world = stepper.config, stepper.objective, stepper.world
+    names = ("total", *objective.parts)
+    samples = world.share_of(config.batch)
+    batches = prefetched(lambda step: objective.batch(step, samples), plan.start, config.steps, workers=config.workers)
+    stepper.network.train()
+    progress("train", plan.start, config.steps)
+    with ExitStack() as stack:
+        stack.enter_context(closing(batches))
+        recorder = stack.enter_context(Recorder(plan, stepper, validator)) if world.is_first else None
+        losses: dict[str, float] = {}
+        for done, batch in enumerate(batches, start=plan.start + 1):
+            found = stepper.step(done - 1, batch)
+            if is_due(done, config.log_every, config):
+                losses = dict(zip(names, [found.total, *world.mean(found.parts).tolist()], strict=True))
+                if recorder is not None:
+                    recorder.log(done, losses, found.gradient_norm)
+            if recorder is not None:
+                recorder.look(done)
+            progress("train", done, config.steps, f"loss {found.total:.4f}")
+    if not losses:  # nothing was left to do
+        last = {name: float(values[-1]) for name, values in read_columns(plan.run / LOG).items()}
+        losses = {name: last[name] for name in names if name in last}
     return losses
-
-
-def _due(done: int, every: int, config: TrainConfig) -> bool:
-    """Tell whether something that happens every so many steps, and at the end, happens now."""
-    return done % every == 0 or done == config.steps
-
-
-def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
-    """Return the run folder after making sure that nothing in it would be lost."""
-    for key in ("data", "out"):
-        if not getattr(config, key):
-            what = "folder of noisy photographs" if key == "data" else "folder for the run"
-            raise UsageError(f"the config names no {what}", hint=f"Give --{key} DIR, or set {key} in the config.")
-    run = Path(config.out)
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    holds_run = (run / RUN_CONFIG).exists() or (run / LAST).exists()
-    if holds_run and not resume:
-        raise UsageError(
-            f"{run} already holds a training run, and nothing of it was touched",
-            hint="Go on with it with --resume, or name another folder with --out.",
-        )
-    if resume and not holds_run:
-        raise UsageError(f"there is no training run to resume in {run}", hint="Leave out --resume, or mend --out.")
-    return run
-
-
-def _checkpoint_to_resume(run: Path, config: TrainConfig) -> Checkpoint | None:
-    """Return the checkpoint to go on from, or None when the run was killed before its first one."""
-    if not (run / LAST).exists():
-        return None
-    checkpoint = read_checkpoint(run / LAST)
-    before, now = msgspec.structs.asdict(checkpoint.config), msgspec.structs.asdict(config)
-    for key in before.keys() - _MAY_CHANGE:
-        if before[key] != now[key]:
-            raise UsageError(
-                f"{run} was trained with {key} = {before[key]!r}; it cannot be resumed with {now[key]!r}",
-                hint=f"Resume with {key} = {before[key]!r}, or train into another folder.",
-            )
-    if checkpoint.step > config.steps:
-        raise UsageError(f"{run} has {checkpoint.step} steps already, more than steps = {config.steps}")
-    return checkpoint

@@ -336,6 +336,36 @@ def test_doctor_lists_every_target_with_what_would_mend_it(run: Run, monkeypatch
     assert all(name in text for name in targets)
 
 
+@pytest.fixture
+def noisy_folder(tmp_path: Path, pair: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> Path:
+    """Four photographs with camera noise in `noisy`, and without in `clean`; returns the folder above."""
+    for seed in range(4):
+        noisy, clean = pair(300 + seed)
+        write_photo(Photo(noisy), tmp_path / "noisy" / f"{seed}.png")
+        write_photo(Photo(clean), tmp_path / "clean" / f"{seed}.png")
+    return tmp_path
+
+
+def test_doctor_looks_at_photographs(run: Run, noisy_folder: Path) -> None:
+    done = run("doctor", "--data", noisy_folder / "noisy")
+    assert done.code == 0, done.out + done.err
+    assert "4 photographs, 0.3 megapixels" in done.out
+    assert "can be trained on" in done.out
+    found = run("doctor", "--data", noisy_folder / "noisy", "--json", "-q").json()
+    assert (found["photographs"], found["refusals"]) == (4, [])
+    assert 1 <= found["stride"] <= 6
+    assert found["warnings"][0]["code"] == "thin"
+
+
+def test_doctor_says_by_its_code_that_photographs_cannot_be_trained_on(run: Run, noisy_folder: Path) -> None:
+    done = run("doctor", "--data", noisy_folder / "clean", "--json", "-q")
+    assert done.code == errors.DatasetError.exit_code
+    assert "no-noise" in [finding["code"] for finding in done.json()["refusals"]]
+    done = run("doctor", "--data", noisy_folder)
+    assert done.code == errors.DatasetError.exit_code
+    assert "holds no photographs" in done.err
+
+
 def test_inspect_shows_what_a_bundle_holds(run: Run, committed_bundle: Path) -> None:
     text = run("inspect", committed_bundle).out
     assert "halo 8 px" in text

@@ -108,6 +108,22 @@ def test_shot_noise_grows_with_light_as_poisson_noise_does() -> None:
         assert found == pytest.approx(expected, rel=0.03)
 
 
+def test_row_noise_moves_whole_rows() -> None:
+    parameters = replace(sample_noise(rng(), camera="compact", level=1), read_z=-99)
+    found = noise._sensor_noise(np.zeros((1000, 50), np.float32), parameters, rng(1)) * parameters.camera.white_adu
+    assert np.ptp(found, axis=1).max() == 0
+    assert found[:, 0].std() == pytest.approx(parameters.row_sigma_adu, rel=0.1)
+
+
+def test_the_converter_gives_whole_numbers_from_black_to_white() -> None:
+    parameters = sample_noise(rng(), camera="phone", level=1)
+    light = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    recorded = (light + noise._sensor_noise(light, parameters, rng(1))) * parameters.camera.white_adu
+    whole = np.rint(recorded[recorded > -parameters.camera.white_adu / 31 + 0.5])  # black itself lies between two
+    assert np.abs(recorded[recorded > -parameters.camera.white_adu / 31 + 0.5] - whole).max() < 0.01
+    assert recorded.max() == pytest.approx(parameters.camera.white_adu, rel=1e-5)
+
+
 @pytest.mark.parametrize("tail", [-0.2, 0.0, 0.14])
 def test_read_noise_has_unit_variance_and_tails_as_heavy_as_asked(tail: float) -> None:
     drawn = noise._tukey_lambda((1000, 1000), tail, rng()).astype(np.float64)
@@ -137,6 +153,27 @@ def test_neighbouring_pixels_share_noise_as_real_ones_do(camera: str, level: flo
     assert 0.2 < lag_1 < 0.6
     assert lag_1 > lag_2 > lag_4
     assert abs(lag_4) < 0.1
+
+
+@pytest.mark.parametrize("jpeg", [False, True])
+def test_no_draw_of_a_camera_leaves_the_correlation_of_real_ones(jpeg: bool) -> None:
+    clean = scene(192)
+    found = []
+    for seed in range(40):
+        noisy = add_camera_noise(clean, sample_noise(rng(seed), jpeg=jpeg), rng(seed))
+        found.append(autocorrelation(noisy - clean)[0])
+    assert min(found) > 0.2, sorted(found)
+    assert max(found) < 0.6, sorted(found)
+
+
+def test_a_stronger_colour_matrix_makes_noise_more_colourful() -> None:
+    clean = scene()
+    shared = []
+    for share in (0.0, 0.5, 1.0):
+        parameters = replace(sample_noise(rng(1), level=0.7, camera="phone"), matrix=share)
+        error = (add_camera_noise(clean, parameters, rng()) - clean).reshape(-1, 3)
+        shared.append(np.corrcoef(error.T)[np.triu_indices(3, 1)].mean())
+    assert shared[0] > shared[1] + 0.1 > shared[2] + 0.2
 
 
 @pytest.mark.parametrize("target_db", [20, 30, 36])
@@ -282,6 +319,29 @@ def test_real_noise_is_read_where_the_truth_is_known(data_root: Path, name: str,
         lags.append(found.autocorrelation[0] - autocorrelation(error)[0])
     assert low < np.median(ratios) < high, sorted(ratios)
     assert abs(np.median(lags)) < 0.15
+
+
+@pytest.mark.parametrize(("name", "camera", "jpeg"), [("sidd_dev", "phone", False), ("polyu_test", "aps-c", True)])
+def test_noise_made_for_the_same_photographs_is_like_their_real_noise(
+    data_root: Path, name: str, camera: str, jpeg: bool
+) -> None:
+    lags, sigmas = [], []
+    for seed, (noisy, clean) in enumerate(truth_pairs(data_root / name, 8)):
+        noisy, clean = noisy[:256, :256], clean[:256, :256]
+        parameters = parameters_for_psnr(clean, psnr(noisy, clean), rng(seed), camera=camera, jpeg=jpeg)
+        made = add_camera_noise(clean, parameters, rng(seed)) * 255
+        errors = [noisy.astype(np.float32) - clean, made - clean]
+        lags.append([autocorrelation(error)[:4] for error in errors])
+        gray = clean.mean(axis=2)
+        for low in range(0, 256, 32):
+            there = (gray >= low) & (gray < low + 32)
+            if there.sum() > 2000:
+                sigmas.append([math.sqrt((error[there] ** 2).mean()) for error in errors])
+    real_lags, made_lags = np.mean(lags, axis=0)
+    assert np.abs(made_lags - real_lags).max() < 0.15, (real_lags, made_lags)
+    ratios = np.divide(*np.transpose(sigmas))
+    assert 0.8 < np.median(ratios) < 1.25, sorted(ratios)
+    assert (np.abs(np.log(ratios)) < math.log(1.6)).mean() > 0.8, sorted(ratios)
 
 
 @pytest.mark.parametrize("name", ["sidd_dev", "polyu_test"])

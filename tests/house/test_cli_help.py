@@ -72,7 +72,9 @@ def test_the_designed_verbs_are_there() -> None:
         "demo",
         "denoise",
         "doctor",
+        "evaluate",
         "export",
+        "import-tf",
         "inspect",
     }
     designed |= {"pack", "quantize", "train", "verify"}

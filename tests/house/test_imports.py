@@ -23,11 +23,14 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "bundle",
         "bundle_*",
         "containers",
+        "data_check",
+        "data_report",
         "metrics",
         "model_card",
         "noise",
         "noise_*",
         "normalize",
+        "pairs",
         "photo",
         "picture_codecs",
         "pixels",
@@ -44,7 +47,19 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 # Beside the row: it may use everything up to calibration, and only these files may use it.
 TRAINING = "training"
 TRAINING_LEVEL = 3
-USE_TRAINING = ("edgedenoise/cli/train_verb.py", "edgedenoise/demo.py", "export/to_onnx.py")
+USE_TRAINING = (
+    "edgedenoise/cli/evaluate_verb.py",
+    "edgedenoise/cli/import_tf_verb.py",
+    "edgedenoise/cli/train_verb.py",
+    "edgedenoise/demo.py",
+    "export/to_onnx.py",
+)
+    "edgedenoise/cli/evaluate_verb.py",
+    "edgedenoise/cli/import_tf_verb.py",
+    "edgedenoise/cli/train_verb.py",
+    "edgedenoise/demo.py",
+    "export/to_onnx.py",
+)
 # The doors of the package: they name everything, lazily (test_light_import.py), and are no room.
 DOORS = ("edgedenoise/__init__.py", "edgedenoise/__main__.py")
 
@@ -59,6 +74,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "onnxscript": ("export/to_onnx.py",),
     "openvino": (),
     "skimage": (),
+    "tensorflow": (),
     "tensorrt": (),
     "tifffile": (),
     "torch": TORCH_LIVES_IN,

@@ -23,7 +23,7 @@ from edgedenoise.training.networks import build_network, network_spec
 
 def trained(layout=torch.contiguous_format):
     """A network and its optimiser after one step."""
-    network = build_network(network_spec("cbsn-4x1"), seed=0).to(memory_format=layout)
+    network = build_network(network_spec("cbsn-6x1"), seed=0).to(memory_format=layout)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     network(torch.ones(1, 3, 9, 9)).square().sum().backward()
     optimizer.step()
@@ -33,7 +33,7 @@ def trained(layout=torch.contiguous_format):
 @pytest.fixture
 def run(tmp_path):
     network, optimizer = trained()
-    config = TrainConfig(network="cbsn-4x1", steps=7)
+    config = TrainConfig(network="cbsn-6x1", steps=7)
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
     return tmp_path
 
@@ -41,14 +41,14 @@ def run(tmp_path):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_weights_optimiser_step_and_config_come_back(tmp_path, layout):
     network, optimizer = trained(layout)
-    config = TrainConfig(network="cbsn-4x1", steps=7)
+    config = TrainConfig(network="cbsn-6x1", steps=7)
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
     checkpoint = read_checkpoint(tmp_path / LAST)
     assert (checkpoint.step, checkpoint.config) == (5, config)
 
-    other = build_network(network_spec("cbsn-4x1"), seed=1).to(memory_format=layout)
+    other = build_network(network_spec("cbsn-6x1"), seed=1).to(memory_format=layout)
     other_optimizer = torch.optim.Adam(other.parameters(), lr=1e-3)
-    restore_network(checkpoint, other, source=tmp_path / LAST)
+    restore_network(checkpoint.network, other, source=tmp_path / LAST)
     restore_optimizer(checkpoint, other, other_optimizer)
     for before, after in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(before, after)
@@ -59,7 +59,7 @@ def test_weights_optimiser_step_and_config_come_back(tmp_path, layout):
 
 def test_a_network_is_loaded_ready_to_run(run):
     network, spec = load_network(run)
-    assert spec == network_spec("cbsn-4x1")
+    assert spec == network_spec("cbsn-6x1")
     assert not network.training
     assert torch.equal(network.head.weight, trained()[0].head.weight)
 
@@ -124,7 +124,26 @@ def test_a_header_that_cannot_be_used_is_refused(run, key, value):
 
 def test_the_weights_of_another_network_are_refused(tmp_path):
     network, optimizer = trained()
-    config = TrainConfig(network="cbsn-5x1")
+    config = TrainConfig(network="cbsn-7x1")
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
-    with pytest.raises(TrainingError, match="not those of a cbsn-5x1"):
+    with pytest.raises(TrainingError, match="not those of this network"):
         load_network(tmp_path)
+
+
+def test_the_kept_weights_are_the_running_means_where_there_are_some(tmp_path):
+    network, optimizer = trained()
+    mean = {name: torch.full_like(value, 0.5) for name, value in network.named_parameters()}
+    config = TrainConfig(network="cbsn-6x1")
+    save_checkpoint(
+        tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer, mean=mean, best=0.1 + 0.2
+    )
+    checkpoint = read_checkpoint(tmp_path / LAST)
+    assert checkpoint.best == 0.1 + 0.2, "to the bit"
+    assert torch.equal(checkpoint.network["head.weight"], network.head.weight)
+    assert all((parameter == 0.5).all() for parameter in load_network(tmp_path)[0].parameters())
+
+
+def test_a_best_checkpoint_that_was_not_kept_says_how_to_get_one(run):
+    with pytest.raises(TrainingError, match="no best checkpoint") as caught:
+        load_network(run, "best")
+    assert "last checkpoint" in caught.value.hint

@@ -7,8 +7,9 @@ import pytest
 
 from edgedenoise.errors import UsageError
 from edgedenoise.training.cbsn import LOCAL_MEAN_CHANNELS
-from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.config import RUN_CONFIG, TrainConfig, settings
 from edgedenoise.training.objectives import OBJECTIVES
+from edgedenoise.training.presets import PRESETS
 
 
 def test_a_config_file_reads_back_to_an_equal_config(tmp_path):
@@ -36,7 +37,7 @@ def test_overrides_are_checked_together_not_one_by_one():
 
 def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do():
     with pytest.raises(UsageError, match=r"patch = 121 .* blind_stride = 5 .* sub_stride = 2") as caught:
-        TrainConfig(patch=121)
+        TrainConfig(patch=121, blind_stride=5)
     assert "120 and 130" in caught.value.hint
 
 
@@ -63,6 +64,18 @@ def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do
         "device=gpu",
         "network=unet",
         "version=2",
+        "hours=-1",
+        "hours=nan",
+        "clip_norm=-1",
+        "ema_decay=1",
+        "ema_decay=-0.1",
+        "held_out=-1",
+        "blind_stride=wide",
+        "blind_sampler=checkerboard",
+        "precision=fp8",
+        "workers=-1",
+        "val_mode=best",
+        "data_check=no",
     ],
 )
 def test_a_wrong_value_is_named(override):
@@ -113,3 +126,55 @@ def test_a_local_mean_needs_channels_and_says_which_network_has_too_few():
     with pytest.raises(UsageError, match=r"first_weights = 'local-mean' needs 6 channels, and network = 'cbsn-5x1'"):
         TrainConfig(network="cbsn-5x1", first_weights="local-mean")
     assert TrainConfig(network=f"cbsn-{LOCAL_MEAN_CHANNELS}x1", first_weights="local-mean")
+
+
+def test_the_official_config_is_the_papers_and_the_authors_codes():
+    config = TrainConfig.named("cbsn-official")
+    assert (config.network, config.patch, config.batch, config.steps) == ("cbsn-128x9", 120, 4, 500_000)
+    assert (config.learning_rate, config.schedule) == (1e-4, "halving"), "halved every 100k"
+    assert config.ramp_fraction * config.steps == 200_000
+    assert (config.lambda_inv, config.blind_stride, config.sub_stride) == (2, 5, 2)
+    assert (config.statistics, config.first_weights, config.blind_sampler) == ("patch", "he", "lattice")
+    assert (config.ema_decay, config.clip_norm, config.held_out) == (0, 0, 0), "nothing of ours"
+    assert config.with_overrides(["patch=240"]).patch == 240
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_named_config_is_a_config(name):
+    config = TrainConfig.named(name)
+    assert config == TrainConfig(**PRESETS[name])
+    assert name.endswith("official") or config.network == name
+
+
+def test_a_config_that_has_no_such_name_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="no config 'cbsn-offical'") as caught:
+        TrainConfig.named("cbsn-offical")
+    assert caught.value.hint == "Did you mean cbsn-official?"
+
+
+def test_a_name_or_a_file_is_taken(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("steps = 3\n")
+    assert TrainConfig.named(path).steps == 3
+    with pytest.raises(UsageError, match=r"missing\.toml cannot be read"):
+        TrainConfig.named(tmp_path / "missing.toml")
+
+
+def test_a_command_line_wins_over_its_config_and_a_resumed_run_over_the_defaults(tmp_path):
+    assert settings("cbsn-official", ["steps=7"]).steps == 7
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / RUN_CONFIG).write_text(TrainConfig(seed=5, out=str(run)).to_toml())
+    assert settings(None, [f"out={run}"], resume=True).seed == 5
+    assert settings(None, [f"out={run}"]).seed == 0
+
+
+def test_clean_photographs_are_needed_where_noisy_ones_are_named():
+    with pytest.raises(UsageError, match="without val_clean"):
+        TrainConfig(val_noisy="somewhere")
+
+
+def test_a_stride_that_was_not_settled_is_not_taken_for_a_number():
+    assert TrainConfig(blind_stride=3).stride == 3
+    with pytest.raises(UsageError, match="not been settled"):
+        _ = TrainConfig().stride

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgedenoise.errors import DatasetError
 from edgedenoise.normalize import statistics
 from edgedenoise.photo import Photo, to_unit, write_photo
-from edgedenoise.training.data import NoisyFolder
+from edgedenoise.training.data import NoisyFolder, split_held_out
 from edgedenoise.training.draws import Stream, draw
 
 
 def test_patches_are_normalised_per_channel(photos):
-    batch = NoisyFolder(photos, patch=20).batch(seed=0, step=3, size=8)
+    batch = NoisyFolder(photos, patch=20).batch(seed=0, step=3, samples=range(8))
     assert batch.shape == (8, 3, 20, 20)
     assert batch.dtype == np.float32
     assert np.abs(batch.mean(axis=(2, 3))).max() < 1e-5
@@ -24,7 +26,7 @@ def test_a_patch_is_a_function_of_seed_step_and_sample(photos):
     folder = NoisyFolder(photos, patch=20)
     patch = folder.crop(seed=1, step=2, sample=3)
     assert np.array_equal(patch, NoisyFolder(photos, patch=20).crop(1, 2, 3))
-    assert np.array_equal(patch, folder.batch(1, 2, 5)[3])
+    assert np.array_equal(patch, folder.batch(1, 2, range(5))[3])
     for other in ((0, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)):
         assert not np.array_equal(patch, folder.crop(*other))
 
@@ -67,7 +69,7 @@ def test_the_memory_budget_is_kept_and_changes_nothing(photos):
     cached, read_again = NoisyFolder(photos, patch=20), NoisyFolder(photos, patch=20, cache_mb=0)
     assert cached.cached_bytes == 40 * 52 * 3 + 61 * 47 + 40 * 52 * 2, "as stored: depth and channels"
     assert read_again.cached_bytes == 0
-    assert np.array_equal(cached.batch(0, 0, 6), read_again.batch(0, 0, 6))
+    assert np.array_equal(cached.batch(0, 0, range(6)), read_again.batch(0, 0, range(6)))
 
 
 def test_the_progress_of_reading_ends_at_the_number_of_photographs(photos):
@@ -120,3 +122,24 @@ def test_patches_can_be_normalised_as_a_device_normalises_their_photograph(tmp_p
     turned = [np.rot90(patch, k, axes=(1, 2)) for k in range(4)]
     turned += [x[:, :, ::-1] for x in turned]
     assert any((np.abs(windows - x).max(axis=(2, 3, 4)) < 1e-6).any() for x in turned)
+
+
+@pytest.mark.parametrize(
+    ("photographs", "count", "expected"), [(7, "auto", 0), (8, "auto", 1), (100, "auto", 5), (5, 2, 2), (3, 0, 0)]
+)
+def test_some_photographs_are_held_out_and_none_is_lost(photographs, count, expected):
+    paths = [Path(f"{index:03d}.png") for index in range(photographs)]
+    trained, held_out = split_held_out(paths, count)
+    assert len(held_out) == expected
+    assert sorted([*trained, *held_out]) == paths
+    assert not set(trained) & set(held_out)
+
+
+def test_holding_everything_out_is_refused():
+    with pytest.raises(DatasetError, match="leaves none to train on"):
+        split_held_out([Path("a.png"), Path("b.png")], 2)
+
+
+def test_held_out_crops_are_not_training_crops(photos):
+    folder = NoisyFolder(photos, patch=20)
+    assert not np.array_equal(folder.crop(0, 0, 0), folder.crop(0, 0, 0, stream=Stream.HELD_OUT))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from edgedenoise.training.cbsn import CBSN
-from edgedenoise.training.losses import CBSNLosses, blind_loss, cbsn_losses, invariance_loss
-from edgedenoise.training.sampling import batch_to_space, space_to_batch
+from edgedenoise.training.losses import CBSNLosses, blind_loss, cbsn_losses, invariance_loss, sdap_loss
+from edgedenoise.training.sampling import batch_to_space, permuted_subsamples, space_to_batch
 
 
 @pytest.fixture(params=[torch.contiguous_format, torch.channels_last], ids=["plain", "channels-last"])
@@ -59,3 +59,26 @@ def test_the_total_weighs_the_losses():
     assert float(losses.total(0.0)) == 1
     assert float(losses.total(0.5)) == 1 + 0.5 * (10 + 2 * 100)
     assert float(losses.total(1.0, lambda_inv=0)) == 11
+
+
+def order_of(n, cells, k):
+    return torch.rand(n, cells, cells, k * k, generator=torch.Generator().manual_seed(0)).argsort(dim=-1)
+
+
+def test_the_blind_loss_can_take_pictures_apart_at_random():
+    network, x, order = CBSN(4, 1), torch.randn(2, 3, 20, 20), order_of(2, 4, 5)
+    with torch.no_grad():
+        split = permuted_subsamples(x, order)
+        expected = (network(split, blind=True) - split).abs().mean()
+        assert float(blind_loss(network, x, permutation=order)) == pytest.approx(float(expected), abs=1e-6)
+        assert float(blind_loss(network, x)) != pytest.approx(float(expected), abs=1e-6)
+
+
+def test_sdaps_loss_is_the_authors_loop():
+    """The published code loops over the sub-images and adds up; ours is the mean over them."""
+    network, x, order = CBSN(4, 1), torch.randn(2, 3, 15, 15), order_of(2, 5, 3)
+    sub_images = permuted_subsamples(x, order).reshape(9, 2, 3, 5, 5)
+    with torch.no_grad():
+        answers = [network(sub_image, blind=True) for sub_image in sub_images]
+        total = sum((answers[j] - sub_images[(j + 1) % 9]).abs().mean() for j in range(9))
+        assert float(sdap_loss(network, x, order)) == pytest.approx(float(total) / 9, abs=1e-6)

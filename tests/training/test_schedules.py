@@ -34,3 +34,8 @@ def test_the_cosine_falls_from_the_learning_rate_to_nothing():
 
 def test_without_a_ramp_all_losses_count_from_the_first_step():
     assert ramp_at(TrainConfig(ramp_fraction=0), 0) == 1
+
+
+def test_a_constant_rate_stays():
+    config = TrainConfig(steps=50, schedule="constant")
+    assert {learning_rate_at(config, step) for step in range(50)} == {config.learning_rate}

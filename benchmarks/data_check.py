@@ -1,0 +1,144 @@
+"""How well `doctor --data` tells which photographs can be trained on: the table in docs/data-check.md.
+
+    python benchmarks/data_check.py
+
+Real photographs are read from $EDGEDENOISE_DATA (default ../shared/data), see CONTRIBUTING.md. Takes some minutes. The
+rows that ought to be refused are clean photographs, and noisy ones that were spoiled on purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from edgedenoise.data_check import check_photographs
+from edgedenoise.noise import add_camera_noise, parameters_for_psnr
+from edgedenoise.noise_estimate import estimate_noise
+from edgedenoise.photo import from_unit, list_photos, read_photo, to_unit, write_photo
+from edgedenoise.pixels import Photo
+from edgedenoise.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+ROOT = Path(os.environ.get("EDGEDENOISE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
+
+
+def photographs(name: str, count: int, side: int = 1536) -> list[Pixels]:
+    """Return the middle of photographs evenly spread over a folder."""
+    paths = list_photos(ROOT / name)
+    chosen = paths[:: max(1, len(paths) // count)][:count]
+    found = []
+    for path in chosen:
+        pixels: Any = read_photo(path).pixels
+        top, left = (max(0, length - side) // 2 for length in pixels.shape[:2])
+        found.append(pixels[top : top + side, left : left + side])
+    return found
+
+
+def camera(clean: Pixels, target_db: float, seed: int, *, jpeg: bool = False) -> Pixels:
+    rng = np.random.default_rng([seed, int(target_db)])
+    return from_unit(add_camera_noise(clean, parameters_for_psnr(clean, target_db, rng, jpeg=jpeg), rng), np.uint8)
+
+
+def white(clean: Pixels, sigma: float, seed: int) -> Pixels:
+    noise = np.random.default_rng([seed, int(sigma)]).normal(0, sigma / 255, clean.shape)
+    return from_unit(np.clip(to_unit(clean) + noise, 0, 1).astype(np.float32), np.uint8)
+
+
+def resized(pixels: Pixels, factor: float, kind: str) -> Pixels:
+    size = [round(side * factor) for side in pixels.shape[1::-1]]
+    return np.asarray(Image.fromarray(pixels).resize((size[0], size[1]), FILTERS[kind]))
+
+
+def as_jpeg(pixels: Pixels) -> Pixels:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=2)
+    return np.asarray(Image.open(stream))
+
+
+def denoised(pixels: Pixels, kind: str) -> Pixels:
+    from scipy import ndimage
+    from skimage import restoration
+
+    unit, sigma = to_unit(pixels), estimate_noise(pixels).sigma / 255
+    if kind.startswith("gaussian"):
+        blur = float(kind.split()[1])
+        result = ndimage.gaussian_filter(unit, (blur, blur, 0))
+    elif kind == "median 3x3":
+        result = ndimage.median_filter(unit, (3, 3, 1))
+    elif kind == "non-local means":
+        result = restoration.denoise_nl_means(
+            unit, h=0.8 * sigma, sigma=sigma, patch_size=5, patch_distance=4, fast_mode=True, channel_axis=2
+        )
+    else:
+        result = restoration.denoise_tv_chambolle(unit, weight=2 * sigma, channel_axis=2)
+    return from_unit(np.clip(result, 0, 1).astype(np.float32), np.uint8)
+
+
+def folders() -> Iterator[tuple[str, str, list[Pixels]]]:
+    """Yield (kind, what is right, photographs)."""
+    for name in ("polyu_train/noisy", "polyu_test/noisy", "sidd_dev/noisy"):
+        yield f"real: {name}", "accept", photographs(name, 1000)
+    clean = {name: photographs(name, 9, 1200) for name in ("free_photos", "kodak24")}
+    for name, pictures in clean.items():
+        for jpeg in (False, True):
+            kind = f"camera noise on {name}, 20 to 38 dB{', JPEG' if jpeg else ''}"
+            for db in (20, 26, 32, 38):
+                yield kind, "accept", [camera(pixels, db, seed, jpeg=jpeg) for seed, pixels in enumerate(pictures)]
+        for sigma in (3, 5, 10, 25):
+            yield f"white noise on {name}", "accept", [white(pixels, sigma, i) for i, pixels in enumerate(pictures)]
+    for name in ("free_photos", "kodak24", "polyu_test/clean"):
+        yield f"clean: {name}", "refuse", photographs(name, 1000)
+    sources = [photographs("polyu_train/noisy", 12), photographs("sidd_dev/noisy", 32)]
+    sources += [[camera(pixels, 29, seed) for seed, pixels in enumerate(clean["free_photos"])]]
+    for pictures in sources:
+        yield from ((kind, "refuse", made) for kind, made in spoiled(pictures))
+
+
+def spoiled(pictures: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
+    """Yield (what was done, photographs)."""
+    small = [pixels[:720, :720] for pixels in pictures]
+    for factor in (0.5, 0.6, 0.75, 1.5, 2.0):
+        many, word = (pictures, "shrunk") if factor < 1 else (small, "enlarged")
+        for kind in FILTERS:
+            yield f"{word} x {factor}", [resized(pixels, factor, kind) for pixels in many]
+        yield f"{word} x {factor}, then JPEG", [as_jpeg(resized(pixels, factor, "lanczos")) for pixels in many]
+    for kind in ("gaussian 0.6", "gaussian 1", "median 3x3", "non-local means", "total variation"):
+        yield f"denoised: {kind}", [denoised(pixels, kind) for pixels in small]
+        yield f"denoised: {kind}, then JPEG", [as_jpeg(denoised(pixels, kind)) for pixels in small]
+
+
+def main() -> None:
+    found: dict[tuple[str, str], list[Any]] = {}
+    for kind, right, pictures in folders():
+        with tempfile.TemporaryDirectory() as folder:
+            for index, pixels in enumerate(pictures):
+                write_photo(Photo(pixels), Path(folder) / f"{index}.png")
+            report = check_photographs(folder)
+        codes = ",".join(finding.code for finding in report.refusals)
+        sys.stderr.write(f"{right}: {kind}: {codes or '-'}; stride {report.stride}\n")
+        found.setdefault((kind, right), []).append(report)
+    rows = []
+    for (kind, right), reports in found.items():
+        refused = sum(bool(report.refusals) for report in reports)
+        doubtful = sum(bool(summary.signs) for report in reports for summary in report.summaries)
+        total = sum(len(report.summaries) for report in reports)
+        strides = sorted({report.stride for report in reports})
+        rows.append(
+            [kind, right, f"{refused} of {len(reports)}", f"{doubtful} of {total}", ", ".join(map(str, strides))]
+        )
+    sys.stdout.write(table(["folders of", "right", "refused", "photographs with a sign", "stride"], rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

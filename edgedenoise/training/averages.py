@@ -1,0 +1,60 @@
+"""The running mean of a network's weights (EMA), which is what is kept, shown and exported.
+
+Weights jitter from step to step; their mean over the last thousands lies better. Polyak and Juditsky,
+'Acceleration of Stochastic Approximation by Averaging' (1992); the warm-up is TensorFlow's.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
+
+
+class WeightAverage:
+    """mean <- d mean + (1 - d) weights after every step, d growing to `decay` over the first steps."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        """Begin at the weights that `network` has now; with a `decay` of 0 the mean is the weights themselves."""
+        self.decay = decay
+        self._names = [name for name, _ in network.named_parameters()]
+        self._weights = [parameter.detach() for parameter in network.parameters()]
+        self._means = [weight.clone() for weight in self._weights] if decay else []
+
+    @torch.no_grad()
+    def update(self, done: int) -> None:
+        """Take in the weights after `done` steps."""
+        if self.decay:
+            # Early weights are far from good: a mean that begins slow would carry them for thousands of steps.
+            decay = min(self.decay, (1 + done) / (10 + done))
+            torch._foreach_lerp_(self._means, self._weights, 1 - decay)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the means by parameter name; empty when there are none."""
+        return dict(zip(self._names, self._means, strict=True)) if self.decay else {}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up means that `state` gave; without any, begin anew at the weights."""
+        for name, mean, weight in zip(self._names, self._means, self._weights, strict=bool(self.decay)):
+            mean.copy_(state.get(name, weight))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Let the network have the means instead of its weights, inside a `with` block."""
+        if not self.decay:
+            yield
+            return
+        own = [weight.clone() for weight in self._weights]
+        with torch.no_grad():
+            torch._foreach_copy_(self._weights, self._means)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, own)

@@ -1,0 +1,114 @@
+"""Whole photographs through a PyTorch network, tile by tile, as a device runs them and as papers test them.
+
+Three modes (`MODES`). `direct` is one non-blind pass: what is exported and what devices run. `stride2` is how
+AP-BSN and SDAP test (Pan et al., ICCV 2023): the picture is split into four sub-images of every second pixel,
+each goes through the blind network, and they are put together again. `stride2-enhanced` runs the blind network
+once more on that result, SDAP's '(E)'.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import numpy as np
+import torch
+
+from edgedenoise.normalize import statistics
+from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice
+from edgedenoise.tiling import Tiling, plan_tiles, run_tiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from edgedenoise.normalize import Statistics
+    from edgedenoise.training.networks import NetworkSpec
+
+Mode = Literal["direct", "stride2", "stride2-enhanced"]
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+"""How a photograph can be denoised in evaluation."""
+
+TILE_PX = 512
+"""Largest side of a tile: bounds memory at a few hundred MB for the networks that a CPU trains."""
+
+
+class TorchSession:
+    """A network as a session, so that it goes through the tiling that devices use."""
+
+    def __init__(self, network: nn.Module, *, blind: bool) -> None:
+        self._network, self._blind = network, blind
+        self._device = next(network.parameters()).device
+        self.effective = EffectiveDevice("torch", importlib.metadata.version("torch"), str(self._device))
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (1, 3, h, w) to the same shape."""
+        with torch.no_grad():
+            answer = self._network(torch.from_numpy(x).to(self._device), blind=self._blind)
+        return np.asarray(answer.float().cpu().numpy(), np.float32)
+
+    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Run tiles one after the other."""
+        return map(self.run, tiles)
+
+    def close(self) -> None:
+        """Do nothing: the network is its owner's."""
+
+
+def denoise_unit(
+    network: nn.Module,
+    spec: NetworkSpec,
+    unit: NDArray[np.float32],
+    *,
+    mode: Mode = "direct",
+    numbers: Statistics | None = None,
+) -> NDArray[np.float32]:
+    """Denoise one photograph.
+
+    Args:
+        network: in any mode, on any device; its mode is left as it was.
+        spec: of the network.
+        unit: (H, W, 3) in [0, 1]; at least 2 pixels a side where `mode` splits it.
+        mode: one of `MODES`.
+        numbers: statistics of the whole photograph when `unit` is a part of it; None when it is the whole.
+
+    Returns:
+        (H, W, 3), not clipped.
+
+    Raises:
+        NotFiniteError: the network answers NaN or infinity.
+    """
+    planes = np.ascontiguousarray(unit.transpose(2, 0, 1))
+    numbers = numbers or statistics(planes, spec.normalization)
+    seen = numbers.apply(planes)
+    tiling = Tiling(spec.halo_px, spec.multiple_of)
+    with evaluating(network), CheckedSession(TorchSession(network, blind=mode != "direct")) as session:
+        if mode == "direct":
+            answer = _run(session, seen, tiling)
+        else:
+            answer = np.empty_like(seen)
+            for row in (0, 1):
+                for column in (0, 1):
+                    place = (slice(None), slice(row, None, 2), slice(column, None, 2))
+                    answer[place] = _run(session, np.ascontiguousarray(seen[place]), tiling)
+            if mode == "stride2-enhanced":
+                answer = _run(session, answer, tiling)
+    return np.ascontiguousarray(numbers.undo(answer).transpose(1, 2, 0))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and back into the mode that it was in."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _run(session: CheckedSession, seen: NDArray[np.float32], tiling: Tiling) -> NDArray[np.float32]:
+    return run_tiled(seen, plan_tiles(seen.shape[1], seen.shape[2], tiling, TILE_PX), session.stream)

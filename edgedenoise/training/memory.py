@@ -1,0 +1,39 @@
+"""Out of memory: telling it from other errors, and finding a batch that fits."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of torch's means that memory is at its end, on a GPU or on the CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU allocator and MPS have no error class of their own.
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in said for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
+
+
+def largest_that_fits(attempt: Callable[[int], object], batch: int) -> int | None:
+    """Return the largest of batch / 2, batch / 4 ... 1 for which `attempt` does not run out of memory, or None."""
+    while batch > 1:
+        batch //= 2
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            attempt(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return batch
+    return None

@@ -1,0 +1,46 @@
+"""Configs by name: what `--config NAME` stands for. What an entry leaves out has its default in `TrainConfig`.
+
+The official ones are what the authors trained with, to the letter; the others are ours, one per network of the
+family's table, with schedules that scale with the budget that is given by `--steps` or `--hours`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_OFFICIAL: Final[dict[str, Any]] = {
+    "network": "cbsn-128x9",
+    "schedule": "halving",
+    "learning_rate": 1e-4,
+    "clip_norm": 0.0,
+    "ema_decay": 0.0,
+    "blind_stride": 5,
+    "statistics": "patch",
+    "first_weights": "he",
+    "held_out": 0,
+    "checkpoint_every": 1000,
+    "preview_every": 10_000,
+    "val_every": 10_000,
+    "log_every": 100,
+}
+
+
+def _ours(network: str, steps: int, learning_rate: float, batch: int = 2) -> dict[str, Any]:
+    return {"network": network, "steps": steps, "learning_rate": learning_rate, "batch": batch}
+
+
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    # Jang et al., ICCV 2023, and the authors' code: s over 200k of 500k steps, lambda 2, strides 5 and 2, Adam.
+    "cbsn-official": {**_OFFICIAL, "steps": 500_000, "batch": 4, "patch": 120, "ramp_fraction": 0.4, "lambda_inv": 2.0},
+    # Pan et al., ICCV 2023, and the authors' code: 50 epochs of batches of 16, at a learning rate that stays.
+    "sdap-official": {
+        **_OFFICIAL, "objective": "sdap", "steps": 80_000, "batch": 16, "patch": 160, "schedule": "constant",
+        "val_mode": "stride2",
+    },
+    "cbsn-16x4": _ours("cbsn-16x4", 10_000, 2e-3),
+    "cbsn-24x4": _ours("cbsn-24x4", 10_000, 1e-3),
+    "cbsn-32x5": _ours("cbsn-32x5", 20_000, 1e-3),
+    "cbsn-64x5": _ours("cbsn-64x5", 60_000, 5e-4, batch=4),
+    "cbsn-64x9": _ours("cbsn-64x9", 100_000, 3e-4, batch=4),
+}  # fmt: skip
+"""Name -> values that differ from the defaults."""
