@@ -41,7 +41,7 @@ def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[lis
         DatasetError: nothing would be left to train on.
     """
     if count == "auto":
-        count = max(1, len(paths) // 20) if len(paths) >= _ENOUGH_TO_HOLD_OUT else 0
+        return split_held_out(paths, max(1, len(paths) // 20) if len(paths) >= _ENOUGH_TO_HOLD_OUT else 0)
     if count >= len(paths):
         raise DatasetError(
             f"held_out = {count} of {len(paths)} photographs leaves none to train on",

@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 T = TypeVar("T")
 
 
-def prefetched(batch: Callable[[int], T], start: int, stop: int, *, workers: int) -> Iterator[T]:
+def prefetched(batch: Callable[[int], T], start: int, stop: int, *, workers: int) -> Generator[T, None, None]:
     """Yield `batch(start)` ... `batch(stop - 1)` in order, some of them made ahead.
 
     Args:

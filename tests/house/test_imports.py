@@ -54,12 +54,6 @@ USE_TRAINING = (
     "edgedenoise/demo.py",
     "export/to_onnx.py",
 )
-    "edgedenoise/cli/evaluate_verb.py",
-    "edgedenoise/cli/import_tf_verb.py",
-    "edgedenoise/cli/train_verb.py",
-    "edgedenoise/demo.py",
-    "export/to_onnx.py",
-)
 # The doors of the package: they name everything, lazily (test_light_import.py), and are no room.
 DOORS = ("edgedenoise/__init__.py", "edgedenoise/__main__.py")
 

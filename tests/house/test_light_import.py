@@ -21,7 +21,7 @@ HEAVY = frozenset(
         "openvino",
         "safetensors",
     }
-    | {"scipy", "skimage", "tensorrt", "tifffile", "torch"}
+    | {"scipy", "skimage", "tensorboard", "tensorflow", "tensorrt", "tifffile", "torch"}
 )
 
 IMPORT = "import edgedenoise"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgedenoise.photo import Photo, write_photo
+from edgedenoise.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,24 @@ def photos(tmp_path: Path) -> Path:
     write_photo(Photo(noisy_pixels(1, 61, 47, channels=1)), folder / "b.png")
     write_photo(Photo(noisy_pixels(2, channels=1).astype(np.uint16) * 257), folder / "c.png")
     return folder
+
+
+@pytest.fixture
+def config(photos: Path, tmp_path: Path) -> TrainConfig:
+    """Ten steps of a very small network."""
+    return TrainConfig(
+        network="cbsn-6x1",
+        data=str(photos),
+        out=str(tmp_path / "run"),
+        steps=10,
+        patch=20,
+        blind_stride=5,
+        data_check="off",  # three small pictures are too few to be judged; test_plan.py is about it
+        checkpoint_every=3,
+        preview_every=4,
+        log_every=2,
+        device="cpu",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,118 @@
+"""Steps of C-BSN training per second, as the trainer runs them against the plain form: `python benchmarks/train_step.py`.
+
+A step is all three losses of `losses.cbsn_losses` with their gradients, and Adam, on two patches of 120 pixels with
+stride 5. Plain is torch's default layout and dilated convolutions; ours is what the trainer does. The two take turns
+in one process, so that whatever else the machine does falls on both; the medians are compared. The peak is the
+fastest of some square matrix products by `torch.mm` in the same run, on the same threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgedenoise.runtimes.devices import cpu_name
+from edgedenoise.tables import table
+from edgedenoise.training.losses import cbsn_losses
+from edgedenoise.training.networks import build_network, network_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from edgedenoise.training.networks import NetworkSpec
+
+MODULES = {16: 4, 24: 4, 32: 5, 64: 5, 128: 9}
+BATCH, PATCH_PX, STRIDE = 2, 120, 5
+SGEMM_SIDES = (512, 1024, 2048)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def sgemm_gflops() -> float:
+    """Return the speed of the fastest matrix product."""
+    best = 0.0
+    for side in SGEMM_SIDES:
+        a, b = torch.randn(side, side), torch.randn(side, side)
+        took = min(seconds(lambda a=a, b=b: torch.mm(a, b)) for _ in range(8))
+        best = max(best, 2 * side**3 / took / 1e9)
+    return best
+
+
+def step_gflop(spec: NetworkSpec) -> float:
+    """Return the arithmetic of one step; a backward pass counts as two forward ones."""
+    pixels = BATCH * PATCH_PX**2
+    split, whole, quarter = 3 * pixels, 3 * pixels, pixels / 4
+    return 2 * spec.macs_per_px * (split + whole + quarter) / 1e9
+
+
+def plain_form(spec: NetworkSpec) -> nn.Module:
+    return build_network(spec, seed=0).eval()  # no layer of it behaves otherwise in training
+
+
+def our_form(spec: NetworkSpec) -> nn.Module:
+    return build_network(spec, seed=0).to(memory_format=torch.channels_last)
+
+
+FORMS: dict[str, Callable[[NetworkSpec], nn.Module]] = {"plain": plain_form, "ours": our_form}
+
+
+def step_of(network: nn.Module) -> Callable[[], None]:
+    """Return a function that trains a network by one step, on the same patches each time."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    x = torch.randn(BATCH, 3, PATCH_PX, PATCH_PX, generator=torch.Generator().manual_seed(0))
+    mask = torch.randint(0, 4, (BATCH, PATCH_PX // 2, PATCH_PX // 2), generator=torch.Generator().manual_seed(1))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        cbsn_losses(network, x, mask, blind_stride=STRIDE).total(0.5).backward()
+        optimizer.step()
+
+    return step
+
+
+def median_seconds(spec: NetworkSpec, repeats: int) -> dict[str, float]:
+    """Return the time of a step in every form, after one that does not count."""
+    steps = {name: step_of(form(spec)) for name, form in FORMS.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeats + 1):
+        for name, step in steps.items():
+            took = seconds(step)
+            if turn:
+                times[name].append(took)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Training steps per second, against the plain form.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--widths", type=int, nargs="+", default=list(MODULES))
+    parser.add_argument("--modules", type=int, help="per branch; by default what goes with the width")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    peak = sgemm_gflops()
+    rows = []
+    for width in arguments.widths:
+        spec = network_spec(f"cbsn-{width}x{arguments.modules or MODULES.get(width, 5)}")
+        took = median_seconds(spec, arguments.repeats)
+        gflops = step_gflop(spec) / took["ours"]
+        rows.append(
+            [spec.name, f"{1 / took['plain']:.3f}", f"{1 / took['ours']:.3f}", f"{took['plain'] / took['ours']:.2f}",
+             f"{gflops:.0f}", f"{gflops / peak:.0%}"]
+        )  # fmt: skip
+    print(f"{cpu_name()}, threads {arguments.threads}, torch {torch.__version__}, sgemm peak {peak:.0f} GFLOP/s")
+    print(table(["network", "plain steps/s", "ours steps/s", "ratio", "ours GFLOP/s", "of sgemm peak"], rows))
+
+
+if __name__ == "__main__":
+    main()

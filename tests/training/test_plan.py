@@ -1,0 +1,82 @@
+"""What is settled before the first step: the data, the stride, and how many steps there are time for."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.photo import Photo, write_photo
+from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.trainer import DATA_CHECK, train_model
+
+AUTO = ["blind_stride=auto", "data_check=refuse", "patch=60"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write photographs of a scene, each with what `noise(random, shape)` adds."""
+
+    def make(noise, count=4, side=160):
+        y, x = np.mgrid[:side, :side]
+        for index in range(count):
+            random = np.random.default_rng(index)
+            scene = 120 + 50 * np.sin(x / 40 + index)[..., None] * np.cos(y / 50)[..., None] * np.ones(3)
+            noisy = np.clip(scene + noise(random, scene.shape), 0, 255).round().astype(np.uint8)
+            write_photo(Photo(noisy), tmp_path / "noisy" / f"{index}.png")
+        return tmp_path / "noisy"
+
+    return make
+
+
+def white(random, shape):
+    return random.normal(0, 12, shape)
+
+
+def wide(random, shape):
+    """Noise that reaches three pixels far: white noise, averaged over 3 x 3."""
+    grown = random.normal(0, 36, (shape[0] + 2, shape[1] + 2, 3))
+    return sum(grown[i : i + shape[0], j : j + shape[1]] for i in range(3) for j in range(3)) / 9
+
+
+# No camera averages its noise over 3 x 3, and the data check says so: that folder has to be insisted on.
+@pytest.mark.parametrize(("noise", "more", "stride"), [(white, [], 1), (wide, ["data_check=warn"], 3)])
+def test_the_stride_is_what_the_noise_calls_for_and_is_written_down(config, folder, noise, more, stride):
+    seen = []
+    config = config.with_overrides([*AUTO, f"data={folder(noise)}", *more, "steps=2"])
+    run = train_model(config, on_data_check=seen.append).run
+    assert seen[0].stride == stride
+    assert TrainConfig.from_toml(run / "config.toml").blind_stride == stride
+    assert json.loads((run / DATA_CHECK).read_text())["stride"] == stride
+    # On a resume the number stands: nobody looks again.
+    train_model(config.with_overrides(["steps=3"]), resume=True, on_data_check=seen.append)
+    assert len(seen) == 1
+
+
+def test_photographs_without_noise_are_refused_and_nothing_is_written(config, folder, tmp_path):
+    clean = folder(lambda random, shape: np.zeros(shape))
+    config = config.with_overrides([*AUTO, f"data={clean}"])
+    with pytest.raises(DatasetError, match="cannot be trained on") as caught:
+        train_model(config)
+    assert "data_check=warn" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+    seen = []
+    train_model(config.with_overrides(["data_check=warn"]), on_data_check=seen.append)
+    assert seen[0].refusals
+
+
+def test_a_patch_that_the_settled_stride_does_not_divide_says_which_do(config, folder):
+    config = config.with_overrides([*AUTO, f"data={folder(wide)}", "patch=50", "data_check=warn"])
+    with pytest.raises(UsageError, match=r"patch = 50 must be divisible by blind_stride = 3"):
+        train_model(config)
+
+
+def test_hours_become_steps_that_a_resume_keeps(config):
+    run = train_model(config.with_overrides(["hours=0.0002", "checkpoint_every=1", "preview_every=100000"])).run
+    written = TrainConfig.from_toml(run / "config.toml")
+    assert written.hours == 0
+    assert written.steps > 1
+    again = train_model(config.with_overrides(["hours=0.0002"]), resume=True)
+    assert again.steps == written.steps
