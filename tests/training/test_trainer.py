@@ -77,7 +77,7 @@ def test_training_takes_noise_away(tmp_path):
         network="cbsn-8x1",
         data=str(tmp_path / "photos"),
         out=str(tmp_path / "run"),
-        steps=240,
+        steps=300,
         patch=40,
         batch=1,
         learning_rate=5e-3,
@@ -86,7 +86,7 @@ def test_training_takes_noise_away(tmp_path):
         data_check="off",
         ema_decay=0.9,
         clip_norm=0,
-        schedule="halving",
+        ramp_fraction=0.6,
     )
     run = train_model(config).run
     right = read_photo(run / "previews" / "step-000300.png").pixels[:, 80:]
