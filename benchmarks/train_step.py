@@ -1,4 +1,4 @@
-"""Steps of C-BSN training per second, as the trainer runs them against the plain form: `python benchmarks/train_step.py`.
+"""C-BSN training steps per second, as the trainer runs them and in plain form: `python benchmarks/train_step.py`.
 
 A step is all three losses of `losses.cbsn_losses` with their gradients, and Adam, on two patches of 120 pixels with
 stride 5. Plain is torch's default layout and dilated convolutions; ours is what the trainer does. The two take turns
@@ -100,18 +100,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    peak = sgemm_gflops()
-    rows = []
+    peak, rows = 0.0, []
     for width in arguments.widths:
+        peak = max(peak, sgemm_gflops())  # again for every width: the machine may have been busy the last time
         spec = network_spec(f"cbsn-{width}x{arguments.modules or MODULES.get(width, 5)}")
         took = median_seconds(spec, arguments.repeats)
-        gflops = step_gflop(spec) / took["ours"]
-        rows.append(
-            [spec.name, f"{1 / took['plain']:.3f}", f"{1 / took['ours']:.3f}", f"{took['plain'] / took['ours']:.2f}",
-             f"{gflops:.0f}", f"{gflops / peak:.0%}"]
-        )  # fmt: skip
+        rows.append((spec.name, 1 / took["plain"], 1 / took["ours"], step_gflop(spec) / took["ours"]))
     print(f"{cpu_name()}, threads {arguments.threads}, torch {torch.__version__}, sgemm peak {peak:.0f} GFLOP/s")
-    print(table(["network", "plain steps/s", "ours steps/s", "ratio", "ours GFLOP/s", "of sgemm peak"], rows))
+    cells = [
+        [name, f"{plain:.3f}", f"{ours:.3f}", f"{ours / plain:.2f}", f"{gflops:.0f}", f"{gflops / peak:.0%}"]
+        for name, plain, ours, gflops in rows
+    ]
+    print(table(["network", "plain steps/s", "ours steps/s", "ratio", "ours GFLOP/s", "of sgemm peak"], cells))
 
 
 if __name__ == "__main__":

@@ -166,14 +166,29 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
             what = "folder of noisy photographs" if key == "data" else "folder for the run"
             raise UsageError(f"the config names no {what}", hint=f"Give --{key} DIR, or set {key} in the config.")
     run = Path(config.out)
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    holds_run = (run / RUN_CONFIG).exists() or (run / LAST).exists()
-    if holds_run and not resume:
-        raise UsageError(
-            f"{run} already holds a training run, and nothing of it was touched",
-            hint="Go on with it with --resume, or name another folder with --out.",
-        )
-    if resume and not holds_run:
+    if not resume:
+        return new_run_folder(run, hint="Go on with it with --resume, or name another folder with --out.")
+    if not _holds_run(run):
         raise UsageError(f"there is no training run to resume in {run}", hint="Leave out --resume, or mend --out.")
     return run
+
+
+def new_run_folder(run: Path, *, hint: str) -> Path:
+    """Return the folder of a run that is to be made, after making sure that nothing in it would be lost.
+
+    Args:
+        run: the folder; it need not exist.
+        hint: what to do when it holds a run.
+
+    Raises:
+        UsageError: it is a file, or holds a run.
+    """
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
+    if _holds_run(run):
+        raise UsageError(f"{run} already holds a training run, and nothing of it was touched", hint=hint)
+    return run
+
+
+def _holds_run(run: Path) -> bool:
+    return (run / RUN_CONFIG).exists() or (run / LAST).exists()

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import torch
 
-from edgedenoise.errors import TrainingError, UsageError
+from edgedenoise.errors import TrainingError
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, save_checkpoint
 from edgedenoise.training.config import RUN_CONFIG, TrainConfig
 from edgedenoise.training.networks import NetworkSpec, build_network, network_spec
+from edgedenoise.training.plan import new_run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ def import_tf_checkpoint(prefix: Path | str, out: Path | str, *, progress: Progr
         TrainingError: the checkpoint is missing, damaged or of another network, or the run cannot be written.
         RuntimeUnavailableError: TensorFlow is not installed.
     """
-    run = _new_run(Path(out))
+    run = new_run_folder(Path(out), hint="Name another folder with --out.")
     progress("import", 0, 2, "reading")
     weights, spec = load_tf_checkpoint(prefix)
     progress("import", 1, 2, "writing")
@@ -266,17 +267,6 @@ def _another_network(reader: _Reader, what: str, details: list[str]) -> Training
         hint="Take a checkpoint that their C-BSN code saved, for example CBSN_SIDDtrain.ckpt; any width and number of "
         "modules will do.",
     )
-
-
-def _new_run(run: Path) -> Path:
-    """Return the run folder after making sure that nothing in it would be lost."""
-    if run.exists() and not run.is_dir():
-        raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    if (run / RUN_CONFIG).exists() or (run / LAST).exists():
-        raise UsageError(
-            f"{run} already holds a training run, and nothing of it was touched", hint="Name another folder with --out."
-        )
-    return run
 
 
 def _kind(dtype: str, shape: tuple[int, ...]) -> str:

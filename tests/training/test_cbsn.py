@@ -35,6 +35,22 @@ def test_the_layout_in_memory_does_not_change_the_numbers(reference):
     assert (plain - last).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(24, 30), (23, 31)])
+def test_what_trains_fast_computes_what_the_plain_form_does(blind, height, width):
+    plain = build_network(network_spec("cbsn-8x2"), seed=0).eval()
+    fast = build_network(network_spec("cbsn-8x2"), seed=0).to(memory_format=torch.channels_last)
+    assert fast.training
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    image = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    outputs = [network(image, blind=blind) for network in (plain, fast)]
+    assert (outputs[0] - outputs[1]).abs().max() <= 1e-5
+    for output in outputs:
+        output.square().mean().backward()
+    for wanted, found in zip(plain.parameters(), fast.parameters(), strict=True):
+        assert (wanted.grad - found.grad).abs().max() <= 1e-4 * wanted.grad.abs().max()
+
+
 @pytest.mark.parametrize("name", ["cbsn-1x1", "cbsn-16x4", "cbsn-32x5"])
 def test_the_receptive_field_is_exactly_the_halo(name):
     spec = network_spec(name)

@@ -66,6 +66,19 @@ def test_a_run_leaves_weights_config_log_and_previews(config):
     assert [done for stage, done, _ in told if stage == "train"] == list(range(11))
 
 
+def test_the_curves_are_in_tensorboard_too(config):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_model(config).run
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert {"total", "blind", "self", "inv", "learning_rate"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("total")] == [2, 4, 6, 8, 10]
+    assert [event.value for event in events.Scalars("total")] == pytest.approx(
+        [float(row["total"]) for row in rows(run)], rel=1e-6
+    )
+
+
 def test_training_takes_noise_away(tmp_path):
     """Noise that is independent from pixel to pixel, on a smooth picture: the easiest case there is."""
     random = np.random.default_rng(0)
