@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn import functional
 
 from edgedenoise.errors import UsageError
-from edgedenoise.training.fast import dense_is_faster, put_together, take_apart
 
 LOCAL_MEAN_CHANNELS = 6
 """Red, green and blue, above and below their mean: what `CBSN.start_as_local_mean` needs."""
@@ -51,13 +50,9 @@ class DilatedModule(nn.Module):
         self.dilated = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: torch.Tensor, *, dense: bool = False) -> torch.Tensor:
-        """Map (N, C, H, W) to the same shape; `dense` when x was taken apart by the dilation."""
-        if dense:
-            hidden = functional.conv2d(x, self.dilated.weight, self.dilated.bias, padding=1)
-        else:
-            hidden = self.dilated(x)
-        hidden = _relu(hidden, self.training)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        hidden = _relu(self.dilated(x), self.training)
         return x + _relu(self.pointwise(hidden), self.training)
 
 
@@ -66,7 +61,6 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, dilation: int, modules: int) -> None:
         super().__init__()
-        self.dilation = dilation
         self.masked = ConditionalMaskedConv2d(channels, kernel_size)
         self.mix1 = nn.Conv2d(channels, channels, 1)
         self.mix2 = nn.Conv2d(channels, channels, 1)
@@ -76,16 +70,11 @@ class Branch(nn.Module):
     def forward(self, x: torch.Tensor, *, blind: bool) -> torch.Tensor:
         """Map (N, C, H, W) to the same shape."""
         x = _relu(self.masked(x, blind), self.training)
-        # Not for devices: the exported graph keeps its dilations.
-        dense = self.training and dense_is_faster(x, self.dilation)
-        if dense:
-            x = take_apart(x, self.dilation)
         x = _relu(self.mix1(x), self.training)
         x = _relu(self.mix2(x), self.training)
         for module in self.trunk:
-            x = module(x, dense=dense)
-        x = _relu(self.out(x), self.training)
-        return put_together(x, self.dilation) if dense else x
+            x = module(x)
+        return _relu(self.out(x), self.training)
 
 
 class CBSN(nn.Module):
