@@ -93,12 +93,12 @@ def compare_models(
         BundleError: the bundle cannot be opened.
     """
     opened = Bundle.open(bundle)
-    photographs = list_comparable(Path(noisy))
-    truths: list[Path | None] = [None] * len(photographs)
-    if clean is not None:
-        truths = [truth for _, truth in list_pairs(Path(noisy), Path(clean))]
-    megapixels = _checked_megapixels(photographs, truths)
-    pairs = list(zip(photographs, truths, strict=True))
+    pairs: list[tuple[Path, Path | None]]
+    if clean is None:
+        pairs = [(path, None) for path in list_comparable(Path(noisy))]
+    else:
+        pairs = [*list_pairs(Path(noisy), Path(clean))]
+    megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
@@ -182,15 +182,13 @@ def _answer(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | 
     return answer
 
 
-def _checked_megapixels(photographs: list[Path], truths: list[Path | None]) -> float:
-    """Count the pixels, and refuse pairs that cannot be compared."""
-    total = 0
-    for noisy, clean in zip(photographs, truths, strict=True):
-        given = read_photo(noisy)
-        total += given.height * given.width
-        if clean is not None:
-            check_pair(noisy, clean)
-    return total / 1e6
+def _checked_pixels(noisy: Path, clean: Path | None) -> int:
+    """Count the pixels of a photograph, and refuse a pair that cannot be compared."""
+    if clean is None:
+        photo = read_photo(noisy)
+        return photo.height * photo.width
+    height, width = check_pair(noisy, clean)
+    return height * width
 
 
 def _timed_crop(path: Path, scratch: Path) -> tuple[Path, tuple[int, int]]:

@@ -59,8 +59,11 @@ def check_stems(photographs: list[Path]) -> None:
         seen[path.stem] = path
 
 
-def check_pair(noisy: Path, clean: Path) -> None:
+def check_pair(noisy: Path, clean: Path) -> tuple[int, int]:
     """Refuse a pair that PSNR and SSIM cannot be told of, now rather than after minutes of denoising.
+
+    Returns:
+        (height, width) of both.
 
     Raises:
         DatasetError: the two differ in size, or are too small for SSIM.
@@ -76,3 +79,4 @@ def check_pair(noisy: Path, clean: Path) -> None:
             f"{noisy} is {given.height}x{given.width} and its ground truth {clean} is"
             f" {truth.height}x{truth.width}; they must be equal"
         )
+    return given.height, given.width

@@ -24,7 +24,7 @@ from edgedenoise.export.float_bundle import write_float_bundle
 from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
-from edgedenoise.training.checkpoint import load_network, read_run
+from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config import BLIND_OBJECTIVES
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def export_model(
         BundleError: `out` exists and is not a bundle.
     """
     target = Path(out)
-    network, spec = load_network(Path(run), checkpoint)
-    objective = read_run(Path(run)).config.objective
+    trained = read_run(run, checkpoint)
+    objective = trained.config.objective
     if objective in BLIND_OBJECTIVES:
         raise ExportError(
             f"{run} was trained with objective = {objective!r}, which only teaches the blind network; devices run the"
             " non-blind path, which has learnt nothing",
             hint=f"Teach it first: edgedenoise train --objective cbsn --init {run} --data DIR --out RUN",
         )
+    network, spec = kept_network(trained, source=Path(run))
     steps = 3
     progress("export", 0, steps, "tracing")
     module = NonBlind(network).eval()

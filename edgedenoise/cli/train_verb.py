@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """Train a denoiser on noisy photographs alone."""
     from edgedenoise.data_check import data_report_text
-    from edgedenoise.training.config import settings
+    from edgedenoise.training.config import BLIND_OBJECTIVES, settings
 
     given: dict[str, Any] = {
         "data": data,
@@ -70,8 +70,10 @@ def command(
             on_data_check=lambda report: output.note(data_report_text(report)),
             progress=progress,
         )
-    text = (
-        f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\n"
-        f"next: edgedenoise build {result.run} --data {chosen.data} -o NAME.edge"
-    )
+    if result.rank > 0:  # of several processes one speaks
+        return
+    following = f"build {result.run} --data {chosen.data} -o NAME.edge"
+    if chosen.objective in BLIND_OBJECTIVES:
+        following = f"train --objective cbsn --init {result.run} --data {chosen.data} --out RUN"
+    text = f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\nnext: edgedenoise {following}"
     output.result(result, text)

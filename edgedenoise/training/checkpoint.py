@@ -173,10 +173,18 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
     Raises:
         TrainingError: the folder is no run, or its checkpoint is damaged or of another network.
     """
-    checkpoint = read_run(run, which)
+    return kept_network(read_run(run, which), source=Path(run) / _FILES[which])
+
+
+def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, NetworkSpec]:
+    """Build the network of a checkpoint that was read from `source`; see `load_network`.
+
+    Raises:
+        TrainingError: the weights are those of another network.
+    """
     spec = network_spec(checkpoint.config.network)
     network = build_network(spec, seed=0)
-    restore_network(checkpoint.kept, network, source=Path(run) / _FILES[which])
+    restore_network(checkpoint.kept, network, source=source)
     return network.eval(), spec
 
 

@@ -55,7 +55,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steps: int = 2000
     """Updates of the weights; the schedules below scale with it. Officially 500,000."""
     hours: float = 0.0
-    """Time for the whole training, from which `steps` is measured and set when it begins; 0 leaves `steps` as it is."""
+    """Time for the training, from which `steps` is measured and set when it begins; 0 leaves `steps` as it is.
+    A run that goes on keeps its steps: give `steps` to lengthen it."""
     patch: int = 120
     """Side of the crops in pixels, divisible by `blind_stride` and `sub_stride`. Officially 120 or 240."""
     batch: int = 2

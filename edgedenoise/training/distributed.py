@@ -107,12 +107,15 @@ def joined_world(device: str) -> Iterator[World]:
     if size == 1:
         yield World()
         return
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpu and local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank)  # NCCL exchanges objects through the current GPU: to each rank its own
     begun_here = not distributed.is_initialized()
     if begun_here:
         distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
     finally:
         if begun_here:
             distributed.destroy_process_group()

@@ -66,7 +66,9 @@ def evaluate_run(
     """
     network, spec = load_network(run, which)
     pairs = open_pairs(noisy, clean)
-    return evaluate(network.to(resolve_device(device)), spec, pairs, mode=mode, keep=keep, progress=progress)
+    network = network.to(resolve_device(device))
+    denoised = evaluate(network, spec, pairs, mode=mode, keep=keep, progress=progress)
+    return Evaluation(spec.name, mode, len(pairs), noisy_quality(pairs), denoised)
 
 
 def open_pairs(noisy: Path | str, clean: Path | str) -> list[tuple[Path, Path]]:
@@ -89,25 +91,28 @@ def evaluate(
     mode: Mode,
     keep: Path | None = None,
     progress: Progress = silent,
-) -> Evaluation:
-    """Denoise the noisy photograph of every pair, and compare; see `evaluate_run`."""
-    before: list[Quality] = []
-    after: list[Quality] = []
-    for index, (noisy_path, clean_path) in enumerate(pairs):
-        progress("evaluate", index, len(pairs), noisy_path.name)
-        noisy, truth = read_photo(noisy_path).unit(), _eight_bit(read_photo(clean_path).unit())
-        answer = _eight_bit(denoise_unit(network, spec, noisy, mode=mode))
-        before.append(_quality(_eight_bit(noisy), truth))
-        after.append(_quality(answer, truth))
+) -> Quality:
+    """Return how good the denoised photographs of some pairs are; see `evaluate_run`."""
+    found = []
+    for index, (noisy, clean) in enumerate(pairs):
+        progress("evaluate", index, len(pairs), noisy.name)
+        answer = _eight_bit(denoise_unit(network, spec, read_photo(noisy).unit(), mode=mode))
+        found.append(_quality(answer, clean))
         if keep is not None:
-            write_photo(Photo(answer), keep / f"{noisy_path.stem}.png")
+            write_photo(Photo(answer), keep / f"{noisy.stem}.png")
     progress("evaluate", len(pairs), len(pairs))
-    return Evaluation(spec.name, mode, len(pairs), mean_quality(before), mean_quality(after))
+    return mean_quality(found)
+
+
+def noisy_quality(pairs: list[tuple[Path, Path]]) -> Quality:
+    """Return how good the photographs are as they are."""
+    return mean_quality([_quality(_eight_bit(read_photo(noisy).unit()), clean) for noisy, clean in pairs])
 
 
 def _eight_bit(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(from_unit(unit, np.uint8), np.uint8)
 
 
-def _quality(picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Quality:
+def _quality(picture: NDArray[np.uint8], clean: Path) -> Quality:
+    truth = _eight_bit(read_photo(clean).unit())
     return Quality(psnr(picture, truth), ssim(picture, truth))

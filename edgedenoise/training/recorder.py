@@ -30,10 +30,10 @@ class Recorder:
         columns = ("learning_rate", "ramp", "gradient_norm", "total", *stepper.objective.parts)
         self._log = self._stack.enter_context(RunLog(plan.run / LOG, columns, done=plan.start))
         self._begun = time.monotonic() - self._log.seconds_before
-        self._findings: RunLog | None = None
+        self._scores: RunLog | None = None
         if validator.has_something_to_tell:
-            findings = RunLog(plan.run / VALIDATION, COLUMNS, done=plan.start)
-            self._findings = self._stack.enter_context(findings)
+            scores = RunLog(plan.run / VALIDATION, COLUMNS, done=plan.start)
+            self._scores = self._stack.enter_context(scores)
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +50,13 @@ class Recorder:
     def look(self, done: int) -> None:
         """Validate, show and save what is due after `done` steps."""
         config, network = self._config, self._stepper.network
-        validates = self._findings is not None and is_due(done, config.val_every, config)
+        validates = self._scores is not None and is_due(done, config.val_every, config)
         shows = is_due(done, config.preview_every, config)
         if validates or shows:
             with self._stepper.average.applied():
-                if validates and self._findings is not None:
+                if validates and self._scores is not None:
                     found = self._validator.validate(self._run, network, done)
-                    self._findings.add(done, self._seconds(), {name: getattr(found, name) for name in COLUMNS})
+                    self._scores.add(done, self._seconds(), {name: getattr(found, name) for name in COLUMNS})
                 if shows:
                     self._validator.show(self._run, network, done)
         if is_due(done, config.checkpoint_every, config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,14 +60,12 @@ class Stepper:
         """
         try:
             batch = tuple(tensor.to(self._device) for tensor in batch)
-            total, parts = self._losses(step, *batch)
-            value = self.world.mean(total).item()
-            self._check_finite("loss", value, step, batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            value, parts = self._backward(step, batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            # What the failed step had made hangs on its frames, and would leave no room for a smaller one.
+            traceback.clear_frames(error.__traceback__)
             self.optimizer.zero_grad(set_to_none=True)
             raise self._out_of_memory(step, batch) from error
         norm = self._clip()
@@ -75,7 +74,16 @@ class Stepper:
             group["lr"] = learning_rate_at(self.config, step)
         self.optimizer.step()
         self.average.update(step + 1)
-        return StepNumbers(value, norm, parts.detach())
+        return StepNumbers(value, norm, parts)
+
+    def _backward(self, step: int, batch: Batch) -> tuple[float, torch.Tensor]:
+        """Leave the gradients of a step in the weights; return the total loss, and its parts on this process."""
+        total, parts = self._losses(step, *batch)
+        value = self.world.mean(total).item()
+        self._check_finite("loss", value, step, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        return value, parts.detach()
 
     def _clip(self) -> float:
         """Scale gradients down to the norm that is allowed; return the norm that they had."""
@@ -89,8 +97,8 @@ class Stepper:
         saved = self._save_batch(step, batch)
         raise TrainingError(
             f"the {what} became {value} at step {step}; the batch is in {saved}",
-            hint=f"Go on from the last checkpoint, which is sound, with a learning rate below "
-            f"{self.config.learning_rate:g}: edgedenoise train --init {self.config.out} --out ANOTHER "
+            hint=f"Begin another run with the last checkpoint, which is sound, and a lower learning rate: edgedenoise "
+            f"train --init {self.config.out} --data {self.config.data} --out ANOTHER "
             f"--set learning_rate={self.config.learning_rate / 2:g}",
         )
 

@@ -61,7 +61,9 @@ class TrainResult:
     losses: dict[str, float]
     """Of the last step: `total` and its parts."""
     best: float | None
-    """Least blind loss on held-out photographs; None when none were held out."""
+    """Least blind loss on held-out photographs; None when none were held out, and on ranks above 0."""
+    rank: int = 0
+    """Of this process: above 0 only under torchrun, where every process returns."""
 
 
 def train_model(
@@ -98,7 +100,7 @@ def train_model(
         world.share_of(config.batch)
         device = resolve_device(config.device, local_rank=world.local_rank)
         objective = open_objective(config, progress=progress)
-        # Channels last is what convolutions want, on CPUs and GPUs: 1.4 times the steps per second on a CPU.
+        # Channels last is what convolutions want, on CPUs and GPUs; benchmarks/train_step.py has the gain on a CPU.
         network = initial_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.hours:
             steps = steps_in(config, objective, network, world)
@@ -112,7 +114,7 @@ def train_model(
                 write_bytes(plan.run / DATA_CHECK, msgspec.json.format(msgspec.json.encode(plan.report)))
         losses = _train(stepper, validator, plan, progress)
     best = None if math.isinf(validator.best) else validator.best
-    return TrainResult(plan.run, config.steps, time.monotonic() - begun, losses, best)
+    return TrainResult(plan.run, config.steps, time.monotonic() - begun, losses, best, world.rank)
 
 
 def _restore(plan: Plan, stepper: Stepper) -> None:

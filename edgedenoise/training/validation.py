@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Scores:
     """What one validation found; NaN for what cannot be told."""
 
     held_out_blind: float
@@ -33,7 +33,7 @@ class Finding:
     """Against clean photographs."""
 
 
-COLUMNS = tuple(field.name for field in fields(Finding))
+COLUMNS = tuple(field.name for field in fields(Scores))
 """Of `validation.csv`."""
 
 
@@ -60,7 +60,7 @@ class Validator:
         """Whether there are photographs to validate on."""
         return bool(self._pairs) or self.objective.judges
 
-    def validate(self, run: Path, network: nn.Module, done: int) -> Finding:
+    def validate(self, run: Path, network: nn.Module, done: int) -> Scores:
         """Judge a network after `done` steps; it is written as the best one if it is."""
         with evaluating(network):
             blind = self.objective.judge(network)
@@ -69,9 +69,9 @@ class Validator:
             save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=blind)
         psnr_db = ssim = math.nan
         if self._pairs:
-            quality = evaluate(network, self.spec, self._pairs, mode=self.config.val_mode).denoised
+            quality = evaluate(network, self.spec, self._pairs, mode=self.config.val_mode)
             psnr_db, ssim = quality.psnr_db, quality.ssim
-        return Finding(math.nan if blind is None else blind, psnr_db, ssim)
+        return Scores(math.nan if blind is None else blind, psnr_db, ssim)
 
     def show(self, run: Path, network: nn.Module, done: int) -> None:
         """Write a preview and the curves."""

@@ -23,6 +23,7 @@ def torchrun(config, tmp_path, *arguments):
     command = [*launcher, "-m", "edgedenoise", "train", "-q", "--config", str(path), *arguments]
     child = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert child.returncode == 0, child.stderr[-3000:]
+    assert child.stdout.count("trained") == 1, "one of the processes speaks"
 
 
 def curve(run):
