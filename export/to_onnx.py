@@ -26,6 +26,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config import BLIND_OBJECTIVES
+from edgedenoise.training.students import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,15 +43,15 @@ _TRACE_SIDE_PX = 64
 
 
 class NonBlind(torch.nn.Module):
-    """The path that devices run: the network with every mask open."""
+    """The path that devices run: the network with every mask open and every trained branch folded."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = fold(network)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) to (N, 3, H, W)."""
-        result: torch.Tensor = self.network(image, blind=False)
+        result: torch.Tensor = self.network(image)
         return result
 
 

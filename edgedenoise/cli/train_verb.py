@@ -16,8 +16,14 @@ def command(
     output: Output,
     data: Annotated[Path | None, typer.Option(help="Folder of noisy photographs.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoints, log, previews.")] = None,
-    network: Annotated[str | None, typer.Option(help="cbsn-WIDTHxMODULES, for example cbsn-24x4.")] = None,
-    objective: Annotated[str | None, typer.Option(help="What a step minimises: cbsn or sdap.")] = None,
+    network: Annotated[str | None, typer.Option(help="cbsn-24x4 or another size, edge-tiny, edge, edge-plus.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What a step minimises: cbsn, sdap, distill or supervised.")
+    ] = None,
+    clean: Annotated[
+        Path | None, typer.Option(help="Clean photographs: what supervised learns from; ground truth for distill.")
+    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Run that distill learns from.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run or bundle whose weights to begin with.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run; schedules scale with it.")] = None,
     hours: Annotated[float | None, typer.Option(help="Length of the run instead: steps are measured here.")] = None,
@@ -50,6 +56,8 @@ def command(
         "out": out,
         "network": network,
         "objective": objective,
+        "clean": clean,
+        "teacher": teacher,
         "init": init,
         "steps": steps,
         "hours": hours,
@@ -72,7 +80,7 @@ def command(
         )
     if result.rank > 0:  # of several processes one speaks
         return
-    following = f"build {result.run} --data {chosen.data} -o NAME.edge"
+    following = f"build {result.run} --data {chosen.data or 'PHOTOS'} -o NAME.edge"
     if chosen.objective in BLIND_OBJECTIVES:
         following = f"train --objective cbsn --init {result.run} --data {chosen.data} --out RUN"
     text = f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\nnext: edgedenoise {following}"

@@ -14,7 +14,7 @@ _PUBLIC = {
     "CBSNLosses": "edgedenoise.training.losses",
     "ConditionalMaskedConv2d": "edgedenoise.training.cbsn",
     "NetworkSpec": "edgedenoise.training.networks",
-    "NoisyFolder": "edgedenoise.training.data",
+    "PhotoFolder": "edgedenoise.training.data",
     "TrainConfig": "edgedenoise.training.config",
     "TrainResult": "edgedenoise.training.trainer",
     "batch_to_space": "edgedenoise.training.sampling",
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgedenoise.training.cbsn import ConditionalMaskedConv2d as ConditionalMaskedConv2d
     from edgedenoise.training.checkpoint import load_network as load_network
     from edgedenoise.training.config import TrainConfig as TrainConfig
-    from edgedenoise.training.data import NoisyFolder as NoisyFolder
+    from edgedenoise.training.data import PhotoFolder as PhotoFolder
     from edgedenoise.training.losses import CBSNLosses as CBSNLosses
     from edgedenoise.training.losses import cbsn_losses as cbsn_losses
     from edgedenoise.training.networks import NetworkSpec as NetworkSpec

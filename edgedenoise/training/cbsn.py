@@ -52,8 +52,8 @@ class DilatedModule(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to the same shape."""
-        hidden = _relu(self.dilated(x), self.training)
-        return x + _relu(self.pointwise(hidden), self.training)
+        hidden = relu(self.dilated(x), self.training)
+        return x + relu(self.pointwise(hidden), self.training)
 
 
 class Branch(nn.Module):
@@ -69,12 +69,12 @@ class Branch(nn.Module):
 
     def forward(self, x: torch.Tensor, *, blind: bool) -> torch.Tensor:
         """Map (N, C, H, W) to the same shape."""
-        x = _relu(self.masked(x, blind), self.training)
-        x = _relu(self.mix1(x), self.training)
-        x = _relu(self.mix2(x), self.training)
+        x = relu(self.masked(x, blind), self.training)
+        x = relu(self.mix1(x), self.training)
+        x = relu(self.mix2(x), self.training)
         for module in self.trunk:
             x = module(x)
-        return _relu(self.out(x), self.training)
+        return relu(self.out(x), self.training)
 
 
 class CBSN(nn.Module):
@@ -145,16 +145,16 @@ class CBSN(nn.Module):
         Returns:
             (N, 3, H, W) in the same units; the last layer is linear and there is no global residual.
         """
-        x = _relu(self.head(x), self.training)
+        x = relu(self.head(x), self.training)
         near = self.branch1(x, blind=blind)
         far = self.branch2(x, blind=blind)
-        x = _relu(self.tail1(torch.cat([near, far], dim=1)), self.training)
-        x = _relu(self.tail2(x), self.training)
-        x = _relu(self.tail3(x), self.training)
+        x = relu(self.tail1(torch.cat([near, far], dim=1)), self.training)
+        x = relu(self.tail2(x), self.training)
+        x = relu(self.tail3(x), self.training)
         return self.tail4(x)  # type: ignore[no-any-return]
 
 
-def _relu(convolved: torch.Tensor, training: bool) -> torch.Tensor:
+def relu(convolved: torch.Tensor, training: bool) -> torch.Tensor:
     """Return relu of a convolution's output, which nobody else needs: in training it is overwritten, to be faster."""
     # Not in place for devices: the exported graph keeps to operators that change nothing.
     return functional.relu(convolved, inplace=training)

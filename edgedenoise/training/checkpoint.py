@@ -31,7 +31,7 @@ FORMAT: Final = "edgedenoise-checkpoint/1"
 LAST: Final = "checkpoint-last.safetensors"
 """Name of the newest checkpoint in a run folder."""
 BEST: Final = "checkpoint-best.safetensors"
-"""Name of the one with the least blind loss on photographs that were held out; weights only."""
+"""Name of the one with the least loss on photographs that were held out; weights only."""
 Which = Literal["last", "best"]
 
 
@@ -50,7 +50,7 @@ class Checkpoint:
     optimizer: dict[str, dict[str, torch.Tensor]]
     """State of the optimiser by parameter name, on the CPU; empty in a file that only carries weights."""
     best: float = math.inf
-    """Least blind loss on held-out photographs so far, or infinity."""
+    """Least loss on held-out photographs so far, or infinity."""
 
     @property
     def kept(self) -> dict[str, torch.Tensor]:
@@ -164,7 +164,7 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
 
     Args:
         run: the folder that `train_model` made.
-        which: the checkpoint to take; `best` is the one with the least blind loss on held-out photographs.
+        which: the checkpoint to take; `best` is the one with the least loss on held-out photographs.
 
     Returns:
         The network in evaluation mode on the CPU, with the running means as its weights where the run kept

@@ -22,6 +22,7 @@ from edgedenoise.training.presets import PRESETS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from edgedenoise.training.networks import NetworkSpec
 
 RUN_CONFIG = "config.toml"
 """Name of the config in a run folder; written before the first step."""
@@ -43,10 +44,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     network: str = "cbsn-24x4"
     """See `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
-    objective: Literal["cbsn", "sdap"] = "cbsn"
+    objective: Literal["cbsn", "sdap", "distill", "supervised"] = "cbsn"
     """What one step minimises; see `objectives.OBJECTIVES`."""
     data: str = ""
-    """Folder of noisy photographs, at least `patch` pixels on each side."""
+    """Folder of noisy photographs, at least `patch` pixels on each side; `supervised` needs none."""
+    clean: str = ""
+    """Folder of clean photographs: what `supervised` adds noise to, and for `distill` the ground truth of `data`."""
+    teacher: str = ""
+    """Folder of the run whose network `distill` learns from."""
     out: str = ""
     """Run folder that is made."""
     init: str = ""
@@ -87,7 +92,31 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     statistics: Literal["patch", "photo"] = "photo"
     """What a crop is normalised by: itself (official), or the photograph that it is from, as on a device."""
     first_weights: Literal["he", "local-mean"] = "local-mean"
-    """He fan-in (official), or such that the network begins as a local mean, which suits short trainings."""
+    """Of a C-BSN: He fan-in (official), or such that it begins as a local mean, which suits short trainings.
+    Students begin as the identity."""
+
+    loss: Literal["l1", "charbonnier", "psnr"] = "charbonnier"
+    """Between a student's answer and its target; see `reconstruction.LOSSES`."""
+    laplacian: float = 0.1
+    """Weight of the difference of Laplacians beside it; `psnr` is in dB, and needs more of it to be felt."""
+    darken: float = 0.4
+    """Least gain that patches of students are multiplied by; 1 leaves them alone."""
+    magnify: float = 2.0
+    """Most that clean patches are magnified by before noise is added: 1 for photographs as sharp as a camera's."""
+    noise_low: float = 0.0
+    """Least level of the noise that `supervised` adds: 0 is a camera's lowest ISO; see `noise.sample_noise`."""
+    noise_high: float = 1.0
+    """Most of it: 1 is a camera's highest ISO."""
+    noise_power: float = 1.0
+    """Levels are drawn as low + u^power (high - low), u even in [0, 1]: below 1 there is more strong noise."""
+    jpeg_share: float = 0.5
+    """Part of the patches that `supervised` sends through JPEG."""
+    views: int = 2
+    """Answers of the teacher in a step of `distill`: non-blind and blind in turn, each of another flip or turn."""
+    recharge: float = 0.1
+    """Part of the pixels of one of these targets that are the noisy photograph's."""
+    noise_jitter: float = 0.2
+    """How far `distill` scales the noise that the student sees, taken to be what the teacher removes."""
 
     held_out: int | Literal["auto"] = "auto"
     """Photographs kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
@@ -135,10 +164,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(f"seed = {self.seed} is too large; accepted: 0 to 2^63 - 1")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise UsageError(f"device = {self.device!r} is not accepted; accepted: auto, cpu, cuda, cuda:N, mps")
-        if self.first_weights == "local-mean" and spec.width < _LOCAL_MEAN_CHANNELS:
+        if (
+            self.first_weights == "local-mean"
+            and spec.has_blind_path
+            and spec.arguments["width"] < _LOCAL_MEAN_CHANNELS
+        ):
             raise UsageError(
                 f"first_weights = 'local-mean' needs {_LOCAL_MEAN_CHANNELS} channels, and network = "
-                f"{self.network!r} has {spec.width}",
+                f"{self.network!r} has {spec.arguments['width']}",
                 hint="Take a wider network, or first_weights = 'he'.",
             )
         if self.val_noisy and not self.val_clean:
@@ -146,12 +179,72 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"val_noisy = {self.val_noisy!r} is given without val_clean",
                 hint="Give the ground truth: --val-clean DIR.",
             )
-        self._check_patch()
+        self._check_objective(spec)
+        self._check_noise()
+        self._check_patch(spec)
 
-    def _check_patch(self) -> None:
+    def _check_objective(self, spec: NetworkSpec) -> None:
+        """Make sure that the objective can train the network, and has what it learns from."""
+        if self.trains_blind != spec.has_blind_path:
+            better = ("distill", "supervised") if self.trains_blind else ("cbsn", "sdap")
+            raise UsageError(
+                f"objective = {self.objective!r} does not train network = {self.network!r}, which has "
+                f"{'a' if spec.has_blind_path else 'no'} blind path; accepted with it: {' or '.join(better)}",
+                hint=f"Take --objective {better[0]}, or another --network.",
+            )
+        needed = {"distill": "teacher", "supervised": "clean"}.get(self.objective)
+        if needed and not getattr(self, needed):
+            raise UsageError(
+                f"objective = {self.objective!r} needs {needed}, which is empty",
+                hint=f"Give --{needed} {'RUN, the folder of a C-BSN' if needed == 'teacher' else 'DIR'}.",
+            )
+
+        if self.objective == "supervised" and self.data:
+            raise UsageError(
+                f"data = {self.data!r} is of no use to objective = 'supervised', which adds noise to clean photographs",
+                hint="Leave --data out; to learn from noisy photographs take --objective distill.",
+            )
+
+    def _check_noise(self) -> None:
+        """Make sure that the noise and the pictures of students are possible ones."""
+        if not 0 <= self.noise_low <= self.noise_high <= 1:
+            raise UsageError(
+                f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: "
+                "0 <= noise_low <= noise_high <= 1"
+            )
+        for key in ("jpeg_share", "recharge"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it is a part of the whole, 0 to 1")
+        for key in ("darken", "noise_power"):
+            if not (math.isfinite(getattr(self, key)) and getattr(self, key) > 0):
+                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be above 0")
+        if self.darken > 1 or not 1 <= self.magnify <= 8 or self.noise_jitter > 1:
+            raise UsageError(
+                f"darken = {self.darken}, magnify = {self.magnify} and noise_jitter = {self.noise_jitter}; "
+                "accepted: darken up to 1, magnify from 1 to 8, noise_jitter from 0 to 1"
+            )
+
+    @property
+    def trains_blind(self) -> bool:
+        """Whether the objective trains a blind network."""
+        return self.objective in ("cbsn", "sdap")
+
+    @property
+    def photographs(self) -> str:
+        """Folder of the photographs that are trained on: `data`, or `clean` where no noisy ones are needed."""
+        return self.clean if self.objective == "supervised" else self.data
+
+    def _check_patch(self, spec: NetworkSpec) -> None:
         """Make sure that a patch can be taken apart, by whatever stride `auto` may come to."""
+        if self.patch % spec.multiple_of:
+            raise UsageError(
+                f"patch = {self.patch} must be divisible by {spec.multiple_of} for network = {self.network!r}",
+                hint=f"The nearest patch is {-(-self.patch // spec.multiple_of) * spec.multiple_of}.",
+            )
+        if self.objective == "supervised":
+            return
         stride = 1 if self.blind_stride == "auto" else self.blind_stride
-        sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # SDAP has no second sampler
+        sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # the others have no second sampler
         both = math.lcm(stride, sub_stride)
         if self.patch % both:
             below, above = self.patch // both * both, (self.patch // both + 1) * both
@@ -257,6 +350,7 @@ _MINIMUM = {
     "batch": 1,
     "blind_stride": 1,
     "sub_stride": 1,
+    "views": 1,
     "held_out": 0,
     "seed": 0,
     "checkpoint_every": 1,
@@ -268,6 +362,8 @@ _MINIMUM = {
 }
 
 _NOT_NEGATIVE = {
+    "laplacian": "0 for none",
+    "noise_jitter": "0 for none",
     "lambda_inv": "officially 2",
     "hours": "0 for `steps` as given",
     "clip_norm": "0 to leave gradients alone",

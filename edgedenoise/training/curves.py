@@ -30,12 +30,14 @@ def write_curves(run: Path) -> bool:
     # A Figure of its own, not pyplot: no global state, no display.
     figure = Figure(figsize=(9, 7), layout="constrained")
     losses, quality = figure.subplots(2, 1, sharex=True)
-    for name in (name for name in rows if name not in _NO_LOSS):
+    drawn = [name for name in rows if name not in _NO_LOSS]
+    for name in drawn:
         losses.plot(rows["step"], smoothed(rows[name]), label=name, linewidth=1.2)
-    if "held_out_blind" in found:
-        losses.plot(found["step"], found["held_out_blind"], "k.-", label="blind, held out")
-    losses.set_ylabel("loss (mean absolute, normalised pixels)")
-    losses.set_yscale("log")
+    if "held_out_loss" in found:
+        losses.plot(found["step"], found["held_out_loss"], "k.-", label="held out")
+    losses.set_ylabel("loss")
+    if all((rows[name] > 0).all() for name in drawn):  # decibels have no logarithm
+        losses.set_yscale("log")
     _finish(losses)
     _draw_quality(quality, rows, found)
     quality.set_xlabel("step")

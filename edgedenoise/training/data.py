@@ -1,4 +1,4 @@
-"""Noisy photographs as training patches: random crops, turned and normalised. No torch here.
+"""Photographs as training patches: random crops, turned and normalised. No torch here.
 
 A patch is a function of (seed, step, sample), see `draws.py`. Photographs are decoded once, before the first
 step, so that a bad file is told at once and by its name; they stay in memory as stored (8 or 16 bits) within
@@ -56,13 +56,15 @@ def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[lis
     )
 
 
-class NoisyFolder:
-    """The noisy photographs of one folder, or some of them."""
+class PhotoFolder:
+    """The photographs of one folder, or some of them."""
 
     paths: list[Path]
     """Sorted by name."""
     cached_bytes: int
     """Decoded photographs held in memory."""
+    statistics: list[Statistics]
+    """Of the photographs, when crops are normalised by those; else empty."""
 
     def __init__(
         self,
@@ -91,13 +93,13 @@ class NoisyFolder:
         self.folder, self.patch = Path(folder), patch
         self.paths = list_training_photos(self.folder) if paths is None else paths
         self.cached_bytes = 0
-        self._statistics: list[Statistics] = []  # of the photographs, when crops are normalised by those
+        self.statistics = []
         self._cache: dict[int, NDArray[Any]] = {}
         for index, path in enumerate(self.paths):
             progress("read photographs", index, len(self.paths), path.name)
             pixels = self._decode(path)
             if statistics == "photo":
-                self._statistics.append(_statistics_of(pixels))
+                self.statistics.append(_statistics_of(pixels))
             if self.cached_bytes + pixels.nbytes <= cache_mb << 20:
                 self._cache[index] = pixels
                 self.cached_bytes += pixels.nbytes
@@ -119,17 +121,24 @@ class NoisyFolder:
         By its own statistics a patch has zero mean and unit deviation, the deviation having a floor of 1 / patch
         in units of the [0, 1] pixel range, as in the authors' code.
         """
-        random = draw(seed, stream, step, sample)
+        index, crop = self.cut(draw(seed, stream, step, sample), self.patch)
+        numbers = self.statistics[index] if self.statistics else _statistics_of(crop)
+        return numbers.apply(unit_planes(crop))
+
+    def cut(self, random: np.random.Generator, side: int) -> tuple[int, NDArray[Any]]:
+        """Draw a photograph, a square in it, and how it is turned; return its number and the (side, side, C) square.
+
+        Args:
+            random: where chance comes from.
+            side: in pixels, at most `patch`.
+        """
         index = int(random.integers(len(self.paths)))
         pixels = self.pixels(index)
-        top = int(random.integers(pixels.shape[0] - self.patch + 1))
-        left = int(random.integers(pixels.shape[1] - self.patch + 1))
+        top = int(random.integers(pixels.shape[0] - side + 1))
+        left = int(random.integers(pixels.shape[1] - side + 1))
         turn = int(random.integers(8))
-        crop = np.rot90(pixels[top : top + self.patch, left : left + self.patch], turn % 4)
-        if turn >= 4:
-            crop = crop[:, ::-1]
-        numbers = self._statistics[index] if self._statistics else _statistics_of(crop)
-        return numbers.apply(np.ascontiguousarray(to_unit(crop).transpose(2, 0, 1)))
+        crop = np.rot90(pixels[top : top + side, left : left + side], turn % 4)
+        return index, crop[:, ::-1] if turn >= 4 else crop
 
     def batch(
         self, seed: int, step: int, samples: Iterable[int], *, stream: Stream = Stream.CROP
@@ -150,6 +159,11 @@ class NoisyFolder:
         return pixels
 
 
+def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return stored (H, W, C) pixels as the (3, H, W) that a network sees, in [0, 1]."""
+    return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
+
+
 def _statistics_of(pixels: NDArray[Any]) -> Statistics:
     """Return the mean and deviation of (H, W, C) pixels in units of the [0, 1] range."""
-    return whole_statistics(to_unit(pixels).transpose(2, 0, 1), "whole-image")
+    return whole_statistics(unit_planes(pixels), "whole-image")

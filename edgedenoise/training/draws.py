@@ -22,6 +22,10 @@ class Stream(IntEnum):
     """Which sub-image every pixel of a cell goes to."""
     HELD_OUT = 4
     """Crops of the photographs that are held out; the same ones at every validation."""
+    CHANGE = 5
+    """How much darker and noisier a student sees a patch, and which pixels of its target are recharged."""
+    VIEWS = 6
+    """How patches are turned for a teacher; of sample 0 for a whole step."""
 
 
 def draw(seed: int, stream: Stream, step: int, sample: int) -> np.random.Generator:

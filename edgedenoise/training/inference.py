@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import numpy as np
 import torch
 
+from edgedenoise.errors import UsageError
 from edgedenoise.normalize import statistics
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice
 from edgedenoise.tiling import Tiling, plan_tiles, run_tiled
@@ -40,14 +41,15 @@ class TorchSession:
     """A network as a session, so that it goes through the tiling that devices use."""
 
     def __init__(self, network: nn.Module, *, blind: bool) -> None:
-        self._network, self._blind = network, blind
+        self._network = network
+        self._mode = {"blind": True} if blind else {}  # students know no other mode
         self._device = next(network.parameters()).device
         self.effective = EffectiveDevice("torch", importlib.metadata.version("torch"), str(self._device))
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (1, 3, h, w) to the same shape."""
         with torch.no_grad():
-            answer = self._network(torch.from_numpy(x).to(self._device), blind=self._blind)
+            answer = self._network(torch.from_numpy(x).to(self._device), **self._mode)
         return np.asarray(answer.float().cpu().numpy(), np.float32)
 
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
@@ -79,8 +81,11 @@ def denoise_unit(
         (H, W, 3), not clipped.
 
     Raises:
+        UsageError: the network has no blind path for `mode`.
         NotFiniteError: the network answers NaN or infinity.
     """
+    if mode != "direct" and not spec.has_blind_path:
+        raise UsageError(f"mode {mode!r} needs a blind path, which {spec.name} has not; accepted with it: direct")
     planes = np.ascontiguousarray(unit.transpose(2, 0, 1))
     numbers = numbers or statistics(planes, spec.normalization)
     seen = numbers.apply(planes)

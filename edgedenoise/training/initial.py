@@ -37,7 +37,7 @@ def initial_network(config: TrainConfig) -> nn.Module:
                 hint=f"Train with network = {name!r}, or begin without init.",
             )
         restore_network(weights, network, source=Path(config.init))
-    elif config.first_weights == "local-mean":
+    elif config.first_weights == "local-mean" and spec.has_blind_path:
         network.start_as_local_mean()  # type: ignore[operator]
     return network
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 import torch
 
 from edgedenoise.data_check import list_training_photos
+from edgedenoise.photo import to_unit
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.data import NoisyFolder, split_held_out
+from edgedenoise.training.data import PhotoFolder, split_held_out
 from edgedenoise.training.draws import Stream, draw
 from edgedenoise.training.losses import blind_loss, cbsn_losses, sdap_loss
 from edgedenoise.training.schedules import ramp_at
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from edgedenoise.training.config import TrainConfig
@@ -49,8 +51,6 @@ class Objective(Protocol):
 
     parts: ClassVar[tuple[str, ...]]
     """Names of the parts of the loss."""
-    photos: NoisyFolder
-    """What is trained on, and where previews are taken from."""
     judges: bool
     """Whether photographs are held out, so that `judge` can tell."""
 
@@ -65,6 +65,9 @@ class Objective(Protocol):
 
     def may_be_best(self, step: int) -> bool:
         """Tell whether a network of this step has learnt all that it is trained for, and may be the best one."""
+
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give up to `count` noisy photographs (H, W, 3) in [0, 1], the same ones each time, to look at."""
 
 
 class CBSNObjective:
@@ -110,6 +113,10 @@ class CBSNObjective:
         """Tell whether the ramp is over: before, the non-blind path that devices run has not been taught fully."""
         return ramp_at(self.config, step) >= 1
 
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give the first photographs."""
+        return first_photographs(self.photos, count)
+
 
 class SDAPObjective:
     """SDAP: each of the random sub-images teaches the next one, through the blind network; see `losses.py`."""
@@ -140,10 +147,16 @@ class SDAPObjective:
         """Tell that any may."""
         return True
 
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give the first photographs."""
+        return first_photographs(self.photos, count)
+
 
 OBJECTIVES: Final = {
     "cbsn": "edgedenoise.training.objectives:CBSNObjective",
     "sdap": "edgedenoise.training.objectives:SDAPObjective",
+    "distill": "edgedenoise.training.distill:DistillObjective",
+    "supervised": "edgedenoise.training.supervised:SupervisedObjective",
 }
 """Every objective: what configs call it, and `module:callable`."""
 
@@ -159,25 +172,43 @@ def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objec
     return objective
 
 
-def open_photographs(config: TrainConfig, *, progress: Progress) -> tuple[NoisyFolder, NoisyFolder | None]:
+def open_photographs(
+    config: TrainConfig,
+    *,
+    folder: str | None = None,
+    statistics: Literal["patch", "photo"] | None = None,
+    progress: Progress,
+) -> tuple[PhotoFolder, PhotoFolder | None]:
     """Open the photographs to train on, and those that are held out (None when there are none).
+
+    Args:
+        config: of the run.
+        folder: where they lie; None for `config.data`.
+        statistics: what crops are normalised by; None for `config.statistics`.
+        progress: told of every photograph.
 
     Raises:
         DatasetError: they cannot be trained on.
     """
-    trained, held_out = split_held_out(list_training_photos(config.data), config.held_out)
+    folder = config.data if folder is None else folder
+    trained, held_out = split_held_out(list_training_photos(folder), config.held_out)
 
-    def opened(paths: list[Path]) -> NoisyFolder:
-        return NoisyFolder(
-            config.data,
+    def opened(paths: list[Path]) -> PhotoFolder:
+        return PhotoFolder(
+            folder,
             paths=paths,
             patch=config.patch,
-            statistics=config.statistics,
+            statistics=statistics or config.statistics,
             cache_mb=config.cache_mb,
             progress=progress,
         )
 
     return opened(trained), opened(held_out) if held_out else None
+
+
+def first_photographs(photos: PhotoFolder, count: int) -> list[NDArray[np.float32]]:
+    """Return up to `count` photographs of a folder, (H, W, 3) in [0, 1]."""
+    return [to_unit(photos.pixels(index)) for index in range(min(count, len(photos)))]
 
 
 def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
@@ -189,7 +220,7 @@ def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) ->
 
 
 @torch.no_grad()
-def held_out_loss(network: nn.Module, held_out: NoisyFolder | None, config: TrainConfig) -> float | None:
+def held_out_loss(network: nn.Module, held_out: PhotoFolder | None, config: TrainConfig) -> float | None:
     """Return the mean L_blind over fixed crops of held-out photographs, the lattice one whatever is trained with."""
     if held_out is None:
         return None

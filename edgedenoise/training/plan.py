@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAY_CHANGE = {
-    "version", "data", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode", "data_check",
-    "checkpoint_every", "preview_every", "val_every", "log_every", "cache_mb", "workers", "compile",
+    "version", "data", "clean", "teacher", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode",
+    "data_check", "checkpoint_every", "preview_every", "val_every", "log_every", "cache_mb", "workers", "compile",
 }  # fmt: skip
 """What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
 
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def best(self) -> float:
-        """Least blind loss so far."""
+        """Least loss on held-out photographs so far."""
         return self.checkpoint.best if self.checkpoint is not None else math.inf
 
 
@@ -95,7 +95,7 @@ def plan_run(
     if checkpoint is not None and checkpoint.step > config.steps:
         raise UsageError(f"{run} has {checkpoint.step} steps already, more than steps = {config.steps}")
     # Absolute, so that the run can be resumed from another folder.
-    folders = {key: getattr(config, key) for key in ("data", "init", "val_clean", "val_noisy")}
+    folders = {key: getattr(config, key) for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
     absolute = {key: str(Path(folder).resolve()) if folder else "" for key, folder in folders.items()}
     return Plan(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 
@@ -123,7 +123,7 @@ def _checked_data(
     config: TrainConfig, on_data_check: Callable[[DataReport], None] | None, progress: Progress
 ) -> DataReport | None:
     """Look at the photographs, and refuse those that cannot be trained on."""
-    if config.data_check == "off":
+    if config.data_check == "off" or config.objective == "supervised":
         return None
     report = check_photographs(config.data, progress=progress)
     if on_data_check is not None:
@@ -162,7 +162,7 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
 def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     """Return the run folder after making sure that nothing in it would be lost."""
     for key in ("data", "out"):
-        if not getattr(config, key):
+        if not getattr(config, key) and not (key == "data" and config.photographs):
             what = "folder of noisy photographs" if key == "data" else "folder for the run"
             raise UsageError(f"the config names no {what}", hint=f"Give --{key} DIR, or set {key} in the config.")
     run = Path(config.out)

@@ -61,7 +61,7 @@ class TrainResult:
     losses: dict[str, float]
     """Of the last step: `total` and its parts."""
     best: float | None
-    """Least blind loss on held-out photographs; None when none were held out, and on ranks above 0."""
+    """Least loss on held-out photographs; None when none were held out, and on ranks above 0."""
     rank: int = 0
     """Of this process: above 0 only under torchrun, where every process returns."""
 

@@ -10,7 +10,7 @@ from edgedenoise.training.checkpoint import BEST, save_checkpoint
 from edgedenoise.training.curves import write_curves
 from edgedenoise.training.evaluation import evaluate, open_pairs
 from edgedenoise.training.inference import evaluating
-from edgedenoise.training.previews import write_preview
+from edgedenoise.training.previews import SHOWN, write_preview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Scores:
     """What one validation found; NaN for what cannot be told."""
 
-    held_out_blind: float
-    """Blind loss on held-out photographs."""
+    held_out_loss: float
+    """What the objective counts on held-out photographs."""
     psnr_db: float
     ssim: float
     """Against clean photographs."""
@@ -47,7 +47,7 @@ class Validator:
             config: of the run.
             objective: judges networks on the photographs that it holds out.
             spec: of the network.
-            best: least blind loss so far.
+            best: the least such loss so far.
 
         Raises:
             DatasetError: `val_clean` does not fit `val_noisy`.
@@ -63,17 +63,17 @@ class Validator:
     def validate(self, run: Path, network: nn.Module, done: int) -> Scores:
         """Judge a network after `done` steps; it is written as the best one if it is."""
         with evaluating(network):
-            blind = self.objective.judge(network)
-        if blind is not None and blind < self.best and self.objective.may_be_best(done):
-            self.best = blind
-            save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=blind)
+            loss = self.objective.judge(network)
+        if loss is not None and loss < self.best and self.objective.may_be_best(done):
+            self.best = loss
+            save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=loss)
         psnr_db = ssim = math.nan
         if self._pairs:
             quality = evaluate(network, self.spec, self._pairs, mode=self.config.val_mode)
             psnr_db, ssim = quality.psnr_db, quality.ssim
-        return Scores(math.nan if blind is None else blind, psnr_db, ssim)
+        return Scores(math.nan if loss is None else loss, psnr_db, ssim)
 
     def show(self, run: Path, network: nn.Module, done: int) -> None:
         """Write a preview and the curves."""
-        write_preview(run / "previews" / f"step-{done:06d}.png", network, self.spec, self.objective.photos)
+        write_preview(run / "previews" / f"step-{done:06d}.png", network, self.spec, self.objective.previews(SHOWN))
         write_curves(run)

@@ -300,7 +300,7 @@ def test_validation_tells_quality_and_keeps_the_best_network(config, photos):
     assert [int(row["step"]) for row in found] == [2, 4, 6, 8, 10]
     # Against themselves the noisy photographs have an infinite PSNR, and what the network made of them a finite one.
     assert all(10 < float(row["psnr_db"]) < 60 and 0 < float(row["ssim"]) < 1 for row in found)
-    after_ramp = {int(row["step"]): float(row["held_out_blind"]) for row in found if int(row["step"]) >= 6}
+    after_ramp = {int(row["step"]): float(row["held_out_loss"]) for row in found if int(row["step"]) >= 6}
     best = read_checkpoint(result.run / BEST)
     assert result.best == best.best == pytest.approx(min(after_ramp.values()))
     assert after_ramp[best.step] == pytest.approx(best.best)

@@ -1,0 +1,54 @@
+"""How far an answer is from its target, for students: one number per picture of a batch.
+
+`l1` is the mean absolute error. `charbonnier` is the same, smooth at zero (Charbonnier et al., ICIP 1994). `psnr`
+is the error in decibel (Chen et al., 'HINet', CVPRW 2021): every picture counts alike, however noisy, so that
+strong noise does not teach a network to smooth weak noise away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHARBONNIER_EPSILON = 1e-3
+"""Below a quarter of an 8-bit level the loss is a parabola."""
+PSNR_FLOOR = 1e-5
+"""Of the mean square error, 50 dB: a picture that is as good as that asks for nothing more."""
+
+
+def l1(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean of |answer - target| of each picture of (N, 3, H, W): (N,)."""
+    return (answer - target).abs().mean(dim=(1, 2, 3))
+
+
+def charbonnier(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean of sqrt((answer - target)² + epsilon²) of each picture of (N, 3, H, W): (N,)."""
+    return ((answer - target).square() + CHARBONNIER_EPSILON**2).sqrt().mean(dim=(1, 2, 3))
+
+
+def negative_psnr(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return minus the PSNR in dB, peak 1, of each picture of (N, 3, H, W): (N,)."""
+    return 10 * torch.log10((answer - target).square().mean(dim=(1, 2, 3)) + PSNR_FLOOR)
+
+
+LOSSES: Final[dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] = {
+    "l1": l1,
+    "charbonnier": charbonnier,
+    "psnr": negative_psnr,
+}
+"""Every loss by the name that configs call it."""
+
+
+def laplacian(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute difference of the Laplacians of each picture of (N, 3, H, W), the edge left out: (N,).
+
+    It weighs fine detail, of which the mean error has little.
+    """
+    d = answer - target
+    middle = d[..., 1:-1, 1:-1]
+    edges = d[..., :-2, 1:-1] + d[..., 2:, 1:-1] + d[..., 1:-1, :-2] + d[..., 1:-1, 2:] - 4 * middle
+    return edges.abs().mean(dim=(1, 2, 3))
