@@ -184,7 +184,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         self._check_patch(spec)
 
     def _check_objective(self, spec: NetworkSpec) -> None:
-        """Make sure that the objective can train the network, and has what it learns from."""
+        """Make sure that the objective can train the network."""
         if self.trains_blind != spec.has_blind_path:
             better = ("distill", "supervised") if self.trains_blind else ("cbsn", "sdap")
             raise UsageError(
@@ -192,13 +192,6 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"{'a' if spec.has_blind_path else 'no'} blind path; accepted with it: {' or '.join(better)}",
                 hint=f"Take --objective {better[0]}, or another --network.",
             )
-        needed = {"distill": "teacher", "supervised": "clean"}.get(self.objective)
-        if needed and not getattr(self, needed):
-            raise UsageError(
-                f"objective = {self.objective!r} needs {needed}, which is empty",
-                hint=f"Give --{needed} {'RUN, the folder of a C-BSN' if needed == 'teacher' else 'DIR'}.",
-            )
-
         if self.objective == "supervised" and self.data:
             raise UsageError(
                 f"data = {self.data!r} is of no use to objective = 'supervised', which adds noise to clean photographs",
@@ -230,9 +223,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.objective in ("cbsn", "sdap")
 
     @property
-    def photographs(self) -> str:
-        """Folder of the photographs that are trained on: `data`, or `clean` where no noisy ones are needed."""
-        return self.clean if self.objective == "supervised" else self.data
+    def needed_folders(self) -> tuple[str, ...]:
+        """Keys of the folders that a run cannot do without."""
+        return {"supervised": ("clean", "out"), "distill": ("data", "teacher", "out")}.get(
+            self.objective, ("data", "out")
+        )
 
     def _check_patch(self, spec: NetworkSpec) -> None:
         """Make sure that a patch can be taken apart, by whatever stride `auto` may come to."""

@@ -137,10 +137,10 @@ class DistillObjective:
         mean, std = (numbers[:, i, :, None, None] for i in (0, 1))
         x = (patches - mean) / std
         if permutation is None:
-            answer = teacher(x)
+            answer: torch.Tensor = teacher(x)
         else:
             answer = from_permuted(teacher(permuted_subsamples(x, permutation), blind=True), permutation)
-        return (answer.float() * std + mean).clamp(0, 1)
+        return torch.clamp(answer.float() * std + mean, 0, 1)
 
 
 def _patches(

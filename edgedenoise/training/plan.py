@@ -39,6 +39,13 @@ _MAY_CHANGE = {
 }  # fmt: skip
 """What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
 
+_FOLDERS = {
+    "data": "folder of noisy photographs",
+    "clean": "folder of clean photographs",
+    "teacher": "run whose network is the teacher",
+    "out": "folder for the run",
+}
+
 _TRIAL_STEPS = 3
 _TRIAL_SECONDS = 3.0
 _TRAINING_SHARE = 0.95
@@ -161,10 +168,11 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
 
 def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     """Return the run folder after making sure that nothing in it would be lost."""
-    for key in ("data", "out"):
-        if not getattr(config, key) and not (key == "data" and config.photographs):
-            what = "folder of noisy photographs" if key == "data" else "folder for the run"
-            raise UsageError(f"the config names no {what}", hint=f"Give --{key} DIR, or set {key} in the config.")
+    for key in config.needed_folders:
+        if not getattr(config, key):
+            raise UsageError(
+                f"the config names no {_FOLDERS[key]}", hint=f"Give --{key} DIR, or set {key} in the config."
+            )
     run = Path(config.out)
     if not resume:
         return new_run_folder(run, hint="Go on with it with --resume, or name another folder with --out.")

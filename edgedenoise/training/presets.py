@@ -29,6 +29,24 @@ def _ours(network: str, steps: int, learning_rate: float, batch: int = 2) -> dic
     return {"network": network, "steps": steps, "learning_rate": learning_rate, "batch": batch}
 
 
+# What the shipped students were trained with, on clean photographs: see docs/students.md for how it was found.
+_SHIPPED: Final[dict[str, Any]] = {
+    "objective": "supervised",
+    "loss": "psnr",
+    "laplacian": 0.0,
+    "noise_power": 0.4,
+    "darken": 0.3,
+    "batch": 12,
+    "patch": 80,
+    "clip_norm": 10.0,
+    "precision": "bf16",
+    "checkpoint_every": 500,
+    "preview_every": 5000,
+    "val_every": 1000,
+    "log_every": 50,
+}
+
+
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     # Jang et al., ICCV 2023, and the authors' code: s over 200k of 500k steps, lambda 2, strides 5 and 2, Adam.
     "cbsn-official": {**_OFFICIAL, "steps": 500_000, "batch": 4, "patch": 120, "ramp_fraction": 0.4, "lambda_inv": 2.0},
@@ -42,5 +60,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "cbsn-32x5": _ours("cbsn-32x5", 20_000, 1e-3),
     "cbsn-64x5": _ours("cbsn-64x5", 60_000, 5e-4, batch=4),
     "cbsn-64x9": _ours("cbsn-64x9", 100_000, 3e-4, batch=4),
+    "edge-tiny-shipped": {**_SHIPPED, "network": "edge-tiny", "steps": 40_000},
+    "edge-shipped": {**_SHIPPED, "network": "edge", "steps": 40_000},
 }  # fmt: skip
 """Name -> values that differ from the defaults."""

@@ -120,4 +120,4 @@ def _resized(unit: NDArray[Any], side: int) -> NDArray[np.float32]:
         np.asarray(Image.fromarray(np.ascontiguousarray(unit[..., c])).resize((side, side), Image.Resampling.BICUBIC))
         for c in range(3)
     ]
-    return np.clip(np.stack(planes, axis=-1), 0, 1).astype(np.float32, copy=False)
+    return np.asarray(np.clip(np.stack(planes, axis=-1), 0, 1), np.float32)

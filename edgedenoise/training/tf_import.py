@@ -96,7 +96,7 @@ def load_tf_checkpoint(prefix: Path | str) -> tuple[dict[str, torch.Tensor], Net
     path = _prefix(Path(prefix))
     reader = _Reader(path)
     spec = network_spec(f"cbsn-{_width(reader)}x{_modules(reader)}")
-    variables = _variables(spec.modules)
+    variables = _variables(spec.arguments["modules"])
     _check(reader, spec, variables)
     # All of them, so that a file that was cut short is found out although the weights may be whole.
     arrays = {name: reader.read(name) for name in sorted(reader.kinds)}

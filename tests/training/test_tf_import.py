@@ -95,11 +95,12 @@ def test_the_run_is_one_like_any_other_and_official(tmp_path):
 def test_width_and_modules_follow_from_the_shapes(tmp_path, name):
     """Of a checkpoint like the released one, with Adam's slots and counters beside the weights."""
     spec = network_spec(name)
+    width, modules = spec.arguments["width"], spec.arguments["modules"]
     random = np.random.default_rng(0)
     made = {}
     for variable, value in authors_variables().items():
-        sides = [spec.width if side == 8 else 2 * spec.width if side == 16 else side for side in value.shape]
-        names = [variable.replace("DCM0", f"DCM{n}") for n in range(spec.modules)] if "DCM0" in variable else [variable]
+        sides = [width if side == 8 else 2 * width if side == 16 else side for side in value.shape]
+        names = [variable.replace("DCM0", f"DCM{n}") for n in range(modules)] if "DCM0" in variable else [variable]
         if "DCM1" not in variable:
             made |= {each: random.normal(size=sides).astype(np.float32) for each in names}
     slots = {f"{variable}/{slot}": value + 1 for variable, value in made.items() for slot in ("Adam", "Adam_1")}
@@ -108,8 +109,8 @@ def test_width_and_modules_follow_from_the_shapes(tmp_path, name):
     assert found == spec
     build_network(spec).load_state_dict(weights)
     assert np.array_equal(weights["head.weight"][:, :, 0, 0].numpy().T, made["DBSN/conv0/kernel"][0, 0])
-    last = weights[f"branch2.trunk.{spec.modules - 1}.dilated.weight"].numpy()
-    assert np.array_equal(last.transpose(2, 3, 1, 0), made[f"DBSN/B2/DCM{spec.modules - 1}/conv1/kernel"])
+    last = weights[f"branch2.trunk.{modules - 1}.dilated.weight"].numpy()
+    assert np.array_equal(last.transpose(2, 3, 1, 0), made[f"DBSN/B2/DCM{modules - 1}/conv1/kernel"])
 
 
 @needs_tensorflow
