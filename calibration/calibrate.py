@@ -16,6 +16,8 @@ from edgedenoise.files import sha256_of
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
 
 FLOAT_VARIANT = "onnx-fp32"
@@ -30,6 +32,7 @@ def calibrate_model(
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     crop_px: int = DEFAULT_CROP_PX,
+    noise_levels: Sequence[float] = (),
     progress: Progress = silent,
 ) -> Bundle:
     """Measure the range of every activation tensor and store ranges and crop list in the bundle.
@@ -39,16 +42,18 @@ def calibrate_model(
 
     Args:
         bundle: a bundle folder with a float ONNX variant.
-        data: folder of noisy photographs, as noisy as those that will be denoised.
+        data: folder of noisy photographs, as noisy as those that will be denoised; clean ones with `noise_levels`.
         count: number of crops.
         seed: same seed, same crops.
         crop_px: side of a crop in pixels.
+        noise_levels: see `CalibrationSet.from_folder`.
         progress: told after each crop.
 
     Returns:
         The bundle as it is now.
 
     Raises:
+        UsageError: `count`, `crop_px` or a noise level is not accepted.
         CalibrationError: the folder cannot be used.
         BundleError: the bundle cannot be opened or changed.
         RuntimeUnavailableError: onnx is not installed.
@@ -58,7 +63,7 @@ def calibrate_model(
     path = float_graph_file(opened)
     model = load_onnx(path)
     folder = Path(data)
-    chosen = CalibrationSet.from_folder(folder, count, seed, crop_px)
+    chosen = CalibrationSet.from_folder(folder, count, seed, crop_px, noise_levels)
     ranges = measure_ranges(
         model,
         (x for x, _ in chosen.inputs(folder, manifest.normalization, manifest.tiling)),
@@ -71,7 +76,7 @@ def calibrate_model(
         draft.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
         draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
         draft.write(SET_FILE, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
-        recorded = Calibration(len(chosen.crops), chosen.photographs, seed)
+        recorded = Calibration(len(chosen.crops), chosen.photographs, seed, list(noise_levels))
         draft.manifest = msgspec.structs.replace(draft.manifest, calibration=recorded)
     return Bundle.open(opened.root)
 

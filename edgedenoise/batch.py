@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, OutputError, UsageError
 from edgedenoise.photo import EXTENSIONS, list_photos, read_photo, write_photo
+from edgedenoise.pretrained import DEFAULT
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class BatchReport:
 def denoise_files(
     inputs: Sequence[Path | str],
     out: Path | str,
-    model: Path | str,
+    model: Path | str = DEFAULT,
     *,
     progress: Progress = silent,
     **options: Any,
@@ -56,7 +57,7 @@ def denoise_files(
     Args:
         inputs: picture files and folders of them.
         out: one output file for one input file, or a folder (made when missing) in which each keeps its name.
-        model: bundle or lone model file.
+        model: bundle or lone model file, or the name of a shipped one.
         progress: told after each tile and photograph.
         **options: those of `edgedenoise.load`.
 

@@ -21,6 +21,7 @@ from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, M
 from edgedenoise.files import atomic_folder, sha256_of
 from edgedenoise.model_card import model_card
 from edgedenoise.normalize import NormalizationKind
+from edgedenoise.pretrained import is_shipped, resolve, suggestion
 from edgedenoise.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -92,6 +93,18 @@ class Calibration(msgspec.Struct, frozen=True):
     crops: int
     photographs: int
     seed: int
+    noise_levels: list[float] = []
+    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
+
+
+class Training(msgspec.Struct, frozen=True):
+    """How the weights came about."""
+
+    objective: str
+    """For example `cbsn`, on noisy photographs alone; see `edgedenoise.training.objectives`."""
+    steps: int
+    hours: float
+    """Of wall time, on whatever machine that was."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,8 +117,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     normalization: NormalizationKind
     tiling: Tiling
     variants: list[Variant]
+    training: Training | None = None
     parity: Parity | None = None
     calibration: Calibration | None = None
+    about: str = ""
+    """Markdown for the model card: data and their licence, measured quality."""
     files: dict[str, FileRecord] = {}
     """Path relative to the bundle -> record, for every file but the manifest."""
     digest: str = ""
@@ -133,7 +149,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str) -> Bundle:
-        """Open a bundle folder or archive.
+        """Open a bundle folder or archive, or a shipped one by its name.
 
         Archives are unpacked once into the user's cache.
 
@@ -142,7 +158,7 @@ class Bundle:
             ManifestError: the manifest is missing, unreadable, edited or of an unknown schema.
             IntegrityError: the archive is hostile or damaged.
         """
-        source = Path(path)
+        source = resolve(path)
         if source.is_dir():
             root = source
         elif source.is_file():
@@ -150,7 +166,7 @@ class Bundle:
         else:
             raise BundleError(
                 f"there is no bundle at {source}",
-                hint="make one with: edgedenoise build RUN --data DIR -o NAME.edge",
+                hint=suggestion(path),
             )
         return cls(root, _read_manifest(root, source), source)
 
@@ -259,6 +275,16 @@ class Bundle:
         for relative in self.manifest.files:
             self.file(relative)
 
+    def copy_to(self, out: Path) -> None:
+        """Write a copy of the folder, whole or not at all.
+
+        Raises:
+            BundleError: `out` exists and is not a bundle.
+        """
+        check_replaceable(out)
+        with atomic_folder(out) as temporary:
+            shutil.copytree(self.root, temporary, dirs_exist_ok=True)
+
     @contextmanager
     def edit(self) -> Iterator[Draft]:
         """Change a bundle: all of it or nothing.
@@ -266,8 +292,13 @@ class Bundle:
         The block works on a copy, which takes the bundle's place when the block ends without an error.
 
         Raises:
-            BundleError: the bundle is an archive or a lone file.
+            BundleError: the bundle is an archive or a lone file, or belongs to the installed package.
         """
+        if is_shipped(self.root):
+            raise BundleError(
+                f"{self.manifest.name} is a part of the installed package, and cannot be changed",
+                hint=f"take a copy first: edgedenoise pack {self.manifest.name} --unpack -o MINE.edge",
+            )
         if self.source != self.root:
             raise BundleError(
                 f"{self.source} is not a bundle folder and cannot be changed in place",

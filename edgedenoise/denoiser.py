@@ -14,6 +14,7 @@ from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageErro
 from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
 from edgedenoise.picture_codecs import from_pil, to_pil
 from edgedenoise.pixels import Photo, from_unit, to_unit
+from edgedenoise.pretrained import DEFAULT
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.devices import free_memory_bytes
 from edgedenoise.runtimes.pipeline import run_picture
@@ -37,7 +38,7 @@ _LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
 
 
 def load(
-    model: Path | str,
+    model: Path | str = DEFAULT,
     *,
     runtime: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
@@ -49,7 +50,7 @@ def load(
     """Open a bundle (folder, archive, or lone model file) for denoising.
 
     Args:
-        model: path of a bundle, or of a model file that edgedenoise wrote.
+        model: path of a bundle, or of a model file that edgedenoise wrote, or the name of a shipped bundle.
         runtime: `auto`, `onnxruntime` or `openvino`; `auto` prefers what is fastest among what is here.
         precision: `auto`, `fp32` or `int8`; `auto` takes INT8 where it is close enough to float to not be seen.
         device: `auto`, or a device of the runtime; an explicit device never falls back silently.
@@ -186,7 +187,7 @@ class Denoiser:
                 return answer
 
 
-def denoise(picture: Picture, model: Path | str, **options: Any) -> Picture:
+def denoise(picture: Picture, model: Path | str = DEFAULT, **options: Any) -> Picture:
     """Denoise one picture with a bundle that is opened for it alone; `options` are those of `load`.
 
     For more than one picture, `load` once and call the `Denoiser`.

@@ -14,7 +14,7 @@ def model_card(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        f"Made by {manifest.created_by}. A denoiser for photographs from the camera and settings it was trained on.",
+        f"Made by {manifest.created_by}. {_purpose(manifest)}",
         "",
         "| | |",
         "|-|-|",
@@ -24,13 +24,17 @@ def model_card(manifest: Manifest) -> str:
         f"| normalization | {manifest.normalization} |",
         f"| halo | {tiling.halo_px} pixels |",
     ]
+    if manifest.training is not None:
+        known = manifest.training
+        lines.append(f"| trained | {known.steps:,} steps in {known.hours:g} hours, objective `{known.objective}` |")
     if manifest.parity is not None:
         lines.append(
             f"| ONNX against PyTorch | {manifest.parity.max_relative_error:.1e} relative, worst of five sizes |"
         )
     if manifest.calibration is not None:
-        known = manifest.calibration
-        lines.append(f"| calibrated on | {known.crops} crops of {known.photographs} photographs, seed {known.seed} |")
+        c = manifest.calibration
+        noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""
+        lines.append(f"| calibrated on | {c.crops} crops of {c.photographs} photographs, seed {c.seed}{noise} |")
     lines += [
         "",
         "## Variants",
@@ -41,10 +45,28 @@ def model_card(manifest: Manifest) -> str:
     for variant in manifest.variants:
         fidelity = "reference" if variant.fidelity_db is None else f"{variant.fidelity_db:.1f} dB"
         lines.append(f"| {variant.name} | {variant.runtime} | {variant.precision} | {fidelity} |")
-    lines += ["", "## Limits", "", _LIMITS, ""]
+    if manifest.about:
+        lines += ["", manifest.about.strip()]
+    lines += ["", "## Limits", "", _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE, _LOST, ""]
     return "\n".join(lines)
 
 
-_LIMITS = """\
-Trained on noisy photographs alone, without clean ones: it knows the noise of those photographs and not that of others.
+def _purpose(manifest: Manifest) -> str:
+    if _is_synthetic(manifest):
+        return "A denoiser for photographs of any camera."
+    return "A denoiser for photographs from the camera and settings it was trained on."
+
+
+def _is_synthetic(manifest: Manifest) -> bool:
+    return manifest.training is not None and manifest.training.objective == "supervised"
+
+
+_OWN_NOISE = """\
+Trained on noisy photographs alone, without clean ones: it knows the noise of those photographs and not that of
+others."""
+_SYNTHETIC = """\
+Trained on clean photographs with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far
+as that is like it. Noise that a camera has smoothed already is found in part only; train on your own photographs for
+that."""
+_LOST = """\
 Photographs that were resized or denoised before have lost the noise that it looks for."""

@@ -18,6 +18,7 @@ from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
     from edgedenoise.export.quantize import QuantizeReport
@@ -43,19 +44,23 @@ def build_bundle(
     seed: int = 0,
     scheme: str | None = None,
     targets: tuple[str, ...] | None = None,
+    noise_levels: Sequence[float] = (),
+    about: str = "",
     progress: Progress = silent,
 ) -> BuildReport:
     """Make a complete bundle from a trained run: all of it or nothing.
 
     Args:
         run: folder made by `edgedenoise train`.
-        data: noisy photographs to calibrate on.
+        data: noisy photographs to calibrate on; clean ones with `noise_levels`.
         out: the bundle folder to write.
         checkpoint: the run's `last` one, or its `best` on photographs that were held out.
         count: number of calibration crops.
         seed: of the calibration crops.
         scheme: the integer encoding; None for the default of `quantize_model`.
         targets: what to compile for besides ONNX Runtime; None for everything that is installed here.
+        noise_levels: of synthetic camera noise; see `CalibrationSet.from_folder`.
+        about: Markdown for the model card: data and their licence, measured quality.
         progress: told stage by stage.
 
     Raises:
@@ -69,8 +74,8 @@ def build_bundle(
     wanted = buildable_targets() if targets is None else targets
     with atomic_folder(final) as temporary:
         work = temporary / final.name
-        export_model(run, work, checkpoint=checkpoint, progress=progress)
-        calibrate_model(work, data, count=count, seed=seed, progress=progress)
+        export_model(run, work, checkpoint=checkpoint, about=about, progress=progress)
+        calibrate_model(work, data, count=count, seed=seed, noise_levels=noise_levels, progress=progress)
         quantized = quantize_model(work, scheme=scheme, data=data, progress=progress)
         for target in wanted:
             compile_model(work, target=target, progress=progress)

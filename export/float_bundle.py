@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgedenoise
-from edgedenoise.bundle import Bundle, Manifest, NetworkInfo, Parity, Variant, create_bundle
+from edgedenoise.bundle import Bundle, Manifest, NetworkInfo, Parity, Training, Variant, create_bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.export.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
@@ -37,6 +37,8 @@ def write_float_bundle(
     halo_px: int,
     multiple_of: int = 1,
     parity: Parity | None = None,
+    training: Training | None = None,
+    about: str = "",
 ) -> Bundle:
     """Write a bundle with one variant, the float graph as it is.
 
@@ -48,6 +50,8 @@ def write_float_bundle(
         halo_px: receptive-field radius in input pixels.
         multiple_of: what sides of an input must be divisible by.
         parity: how far the graph is from the network that it was traced from.
+        training: how its weights came about.
+        about: Markdown for the model card.
 
     Raises:
         ExportError: the graph breaks the contract.
@@ -61,7 +65,9 @@ def write_float_bundle(
         normalization=normalization,
         tiling=Tiling(halo_px, multiple_of, peak_bytes_per_px(model)),
         variants=[],
+        training=training,
         parity=parity,
+        about=about,
     )
     variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
     with create_bundle(target, manifest) as draft:

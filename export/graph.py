@@ -115,8 +115,9 @@ def macs_per_px(model: onnx.ModelProto) -> int:
 
 
 def parameter_count(model: onnx.ModelProto) -> int:
-    """Count the trained numbers of a float graph."""
-    return sum(int(values.size) for values in weights(model).values())
+    """Count the trained numbers of a float graph: weights and biases, not the bounds of a Clip."""
+    trained = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    return sum(int(values.size) for name, values in weights(model).items() if name in trained)
 
 
 def peak_bytes_per_px(model: onnx.ModelProto) -> int:

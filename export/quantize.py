@@ -1,7 +1,8 @@
 """`edgedenoise quantize`: encode a QDQ graph from the stored ranges.
 
 Placement, the same for every CPU: a Q/DQ pair on each activation that a Conv, Add or Concat reads, and on each
-convolution's weight. A convolution's own output gets none before its Relu, so that backends fuse the three; the last
+convolution's weight; but the sum of image and residual, with which a student ends, stays float: in 8 bits it alone
+would cost half a level. A convolution's own output gets none before its Relu, so that backends fuse the three; the last
 convolution's output stays float, which costs nothing and saves half a level. Biases stay float, because the int32 form
 is refused by TensorRT; they are rounded to the grid on which CPU kernels put them (activation scale times weight
 scale), so that exact arithmetic and integer kernels agree to the last step instead of drifting apart layer by layer.
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgedenoise.bundle import Bundle, Encoding, Variant
+from edgedenoise.bundle import Bundle, Calibration, Encoding, Variant
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, float_graph_file, load_onnx, stored_ranges
 from edgedenoise.calibration.schemes import Scheme, encode_range, encode_weight, scheme_named
 from edgedenoise.calibration.sets import CalibrationSet
@@ -174,7 +175,7 @@ def encode(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Model
             node.input[0], node.input[1] = activation(node.input[0]), weight(node.input[1])
             if len(node.input) == 3:
                 node.input[2] = bias(original.input[2], original.input[0], original.input[1])
-        elif node.op_type in _QUANTIZED_READERS:
+        elif node.op_type in _QUANTIZED_READERS and model.graph.input[0].name not in node.input:
             for position, name in enumerate(node.input):
                 node.input[position] = activation(name)
         nodes.append(node)
@@ -209,8 +210,8 @@ def _selftest_distance(bundle: Bundle, session: CheckedSession) -> float:
 def _held_out_distance(bundle: Bundle, session: CheckedSession, data: Path) -> float:
     """PSNR to float over crops drawn with another seed than the calibration's."""
     manifest = bundle.manifest
-    seed = (manifest.calibration.seed if manifest.calibration else 0) + 1
-    crops = CalibrationSet.from_folder(data, _HELD_OUT_CROPS, seed)
+    known = manifest.calibration or Calibration(0, 0, 0)
+    crops = CalibrationSet.from_folder(data, _HELD_OUT_CROPS, known.seed + 1, noise_levels=known.noise_levels)
     margin = manifest.tiling.margin_px
     errors, count = 0.0, 0
     with open_variant(bundle, bundle.variant(FLOAT_VARIANT), prove=False) as reference:

@@ -18,7 +18,7 @@ import onnxscript  # noqa: F401  (torch's exporter needs it, and would word its 
 import torch
 
 import edgedenoise
-from edgedenoise.bundle import Parity
+from edgedenoise.bundle import Parity, Training
 from edgedenoise.errors import ExportError
 from edgedenoise.export.float_bundle import write_float_bundle
 from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
@@ -26,6 +26,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config import BLIND_OBJECTIVES
+from edgedenoise.training.logs import LOG, read_columns
 from edgedenoise.training.students import fold
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ class NonBlind(torch.nn.Module):
 
 
 def export_model(
-    run: Path | str, out: Path | str, *, checkpoint: Which = "last", progress: Progress = silent
+    run: Path | str,
+    out: Path | str,
+    *,
+    checkpoint: Which = "last",
+    about: str = "",
+    progress: Progress = silent,
 ) -> Bundle:
     """Export a trained run as a new bundle with a float ONNX variant.
 
@@ -64,6 +70,7 @@ def export_model(
         run: folder made by `edgedenoise train`.
         out: the bundle folder to write; an existing bundle is replaced.
         checkpoint: the run's `last` one, or its `best` on photographs that were held out.
+        about: Markdown for the model card: data and their licence, measured quality.
         progress: told after each of the steps trace, compare, write.
 
     Returns:
@@ -100,9 +107,18 @@ def export_model(
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
         parity=parity,
+        training=Training(objective, trained.step, _hours(Path(run), trained.step)),
+        about=about,
     )
     progress("export", steps, steps)
     return bundle
+
+
+def _hours(run: Path, step: int) -> float:
+    """Return how long a run took until a step, by its log; 0 without one."""
+    rows = read_columns(run / LOG)
+    done = [seconds for at, seconds in zip(rows.get("step", ()), rows.get("seconds", ()), strict=True) if at <= step]
+    return round(float(max(done, default=0.0)) / 3600, 2)
 
 
 def trace(module: torch.nn.Module) -> onnx.ModelProto:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import ABOUT, NOISE_LEVEL, Output, text_of, verb
 from edgedenoise.cli.verify_verb import verify_table
 
 
@@ -26,6 +26,8 @@ def command(
         list[str] | None,
         typer.Option(help="What to compile for besides ONNX Runtime; default: all installed."),
     ] = None,
+    noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
+    about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Export, calibrate, quantize, compile and verify in one verb."""
     with output.progress() as progress:
@@ -38,6 +40,8 @@ def command(
             seed=seed,
             scheme=scheme,
             targets=None if target is None else tuple(target),
+            noise_levels=noise_level or (),
+            about=text_of(about),
             progress=progress,
         )
     text = f"{verify_table(report.verified)}\nbuilt {out}\nnext: edgedenoise denoise PHOTO -o OUT -m {out}"

@@ -20,17 +20,35 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from edgedenoise.progress import Progress
 
+ABOUT = "Markdown file for the model card: data and their licence, measured quality."
+NOISE_LEVEL = "Add synthetic camera noise to clean photographs: 0 (lowest ISO) to 1 (highest); repeatable."
+
 INTERNAL_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def text_of(path: Path | None) -> str:
+    """Read a text that an option names, or nothing.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the file {path} cannot be read as UTF-8 text: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import typer
 import edgedenoise
 from edgedenoise.cli.common import Output, verb
 from edgedenoise.errors import UsageError
+from edgedenoise.pretrained import DEFAULT
 
 
 @verb
@@ -17,7 +18,9 @@ def command(
     output: Output,
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Photographs, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Bundle, or a model file that edgedenoise wrote.")],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="Bundle or model file, or a shipped one: edge, edge-tiny.")
+    ] = Path(DEFAULT),
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists; never falls back.")] = "auto",

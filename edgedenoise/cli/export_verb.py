@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import ABOUT, Output, text_of, verb
 
 
 @verb
@@ -17,10 +17,11 @@ def command(
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
     checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
+    about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Trace the non-blind path of a trained network into a bundle."""
     with output.progress() as progress:
-        bundle = edgedenoise.export_model(run, out, checkpoint=checkpoint, progress=progress)
+        bundle = edgedenoise.export_model(run, out, checkpoint=checkpoint, about=text_of(about), progress=progress)
     manifest = bundle.manifest
     parity = manifest.parity
     text = f"exported {manifest.network.name} to {out}"

@@ -13,9 +13,9 @@ from edgedenoise.cli.common import Output, verb
 @verb
 def command(
     output: Output,
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder to pack; with --unpack, an archive.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle to pack; with --unpack, an archive or a shipped one.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Archive to write; with --unpack, a folder.")],
-    unpack: Annotated[bool, typer.Option("--unpack", help="The other way: archive to folder.")] = False,
+    unpack: Annotated[bool, typer.Option("--unpack", help="The other way: to a folder, which can be changed.")] = False,
 ) -> None:
     """Pack a bundle folder into one file (same bundle, same bytes), or unpack one."""
     from edgedenoise import bundle_zip
@@ -23,7 +23,9 @@ def command(
 
     opened = Bundle.open(bundle)
     opened.check()
-    if unpack:
+    if unpack and opened.source == opened.root:
+        opened.copy_to(out)
+    elif unpack:
         bundle_zip.unpack(bundle, out)
     else:
         bundle_zip.pack(opened.root, out)

@@ -87,10 +87,8 @@ def _is_run(path: Path) -> bool:
 
 def _opened(path: Path) -> Bundle:
     """Open a bundle, or say that this is none."""
-    if not path.exists():
-        raise TrainingError(f"init = {str(path)!r} does not exist; accepted: the folder of a training run, or a bundle")
     try:
         return Bundle.open(path)
     except BundleError as error:
-        error.hint = error.hint or "init takes the folder of a training run, or a bundle."
+        error.hint = f"init takes the folder of a training run, or a bundle; {error.hint or ''}".rstrip("; ")
         raise

@@ -17,6 +17,7 @@ import msgspec
 
 from edgedenoise.data_check import check_photographs
 from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.pretrained import resolve
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint
 from edgedenoise.training.config import OFFICIAL_STRIDE, RUN_CONFIG, TrainConfig
@@ -103,7 +104,7 @@ def plan_run(
         raise UsageError(f"{run} has {checkpoint.step} steps already, more than steps = {config.steps}")
     # Absolute, so that the run can be resumed from another folder.
     folders = {key: getattr(config, key) for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
-    absolute = {key: str(Path(folder).resolve()) if folder else "" for key, folder in folders.items()}
+    absolute = {key: str(resolve(folder).resolve()) if folder else "" for key, folder in folders.items()}
     return Plan(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 
 

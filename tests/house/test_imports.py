@@ -34,6 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "photo",
         "picture_codecs",
         "pixels",
+        "pretrained",
         "tiling",
     ),
     ("runtimes",),
