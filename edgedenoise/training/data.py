@@ -137,8 +137,7 @@ class PhotoFolder:
         top = int(random.integers(pixels.shape[0] - side + 1))
         left = int(random.integers(pixels.shape[1] - side + 1))
         turn = int(random.integers(8))
-        crop = np.rot90(pixels[top : top + side, left : left + side], turn % 4)
-        return index, crop[:, ::-1] if turn >= 4 else crop
+        return index, turned(pixels[top : top + side, left : left + side], turn)
 
     def batch(
         self, seed: int, step: int, samples: Iterable[int], *, stream: Stream = Stream.CROP
@@ -157,6 +156,12 @@ class PhotoFolder:
                 hint=f"Move {path.name} out of the folder, or train with a smaller patch.",
             )
         return pixels
+
+
+def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return one of the 8 flips and turns of (H, W, C) pixels, a view: `turn` is 0 to 7."""
+    pixels = np.rot90(pixels, turn % 4)
+    return pixels[:, ::-1] if turn >= 4 else pixels
 
 
 def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:

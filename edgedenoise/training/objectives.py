@@ -176,6 +176,7 @@ def open_photographs(
     config: TrainConfig,
     *,
     folder: str | None = None,
+    patch: int | None = None,
     statistics: Literal["patch", "photo"] | None = None,
     progress: Progress,
 ) -> tuple[PhotoFolder, PhotoFolder | None]:
@@ -184,6 +185,7 @@ def open_photographs(
     Args:
         config: of the run.
         folder: where they lie; None for `config.data`.
+        patch: what they must have room for; None for `config.patch`.
         statistics: what crops are normalised by; None for `config.statistics`.
         progress: told of every photograph.
 
@@ -197,7 +199,7 @@ def open_photographs(
         return PhotoFolder(
             folder,
             paths=paths,
-            patch=config.patch,
+            patch=patch or config.patch,
             statistics=statistics or config.statistics,
             cache_mb=config.cache_mb,
             progress=progress,

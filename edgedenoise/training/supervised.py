@@ -15,6 +15,7 @@ from PIL import Image
 from edgedenoise.noise import add_camera_noise, sample_noise
 from edgedenoise.photo import to_unit
 from edgedenoise.progress import Progress, silent
+from edgedenoise.training.data import turned
 from edgedenoise.training.draws import Stream, draw
 from edgedenoise.training.objectives import HELD_OUT_CROPS, Batch, StepLosses, open_photographs
 from edgedenoise.training.previews import SHOWN_PX, middle
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from edgedenoise.training.config import TrainConfig
     from edgedenoise.training.data import PhotoFolder
+
+OFFSETS = 8
+"""Places in either direction where a patch may begin in the blocks of JPEG, and in the mosaic."""
 
 _PREVIEW_LEVEL = 0.7
 
@@ -90,19 +94,23 @@ def noisy_pair(
     """Draw a patch and its noise: (noisy, clean), (3, P, P) each in [0, 1].
 
     Photographs that were made smaller are sharper than what a camera records; magnified by up to `magnify`, they
-    have every sharpness. Half of the patches are made darker, down to `darken`: noise depends on the light.
+    have every sharpness. Half of the patches are made darker, down to `darken`: noise depends on the light. The patch
+    is cut out of, and turned, after the noise: a mosaic and JPEG's blocks may begin anywhere, and a network that
+    halves the picture would learn one place by heart (5 dB on real noise).
     """
-    magnified = random.uniform(1, config.magnify)
-    side = max(1, round(config.patch / magnified))
-    _, crop = photos.cut(random, side)
-    clean = _resized(to_unit(crop), config.patch)
+    whole = config.patch + OFFSETS
+    _, crop = photos.cut(random, max(1, round(whole / random.uniform(1, config.magnify))))
+    clean = _resized(to_unit(crop), whole)
     darker, how_much = random.random(2)
     if darker < 0.5:
         clean = clean * np.float32(config.darken + how_much * (1 - config.darken))
     level = config.noise_low + random.random() ** config.noise_power * (config.noise_high - config.noise_low)
     parameters = sample_noise(random, level=level, jpeg=bool(random.random() < config.jpeg_share))
     noisy = add_camera_noise(clean, parameters, random)
-    return np.ascontiguousarray(noisy.transpose(2, 0, 1)), np.ascontiguousarray(clean.transpose(2, 0, 1))
+    top, left = random.integers(OFFSETS, size=2)
+    turn = int(random.integers(8))
+    window = (slice(top, top + config.patch), slice(left, left + config.patch))
+    return _planes(turned(noisy[window], turn)), _planes(turned(clean[window], turn))
 
 
 def student_losses(config: TrainConfig, answer: torch.Tensor, target: torch.Tensor) -> StepLosses:
@@ -110,6 +118,10 @@ def student_losses(config: TrainConfig, answer: torch.Tensor, target: torch.Tens
     reconstruction, edges = LOSSES[config.loss](answer, target).mean(), laplacian(answer, target).mean()
     total = reconstruction + config.laplacian * edges
     return StepLosses(total, {"reconstruction": reconstruction, "laplacian": edges})
+
+
+def _planes(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(unit.transpose(2, 0, 1))
 
 
 def _resized(unit: NDArray[Any], side: int) -> NDArray[np.float32]:
