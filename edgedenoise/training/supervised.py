@@ -6,7 +6,8 @@ noise away. So every level is drawn, and the loss may count every picture alike 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 OFFSETS = 8
 """Places in either direction where a patch may begin in the blocks of JPEG, and in the mosaic."""
+
+DEVELOPMENTS: Final = {"matrix": (0.0, 1.0), "malvar": (0.0, 1.2), "contrast": (0.0, 1.0)}
+"""How photographs are developed, in a wider range than by the cameras of `noise.py`: a network that knows only those
+has trouble with the next, for example with one that has no tone curve but gamma."""
 
 _PREVIEW_LEVEL = 0.7
 
@@ -106,6 +111,7 @@ def noisy_pair(
         clean = clean * np.float32(config.darken + how_much * (1 - config.darken))
     level = config.noise_low + random.random() ** config.noise_power * (config.noise_high - config.noise_low)
     parameters = sample_noise(random, level=level, jpeg=bool(random.random() < config.jpeg_share))
+    parameters = replace(parameters, **{name: float(random.uniform(*ends)) for name, ends in DEVELOPMENTS.items()})
     noisy = add_camera_noise(clean, parameters, random)
     top, left = random.integers(OFFSETS, size=2)
     turn = int(random.integers(8))
