@@ -109,11 +109,12 @@ def test_every_data_file_that_exists_is_promised() -> None:
         for package, patterns in setuptools_table()["package-data"].items()
         for pattern in patterns
         for file in packages_on_disk()[package].glob(pattern)
+        if file.is_file()
     }
     present = {
         file
         for folder in packages_on_disk().values()
-        for file in folder.iterdir()
+        for file in folder.rglob("*")
         if file.is_file() and file.suffix not in (".py", ".pyc") and not file.name.startswith(".")
     }
     assert present == promised
