@@ -1,4 +1,4 @@
-"""Ranges of every activation tensor over a calibration set, streaming: one crop in memory at a time."""
+"""What values every activation tensor takes over a calibration set, streaming: one crop in memory at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgedenoise.calibration.histograms import Histogram, Range
 from edgedenoise.errors import CalibrationError
 from edgedenoise.progress import Progress, silent
 
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
 
     import onnx
     from numpy.typing import NDArray
-
-
-class Range(msgspec.Struct, frozen=True):
-    """Least and greatest value that a tensor took."""
-
-    low: float
-    high: float
-
-    def union(self, other: Range) -> Range:
-        """Return the least range that holds both."""
-        return Range(min(self.low, other.low), max(self.high, other.high))
 
 
 class Ranges(msgspec.Struct, frozen=True):
@@ -47,15 +37,27 @@ def measure_ranges(
     graph_sha256: str,
     progress: Progress = silent,
 ) -> Ranges:
-    """Run the float graph over all inputs and return the range of every activation tensor.
+    """Return the whole range of every activation tensor; see `measure_histograms`."""
+    histograms = measure_histograms(model, inputs, margin_px=margin_px, total=total, progress=progress)
+    return Ranges(graph_sha256, total, {name: histogram.range for name, histogram in histograms.items()})
+
+
+def measure_histograms(
+    model: onnx.ModelProto,
+    inputs: Iterable[NDArray[np.float32]],
+    *,
+    margin_px: int,
+    total: int,
+    progress: Progress = silent,
+) -> dict[str, Histogram]:
+    """Run the float graph over all inputs and return the histogram of every activation tensor, by its name.
 
     Args:
         model: float ONNX graph.
         inputs: (1, 3, h, w) arrays, halo included.
         margin_px: width of the border that is given as context only: there, zero padding inside the network makes
-            values that no kept pixel depends on, so they are left out of the ranges.
+            values that no kept pixel depends on, so they are left out.
         total: how many inputs will come, for the progress.
-        graph_sha256: hash of the file that `model` was read from.
         progress: told after each input.
 
     Raises:
@@ -70,18 +72,17 @@ def measure_ranges(
     session = onnxruntime.InferenceSession(
         _with_every_output(model, names).SerializeToString(), settings, providers=["CPUExecutionProvider"]
     )
-    found: dict[str, Range] = {}
+    found = {name: Histogram() for name in names}
     done = 0
     for x in inputs:
         answers = [x, *session.run(names[1:], {names[0]: x})]
         for name, values in zip(names, answers, strict=True):
-            seen = _interior_range(name, values, x.shape[2], margin_px)
-            found[name] = found[name].union(seen) if name in found else seen
+            found[name].add(_interior(name, values, x.shape[2], margin_px))
         done += 1
         progress("calibrate", done, total)
     if done == 0:
         raise CalibrationError("the calibration set is empty; at least one crop is needed")
-    return Ranges(graph_sha256, done, found)
+    return found
 
 
 def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
@@ -99,14 +100,14 @@ def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelPr
     return copy
 
 
-def _interior_range(name: str, values: NDArray[np.float32], input_height: int, margin_px: int) -> Range:
+def _interior(name: str, values: NDArray[np.float32], input_height: int, margin_px: int) -> NDArray[np.float32]:
+    """Return a tensor's values without the margin, all finite."""
     # A tensor behind a stride is smaller than the input; its margin shrinks with it (rounded up: leave out more).
     margin = -(-margin_px * values.shape[2] // input_height)
     inner = values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
-    low, high = float(inner.min()), float(inner.max())
-    if not np.isfinite(low + high):
+    if not np.isfinite(inner).all():
         raise CalibrationError(
             f"the tensor {name} is not finite on a calibration crop",
             hint="the network itself is broken: look at its training log",
         )
-    return Range(low, high)
+    return inner

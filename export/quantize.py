@@ -36,7 +36,8 @@ from edgedenoise.runtimes.selftest import selftest_pair
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgedenoise.calibration.ranges import Range, Ranges
+    from edgedenoise.calibration.histograms import Range
+    from edgedenoise.calibration.ranges import Ranges
 
 _QUANTIZED_READERS = frozenset({"Conv", "Add", "Concat"})
 _HELD_OUT_CROPS = 8

@@ -13,7 +13,8 @@ from graphs import branched_graph, shuffling_graph
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibrate_model, stored_ranges
-from edgedenoise.calibration.ranges import Range, measure_ranges
+from edgedenoise.calibration.histograms import Range
+from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.errors import CalibrationError, DatasetError, UsageError
 from edgedenoise.tiling import Tiling

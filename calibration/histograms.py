@@ -1,0 +1,75 @@
+"""Histograms of activation tensors, filled value by value in bounded memory.
+
+A tensor's range is not known before the last crop. So bins lie evenly on [-reach, reach], reach is a power of two,
+and when a value lies beyond, the reach is doubled and neighbouring bins are joined: exact, and as if the greater reach
+had been known from the beginning.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 4096
+"""Half of them on either side of zero: an 8-bit step of a ReLU's output is eight bins."""
+_LEAST_REACH = 2.0**-20
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Least and greatest value that a tensor took, or is taken to take."""
+
+    low: float
+    high: float
+
+    def union(self, other: Range) -> Range:
+        """Return the least range that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+class Histogram:
+    """How often a tensor took which values."""
+
+    low: float
+    """Least value so far, exactly."""
+    high: float
+    """Greatest value so far, exactly."""
+    reach: float
+    """Bins lie evenly on [-reach, reach]."""
+    counts: NDArray[np.int64]
+    """(BINS,) values per bin."""
+
+    def __init__(self) -> None:
+        """Make an empty one."""
+        self.low, self.high, self.reach = math.inf, -math.inf, _LEAST_REACH
+        self.counts = np.zeros(BINS, np.int64)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Middle value of each bin: (BINS,)."""
+        return np.asarray((np.arange(BINS) + 0.5) * (2 * self.reach / BINS) - self.reach, np.float64)
+
+    @property
+    def range(self) -> Range:
+        """From the least to the greatest value."""
+        return Range(self.low, self.high)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count finite values of any shape."""
+        if values.size == 0:
+            return
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self._reach_to(max(-self.low, self.high))
+        places = (values.ravel() + np.float32(self.reach)) * np.float32(BINS / (2 * self.reach))
+        self.counts += np.bincount(np.clip(places.astype(np.int32), 0, BINS - 1), minlength=BINS)
+
+    def _reach_to(self, most: float) -> None:
+        while self.reach < most:
+            joined = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.concatenate([np.zeros(BINS // 4, np.int64), joined, np.zeros(BINS // 4, np.int64)])
+            self.reach *= 2
