@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundle import Bundle, Calibration
-from edgedenoise.calibration.ranges import Ranges, measure_ranges
+from edgedenoise.calibration.calibrators import MINMAX, Calibrator
+from edgedenoise.calibration.histograms import from_bytes, to_bytes
+from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
 from edgedenoise.errors import CalibrationError, IncompatibleError
 from edgedenoise.extras import missing_package
 from edgedenoise.files import sha256_of
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.base import INPUT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 FLOAT_VARIANT = "onnx-fp32"
 RANGES_FILE = "calibration/ranges.json"
+HISTOGRAMS_FILE = "calibration/histograms.npz"
 SET_FILE = "calibration/set.json"
 
 
@@ -64,28 +68,29 @@ def calibrate_model(
     model = load_onnx(path)
     folder = Path(data)
     chosen = CalibrationSet.from_folder(folder, count, seed, crop_px, noise_levels)
-    ranges = measure_ranges(
+    histograms = measure_histograms(
         model,
         (x for x, _ in chosen.inputs(folder, manifest.normalization, manifest.tiling)),
         margin_px=manifest.tiling.margin_px,
         total=len(chosen.crops),
-        graph_sha256=sha256_of(path),
         progress=progress,
     )
+    ranges = Ranges(sha256_of(path), len(chosen.crops), {name: one.range for name, one in histograms.items()})
     with opened.edit() as draft:
         draft.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
         draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
+        draft.write(HISTOGRAMS_FILE, to_bytes(histograms))
         draft.write(SET_FILE, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
         recorded = Calibration(len(chosen.crops), chosen.photographs, seed, list(noise_levels))
         draft.manifest = msgspec.structs.replace(draft.manifest, calibration=recorded)
     return Bundle.open(opened.root)
 
 
-def stored_ranges(bundle: Bundle) -> Ranges:
-    """Return the ranges stored in a bundle.
+def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
+    """Return the ranges that a calibrator chooses from what a bundle stores; of the image, always the whole one.
 
     Raises:
-        CalibrationError: there are none, or they were measured on another graph.
+        CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
     """
     if not bundle.has(RANGES_FILE):
         raise CalibrationError(
@@ -98,7 +103,16 @@ def stored_ranges(bundle: Bundle) -> Ranges:
             f"the ranges in {bundle.source} were measured on another graph",
             hint=f"measure them again: edgedenoise calibrate {bundle.source} --data DIR",
         )
-    return ranges
+    if calibrator == MINMAX:
+        return ranges
+    if not bundle.has(HISTOGRAMS_FILE):
+        raise CalibrationError(
+            f"{bundle.source} stores no histograms, from which {calibrator.name} would choose; accepted: {MINMAX.name}",
+            hint=f"measure them: edgedenoise calibrate {bundle.source} --data DIR",
+        )
+    histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
+    chosen = {name: calibrator.choose(one) for name, one in histograms.items() if name != INPUT_NAME}
+    return msgspec.structs.replace(ranges, tensors=ranges.tensors | chosen)
 
 
 def float_graph_file(bundle: Bundle) -> Path:

@@ -62,15 +62,19 @@ def entropy(histogram: Histogram) -> Range:
     return min(tried, key=lambda chosen: _divergence(histogram, chosen))
 
 
+MINMAX = Calibrator("minmax", minmax)
+"""The default."""
+
+
 def calibrator_named(name: str) -> Calibrator:
     """Return a calibrator by its name: minmax, mse, entropy, or percentile-P, for example percentile-99.99.
 
     Raises:
         UsageError: there is none of that name.
     """
-    plain = {"minmax": minmax, "mse": mse, "entropy": entropy}
+    plain = {one.name: one for one in (MINMAX, Calibrator("mse", mse), Calibrator("entropy", entropy))}
     if name in plain:
-        return Calibrator(name, plain[name])
+        return plain[name]
     match = re.fullmatch(r"percentile-(\d+(?:\.\d+)?)", name)
     if match and 50 < float(match[1]) <= 100:
         percent = float(match[1])

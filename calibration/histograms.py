@@ -8,6 +8,7 @@ had been known from the beginning.
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -68,8 +69,34 @@ class Histogram:
         places = (values.ravel() + np.float32(self.reach)) * np.float32(BINS / (2 * self.reach))
         self.counts += np.bincount(np.clip(places.astype(np.int32), 0, BINS - 1), minlength=BINS)
 
+    @classmethod
+    def of(cls, low: float, high: float, reach: float, counts: NDArray[np.int64]) -> Histogram:
+        """Return one with these numbers."""
+        histogram = cls()
+        histogram.low, histogram.high, histogram.reach, histogram.counts = low, high, reach, counts
+        return histogram
+
     def _reach_to(self, most: float) -> None:
         while self.reach < most:
             joined = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.concatenate([np.zeros(BINS // 4, np.int64), joined, np.zeros(BINS // 4, np.int64)])
             self.reach *= 2
+
+
+def to_bytes(histograms: dict[str, Histogram]) -> bytes:
+    """Return histograms by tensor name as a compressed npz file."""
+    limits = np.array([[one.low, one.high, one.reach] for one in histograms.values()], np.float64)
+    counts = np.stack([one.counts for one in histograms.values()])
+    stream = BytesIO()
+    np.savez_compressed(stream, names=np.array(list(histograms)), limits=limits, counts=counts)
+    return stream.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Histogram]:
+    """Read what `to_bytes` wrote."""
+    with np.load(BytesIO(data), allow_pickle=False) as file:
+        names, limits, counts = file["names"], file["limits"], file["counts"]
+    return {
+        str(name): Histogram.of(float(low), float(high), float(reach), count)
+        for name, (low, high, reach), count in zip(names, limits, counts, strict=True)
+    }

@@ -54,6 +54,8 @@ class Encoding(msgspec.Struct, frozen=True):
     weights: Literal["s8"]
     weight_bits: int
     """8, or 7 where products of 8-bit pairs would saturate 16-bit accumulators."""
+    calibrator: str = "minmax"
+    """How the ranges of activations were chosen; see `calibration/calibrators.py`."""
 
 
 class Variant(msgspec.Struct, frozen=True):

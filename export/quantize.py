@@ -21,6 +21,7 @@ from onnx import helper, numpy_helper
 
 from edgedenoise.bundle import Bundle, Calibration, Encoding, Variant
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import Scheme, encode_range, encode_weight, scheme_named
 from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.errors import QuantizationError
@@ -62,6 +63,7 @@ def quantize_model(
     bundle: Path | str,
     *,
     scheme: str | None = None,
+    calibrator: str = MINMAX.name,
     data: Path | str | None = None,
     progress: Progress = silent,
 ) -> QuantizeReport:
@@ -71,26 +73,29 @@ def quantize_model(
         bundle: a calibrated bundle folder.
         scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for what ONNX Runtime's row in
             `edgedenoise.export.targets` names.
+        calibrator: how ranges are chosen from the stored histograms; see `calibration/calibrators.py`.
         data: photographs on which to measure the distance to float as well, on crops that calibration did not see.
         progress: told after each step.
 
     Raises:
         CalibrationError: the bundle has no ranges.
-        UsageError: there is no such scheme.
+        UsageError: there is no such scheme or calibrator.
         QuantizationError: a tensor has no range.
     """
     opened = Bundle.open(bundle)
     chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
-    ranges = stored_ranges(opened)
+    ranges = stored_ranges(opened, calibrator_named(calibrator))
     path = float_graph_file(opened)
     model = encode(load_onnx(path), ranges, chosen)
     name = f"onnx-int8-{chosen.name}"
-    encoding = Encoding(chosen.name, chosen.activations, "s8", chosen.weight_bits)
+    encoding = Encoding(chosen.name, chosen.activations, "s8", chosen.weight_bits, calibrator)
     variant = Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding)
     progress("quantize", 1, 3, "distance to float")
     with opened.edit() as draft:
         # Backends' own files hold the old encoding: they are compiled again from the new graph.
-        draft.drop_variants({v.name for v in opened.manifest.variants if v.encoding == encoding})
+        draft.drop_variants(
+            {v.name for v in opened.manifest.variants if v.encoding and v.encoding.scheme == chosen.name}
+        )
         draft.write(variant.path, model.SerializeToString())
         options = SessionOptions(fused=False)
         with CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options)) as oracle:

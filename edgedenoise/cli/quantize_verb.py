@@ -16,6 +16,9 @@ def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],
     scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
+    calibrator: Annotated[
+        str, typer.Option(help="How ranges are chosen: minmax, mse, entropy, percentile-99.99.")
+    ] = "minmax",
     data: Annotated[
         Path | None,
         typer.Option(help="Photographs to measure the distance to float on, beside the self-test."),
@@ -23,7 +26,7 @@ def command(
 ) -> None:
     """Encode the float graph as an INT8 (QDQ) graph from the stored ranges."""
     with output.progress() as progress:
-        report = edgedenoise.quantize_model(bundle, scheme=scheme, data=data, progress=progress)
+        report = edgedenoise.quantize_model(bundle, scheme=scheme, calibrator=calibrator, data=data, progress=progress)
     lines = [f"{report.variant}: {report.size_bytes / 1024:.0f} KB, float {report.float_size_bytes / 1024:.0f} KB"]
     lines.append(f"exact W8A8 to float on the self-test: {report.selftest_db:.1f} dB")
     if report.held_out_db is not None:

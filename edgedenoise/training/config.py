@@ -179,6 +179,17 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"val_noisy = {self.val_noisy!r} is given without val_clean",
                 hint="Give the ground truth: --val-clean DIR.",
             )
+        if self.val_clean and not self.val_noisy and self.objective == "supervised":
+            raise UsageError(
+                f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = 'supervised' has no "
+                "noisy photographs that it could belong to",
+                hint="Give the noisy photographs: --val-noisy DIR.",
+            )
+        if self.val_mode != "direct" and not spec.has_blind_path:
+            raise UsageError(
+                f"val_mode = {self.val_mode!r} needs a blind path, which network = {self.network!r} has not",
+                hint="Take val_mode = 'direct', which is what devices run.",
+            )
         self._check_objective(spec)
         self._check_noise()
         self._check_patch(spec)
@@ -192,11 +203,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"{'a' if spec.has_blind_path else 'no'} blind path; accepted with it: {' or '.join(better)}",
                 hint=f"Take --objective {better[0]}, or another --network.",
             )
-        if self.objective == "supervised" and self.data:
-            raise UsageError(
-                f"data = {self.data!r} is of no use to objective = 'supervised', which adds noise to clean photographs",
-                hint="Leave --data out; to learn from noisy photographs take --objective distill.",
-            )
+        for key, users in _FOLDERS_OF.items():
+            if getattr(self, key) and self.objective not in users:
+                raise UsageError(
+                    f"{key} = {getattr(self, key)!r} is of no use to objective = {self.objective!r}; "
+                    f"accepted with it: {', '.join(users)}",
+                    hint=f"Leave {key} out, or take another --objective.",
+                )
 
     def _check_noise(self) -> None:
         """Make sure that the noise and the pictures of students are possible ones."""
@@ -211,6 +224,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for key in ("darken", "noise_power"):
             if not (math.isfinite(getattr(self, key)) and getattr(self, key) > 0):
                 raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be above 0")
+        if self.views > _TURNS:
+            raise UsageError(f"views = {self.views} is too many; accepted: 1 to {_TURNS}, each of another flip or turn")
         if self.darken > 1 or not 1 <= self.magnify <= 8 or self.noise_jitter > 1:
             raise UsageError(
                 f"darken = {self.darken}, magnify = {self.magnify} and noise_jitter = {self.noise_jitter}; "
@@ -240,12 +255,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return
         stride = 1 if self.blind_stride == "auto" else self.blind_stride
         sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # the others have no second sampler
-        both = math.lcm(stride, sub_stride)
-        if self.patch % both:
-            below, above = self.patch // both * both, (self.patch // both + 1) * both
+        step = math.lcm(stride, sub_stride, spec.multiple_of)
+        if self.patch % step:
+            below, above = self.patch // step * step, (self.patch // step + 1) * step
+            second = f" and by sub_stride = {self.sub_stride}" if self.objective == "cbsn" else ""
             raise UsageError(
-                f"patch = {self.patch} must be divisible by blind_stride = {self.blind_stride} "
-                f"and by sub_stride = {self.sub_stride}",
+                f"patch = {self.patch} must be divisible by blind_stride = {self.blind_stride}{second}",
                 hint=f"The nearest patches are {below} and {above}." if below else f"The smallest patch is {above}.",
             )
 
@@ -338,6 +353,14 @@ def settings(config: Path | str | None, overrides: Iterable[str], *, resume: boo
 
 
 _LOCAL_MEAN_CHANNELS = 6  # what cbsn.py, which imports torch, says too; a test compares them
+
+_FOLDERS_OF = {
+    "data": ("cbsn", "sdap", "distill"),
+    "clean": ("distill", "supervised"),
+    "teacher": ("distill",),
+}  # folder -> the objectives that read it
+
+_TURNS = 8  # flips and turns of a square
 
 _MINIMUM = {
     "steps": 1,

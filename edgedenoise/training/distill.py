@@ -17,7 +17,8 @@ import torch
 from edgedenoise.errors import UsageError
 from edgedenoise.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.checkpoint import load_network
+from edgedenoise.training.checkpoint import kept_network, read_run
+from edgedenoise.training.config import BLIND_OBJECTIVES
 from edgedenoise.training.data import PhotoFolder, unit_planes
 from edgedenoise.training.draws import Stream, draw
 from edgedenoise.training.objectives import (
@@ -47,10 +48,17 @@ class DistillObjective:
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self._teacher, spec = load_network(config.teacher)
+        checkpoint = read_run(config.teacher)
+        if checkpoint.config.objective in BLIND_OBJECTIVES:
+            raise UsageError(
+                f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, which "
+                "only teaches the blind network; a student learns from non-blind answers too",
+                hint=f"Teach it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
+            )
+        self._teacher, spec = kept_network(checkpoint, source=Path(config.teacher))
         if not spec.has_blind_path:
             raise UsageError(
-                f"teacher = {config.teacher!r} is a {spec.name}, which has no blind path; accepted: a C-BSN",
+                f"teacher = {config.teacher!r} is of network {spec.name}, which has no blind path; accepted: a C-BSN",
                 hint="Train one first: edgedenoise train --data DIR --out TEACHER",
             )
         self._teacher.requires_grad_(False)

@@ -77,8 +77,12 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
     model = onnx.load(str(bundle.variant_file(floats[0])))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    # `export/to_onnx.py` traces the network as a part of a module.
-    return {name.removeprefix("network."): torch.from_numpy(array.copy()) for name, array in constants.items()}
+    # `export/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
+    return {
+        name.removeprefix("network."): torch.from_numpy(array.copy())
+        for name, array in constants.items()
+        if name.startswith("network.")
+    }
 
 
 def _is_run(path: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 from edgedenoise.errors import TrainingError
 from edgedenoise.files import atomic_file
 from edgedenoise.training.averages import WeightAverage
+from edgedenoise.training.config import RUN_CONFIG
 from edgedenoise.training.memory import is_out_of_memory, largest_that_fits
 from edgedenoise.training.schedules import learning_rate_at
 
@@ -98,7 +99,7 @@ class Stepper:
         raise TrainingError(
             f"the {what} became {value} at step {step}; the batch is in {saved}",
             hint=f"Begin another run with the last checkpoint, which is sound, and a lower learning rate: edgedenoise "
-            f"train --init {self.config.out} --data {self.config.data} --out ANOTHER "
+            f"train --config {Path(self.config.out) / RUN_CONFIG} --init {self.config.out} --out ANOTHER "
             f"--set learning_rate={self.config.learning_rate / 2:g}",
         )
 

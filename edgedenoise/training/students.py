@@ -58,7 +58,7 @@ class FoldableConv2d(nn.Conv2d):
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:
         """Return the plain convolution that does the same."""
-        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1)
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1).to(self.weight)  # its device and precision
         plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
         return plain
 
@@ -76,7 +76,7 @@ def fold(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, FoldableConv2d):
-                setattr(module, name, child.folded().to(child.weight.device).train(child.training))
+                setattr(module, name, child.folded().train(child.training))
     return network
 
 

@@ -49,7 +49,7 @@ class SupervisedObjective:
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self.photos, self._held_out = open_photographs(
-            config, folder=config.clean, statistics="patch", progress=progress
+            config, folder=config.clean, patch=config.patch + OFFSETS, statistics="patch", progress=progress
         )
         self.judges = self._held_out is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,12 @@ from edgedenoise.bundle import METADATA_KEY, Bundle
 from edgedenoise.denoiser import load
 from edgedenoise.errors import EdgeDenoiseError, ExportError
 from edgedenoise.export import to_onnx
-from edgedenoise.export.graph import lint
+from edgedenoise.export.graph import lint, macs_per_px, parameter_count
 from edgedenoise.export.to_onnx import PARITY_BOUND, PARITY_SIZES, NonBlind, export_model, trace
 from edgedenoise.training.cbsn import CBSN
+from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.networks import network_spec
 from edgedenoise.training.trainer import train_model
 
@@ -74,6 +77,74 @@ def test_a_lone_onnx_file_still_loads_and_gives_the_same_pixels(exported: Bundle
     picture = np.random.default_rng(1).integers(0, 256, (50, 61, 3), dtype=np.uint8)
     with load(path) as alone, load(exported.root) as whole:
         np.testing.assert_array_equal(alone(picture), whole(picture))
+
+
+STUDENTS = ("edge-tiny", "edge", "edge-plus")
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Bundle]]:
+    """Runs of two steps, and what was exported from them."""
+    from edgedenoise.photo import write_photo
+    from edgedenoise.pixels import Photo
+
+    folder = tmp_path_factory.mktemp("students")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    write_photo(Photo(pixels), folder / "clean" / "0.png")
+    found = {}
+    for name in STUDENTS:
+        config = TrainConfig(
+            network=name, objective="supervised", clean=str(folder / "clean"), out=str(folder / name), device="cpu",
+            steps=2, batch=1, patch=32, learning_rate=1e-2,
+        )  # fmt: skip
+        run = train_model(config).run
+        found[name] = (run, export_model(run, folder / f"{name}.edge"))
+    return found
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_students_graph_is_plain_and_folded(students: dict[str, tuple[Path, Bundle]], name: str) -> None:
+    spec = network_spec(name)
+    model = onnx.load(students[name][1].file("onnx-fp32/model.onnx"))
+    assert lint(model, quantized=False) == []
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert set(operators) == {"Conv", "Relu", "Add", "DepthToSpace", "Clip"}, "no Reshape, Transpose, Resize or Pad"
+    convolutions = {"edge-tiny": 8, "edge": 10, "edge-plus": 13}[name]
+    assert operators["Conv"] == convolutions, "a branch that was trained is no convolution of its own"
+    assert operators["DepthToSpace"] == operators["Add"] == (2 if name == "edge-plus" else 1)
+    assert macs_per_px(model) == spec.macs_per_px
+    assert parameter_count(model) == spec.parameters, "the bounds of the Clip were not trained"
+    assert model.graph.node[-1].op_type == "Clip"
+    assert model.graph.node[-1].output[0] == "denoised"
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_students_manifest_tells_what_a_host_needs(students: dict[str, tuple[Path, Bundle]], name: str) -> None:
+    spec, manifest = network_spec(name), students[name][1].manifest
+    assert (manifest.network.name, manifest.normalization) == (name, "unit")
+    assert (manifest.network.parameters, manifest.network.macs_per_px) == (spec.parameters, spec.macs_per_px)
+    assert (manifest.tiling.halo_px, manifest.tiling.multiple_of) == (spec.halo_px, spec.multiple_of)
+    assert manifest.parity is not None
+    assert 0 < manifest.parity.max_relative_error <= PARITY_BOUND
+    for sides, least in zip(manifest.parity.sizes, PARITY_SIZES, strict=True):
+        assert all(0 <= side - wanted < spec.multiple_of for side, wanted in zip(sides, least, strict=True))
+        assert not any(side % spec.multiple_of for side in sides)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_an_exported_student_answers_what_the_trained_one_does(
+    students: dict[str, tuple[Path, Bundle]], name: str
+) -> None:
+    run, bundle = students[name]
+    network, spec = load_network(run)
+    picture = np.random.default_rng(1).random((50, 61, 3), np.float32)
+    wanted = denoise_unit(network, spec, picture)
+    assert np.abs(wanted - picture).max() > 1e-3, "two steps have changed something"
+    with load(bundle.root) as denoiser:
+        answer = denoiser(picture)
+        np.testing.assert_allclose(answer, wanted, atol=1e-5)
+    with load(bundle.root, tile=32) as tiled:
+        np.testing.assert_allclose(tiled(picture), answer, atol=1e-6)
 
 
 def test_a_mask_never_reaches_a_device() -> None:

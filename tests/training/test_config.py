@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -143,7 +145,15 @@ def test_the_official_config_is_the_papers_and_the_authors_codes():
 def test_every_named_config_is_a_config(name):
     config = TrainConfig.named(name)
     assert config == TrainConfig(**PRESETS[name])
-    assert name.endswith("official") or config.network == name
+    assert name.endswith("official") or config.network == name.removesuffix("-shipped")
+
+
+@pytest.mark.parametrize("name", ["edge-shipped", "edge-tiny-shipped"])
+def test_the_shipped_students_were_trained_on_clean_photographs_that_count_alike(name):
+    config = TrainConfig.named(name)
+    assert (config.objective, config.loss) == ("supervised", "psnr")
+    assert config.needed_folders == ("clean", "out")
+    assert settings(name, ["clean=photos", "out=run"]).network == name.removesuffix("-shipped")
 
 
 def test_a_config_that_has_no_such_name_is_answered_with_the_nearest():
@@ -174,7 +184,151 @@ def test_clean_photographs_are_needed_where_noisy_ones_are_named():
         TrainConfig(val_noisy="somewhere")
 
 
+def student(**values):
+    """A student's config, with some values."""
+    return TrainConfig(**{"network": "edge", "objective": "distill", **values})
+
+
+@pytest.mark.parametrize("objective", ["cbsn", "sdap"])
+@pytest.mark.parametrize("network", ["edge-tiny", "edge", "edge-plus"])
+def test_a_student_has_no_blind_path_to_train(objective, network):
+    with pytest.raises(UsageError, match=rf"'{objective}' does not train network = '{network}', .* no blind") as caught:
+        TrainConfig(network=network, objective=objective)
+    assert "distill or supervised" in caught.value.message
+    assert "--objective distill" in caught.value.hint
+
+
+@pytest.mark.parametrize("objective", ["distill", "supervised"])
+def test_a_blind_network_is_not_trained_as_a_student(objective):
+    with pytest.raises(UsageError, match=rf"'{objective}' does not train network = 'cbsn-24x4', .* a blind") as caught:
+        TrainConfig(objective=objective)
+    assert "cbsn or sdap" in caught.value.message
+    assert "--objective cbsn" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "loss=l2",
+        "laplacian=-0.1",
+        "laplacian=inf",
+        "darken=0",
+        "darken=1.1",
+        "darken=nan",
+        "magnify=0.9",
+        "magnify=8.1",
+        "magnify=nan",
+        "noise_low=-0.1",
+        "noise_low=nan",
+        "noise_high=1.1",
+        "noise_power=0",
+        "noise_power=inf",
+        "jpeg_share=1.1",
+        "jpeg_share=-0.1",
+        "jpeg_share=nan",
+        "recharge=2",
+        "recharge=-1",
+        "views=0",
+        "views=9",
+        "noise_jitter=-0.1",
+        "noise_jitter=1.1",
+        "noise_jitter=nan",
+    ],
+)
+def test_a_wrong_value_of_a_student_is_named(override):
+    key, _, value = override.partition("=")
+    with pytest.raises(UsageError) as caught:
+        student().with_overrides([override])
+    assert key in caught.value.message
+    assert value in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["laplacian=0", "darken=1", "magnify=1", "noise_low=0", "noise_high=0", "jpeg_share=0", "recharge=0"],
+        ["magnify=8", "noise_low=1", "noise_high=1", "jpeg_share=1", "recharge=1", "noise_jitter=1", "views=1"],
+        ["darken=0.01", "noise_power=0.01", "noise_jitter=0", "views=8", "loss=l1"],
+    ],
+)
+def test_the_bounds_themselves_are_accepted(overrides):
+    config = student().with_overrides(overrides)
+    for key, _, value in (override.partition("=") for override in overrides):
+        assert str(getattr(config, key)).removesuffix(".0") == value
+
+
+def test_levels_of_noise_in_the_wrong_order_name_both():
+    with pytest.raises(UsageError, match=r"noise_low = 0.6 and noise_high = 0.4"):
+        student(noise_low=0.6, noise_high=0.4)
+
+
+def test_noisy_photographs_are_refused_where_clean_ones_are_learnt_from():
+    with pytest.raises(UsageError, match=r"data = 'noisy' is of no use to objective = 'supervised'"):
+        student(objective="supervised", data="noisy")
+
+
+@pytest.mark.parametrize(
+    ("objective", "needed"), [("cbsn", "data"), ("sdap", "data"), ("distill", "data teacher"), ("supervised", "clean")]
+)
+def test_what_an_objective_needs(objective, needed):
+    config = student(objective=objective, network="edge" if objective in ("distill", "supervised") else "cbsn-24x4")
+    assert config.needed_folders == (*needed.split(), "out")
+
+
+@pytest.mark.parametrize("objective", ["distill", "supervised"])
+def test_a_patch_that_a_student_cannot_halve_is_told_the_nearest(objective):
+    with pytest.raises(UsageError, match=r"patch = 81 must be divisible by 2 for network = 'edge'") as caught:
+        student(objective=objective, patch=81)
+    assert "82" in caught.value.hint
+    with pytest.raises(UsageError, match=r"patch = 82 must be divisible by 4 for network = 'edge-plus'") as caught:
+        student(objective=objective, patch=82, network="edge-plus")
+    assert "84" in caught.value.hint
+
+
+def test_students_take_patches_that_a_second_sampler_would_not_divide():
+    assert student(patch=82, sub_stride=3, blind_stride=2).patch == 82
+    assert student(patch=82, blind_stride=5, objective="supervised").patch == 82, "which takes nothing apart"
+
+
+@pytest.mark.parametrize(("network", "patch", "stride"), [("edge", 32, 5), ("edge-plus", 32, 5), ("edge-plus", 100, 3)])
+def test_the_nearest_patches_of_a_student_are_accepted_ones(network, patch, stride):
+    with pytest.raises(UsageError, match=rf"patch = {patch} must be divisible by blind_stride = {stride}") as caught:
+        student(network=network, patch=patch, blind_stride=stride)
+    assert "sub_stride" not in caught.value.message, "distill has no second sampler"
+    nearest = [int(number) for number in re.findall(r"\d+", caught.value.hint)]
+    assert len(nearest) == 2
+    for number in nearest:
+        assert student(network=network, patch=number, blind_stride=stride).patch == number
+
+
+def test_a_students_config_file_reads_back_to_an_equal_config(tmp_path):
+    config = student(teacher="teacher", data="noisy", clean="clean", loss="psnr", recharge=0.25, views=3)
+    (tmp_path / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    assert TrainConfig.from_toml(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize("mode", ["stride2", "stride2-enhanced"])
+def test_a_student_is_not_validated_by_a_mode_that_needs_a_blind_path(mode):
+    """Told now, and not after the steps before the first validation."""
+    with pytest.raises(UsageError, match=f"val_mode = '{mode}'.* network = 'edge'"):
+        student(val_mode=mode)
+
+
+def test_ground_truth_without_noisy_photographs_is_refused_where_there_are_none_to_take():
+    """`val_noisy` is those of `data` by default, which `supervised` has not."""
+    with pytest.raises(UsageError, match=r"val_clean = 'truth' is given without val_noisy") as caught:
+        student(objective="supervised", clean="photos", val_clean="truth")
+    assert "--val-noisy" in caught.value.hint
+    assert student(val_clean="truth", data="noisy").val_clean == "truth"
+
+
 def test_a_stride_that_was_not_settled_is_not_taken_for_a_number():
     assert TrainConfig(blind_stride=3).stride == 3
     with pytest.raises(UsageError, match="not been settled"):
         _ = TrainConfig().stride
+
+
+@pytest.mark.parametrize(("objective", "key"), [("cbsn", "clean"), ("cbsn", "teacher"), ("sdap", "teacher")])
+def test_a_folder_that_nobody_would_read_is_refused(objective, key):
+    with pytest.raises(UsageError, match=f"{key} = 'folder' is of no use to objective = '{objective}'"):
+        TrainConfig(objective=objective, **{key: "folder"})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedenoise.errors import DatasetError
+from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.metrics import psnr, ssim
 from edgedenoise.photo import Photo, from_unit, read_photo, write_photo
 from edgedenoise.training import inference
@@ -67,6 +67,28 @@ def test_tiles_equal_the_whole(network, unit, mode, monkeypatch):
     whole = denoise_unit(network, SPEC, unit, mode=mode)
     monkeypatch.setattr(inference, "TILE_PX", 16)
     assert np.abs(denoise_unit(network, SPEC, unit, mode=mode) - whole).max() < 1e-5
+
+
+def test_pixels_of_a_network_that_takes_them_as_they_are_are_not_normalised(unit):
+    """A student begins as the identity: what comes out is what went in, to the bit."""
+    spec = network_spec("edge-plus")
+    student = build_network(spec, seed=0)
+    assert np.array_equal(denoise_unit(student, spec, unit), unit)
+    assert student.training
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4), (17, 33)])
+def test_a_student_takes_pictures_of_any_size(size):
+    spec = network_spec("edge-plus")
+    unit = np.random.default_rng(0).random((*size, 3), np.float32)
+    assert np.array_equal(denoise_unit(build_network(spec, seed=0), spec, unit), unit)
+
+
+@pytest.mark.parametrize("mode", ["stride2", "stride2-enhanced"])
+def test_a_network_without_a_blind_path_has_only_the_direct_mode(unit, mode):
+    spec = network_spec("edge-tiny")
+    with pytest.raises(UsageError, match=rf"mode '{mode}' needs a blind path, which edge-tiny has not.*: direct"):
+        denoise_unit(build_network(spec, seed=0), spec, unit, mode=mode)
 
 
 def test_a_run_is_measured_against_the_truth(config, photos, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgedenoise.errors import UsageError
-from edgedenoise.training.networks import build_network, network_spec
+from edgedenoise.training.networks import FAMILIES, build_network, network_spec
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,21 @@ def test_published_and_slim_sizes(name, parameters, macs_per_px, halo_px):
     spec = network_spec(name)
     assert (spec.parameters, spec.macs_per_px, spec.halo_px) == (parameters, macs_per_px, halo_px)
     assert (spec.multiple_of, spec.normalization) == (1, "whole-image")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs_per_px", "halo_px", "multiple_of"),
+    [
+        ("edge-tiny", 62_444, 15_552, 17, 2),
+        ("edge", 176_700, 44_064, 21, 2),
+        ("edge-plus", 601_212, 55_008, 37, 4),
+    ],
+)
+def test_students_sizes(name, parameters, macs_per_px, halo_px, multiple_of):
+    spec = network_spec(name)
+    assert (spec.parameters, spec.macs_per_px, spec.halo_px) == (parameters, macs_per_px, halo_px)
+    assert (spec.multiple_of, spec.normalization, spec.has_blind_path) == (multiple_of, "unit", False)
+    assert spec.arguments["width"] in (32, 48)
 
 
 @pytest.mark.parametrize("name", ["cbsn-128x9", "cbsn-1x1", "cbsn-24x4"])
@@ -55,6 +70,30 @@ def test_an_unknown_name_is_told_what_is_accepted(name):
     with pytest.raises(UsageError, match="cbsn-WxN") as caught:
         network_spec(name)
     assert "Did you mean cbsn-" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("edge-tny", "edge-tiny"), ("edgeplus", "edge-plus"), ("Edge", "edge"), ("edge-tiny-2", "edge-tiny")],
+)
+def test_a_mistyped_student_is_answered_with_the_nearest(name, meant):
+    with pytest.raises(UsageError, match=r"accepted: .*edge-tiny .*; edge .*; edge-plus") as caught:
+        network_spec(name)
+    assert caught.value.hint == f"Did you mean {meant}?"
+
+
+def test_every_family_has_an_example_that_it_answers_to():
+    for family in FAMILIES:
+        spec = network_spec(family.example)
+        assert spec.name == family.example
+        assert build_network(spec, seed=0).training
+
+
+@pytest.mark.parametrize("name", ["edge-tiny", "edge-plus"])
+def test_students_weights_are_a_function_of_the_seed(name):
+    weights = [build_network(network_spec(name), seed=seed).state_dict() for seed in (1, 1, 2)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert not torch.equal(weights[0]["head.weight"], weights[2]["head.weight"])
 
 
 def test_describing_networks_and_configs_imports_no_torch():

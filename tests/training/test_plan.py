@@ -73,6 +73,55 @@ def test_a_patch_that_the_settled_stride_does_not_divide_says_which_do(config, f
         train_model(config)
 
 
+@pytest.mark.parametrize(
+    ("objective", "missing", "what"),
+    [
+        ("supervised", "clean", "folder of clean photographs"),
+        ("supervised", "out", "folder for the run"),
+        ("distill", "data", "folder of noisy photographs"),
+        ("distill", "teacher", "run whose network is the teacher"),
+        ("distill", "out", "folder for the run"),
+        ("cbsn", "data", "folder of noisy photographs"),
+    ],
+)
+def test_a_folder_that_is_missing_is_named_with_the_flag_that_gives_it(objective, missing, what, tmp_path):
+    needed = {"supervised": ("clean", "out"), "distill": ("data", "teacher", "out"), "cbsn": ("data", "out")}[objective]
+    folders = {key: str(tmp_path / key) for key in needed if key != missing}
+    network = "cbsn-6x1" if objective == "cbsn" else "edge-tiny"
+    with pytest.raises(UsageError, match=f"names no {what}") as caught:
+        train_model(TrainConfig(network=network, objective=objective, **folders))
+    assert f"--{missing} DIR" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def supervised(folder, tmp_path):
+    """A run of a student on photographs without noise, which the data check would refuse."""
+    clean = folder(lambda random, shape: np.zeros(shape))
+    return TrainConfig(
+        network="edge-tiny", objective="supervised", clean=str(clean), out=str(tmp_path / "student"), patch=32, batch=1,
+        steps=2, device="cpu", checkpoint_every=1,
+    )  # fmt: skip
+
+
+def test_clean_photographs_are_not_asked_for_noise(folder, tmp_path):
+    config = supervised(folder, tmp_path)
+    assert config.data_check == "refuse"
+    run = train_model(config, on_data_check=lambda report: pytest.fail("looked at")).run
+    assert not (run / DATA_CHECK).exists()
+
+
+def test_a_run_on_clean_photographs_is_resumed_wherever_they_went(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = supervised(folder, tmp_path).with_overrides(["clean=noisy", "out=student"])
+    run = train_model(config).run
+    assert TrainConfig.from_toml(run / "config.toml").clean == str(tmp_path / "noisy"), "absolute"
+    (tmp_path / "noisy").rename(tmp_path / "moved")
+    assert train_model(config.with_overrides(["clean=moved", "steps=3"]), resume=True).steps == 3
+    for change in ("loss=l1", "noise_high=0.5", "magnify=1", "jpeg_share=0"):
+        with pytest.raises(UsageError, match=f"was trained with {change.partition('=')[0]} = "):
+            train_model(config.with_overrides([change, "clean=moved"]), resume=True)
+
+
 def test_hours_become_steps_that_a_resume_keeps(config):
     run = train_model(config.with_overrides(["hours=0.0002", "checkpoint_every=1", "preview_every=100000"])).run
     written = TrainConfig.from_toml(run / "config.toml")
