@@ -111,8 +111,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Levels are drawn as low + u^power (high - low), u even in [0, 1]: below 1 there is more strong noise."""
     jpeg_share: float = 0.5
     """Part of the patches that `supervised` sends through JPEG."""
-    views: int = 2
-    """Answers of the teacher in a step of `distill`: non-blind and blind in turn, each of another flip or turn."""
+    views: int = 1
+    """Non-blind answers of the teacher that are targets of a step of `distill`, each of another flip or turn."""
+    blind_views: int = 1
+    """Blind answers beside them, of random sub-samples; the stronger the noise, the more they are worth."""
     recharge: float = 0.1
     """Part of the pixels of one of these targets that are the noisy photograph's."""
     noise_jitter: float = 0.2
@@ -224,8 +226,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for key in ("darken", "noise_power"):
             if not (math.isfinite(getattr(self, key)) and getattr(self, key) > 0):
                 raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be above 0")
-        if self.views > _TURNS:
-            raise UsageError(f"views = {self.views} is too many; accepted: 1 to {_TURNS}, each of another flip or turn")
+        if self.views + self.blind_views > _TURNS:
+            raise UsageError(
+                f"views = {self.views} and blind_views = {self.blind_views} are too many; accepted: together up to "
+                f"{_TURNS}, each of another flip or turn"
+            )
         if self.darken > 1 or not 1 <= self.magnify <= 8 or self.noise_jitter > 1:
             raise UsageError(
                 f"darken = {self.darken}, magnify = {self.magnify} and noise_jitter = {self.noise_jitter}; "
@@ -369,6 +374,7 @@ _MINIMUM = {
     "blind_stride": 1,
     "sub_stride": 1,
     "views": 1,
+    "blind_views": 0,
     "held_out": 0,
     "seed": 0,
     "checkpoint_every": 1,

@@ -1,8 +1,8 @@
 """A student learns from a C-BSN, on noisy photographs alone.
 
-Its targets are answers of the teacher to the very patch: the non-blind one, which knows each pixel but keeps some
-of its noise, and blind ones of random sub-samples, which know only the neighbours (Pan et al., ICCV 2023); in turn,
-each of another flip or turn, which averages out what depends on the direction. In one of them, drawn anew at every
+Its targets are answers of the teacher to the very patch: non-blind ones, which know each pixel but keep some of its
+noise, and blind ones of random sub-samples, which know only the neighbours (Pan et al., ICCV 2023); each of another
+flip or turn, which averages out what depends on the direction. In one of them, drawn anew at every
 step, some pixels are put back to the noisy photograph's: blind targets have lost what only the pixel itself knew.
 """
 
@@ -92,12 +92,12 @@ class DistillObjective:
         patches, numbers, scales, recharged, permutation, *clean = batch
         random = draw(self.config.seed, Stream.VIEWS, step, 0)
         targets = self._views(patches, numbers, permutation, random)
-        seen = torch.stack(targets).mean(dim=0)
+        denoised = torch.stack(targets[: self.config.views]).mean(dim=0)
         chosen = int(random.integers(len(targets)))
         targets[chosen] = torch.where(recharged, patches, targets[chosen])
         gain, scale = (scales[:, i, None, None, None] for i in (0, 1))
         # The teacher says what is noise: the student sees more or less of it, and the photograph darker.
-        noisy = (gain * (seen + scale * (patches - seen))).clamp(0, 1)
+        noisy = (gain * (denoised + scale * (patches - denoised))).clamp(0, 1)
         answer = network(noisy)
         found = [student_losses(self.config, answer, gain * target) for target in (*targets, *clean)]
         parts = {name: torch.stack([one.parts[name] for one in found]).mean() for name in self.parts}
@@ -132,10 +132,10 @@ class DistillObjective:
     def _views(
         self, patches: torch.Tensor, numbers: torch.Tensor, permutation: torch.Tensor, random: np.random.Generator
     ) -> list[torch.Tensor]:
-        """Return answers of the teacher, non-blind and blind in turn, each of the patches turned another way."""
+        """Return answers of the teacher, first the non-blind ones, each of the patches turned another way."""
         answers = []
-        for view, turn in enumerate(random.permutation(8)[: self.config.views]):
-            blind = permutation if view % 2 else None
+        for view, turn in enumerate(random.permutation(8)[: self.config.views + self.config.blind_views]):
+            blind = permutation if view >= self.config.views else None
             answers.append(_unturned(self._answer(_turned(patches, turn), numbers, blind), turn))
         return answers
 
