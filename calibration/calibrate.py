@@ -27,6 +27,8 @@ FLOAT_VARIANT = "onnx-fp32"
 RANGES_FILE = "calibration/ranges.json"
 HISTOGRAMS_FILE = "calibration/histograms.npz"
 SET_FILE = "calibration/set.json"
+TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
+"""Ranges that the weights were trained with (`--objective qat`): they come before those that are measured."""
 
 
 def calibrate_model(
@@ -89,6 +91,8 @@ def calibrate_model(
 def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
     """Return the ranges that a calibrator chooses from what a bundle stores; of the image, always the whole one.
 
+    Ranges that the weights were trained with stay as they are.
+
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
     """
@@ -97,22 +101,30 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
             f"{bundle.source} has not been calibrated",
             hint=f"measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
         )
-    ranges = msgspec.json.decode(bundle.file(RANGES_FILE).read_bytes(), type=Ranges)
+    ranges = _read_ranges(bundle, RANGES_FILE)
+    tensors = dict(ranges.tensors)
+    if calibrator != MINMAX:
+        if not bundle.has(HISTOGRAMS_FILE):
+            raise CalibrationError(
+                f"{bundle.source} stores no histograms, from which {calibrator.name} would choose; "
+                f"accepted: {MINMAX.name}",
+                hint=f"measure them: edgedenoise calibrate {bundle.source} --data DIR",
+            )
+        histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
+        tensors |= {name: calibrator.choose(one) for name, one in histograms.items() if name != INPUT_NAME}
+    if bundle.has(TRAINED_RANGES_FILE):
+        tensors |= _read_ranges(bundle, TRAINED_RANGES_FILE).tensors
+    return msgspec.structs.replace(ranges, tensors=tensors)
+
+
+def _read_ranges(bundle: Bundle, name: str) -> Ranges:
+    ranges = msgspec.json.decode(bundle.file(name).read_bytes(), type=Ranges)
     if ranges.graph_sha256 != sha256_of(float_graph_file(bundle)):
         raise CalibrationError(
             f"the ranges in {bundle.source} were measured on another graph",
             hint=f"measure them again: edgedenoise calibrate {bundle.source} --data DIR",
         )
-    if calibrator == MINMAX:
-        return ranges
-    if not bundle.has(HISTOGRAMS_FILE):
-        raise CalibrationError(
-            f"{bundle.source} stores no histograms, from which {calibrator.name} would choose; accepted: {MINMAX.name}",
-            hint=f"measure them: edgedenoise calibrate {bundle.source} --data DIR",
-        )
-    histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
-    chosen = {name: calibrator.choose(one) for name, one in histograms.items() if name != INPUT_NAME}
-    return msgspec.structs.replace(ranges, tensors=ranges.tensors | chosen)
+    return ranges
 
 
 def float_graph_file(bundle: Bundle) -> Path:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import onnx
 import onnxscript  # noqa: F401  (torch's exporter needs it, and would word its absence as a failed export)
@@ -19,13 +20,17 @@ import torch
 
 import edgedenoise
 from edgedenoise.bundle import Parity, Training
+from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph_file
+from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.errors import ExportError
 from edgedenoise.export.float_bundle import write_float_bundle
 from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
+from edgedenoise.files import sha256_of
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config import BLIND_OBJECTIVES
+from edgedenoise.training.fake_quant import input_ranges
 from edgedenoise.training.logs import LOG, read_columns
 from edgedenoise.training.students import fold
 
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgedenoise.bundle import Bundle
+    from edgedenoise.calibration.histograms import Range
     from edgedenoise.training.checkpoint import Which
 
 PARITY_SIZES = ((64, 64), (61, 47), (33, 97), (101, 35), (127, 129))
@@ -110,8 +116,21 @@ def export_model(
         training=Training(objective, trained.step, _hours(Path(run), trained.step)),
         about=about,
     )
+    if objective == "qat":
+        bundle = _with_trained_ranges(bundle, model, input_ranges(network))
     progress("export", steps, steps)
     return bundle
+
+
+def _with_trained_ranges(bundle: Bundle, model: onnx.ModelProto, ranges: dict[str, Range]) -> Bundle:
+    """Store the ranges that weights were trained with, by the names that their tensors have in the graph."""
+    weight = ".weight"
+    readers = {node.input[1].removesuffix(weight): node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    tensors = {readers[f"network.{name}"]: found for name, found in ranges.items()}
+    known = Ranges(sha256_of(float_graph_file(bundle)), 0, tensors)
+    with bundle.edit() as draft:
+        draft.write(TRAINED_RANGES_FILE, msgspec.json.format(msgspec.json.encode(known), indent=1))
+    return type(bundle).open(bundle.root)
 
 
 def _hours(run: Path, step: int) -> float:

@@ -18,10 +18,10 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoints, log, previews.")] = None,
     network: Annotated[str | None, typer.Option(help="cbsn-24x4 or another size, edge-tiny, edge, edge-plus.")] = None,
     objective: Annotated[
-        str | None, typer.Option(help="What a step minimises: cbsn, sdap, distill or supervised.")
+        str | None, typer.Option(help="What a step minimises: cbsn, sdap, distill, supervised or qat.")
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(help="Clean photographs: what supervised learns from; ground truth for distill.")
+        Path | None, typer.Option(help="Clean photographs, for supervised and qat; ground truth for distill.")
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Run that distill learns from.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run or bundle whose weights to begin with.")] = None,

@@ -16,9 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import TrainingError, UsageError
 from edgedenoise.files import atomic_file
 from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.fake_quant import fake_quantized
 from edgedenoise.training.networks import NetworkSpec, build_network, network_spec
 
 if TYPE_CHECKING:
@@ -184,6 +186,8 @@ def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, Ne
     """
     spec = network_spec(checkpoint.config.network)
     network = build_network(spec, seed=0)
+    if checkpoint.config.objective == "qat":
+        network = fake_quantized(network, scheme_named(checkpoint.config.scheme))
     restore_network(checkpoint.kept, network, source=source)
     return network.eval(), spec
 

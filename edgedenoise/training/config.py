@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
 from edgedenoise.training.networks import network_spec
 from edgedenoise.training.presets import PRESETS
@@ -44,7 +45,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     network: str = "cbsn-24x4"
     """See `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
-    objective: Literal["cbsn", "sdap", "distill", "supervised"] = "cbsn"
+    objective: Literal["cbsn", "sdap", "distill", "supervised", "qat"] = "cbsn"
     """What one step minimises; see `objectives.OBJECTIVES`."""
     data: str = ""
     """Folder of noisy photographs, at least `patch` pixels on each side; `supervised` needs none."""
@@ -119,6 +120,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Part of the pixels of one of these targets that are the noisy photograph's."""
     noise_jitter: float = 0.2
     """How far `distill` scales the noise that the student sees, taken to be what the teacher removes."""
+    scheme: str = "u8s7"
+    """Of `qat`: how activations and weights become integers; see `calibration/schemes.py`."""
+    observe_fraction: float = 0.3
+    """Part of the steps of `qat` over which ranges of activations follow the batches, before they are frozen."""
 
     held_out: int | Literal["auto"] = "auto"
     """Photographs kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
@@ -181,10 +186,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"val_noisy = {self.val_noisy!r} is given without val_clean",
                 hint="Give the ground truth: --val-clean DIR.",
             )
-        if self.val_clean and not self.val_noisy and self.objective == "supervised":
+        if self.val_clean and not self.val_noisy and not self.data and self.clean:
             raise UsageError(
-                f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = 'supervised' has no "
-                "noisy photographs that it could belong to",
+                f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = {self.objective!r} "
+                "has no noisy photographs that it could belong to",
                 hint="Give the noisy photographs: --val-noisy DIR.",
             )
         if self.val_mode != "direct" and not spec.has_blind_path:
@@ -198,7 +203,19 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def _check_objective(self, spec: NetworkSpec) -> None:
         """Make sure that the objective can train the network."""
-        if self.trains_blind != spec.has_blind_path:
+        if self.objective == "qat":
+            scheme_named(self.scheme)
+            if self.clean and spec.normalization != "unit":
+                raise UsageError(
+                    f"clean = {self.clean!r} cannot teach network = {self.network!r} in 8 bits; accepted with it: data",
+                    hint="Give noisy photographs: --data DIR.",
+                )
+            if self.clean and self.data:
+                raise UsageError(
+                    f"data = {self.data!r} and clean = {self.clean!r} are given; objective = 'qat' learns from one",
+                    hint="Leave one of them out.",
+                )
+        elif self.trains_blind != spec.has_blind_path:
             better = ("distill", "supervised") if self.trains_blind else ("cbsn", "sdap")
             raise UsageError(
                 f"objective = {self.objective!r} does not train network = {self.network!r}, which has "
@@ -220,7 +237,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: "
                 "0 <= noise_low <= noise_high <= 1"
             )
-        for key in ("jpeg_share", "recharge"):
+        for key in ("jpeg_share", "recharge", "observe_fraction"):
             if not 0 <= getattr(self, key) <= 1:
                 raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it is a part of the whole, 0 to 1")
         for key in ("darken", "noise_power"):
@@ -245,9 +262,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def needed_folders(self) -> tuple[str, ...]:
         """Keys of the folders that a run cannot do without."""
-        return {"supervised": ("clean", "out"), "distill": ("data", "teacher", "out")}.get(
-            self.objective, ("data", "out")
-        )
+        photographs = "clean" if self.objective == "supervised" or (self.objective == "qat" and self.clean) else "data"
+        more = {"distill": ("teacher",), "qat": ("init",)}.get(self.objective, ())
+        return (photographs, *more, "out")
 
     def _check_patch(self, spec: NetworkSpec) -> None:
         """Make sure that a patch can be taken apart, by whatever stride `auto` may come to."""
@@ -256,7 +273,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"patch = {self.patch} must be divisible by {spec.multiple_of} for network = {self.network!r}",
                 hint=f"The nearest patch is {-(-self.patch // spec.multiple_of) * spec.multiple_of}.",
             )
-        if self.objective == "supervised":
+        if self.objective in ("supervised", "qat"):
             return
         stride = 1 if self.blind_stride == "auto" else self.blind_stride
         sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # the others have no second sampler
@@ -360,8 +377,8 @@ def settings(config: Path | str | None, overrides: Iterable[str], *, resume: boo
 _LOCAL_MEAN_CHANNELS = 6  # what cbsn.py, which imports torch, says too; a test compares them
 
 _FOLDERS_OF = {
-    "data": ("cbsn", "sdap", "distill"),
-    "clean": ("distill", "supervised"),
+    "data": ("cbsn", "sdap", "distill", "qat"),
+    "clean": ("distill", "supervised", "qat"),
     "teacher": ("distill",),
 }  # folder -> the objectives that read it
 

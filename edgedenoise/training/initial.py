@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgedenoise.bundle import Bundle
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
-from edgedenoise.training.checkpoint import read_run, restore_network
+from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
 from edgedenoise.training.config import RUN_CONFIG
+from edgedenoise.training.fake_quant import fake_quantized
 from edgedenoise.training.networks import build_network, network_spec
+from edgedenoise.training.students import fold
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +30,13 @@ def initial_network(config: TrainConfig) -> nn.Module:
         TrainingError: `init` is neither a run nor a bundle, or cannot be read.
         BundleError: it is a damaged bundle.
     """
+    if config.objective == "qat":
+        return fake_quantized(float_network(config), scheme_named(config.scheme))
+    return float_network(config)
+
+
+def float_network(config: TrainConfig) -> nn.Module:
+    """Return the network that a config begins with, before any fake quantization; raises as `initial_network`."""
     spec = network_spec(config.network)
     network = build_network(spec, seed=config.seed)
     if config.init:
@@ -57,7 +67,9 @@ def _weights_of(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     """Return a network's name and its weights by parameter name."""
     if _is_run(path):
         checkpoint = read_run(path)
-        return checkpoint.config.network, checkpoint.kept
+        network, spec = kept_network(checkpoint, source=path)
+        folded = checkpoint.config.objective == "qat"  # its ranges are left behind, and its branches folded
+        return spec.name, dict(fold(network).state_dict()) if folded else checkpoint.kept
     bundle = _opened(path)
     return bundle.manifest.network.name, _weights_of_graph(bundle)
 

@@ -157,6 +157,7 @@ OBJECTIVES: Final = {
     "sdap": "edgedenoise.training.objectives:SDAPObjective",
     "distill": "edgedenoise.training.distill:DistillObjective",
     "supervised": "edgedenoise.training.supervised:SupervisedObjective",
+    "qat": "edgedenoise.training.qat:qat_objective",
 }
 """Every objective: what configs call it, and `module:callable`."""
 

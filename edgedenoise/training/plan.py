@@ -44,6 +44,7 @@ _FOLDERS = {
     "data": "folder of noisy photographs",
     "clean": "folder of clean photographs",
     "teacher": "run whose network is the teacher",
+    "init": "run or bundle to begin with",
     "out": "folder for the run",
 }
 
@@ -131,7 +132,7 @@ def _checked_data(
     config: TrainConfig, on_data_check: Callable[[DataReport], None] | None, progress: Progress
 ) -> DataReport | None:
     """Look at the photographs, and refuse those that cannot be trained on."""
-    if config.data_check == "off" or config.objective == "supervised":
+    if config.data_check == "off" or not config.data:
         return None
     report = check_photographs(config.data, progress=progress)
     if on_data_check is not None:

@@ -45,6 +45,8 @@ _SHIPPED: Final[dict[str, Any]] = {
     "val_every": 1000,
     "log_every": 50,
 }
+# And then, with `--init RUN`, in 8 bits.
+_SHIPPED_INT8: Final[dict[str, Any]] = {**_SHIPPED, "objective": "qat", "learning_rate": 5e-4, "steps": 10_000}
 
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -61,6 +63,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "cbsn-64x5": _ours("cbsn-64x5", 60_000, 5e-4, batch=4),
     "cbsn-64x9": _ours("cbsn-64x9", 100_000, 3e-4, batch=4),
     "edge-tiny-shipped": {**_SHIPPED, "network": "edge-tiny", "steps": 40_000},
+    "edge-tiny-shipped-int8": {**_SHIPPED_INT8, "network": "edge-tiny"},
     "edge-shipped": {**_SHIPPED, "network": "edge", "steps": 40_000},
+    "edge-shipped-int8": {**_SHIPPED_INT8, "network": "edge"},
 }  # fmt: skip
 """Name -> values that differ from the defaults."""

@@ -17,13 +17,16 @@ While training, a 3x3 convolution is the sum of a 3x3 kernel, a 1x1 kernel and a
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgedenoise.training.cbsn import relu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BODY_GAIN = 0.3  # of the 3x3 kernels at the beginning, beside an identity of 1: signals neither fade nor grow
 
@@ -71,12 +74,13 @@ class FoldableConv2d(nn.Conv2d):
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Return a copy of a network in which every `FoldableConv2d` is a plain convolution: what devices run."""
+    """Return a copy of a network in which whatever can be `folded()` is a plain convolution: what devices run."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, FoldableConv2d):
-                setattr(module, name, child.folded().train(child.training))
+            folded: Callable[[], nn.Conv2d] | None = getattr(child, "folded", None)
+            if folded is not None:
+                setattr(module, name, folded().train(child.training))
     return network
 
 
