@@ -22,11 +22,11 @@ from edgedenoise.training.config import BLIND_OBJECTIVES
 from edgedenoise.training.data import PhotoFolder, unit_planes
 from edgedenoise.training.draws import Stream, draw
 from edgedenoise.training.objectives import (
-    HELD_OUT_CROPS,
     Batch,
     StepLosses,
     draw_permutations,
     first_photographs,
+    mean_over_held_out,
     open_photographs,
 )
 from edgedenoise.training.sampling import from_permuted, permuted_subsamples
@@ -103,22 +103,19 @@ class DistillObjective:
         parts = {name: torch.stack([one.parts[name] for one in found]).mean() for name in self.parts}
         return StepLosses(torch.stack([one.total for one in found]).mean(), parts)
 
-    @torch.no_grad()
     def judge(self, network: nn.Module) -> float | None:
         """Return the loss on fixed crops of held-out photographs, against the truth or else the teacher."""
-        if self._held_out is None:
+        held_out, config = self._held_out, self.config
+        if held_out is None:
             return None
-        device = next(network.parameters()).device
-        total = 0.0
-        for first in range(0, HELD_OUT_CROPS, self.config.batch):
-            samples = range(first, min(first + self.config.batch, HELD_OUT_CROPS))
-            patches, numbers, clean = _patches(
-                self._held_out, self._held_out_clean, self.config, 0, samples, Stream.HELD_OUT
-            )
+
+        def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+            patches, numbers, clean = _patches(held_out, self._held_out_clean, config, 0, samples, Stream.HELD_OUT)
             patches, numbers = patches.to(device), numbers.to(device)
             target = clean[0].to(device) if clean else self._answer(patches, numbers, None)
-            total += student_losses(self.config, network(patches), target).total.item() * len(samples)
-        return total / HELD_OUT_CROPS
+            return student_losses(config, network(patches), target).total
+
+        return mean_over_held_out(network, config.batch, loss_of)
 
     def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
         """Tell that any may."""

@@ -21,7 +21,7 @@ from edgedenoise.training.losses import blind_loss, cbsn_losses, sdap_loss
 from edgedenoise.training.schedules import ramp_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -222,15 +222,30 @@ def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) ->
     return torch.from_numpy(np.stack(drawn))
 
 
-@torch.no_grad()
 def held_out_loss(network: nn.Module, held_out: PhotoFolder | None, config: TrainConfig) -> float | None:
     """Return the mean L_blind over fixed crops of held-out photographs, the lattice one whatever is trained with."""
     if held_out is None:
         return None
+
+    def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+        crops = torch.from_numpy(held_out.batch(config.seed, 0, samples, stream=Stream.HELD_OUT)).to(device)
+        return blind_loss(network, crops, stride=config.stride)
+
+    return mean_over_held_out(network, config.batch, loss_of)
+
+
+@torch.no_grad()
+def mean_over_held_out(network: nn.Module, batch: int, loss_of: Callable[[range, torch.device], torch.Tensor]) -> float:
+    """Return the mean of a loss over the fixed crops of held-out photographs.
+
+    Args:
+        network: tells the device.
+        batch: crops at a time.
+        loss_of: mean loss of some of the crops, by their numbers, on a device.
+    """
     device = next(network.parameters()).device
     total = 0.0
-    for first in range(0, HELD_OUT_CROPS, config.batch):
-        samples = range(first, min(first + config.batch, HELD_OUT_CROPS))
-        crops = torch.from_numpy(held_out.batch(config.seed, 0, samples, stream=Stream.HELD_OUT)).to(device)
-        total += blind_loss(network, crops, stride=config.stride).item() * len(samples)
+    for first in range(0, HELD_OUT_CROPS, batch):
+        samples = range(first, min(first + batch, HELD_OUT_CROPS))
+        total += loss_of(samples, device).item() * len(samples)
     return total / HELD_OUT_CROPS

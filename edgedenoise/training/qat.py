@@ -19,10 +19,10 @@ from edgedenoise.training.fake_quant import observe
 from edgedenoise.training.initial import float_network
 from edgedenoise.training.networks import network_spec
 from edgedenoise.training.objectives import (
-    HELD_OUT_CROPS,
     Batch,
     StepLosses,
     first_photographs,
+    mean_over_held_out,
     open_photographs,
 )
 from edgedenoise.training.supervised import SupervisedObjective, student_losses
@@ -45,6 +45,10 @@ class SupervisedQAT(SupervisedObjective):
         observe(network, ranges_move(self.config, step))
         return super().losses(network, batch, step)
 
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether the ranges stand still: before, what is judged is not what will be run."""
+        return not ranges_move(self.config, step)
+
 
 class SelfDistilledQAT:
     """Fake quantization, on noisy photographs, towards the network's own answers in float."""
@@ -66,18 +70,17 @@ class SelfDistilledQAT:
         observe(network, ranges_move(self.config, step))
         return self._losses(network, batch[0])
 
-    @torch.no_grad()
     def judge(self, network: nn.Module) -> float | None:
         """Return the loss on fixed crops of held-out photographs."""
-        if self._held_out is None:
+        held_out = self._held_out
+        if held_out is None:
             return None
-        device = next(network.parameters()).device
-        total = 0.0
-        for first in range(0, HELD_OUT_CROPS, self.config.batch):
-            samples = range(first, min(first + self.config.batch, HELD_OUT_CROPS))
-            (patches,) = self._patches(self._held_out, 0, samples, Stream.HELD_OUT)
-            total += self._losses(network, patches.to(device)).total.item() * len(samples)
-        return total / HELD_OUT_CROPS
+
+        def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+            (patches,) = self._patches(held_out, 0, samples, Stream.HELD_OUT)
+            return self._losses(network, patches.to(device)).total
+
+        return mean_over_held_out(network, self.config.batch, loss_of)
 
     def may_be_best(self, step: int) -> bool:
         """Tell whether the ranges stand still: before, what is judged is not what will be run."""

@@ -18,7 +18,7 @@ from edgedenoise.photo import to_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data import turned
 from edgedenoise.training.draws import Stream, draw
-from edgedenoise.training.objectives import HELD_OUT_CROPS, Batch, StepLosses, open_photographs
+from edgedenoise.training.objectives import Batch, StepLosses, mean_over_held_out, open_photographs
 from edgedenoise.training.previews import SHOWN_PX, middle
 from edgedenoise.training.reconstruction import LOSSES, laplacian
 
@@ -62,18 +62,17 @@ class SupervisedObjective:
         noisy, clean = batch
         return student_losses(self.config, network(noisy), clean)
 
-    @torch.no_grad()
     def judge(self, network: nn.Module) -> float | None:
         """Return the loss on fixed crops of held-out photographs with fixed noise."""
-        if self._held_out is None:
+        held_out = self._held_out
+        if held_out is None:
             return None
-        device = next(network.parameters()).device
-        total = 0.0
-        for first in range(0, HELD_OUT_CROPS, self.config.batch):
-            samples = range(first, min(first + self.config.batch, HELD_OUT_CROPS))
-            noisy, clean = (t.to(device) for t in self._pairs(self._held_out, 0, samples, Stream.HELD_OUT))
-            total += student_losses(self.config, network(noisy), clean).total.item() * len(samples)
-        return total / HELD_OUT_CROPS
+
+        def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+            noisy, clean = (t.to(device) for t in self._pairs(held_out, 0, samples, Stream.HELD_OUT))
+            return student_losses(self.config, network(noisy), clean).total
+
+        return mean_over_held_out(network, self.config.batch, loss_of)
 
     def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
         """Tell that any may."""
