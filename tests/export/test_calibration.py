@@ -56,6 +56,22 @@ def test_crops_lie_on_the_grid_of_networks_that_shuffle_pixels(noisy_folder: Pat
     assert shapes == {(64 + 16, 64 + 16)}  # halo 6 becomes a margin of 8
 
 
+def test_a_ladder_of_noise_is_added_to_clean_photographs(noisy_folder: Path) -> None:
+    plain = CalibrationSet.from_folder(noisy_folder, 9, seed=2, crop_px=64)
+    noisy = CalibrationSet.from_folder(noisy_folder, 9, seed=2, crop_px=64, noise_levels=(0.0, 1.0))
+    assert [crop.noise_level for crop in noisy.crops] == [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    assert [(crop.photo, crop.y, crop.x) for crop in noisy.crops] == [(c.photo, c.y, c.x) for c in plain.crops]
+    crops = [[x for x, _ in one.inputs(noisy_folder, "unit", Tiling(halo_px=4))] for one in (plain, noisy, noisy)]
+    assert all(np.array_equal(a, b) for a, b in zip(crops[1], crops[2], strict=True)), "the same noise every time"
+    errors = [float(np.abs(a - b).mean()) for a, b in zip(crops[0], crops[1], strict=True)]
+    assert 0 < max(errors[::2]) < min(errors[1::2]), "the highest ISO is noisier than the lowest"
+
+
+def test_a_noise_level_out_of_range_is_refused(noisy_folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"noise levels 0\.5, 1\.5 were received; accepted: each 0 to 1"):
+        CalibrationSet.from_folder(noisy_folder, noise_levels=(0.5, 1.5))
+
+
 def test_a_changed_photograph_is_noticed(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 8)
     shutil.copy(noisy_folder / "0.png", noisy_folder / "1.png")

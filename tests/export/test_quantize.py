@@ -11,7 +11,7 @@ import pytest
 from graphs import branched_graph, shuffling_graph
 
 from edgedenoise.bundle import Bundle
-from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, calibrate_model
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import SCHEMES, Scheme, encode_range, encode_weight, scheme_named
 from edgedenoise.denoiser import choose_variant, load, load_variant
@@ -170,6 +170,46 @@ def test_calibrating_again_removes_what_was_encoded_from_the_old_ranges(
     bundle = calibrate_model(branched_bundle.root, noisy_folder, count=3, crop_px=64)
     assert [v.name for v in bundle.manifest.variants] == ["onnx-fp32"]
     assert not (bundle.root / "onnx-int8-u8s7").exists()
+
+
+def test_another_calibrator_chooses_other_ranges_without_another_pass(
+    branched_bundle: Bundle, noisy_folder: Path
+) -> None:
+    calibrate_model(branched_bundle.root, noisy_folder, count=6, crop_px=64)
+    quantize_model(branched_bundle.root)
+    compile_model(branched_bundle.root, target="openvino", precision="int8")
+    (whole,) = _activation_scales(Bundle.open(branched_bundle.root)).values()
+    quantize_model(branched_bundle.root, calibrator="percentile-99")
+    opened = Bundle.open(branched_bundle.root)
+    (clipped,) = _activation_scales(opened).values()
+    assert clipped["image"] == whole["image"], "the image is never clipped"
+    assert all(clipped[name] <= whole[name] for name in whole)
+    assert sum(clipped[name] < 0.95 * whole[name] for name in whole) >= 2
+    (left,) = [v for v in opened.manifest.variants if v.precision == "int8"]
+    assert left.encoding.calibrator == "percentile-99"
+    assert left.runtime == "onnxruntime", "what was compiled from the other ranges is gone"
+
+
+def test_without_histograms_only_the_whole_range_can_be_had(branched_bundle: Bundle, noisy_folder: Path) -> None:
+    calibrate_model(branched_bundle.root, noisy_folder, count=4, crop_px=64)
+    with Bundle.open(branched_bundle.root).edit() as draft:  # as bundles were that were made before
+        (draft.root / HISTOGRAMS_FILE).unlink()
+    with pytest.raises(CalibrationError, match="stores no histograms, from which mse would choose; accepted: minmax"):
+        quantize_model(branched_bundle.root, calibrator="mse")
+    quantize_model(branched_bundle.root)
+
+
+def _activation_scales(bundle: Bundle) -> dict[str, dict[str, float]]:
+    """Variant -> tensor -> scale, for the ONNX variants that are quantized."""
+    found = {}
+    for variant in bundle.manifest.variants:
+        if variant.runtime != "onnxruntime" or variant.encoding is None:
+            continue
+        model = onnx.load(bundle.variant_file(variant))
+        constants = {t.name: float(onnx.numpy_helper.to_array(t)) for t in model.graph.initializer if not t.dims}
+        nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        found[variant.name] = {node.input[0]: constants[node.input[1]] for node in nodes}
+    return found
 
 
 def test_quantizing_before_calibrating_says_what_to_do(branched_bundle: Bundle) -> None:
