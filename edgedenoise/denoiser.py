@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 AUTO_INT8_FIDELITY_DB = 40.0
-"""`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show."""
+"""`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show.
+A network that was trained in 8 bits is not held to that: its INT8 answers are no rounded float ones, and no worse."""
 
 _LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
 
@@ -237,7 +238,7 @@ def choose_variant(
             )
         fitting = [v for v in fitting if device == "auto" or device.lower() in here[v.runtime]]
         fitting = [v for v in fitting if here[v.runtime] and not _is_refused(v)]
-    if precision == "auto":
+    if precision == "auto" and not _learnt_in_8_bits(bundle):
         fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
     if not fitting:
         have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in bundle.manifest.variants)
@@ -248,6 +249,10 @@ def choose_variant(
             " add OpenVINO: edgedenoise compile --target openvino",
         )
     return min(fitting, key=_slowness)
+
+
+def _learnt_in_8_bits(bundle: Bundle) -> bool:
+    return bundle.manifest.training is not None and bundle.manifest.training.objective == "qat"
 
 
 def _slowness(variant: Variant) -> tuple[bool, bool, str]:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import edgedenoise
-from edgedenoise.bundle import Bundle, Variant
+from edgedenoise.bundle import Bundle, Training, Variant
 from edgedenoise.denoiser import AUTO_INT8_FIDELITY_DB, Denoiser, choose_variant, denoise, load, load_variant
 from edgedenoise.errors import (
     EdgeDenoiseError,
@@ -273,6 +273,14 @@ def test_auto_takes_int8_only_where_it_does_not_show(committed_bundle: Path, fid
     assert choose_variant(bundle, "onnxruntime", "auto").name == chosen
     assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s7"  # who asks, gets it
     assert choose_variant(bundle, "auto", "fp32").name == "onnx-fp32"
+
+
+def test_a_network_that_was_trained_in_8_bits_is_run_in_8_bits(committed_bundle: Path) -> None:
+    bundle = Bundle.open(committed_bundle)
+    floats, integers = bundle.manifest.variants
+    bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=AUTO_INT8_FIDELITY_DB - 5))
+    trained = msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1))
+    assert choose_variant(replace(bundle, manifest=trained), "auto", "auto").name == "onnx-int8-u8s7"
 
 
 def test_a_bundle_of_rough_int8_alone_is_still_usable(committed_bundle: Path) -> None:
