@@ -80,7 +80,7 @@ def calibrator_named(name: str) -> Calibrator:
         percent = float(match[1])
         return Calibrator(name, lambda histogram: percentile(histogram, percent))
     raise UsageError(
-        f"there is no calibrator {name!r}; accepted are {', '.join(plain)} and percentile-P, P from 50 to 100",
+        f"there is no calibrator {name!r}; accepted are {', '.join(plain)} and percentile-P, P above 50, up to 100",
         hint="For example percentile-99.99.",
     )
 

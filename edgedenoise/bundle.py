@@ -107,6 +107,8 @@ class Training(msgspec.Struct, frozen=True):
     steps: int
     hours: float
     """Of wall time, on whatever machine that was."""
+    clean: bool = False
+    """Whether clean photographs were learnt from."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,11 +58,12 @@ def _purpose(manifest: Manifest) -> str:
 
 
 def _is_synthetic(manifest: Manifest) -> bool:
-    return manifest.training is not None and manifest.training.objective == "supervised"
+    known = manifest.training
+    return known is not None and (known.objective == "supervised" or (known.objective == "qat" and known.clean))
 
 
 _OWN_NOISE = """\
-Trained on noisy photographs alone, without clean ones: it knows the noise of those photographs and not that of
+Trained on noisy photographs: it knows the noise of those photographs and not that of
 others."""
 _SYNTHETIC = """\
 Trained on clean photographs with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far

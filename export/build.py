@@ -67,7 +67,7 @@ def build_bundle(
         ParityError: a variant fails its self-test; nothing is written.
         EdgeDenoiseError: whatever one of the steps raises.
     """
-    from edgedenoise.export.to_onnx import export_model  # torch, only now
+    from edgedenoise.export.to_onnx import export_model, trained_scheme  # torch, only now
 
     final = Path(out)
     check_replaceable(final)
@@ -76,6 +76,7 @@ def build_bundle(
         work = temporary / final.name
         export_model(run, work, checkpoint=checkpoint, about=about, progress=progress)
         calibrate_model(work, data, count=count, seed=seed, noise_levels=noise_levels, progress=progress)
+        scheme = scheme or trained_scheme(run, checkpoint)
         quantized = quantize_model(work, scheme=scheme, data=data, progress=progress)
         for target in wanted:
             compile_model(work, target=target, progress=progress)

@@ -113,13 +113,19 @@ def export_model(
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
         parity=parity,
-        training=Training(objective, trained.step, _hours(Path(run), trained.step)),
+        training=Training(objective, trained.step, _hours(Path(run), trained.step), bool(trained.config.clean)),
         about=about,
     )
     if objective == "qat":
         bundle = _with_trained_ranges(bundle, model, input_ranges(network))
     progress("export", steps, steps)
     return bundle
+
+
+def trained_scheme(run: Path | str, checkpoint: Which = "last") -> str | None:
+    """Return the integer encoding that a run was trained in, or None for one that was trained in float."""
+    config = read_run(run, checkpoint).config
+    return config.scheme if config.objective == "qat" else None
 
 
 def _with_trained_ranges(bundle: Bundle, model: onnx.ModelProto, ranges: dict[str, Range]) -> Bundle:

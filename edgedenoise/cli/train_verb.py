@@ -47,7 +47,7 @@ def command(
         bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
     ] = False,
 ) -> None:
-    """Train a denoiser on noisy photographs alone."""
+    """Train a denoiser, on noisy photographs alone or on clean ones."""
     from edgedenoise.data_check import data_report_text
     from edgedenoise.training.config import BLIND_OBJECTIVES, settings
 
@@ -81,6 +81,9 @@ def command(
     if result.rank > 0:  # of several processes one speaks
         return
     following = f"build {result.run} --data {chosen.data or 'PHOTOS'} -o NAME.edge"
+    if chosen.clean and not chosen.data:
+        levels = "--noise-level 0 --noise-level 0.5 --noise-level 1"
+        following = f"build {result.run} --data {chosen.clean} {levels} -o NAME.edge"
     if chosen.objective in BLIND_OBJECTIVES:
         following = f"train --objective cbsn --init {result.run} --data {chosen.data} --out RUN"
     text = f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\nnext: edgedenoise {following}"

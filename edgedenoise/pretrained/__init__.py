@@ -16,9 +16,10 @@ DEFAULT: Final = "edge"
 
 
 def resolve(model: Path | str) -> Path:
-    """Return the path that a model's name or path stands for; a file or folder of that name comes first."""
+    """Return the path that a model's name or path stands for; a bundle or run of that name comes first."""
     path = Path(model)
-    return shipped(str(model)) if str(model) in SHIPPED and not path.exists() else path
+    theirs = path.is_file() or any((path / name).is_file() for name in ("manifest.json", "config.toml"))
+    return shipped(str(model)) if str(model) in SHIPPED and not theirs else path
 
 
 def shipped(name: str) -> Path:

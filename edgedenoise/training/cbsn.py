@@ -69,7 +69,7 @@ class Branch(nn.Module):
 
     def forward(self, x: torch.Tensor, *, blind: bool) -> torch.Tensor:
         """Map (N, C, H, W) to the same shape."""
-        x = relu(self.masked(x, blind), self.training)
+        x = relu(self.masked(x, blind) if blind else self.masked(x), self.training)
         x = relu(self.mix1(x), self.training)
         x = relu(self.mix2(x), self.training)
         for module in self.trunk:

@@ -205,6 +205,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Make sure that the objective can train the network."""
         if self.objective == "qat":
             scheme_named(self.scheme)
+            if self.observe_fraction == 0:
+                raise UsageError(
+                    "observe_fraction = 0 is not accepted with objective = 'qat': ranges are seen, then frozen",
+                    hint="For example 0.3.",
+                )
             if self.clean and spec.normalization != "unit":
                 raise UsageError(
                     f"clean = {self.clean!r} cannot teach network = {self.network!r} in 8 bits; accepted with it: data",

@@ -55,6 +55,12 @@ class DistillObjective:
                 "only teaches the blind network; a student learns from non-blind answers too",
                 hint=f"Teach it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
             )
+        if checkpoint.config.objective == "qat":
+            raise UsageError(
+                f"teacher = {config.teacher!r} was trained with objective = 'qat', and has no blind path any more; "
+                "accepted: a C-BSN in float",
+                hint=f"Take the run it began with: --teacher {checkpoint.config.init}",
+            )
         self._teacher, spec = kept_network(checkpoint, source=Path(config.teacher))
         if not spec.has_blind_path:
             raise UsageError(

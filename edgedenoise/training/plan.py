@@ -105,7 +105,9 @@ def plan_run(
         raise UsageError(f"{run} has {checkpoint.step} steps already, more than steps = {config.steps}")
     # Absolute, so that the run can be resumed from another folder.
     folders = {key: getattr(config, key) for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
-    absolute = {key: str(resolve(folder).resolve()) if folder else "" for key, folder in folders.items()}
+    absolute = {key: str(Path(folder).resolve()) if folder else "" for key, folder in folders.items()}
+    if config.init and resolve(config.init) != Path(config.init):
+        absolute["init"] = config.init  # a shipped one, found again wherever the package is
     return Plan(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 
 
@@ -158,7 +160,8 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
     if before.blind_stride != "auto":
         config = _with_stride(config, before.blind_stride)
     was, now = msgspec.structs.asdict(before), msgspec.structs.asdict(config)
-    was["init"] = now["init"] = was["init"] and now["init"] and was["init"]  # where it lies does not matter any more
+    if before.objective != "qat":  # which asks it for targets; of the others, where it lies does not matter any more
+        was["init"] = now["init"] = was["init"] and now["init"] and was["init"]
     for key in was.keys() - _MAY_CHANGE:
         if was[key] != now[key]:
             raise UsageError(

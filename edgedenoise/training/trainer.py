@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch import nn
+
     from edgedenoise.data_check import DataReport
     from edgedenoise.training.config import TrainConfig
 
@@ -101,7 +103,7 @@ def train_model(
         device = resolve_device(config.device, local_rank=world.local_rank)
         objective = open_objective(config, progress=progress)
         # Channels last is what convolutions want, on CPUs and GPUs; benchmarks/train_step.py has the gain on a CPU.
-        network = initial_network(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _first_network(plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.hours:
             steps = steps_in(config, objective, network, world)
             config = msgspec.structs.replace(config, steps=steps, hours=0.0)
@@ -115,6 +117,11 @@ def train_model(
         losses = _train(stepper, validator, plan, progress)
     best = None if math.isinf(validator.best) else validator.best
     return TrainResult(plan.run, config.steps, time.monotonic() - begun, losses, best, world.rank)
+
+
+def _first_network(plan: Plan) -> nn.Module:
+    """Build the network; the weights of `init` are not needed where a checkpoint replaces them."""
+    return initial_network(plan.config if plan.checkpoint is None else msgspec.structs.replace(plan.config, init=""))
 
 
 def _restore(plan: Plan, stepper: Stepper) -> None:

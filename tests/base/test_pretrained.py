@@ -19,7 +19,7 @@ from edgedenoise.pairs import list_pairs
 from edgedenoise.photo import list_photos, read_photo
 from edgedenoise.pretrained import DEFAULT, SHIPPED, resolve, shipped
 
-CLEAN_KODAK_DB = {"edge": 34.0, "edge-tiny": 34.0}
+CLEAN_KODAK_DB = {"edge": 36.8, "edge-tiny": 35.4}
 """What clean photographs come back at, at least; 38 is aimed at."""
 COLOUR_SHIFT_LEVELS = 0.5
 
@@ -70,6 +70,8 @@ def test_a_file_of_the_same_name_comes_before_a_shipped_bundle(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert resolve("edge") == shipped("edge")
     (tmp_path / "edge").mkdir()
+    assert resolve("edge") == shipped("edge"), "any folder may be called so"
+    (tmp_path / "edge" / "manifest.json").touch()
     assert not resolve("edge").is_absolute()
 
 
