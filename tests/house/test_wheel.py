@@ -73,7 +73,7 @@ def package_files(repo_root: Path) -> dict[str, str]:
         for package, patterns in table["package-data"].items():
             if package == name or package.startswith(f"{name}."):
                 data = root.joinpath(*package.removeprefix(name).strip(".").split("."))
-                found |= {file for pattern in patterns for file in data.glob(pattern)}
+                found |= {file for pattern in patterns for file in data.glob(pattern) if file.is_file()}
         for file in found:
             installed = Path(*name.split("."), file.relative_to(root))
             files[file.relative_to(repo_root).as_posix()] = installed.as_posix()
