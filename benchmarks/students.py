@@ -32,9 +32,10 @@ import msgspec
 import numpy as np
 from camera_noise import DATA
 from students_plot import Panel, Point, draw
+from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS, text
 
 from edgedenoise.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, WARM_UP, Latency
-from edgedenoise.bundle import Bundle, NetworkInfo, Precision
+from edgedenoise.bundle import Bundle
 from edgedenoise.denoiser import load_variant
 from edgedenoise.environment import Environment, environment
 from edgedenoise.errors import EdgeDenoiseError, UsageError
@@ -51,15 +52,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from peers import Pair, Picture
 
+    from edgedenoise.manifest import NetworkInfo, Precision
+
 THREADS = 1
 LARGE_MP = 4
 SWEEP_EVERY = 5
 """Peers' strengths are found on every fifth photograph of a set of more than `LARGE_MP` megapixels."""
 MAIN_SETS = ("polyu_test", "sidd_dev")
 """Those that are drawn, and that BM3D is run on crops of."""
-BM3D_PUBLISHED_DB = 37.40
-"""On all of `polyu_test`, as the literature gives it."""
-POLYU_CROPS = 100
 SCENE_DISJOINT = ("Canon600D_*", "Sony_*_toy_*", "Sony_*_waterhouse_*")
 """Crops of `polyu_test` that show no scene of `polyu_train`."""
 RUNTIMES = {"onnxruntime": ("ORT", "o"), "openvino": ("OpenVINO", "s")}
@@ -346,123 +346,6 @@ def measure_speeds(
             times = [np.array(one.wall.samples_ms_per_mp) for one in (speeds[floats[0]], mine)]
             speeds[student.label] = Speed(mine.wall, mine.cpu_p50_ms_per_mp, float(np.median(times[0] / times[1])))
     return speeds
-
-
-# ---------------------------------------------------------------- telling
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def decimals(value: float, form: str = ".2f") -> str:
-    return format(round(value, 2) + 0.0, form)  # the sum takes the sign from -0.00
-
-
-def networks_table(report: Report) -> str:
-    header = ["method", "network", "parameters", "kMAC/pixel", "KB", "ms/MP p50", "p90", "CPU p50", "against float"]
-    rows = []
-    for student in report.students:
-        network = student.network
-        cells = [student.label, network.name, f"{network.parameters:,}", f"{network.macs_per_px / 1000:.1f}"]
-        rows.append([*cells, f"{student.size_bytes / 1024:.0f}", *speed_cells(report.speeds.get(student.label))])
-    known = {student.label for student in report.students}
-    rows += [[label, *[""] * 4, *speed_cells(speed)] for label, speed in report.speeds.items() if label not in known]
-    return markdown(header, rows)
-
-
-def speed_cells(speed: Speed | None) -> list[str]:
-    if speed is None:
-        return ["", "", "", ""]
-    ratio = "" if speed.speed_vs_float is None else f"{speed.speed_vs_float:.2f}x"
-    times = (speed.wall.p50_ms_per_mp, speed.wall.p90_ms_per_mp, speed.cpu_p50_ms_per_mp)
-    return [*(f"{value:.0f}" for value in times), ratio]
-
-
-def quality_table(report: Report, cell: Callable[[Quality], str]) -> str:
-    rows = []
-    for position, result in enumerate(report.sets[0].peers):
-        rows.append([result.name, *(cell(one.peers[position].quality) for one in report.sets)])
-    return markdown(header_of(report), [rows[0], *student_rows(report, lambda s: cell(s.quality)), *rows[1:]])
-
-
-def student_rows(report: Report, cell: Callable[[Score], str], *, quantized: bool = False) -> list[list[str]]:
-    return [
-        [student.label]
-        + [cell(one.students[student.label]) if student.label in one.students else "failed" for one in report.sets]
-        for student in report.students
-        if student.precision != "fp32" or not quantized
-    ]
-
-
-def header_of(report: Report) -> list[str]:
-    return ["method", *(one.name for one in report.sets)]
-
-
-def settings_table(report: Report) -> str:
-    names = [result.name for result in report.sets[0].peers[1:]]
-    rows = [[name, *(one.peers[at].setting for one in report.sets)] for at, name in enumerate(names, 1)]
-    return markdown(header_of(report), rows)
-
-
-def crops_table(crops: SetResult) -> str:
-    rows = [
-        [r.name, r.setting, f"{r.quality.psnr_db:.2f}", f"{r.quality.ssim:.4f}",
-         "" if r.ms_per_mp is None else f"{r.ms_per_mp:.0f}"]
-        for r in crops.peers
-    ]  # fmt: skip
-    ours = [
-        [label, "", f"{score.quality.psnr_db:.2f}", f"{score.quality.ssim:.4f}", ""]
-        for label, score in crops.students.items()
-    ]
-    return markdown(["method", "best setting", "PSNR dB", "SSIM", "CPU ms/MP"], [rows[0], *ours, *rows[1:]])
-
-
-def sets_table(report: Report) -> str:
-    rows = [
-        [one.name, one.what, str(one.pictures), f"{one.megapixels:.1f}", str(one.swept)] for one in report.sets
-    ]  # fmt: skip
-    return markdown(["set", "what", "photographs", "MP", "peers' strength found on"], rows)
-
-
-def text(report: Report) -> str:
-    parts = [
-        "## Sets" + (f" (one photograph in {report.every} only)" if report.every > 1 else ""), sets_table(report),
-        f"## Size and time (rounds: {report.repeats}, at {report.side_px}x{report.side_px}, one thread)",
-        networks_table(report),
-        "## PSNR, dB", quality_table(report, lambda q: f"{q.psnr_db:.2f}"),
-        "## SSIM", quality_table(report, lambda q: f"{q.ssim:.4f}"),
-        "## What INT8 loses to float on the same runtime, dB",
-        students_table(report, lambda s: "" if s.drop_db is None else decimals(s.drop_db), quantized=True),
-        "## Mean colour shift, answer - input: the channel that moves most, 8-bit levels",
-        students_table(report, lambda s: decimals(s.largest_shift, "+.2f")),
-    ]  # fmt: skip
-    if len(report.sets[0].peers) > 1:
-        parts += ["## The peers' best strength, chosen against the ground truth", settings_table(report)]
-    if any(one.name == "polyu_test" for one in report.sets):
-        parts += [f"BM3D, as published for the {POLYU_CROPS} crops of polyu_test: {BM3D_PUBLISHED_DB:.2f} dB."]
-    for crops in report.crops:
-        parts += [f"## {crops.pictures} fixed crops of {peers.CROP_PX}x{peers.CROP_PX} of {crops.name}"]
-        parts += [crops_table(crops)]
-    return "\n\n".join([*parts, closing(report)])
-
-
-def students_table(report: Report, cell: Callable[[Score], str], *, quantized: bool = False) -> str:
-    return markdown(header_of(report), student_rows(report, cell, quantized=quantized))
-
-
-def closing(report: Report) -> str:
-    """Return what was left out, the machine, and whether its times mean anything."""
-    lines = list(report.left_out)
-    machine = report.environment
-    if machine is not None:
-        packages = machine.packages | report.versions
-        lines.append(f"{machine.cpu}, {machine.cores} cores; {', '.join(f'{k} {v}' for k, v in packages.items())}")
-        load = machine.load_average
-        if load is not None and load > 0.75 * machine.cores:
-            lines.append(f"The load was {load:.1f} on {machine.cores} cores: trust the ratios only.")
-    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------- the plot

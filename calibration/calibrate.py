@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.bundle import Bundle, Calibration
+from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.histograms import from_bytes, to_bytes
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
-from edgedenoise.errors import CalibrationError, IncompatibleError
+from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.files import sha256_of
+from edgedenoise.manifest import Calibration
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 
@@ -59,13 +60,21 @@ def calibrate_model(
         The bundle as it is now.
 
     Raises:
-        UsageError: `count`, `crop_px` or a noise level is not accepted.
+        UsageError: `count`, `crop_px` or a noise level is not accepted, or noise is asked for a network that
+            normalises by the whole photograph.
         CalibrationError: the folder cannot be used.
         BundleError: the bundle cannot be opened or changed.
         RuntimeUnavailableError: onnx is not installed.
     """
     opened = Bundle.open(bundle)
+    opened.check_editable()
     manifest = opened.manifest
+    if noise_levels and manifest.normalization != "unit":
+        raise UsageError(
+            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy photograph; "
+            "accepted for it: noisy photographs alone",
+            hint="Add the noise to the photographs first: edgedenoise.noise.add_camera_noise.",
+        )
     path = float_graph_file(opened)
     model = load_onnx(path)
     folder = Path(data)
@@ -89,9 +98,9 @@ def calibrate_model(
 
 
 def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
-    """Return the ranges that a calibrator chooses from what a bundle stores; of the image, always the whole one.
+    """Return the ranges that a calibrator chooses from what a bundle stores.
 
-    Ranges that the weights were trained with stay as they are.
+    Ranges that the weights were trained with come before them. The image is never clipped by a calibrator.
 
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.

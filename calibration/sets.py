@@ -106,8 +106,8 @@ class CalibrationSet(msgspec.Struct, frozen=True):
     ) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
         """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the photograph's statistics.
 
-        Normalised by the whole photograph (before noise is added), as the Denoiser does, with one photograph in memory
-        at a time. Sides are multiples of `tiling.multiple_of`.
+        Normalised by the whole photograph, as the Denoiser does, with one photograph in memory at a time. With noise
+        levels that is the clean one, so `kind` must be `unit`. Sides are multiples of `tiling.multiple_of`.
 
         Raises:
             CalibrationError: a photograph is missing from `folder` or is another one than was recorded.

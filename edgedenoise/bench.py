@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from edgedenoise.bundle import Variant
+    from edgedenoise.manifest import Variant
 
 DEFAULT_REPEATS = 20
 DEFAULT_SIDE_PX = 512

@@ -12,134 +12,24 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
 from edgedenoise import bundle_zip
 from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
 from edgedenoise.files import atomic_folder, sha256_of
+from edgedenoise.manifest import SCHEMA, Essentials, FileRecord, Manifest, Precision, Variant
 from edgedenoise.model_card import model_card
-from edgedenoise.normalize import NormalizationKind
 from edgedenoise.pretrained import is_shipped, resolve, suggestion
-from edgedenoise.tiling import Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA = "edgedenoise-bundle/1"
 MANIFEST = "manifest.json"
 MODEL_CARD = "MODEL_CARD.md"
 METADATA_KEY = "edgedenoise"
 """Name under which `Essentials` are embedded in ONNX `metadata_props` and OpenVINO `rt_info`."""
-
-Precision = Literal["fp32", "fp16", "int8"]
-
-
-class NetworkInfo(msgspec.Struct, frozen=True):
-    """What the network is."""
-
-    name: str
-    """For example `cbsn-24x4`."""
-    parameters: int
-    macs_per_px: int
-    """Multiply-accumulates per input pixel of the exported path."""
-
-
-class Encoding(msgspec.Struct, frozen=True):
-    """How the integers of a quantized variant are to be read; see `calibration/schemes.py`."""
-
-    scheme: str
-    activations: Literal["u8", "s8"]
-    weights: Literal["s8"]
-    weight_bits: int
-    """8, or 7 where products of 8-bit pairs would saturate 16-bit accumulators."""
-    calibrator: str = "minmax"
-    """How the ranges of activations were chosen; see `calibration/calibrators.py`."""
-
-
-class Variant(msgspec.Struct, frozen=True):
-    """One form of the network, for one runtime and precision."""
-
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Also the name of its sub-folder, and of files made for it: no separators."""
-    runtime: str
-    precision: Precision
-    path: str
-    """The file that the runtime opens, relative to the bundle, with `/`."""
-    encoding: Encoding | None = None
-    """None for float variants."""
-    fidelity_db: float | None = None
-    """PSNR to the float answer on the self-test, as computed by the oracle (exact W8A8); None for float variants."""
-
-
-class FileRecord(msgspec.Struct, frozen=True):
-    """What a file was when it was written."""
-
-    sha256: str
-    size_bytes: int
-
-
-class Parity(msgspec.Struct, frozen=True):
-    """How far the exported graph is from the PyTorch network."""
-
-    sizes: list[tuple[int, int]]
-    """(height, width) of each random input."""
-    max_relative_error: float
-    """Largest |difference| over largest |answer|, over all sizes."""
-
-
-class Calibration(msgspec.Struct, frozen=True):
-    """What the activation ranges were measured on; the ranges themselves are in `calibration/ranges.json`."""
-
-    crops: int
-    photographs: int
-    seed: int
-    noise_levels: list[float] = []
-    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
-
-
-class Training(msgspec.Struct, frozen=True):
-    """How the weights came about."""
-
-    objective: str
-    """For example `cbsn`, on noisy photographs alone; see `edgedenoise.training.objectives`."""
-    steps: int
-    hours: float
-    """Of wall time, on whatever machine that was."""
-    clean: bool = False
-    """Whether clean photographs were learnt from."""
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a host must know. Additive only: unknown fields of newer writers are ignored."""
-
-    schema: str = SCHEMA
-    name: str
-    created_by: str
-    network: NetworkInfo
-    normalization: NormalizationKind
-    tiling: Tiling
-    variants: list[Variant]
-    training: Training | None = None
-    parity: Parity | None = None
-    calibration: Calibration | None = None
-    about: str = ""
-    """Markdown for the model card: data and their licence, measured quality."""
-    files: dict[str, FileRecord] = {}
-    """Path relative to the bundle -> record, for every file but the manifest."""
-    digest: str = ""
-    """SHA-256 of the manifest's own JSON with this field empty, so that an edited manifest is noticed too."""
-
-
-class Essentials(msgspec.Struct, frozen=True):
-    """The part of the manifest that is embedded in each model file, so that a lone file still loads."""
-
-    schema: str
-    network: NetworkInfo
-    normalization: NormalizationKind
-    tiling: Tiling
-    variant: Variant
 
 
 @dataclass(frozen=True)
@@ -298,6 +188,20 @@ class Bundle:
         Raises:
             BundleError: the bundle is an archive or a lone file, or belongs to the installed package.
         """
+        self.check_editable()
+        self.check()
+        with atomic_folder(self.root) as temporary:
+            shutil.copytree(self.root, temporary, dirs_exist_ok=True)
+            draft = Draft(temporary, self.manifest)
+            yield draft
+            draft.seal()
+
+    def check_editable(self) -> None:
+        """Make sure that `edit` may change it.
+
+        Raises:
+            BundleError: as `edit`.
+        """
         if is_shipped(self.root):
             raise BundleError(
                 f"{self.manifest.name} is a part of the installed package, and cannot be changed",
@@ -308,12 +212,6 @@ class Bundle:
                 f"{self.source} is not a bundle folder and cannot be changed in place",
                 hint=f"unpack it first: edgedenoise pack {self.source} --unpack -o FOLDER.edge",
             )
-        self.check()
-        with atomic_folder(self.root) as temporary:
-            shutil.copytree(self.root, temporary, dirs_exist_ok=True)
-            draft = Draft(temporary, self.manifest)
-            yield draft
-            draft.seal()
 
 
 class Draft:

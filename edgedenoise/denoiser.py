@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from edgedenoise.bundle import Bundle, Precision, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
 from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
 from edgedenoise.picture_codecs import from_pil, to_pil
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from edgedenoise.manifest import Precision, Variant
 
     Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgedenoise.bundle import Manifest
+    from edgedenoise.manifest import Manifest
 
 
 def model_card(manifest: Manifest) -> str:

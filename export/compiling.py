@@ -16,7 +16,7 @@ from edgedenoise.runtimes.selftest import run_selftest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgedenoise.bundle import Precision, Variant
+    from edgedenoise.manifest import Precision, Variant
 
 
 def compile_model(

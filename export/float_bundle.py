@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgedenoise
-from edgedenoise.bundle import Bundle, Manifest, NetworkInfo, Parity, Training, Variant, create_bundle
+from edgedenoise.bundle import Bundle, create_bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.export.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
+from edgedenoise.manifest import Manifest, NetworkInfo, Parity, Training, Variant
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.ort import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_picture

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgedenoise.bundle import Bundle, Calibration, Encoding, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, float_graph_file, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import Scheme, encode_range, encode_weight, scheme_named
@@ -27,6 +27,7 @@ from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.errors import QuantizationError
 from edgedenoise.export.graph import check_graph, embed, weights
 from edgedenoise.export.targets import open_variant, target_named
+from edgedenoise.manifest import Calibration, Encoding, Variant
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
@@ -83,6 +84,7 @@ def quantize_model(
         QuantizationError: a tensor has no range.
     """
     opened = Bundle.open(bundle)
+    opened.check_editable()
     chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
     ranges = stored_ranges(opened, calibrator_named(calibrator))
     path = float_graph_file(opened)

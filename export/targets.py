@@ -16,7 +16,8 @@ from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.selftest import prove_on_first_use
 
 if TYPE_CHECKING:
-    from edgedenoise.bundle import Bundle, Variant
+    from edgedenoise.bundle import Bundle
+    from edgedenoise.manifest import Variant
     from edgedenoise.runtimes.base import Runtime
 
 

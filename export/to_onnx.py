@@ -19,13 +19,13 @@ import onnxscript  # noqa: F401  (torch's exporter needs it, and would word its 
 import torch
 
 import edgedenoise
-from edgedenoise.bundle import Parity, Training
 from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph_file
 from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.errors import ExportError
 from edgedenoise.export.float_bundle import write_float_bundle
 from edgedenoise.export.graph import IR_VERSION, OPSET, check_graph
 from edgedenoise.files import sha256_of
+from edgedenoise.manifest import Parity, Training
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgedenoise.bundle import METADATA_KEY, Variant
+from edgedenoise.bundle import METADATA_KEY
 from edgedenoise.errors import ExportError, RuntimeUnavailableError
+from edgedenoise.manifest import Variant
 from edgedenoise.runtimes.ov import OpenVino
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgedenoise.bundle import Variant
+    from edgedenoise.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
 
 Status = Literal["passed", "failed", "not run"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.bundle import Variant
+    from edgedenoise.manifest import Variant
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"

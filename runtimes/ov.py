@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.bundle import Variant
+    from edgedenoise.manifest import Variant
 
 _INSTALL = 'pip install "edgedenoise[openvino]"'
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.bundle import Bundle, Variant
+    from edgedenoise.bundle import Bundle
+    from edgedenoise.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
 
 PICTURE_FILE = "selftest/picture.npy"

@@ -34,6 +34,8 @@ def is_shipped(folder: Path) -> bool:
 
 def suggestion(model: Path | str) -> str:
     """Return what to do about a model that is not there: perhaps a shipped one was meant."""
+    if str(model) == "edge-plus":
+        return "edge-plus is not shipped with weights; train it: edgedenoise train --network edge-plus"
     close = difflib.get_close_matches(str(model), SHIPPED, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{meant}shipped are {' and '.join(SHIPPED)}; make your own: edgedenoise build RUN --data DIR -o NAME.edge"

@@ -6,17 +6,16 @@ A config comes from Python, from a TOML file and from `key=value` overrides, and
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
+from edgedenoise.training.config_text import checked, load_toml, texts_of, toml_value
 from edgedenoise.training.networks import network_spec
 from edgedenoise.training.presets import PRESETS
 
@@ -50,7 +49,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     data: str = ""
     """Folder of noisy photographs, at least `patch` pixels on each side; `supervised` needs none."""
     clean: str = ""
-    """Folder of clean photographs: what `supervised` adds noise to, and for `distill` the ground truth of `data`."""
+    """Folder of clean photographs, at least `patch` + 8 pixels on each side: what `supervised` and `qat` add noise to;
+    for `distill`, the ground truth of `data`."""
     teacher: str = ""
     """Folder of the run whose network `distill` learns from."""
     out: str = ""
@@ -210,6 +210,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                     "observe_fraction = 0 is not accepted with objective = 'qat': ranges are seen, then frozen",
                     hint="For example 0.3.",
                 )
+            if self.loss == "psnr" and spec.normalization != "unit":
+                raise UsageError(
+                    f"loss = 'psnr' is for pixels in [0, 1], and network = {self.network!r} gives normalised ones; "
+                    "accepted with it: l1, charbonnier",
+                    hint="Take --set loss=charbonnier.",
+                )
             if self.clean and spec.normalization != "unit":
                 raise UsageError(
                     f"clean = {self.clean!r} cannot teach network = {self.network!r} in 8 bits; accepted with it: data",
@@ -311,7 +317,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """
         path = Path(path)
         try:
-            values = _loads(path.read_text(encoding="utf-8"))
+            values = load_toml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"the config {path} cannot be read: {error.strerror or error}") from None
         except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
@@ -319,7 +325,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"the config {path} is not TOML: {error}",
                 hint='Write lines such as: network = "cbsn-24x4"',
             ) from None
-        return cls(**_checked(values, where=f"the config {path}", strict=True))
+        return cls(**checked(cls, values, where=f"the config {path}", strict=True))
 
     @classmethod
     def named(cls, name_or_path: Path | str) -> TrainConfig:
@@ -345,12 +351,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Raises:
             UsageError: an override is not `key=value`, or its key or value is not accepted.
         """
-        return msgspec.structs.replace(self, **_checked(dict(_texts(overrides)), where="an override", strict=False))
+        return msgspec.structs.replace(
+            self, **checked(TrainConfig, dict(texts_of(overrides)), where="an override", strict=False)
+        )
 
     def to_toml(self) -> str:
         """Return the text that `from_toml` reads back to an equal config."""
         lines = ["# Written by edgedenoise; read it back with --config."]
-        lines += [f"{key} = {_toml(value)}" for key, value in msgspec.structs.asdict(self).items()]
+        lines += [f"{key} = {toml_value(value)}" for key, value in msgspec.structs.asdict(self).items()]
         return "\n".join(lines) + "\n"
 
 
@@ -367,7 +375,7 @@ def settings(config: Path | str | None, overrides: Iterable[str], *, resume: boo
         UsageError: a name, a key or a value is not accepted.
         TrainingError: `init` is neither a run nor a bundle.
     """
-    values = _texts(overrides)
+    values = texts_of(overrides)
     out = values.get("out")
     if config is None and resume and out and (Path(out) / RUN_CONFIG).is_file():
         config = Path(out) / RUN_CONFIG  # a run knows its own settings
@@ -414,53 +422,3 @@ _NOT_NEGATIVE = {
     "hours": "0 for `steps` as given",
     "clip_norm": "0 to leave gradients alone",
 }
-
-
-def _texts(overrides: Iterable[str]) -> dict[str, str]:
-    """Take `key=value` texts apart; the last one of a key wins."""
-    values: dict[str, str] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"the override {text!r} is not accepted; accepted: key=value, e.g. steps=600")
-        values[key.strip()] = value.strip()
-    return values
-
-
-def _loads(text: str) -> dict[str, Any]:
-    """Parse TOML with the standard library, or with tomli on Python 3.10."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
-
-
-def _checked(values: dict[str, Any], *, where: str, strict: bool) -> dict[str, Any]:
-    """Return `values` as the types of their fields; without `strict`, texts become numbers where needed.
-
-    What goes together and what is in range is checked when the whole config is made.
-    """
-    types = {field.name: field.type for field in msgspec.structs.fields(TrainConfig)}
-    for key in values:
-        if key not in types:
-            close = difflib.get_close_matches(key, types, n=1)
-            raise UsageError(
-                f"{where} has the unknown key {key!r}; accepted: {', '.join(types)}",
-                hint=f"Did you mean {close[0]}?" if close else None,
-            )
-    return {key: _as(types[key], key, value, where=where, strict=strict) for key, value in values.items()}
-
-
-def _as(type_: Any, key: str, value: object, *, where: str, strict: bool) -> Any:
-    """Return one value as the type of its field."""
-    try:
-        return msgspec.convert(value, type_, strict=strict)
-    except msgspec.ValidationError as error:
-        said = str(error).replace("`", "")
-        raise UsageError(f"{where} has {key} = {value!r}, which is not accepted: {said}") from None
-
-
-def _toml(value: object) -> str:
-    """Return one TOML value. A JSON string is a TOML string, and TOML wants lower-case booleans like JSON."""
-    return json.dumps(value, ensure_ascii=True)

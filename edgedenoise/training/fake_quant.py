@@ -1,13 +1,13 @@
 """Networks that train as their INT8 form computes: every convolution sees rounded activations and rounded weights.
 
-The arithmetic is that of the QDQ graph (`export/quantize.py`), by the same scheme: activations per tensor, weights
-per output channel, rounded half to even by torch's own fake-quantize functions, whose gradient is one inside the range
-and zero where values are clipped. Biases stay float here: the grid they are rounded to is far finer than the rest.
+The arithmetic is that of the QDQ graph (`export/quantize.py`) for whatever a convolution reads, by the same scheme:
+activations per tensor, weights per output channel, rounded half to even by torch's own fake-quantize functions, whose
+gradient is one inside the range and zero where values are clipped. What sums and joins read is not rounded here, and
+biases stay float: the grid they are rounded to is far finer than the rest.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -98,7 +98,7 @@ class QuantizedConv2d(nn.Module):
 
 def fake_quantized(network: nn.Module, scheme: Scheme) -> nn.Module:
     """Return a copy of a network, folded, with every convolution fake-quantized."""
-    network = copy.deepcopy(fold(network))
+    network = fold(network)  # a copy
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):

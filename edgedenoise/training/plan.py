@@ -19,7 +19,7 @@ from edgedenoise.data_check import check_photographs
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.pretrained import resolve
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint
+from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint, read_run
 from edgedenoise.training.config import OFFICIAL_STRIDE, RUN_CONFIG, TrainConfig
 from edgedenoise.training.distributed import World
 from edgedenoise.training.stepping import Stepper
@@ -95,6 +95,8 @@ def plan_run(
     if before is None and resume and (run / RUN_CONFIG).exists():
         before = TrainConfig.from_toml(run / RUN_CONFIG)
     report = None
+    if config.teacher:
+        read_run(config.teacher)  # before minutes are spent on looking at the photographs
     if before is None:
         report = _checked_data(config, on_data_check, progress)
         stride = OFFICIAL_STRIDE if report is None else report.stride
@@ -160,6 +162,11 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
     if before.blind_stride != "auto":
         config = _with_stride(config, before.blind_stride)
     was, now = msgspec.structs.asdict(before), msgspec.structs.asdict(config)
+    if before.objective == "qat" and bool(before.clean) != bool(config.clean):
+        raise UsageError(
+            f"{run} was trained on {'clean' if before.clean else 'noisy'} photographs; it cannot be resumed on others",
+            hint=f"Give --{'clean' if before.clean else 'data'} DIR, or train into another folder.",
+        )
     if before.objective != "qat":  # which asks it for targets; of the others, where it lies does not matter any more
         was["init"] = now["init"] = was["init"] and now["init"] and was["init"]
     for key in was.keys() - _MAY_CHANGE:

@@ -1,4 +1,4 @@
-"""Preview pictures: photographs of the training set, as they are (left) and denoised (right)."""
+"""Preview pictures: photographs with their noise (left) and denoised (right)."""
 
 from __future__ import annotations
 

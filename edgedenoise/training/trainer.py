@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from edgedenoise.errors import UsageError
 from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, restore_optimizer
@@ -100,6 +101,12 @@ def train_model(
         plan = world.first(lambda: plan_run(config, resume=resume, on_data_check=on_data_check, progress=progress))
         config = plan.config
         world.share_of(config.batch)
+        if config.objective == "qat" and world.size > 1:
+            raise UsageError(
+                f"objective = 'qat' was started in {world.size} processes, each of which would see other ranges; "
+                "accepted: one",
+                hint="Train in one process.",
+            )
         device = resolve_device(config.device, local_rank=world.local_rank)
         objective = open_objective(config, progress=progress)
         # Channels last is what convolutions want, on CPUs and GPUs; benchmarks/train_step.py has the gain on a CPU.

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgedenoise.bundle import MANIFEST, SCHEMA, Bundle, Variant, checked_precision, create_bundle
+from edgedenoise.bundle import MANIFEST, Bundle, checked_precision, create_bundle
 from edgedenoise.bundle_zip import pack
 from edgedenoise.denoiser import denoise, load, open_model
 from edgedenoise.errors import (
@@ -23,6 +23,7 @@ from edgedenoise.errors import (
     ManifestError,
     UsageError,
 )
+from edgedenoise.manifest import SCHEMA, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

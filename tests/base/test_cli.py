@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from edgedenoise import errors
-from edgedenoise.bundle import Bundle, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.cli import app
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.export.targets import open_variant
+from edgedenoise.manifest import Variant
 from edgedenoise.photo import read_photo, write_photo
 from edgedenoise.pixels import Photo
 from edgedenoise.runtimes.pipeline import run_picture

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from edgedenoise.bench import BenchReport, Worker, benchmark_model, start_workers, summarize, time_rounds
-from edgedenoise.bundle import Bundle, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.compare import CompareReport, compare_models
 from edgedenoise.denoiser import denoise
 from edgedenoise.errors import BundleError, DatasetError, IncompatibleError, UsageError
+from edgedenoise.manifest import Variant
 from edgedenoise.metrics import level_errors, psnr, psnr_unit
 from edgedenoise.photo import read_photo, write_photo
 from edgedenoise.pixels import Photo

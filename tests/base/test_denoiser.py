@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import edgedenoise
-from edgedenoise.bundle import Bundle, Training, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.denoiser import AUTO_INT8_FIDELITY_DB, Denoiser, choose_variant, denoise, load, load_variant
 from edgedenoise.errors import (
     EdgeDenoiseError,
@@ -22,6 +22,7 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
+from edgedenoise.manifest import Training, Variant
 from edgedenoise.metrics import psnr, psnr_unit
 from edgedenoise.pixels import Metadata, Photo
 

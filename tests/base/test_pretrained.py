@@ -82,6 +82,13 @@ def test_an_unknown_name_is_told_what_is_shipped(tmp_path, monkeypatch):
     assert "did you mean edge-tiny?" in caught.value.hint
 
 
+def test_the_network_that_has_no_weights_yet_is_told_apart_from_a_wrong_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError) as caught:
+        edgedenoise.load("edge-plus")
+    assert "not shipped with weights; train it" in caught.value.hint
+
+
 def test_a_shipped_bundle_cannot_be_changed_but_copied(tmp_path):
     with pytest.raises(BundleError, match="part of the installed package") as caught, Bundle.open(DEFAULT).edit():
         pass
@@ -124,7 +131,7 @@ def test_a_second_pass_changes_less_than_the_first(denoiser, level):
     rng = np.random.default_rng(1)
     noisy = add_camera_noise(picture(), sample_noise(rng, level=level), rng)
     once = denoiser(noisy)
-    assert np.abs(denoiser(once) - once).mean() < np.abs(once - noisy).mean()
+    assert np.abs(denoiser(once) - once).mean() < 0.6 * np.abs(once - noisy).mean()
 
 
 # ---------------------------------------------------------------- on real photographs

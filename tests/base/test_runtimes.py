@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgedenoise.bundle import Bundle, Encoding, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.doctor import diagnose
 from edgedenoise.errors import (
     DeviceFallbackError,
@@ -20,6 +20,7 @@ from edgedenoise.errors import (
     UsageError,
 )
 from edgedenoise.export.targets import TARGETS, open_variant, runtime_of, target_named
+from edgedenoise.manifest import Encoding, Variant
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.runtimes import devices
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection

@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgedenoise.bundle import Bundle, Variant
+from edgedenoise.bundle import Bundle
 from edgedenoise.denoiser import load
 from edgedenoise.errors import IntegrityError, ParityError
 from edgedenoise.export.targets import open_variant
 from edgedenoise.export.verify import verify_bundle
+from edgedenoise.manifest import Variant
 from edgedenoise.runtimes import selftest
 from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, run_selftest, selftest_pair
 

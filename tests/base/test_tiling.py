@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from edgedenoise.bundle import Variant
+    from edgedenoise.manifest import Variant
     from edgedenoise.runtimes.base import Session
 
 VARIANTS = ("onnx-fp32", "onnx-int8-u8s7")

@@ -16,7 +16,7 @@ from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibrate_m
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.sets import CalibrationSet
-from edgedenoise.errors import CalibrationError, DatasetError, UsageError
+from edgedenoise.errors import BundleError, CalibrationError, DatasetError, UsageError
 from edgedenoise.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -70,6 +70,20 @@ def test_a_ladder_of_noise_is_added_to_clean_photographs(noisy_folder: Path) -> 
 def test_a_noise_level_out_of_range_is_refused(noisy_folder: Path) -> None:
     with pytest.raises(UsageError, match=r"noise levels 0\.5, 1\.5 were received; accepted: each 0 to 1"):
         CalibrationSet.from_folder(noisy_folder, noise_levels=(0.5, 1.5))
+
+
+def test_noise_is_not_added_for_a_network_that_would_have_to_be_told_its_statistics(
+    branched_bundle: Bundle, noisy_folder: Path
+) -> None:
+    with pytest.raises(UsageError, match="normalises by the whole noisy photograph"):
+        calibrate_model(branched_bundle.root, noisy_folder, count=2, noise_levels=(0.5,))
+
+
+def test_a_bundle_that_cannot_be_changed_is_refused_before_anything_is_measured(noisy_folder: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(BundleError, match="part of the installed package"):
+        calibrate_model("edge", noisy_folder, progress=lambda stage, *_: told.append(stage))
+    assert told == []
 
 
 def test_a_changed_photograph_is_noticed(noisy_folder: Path) -> None:

@@ -132,7 +132,7 @@ def test_fused_kernels_give_exactly_what_exact_arithmetic_gives(
 
 
 def _variant(scheme: Scheme) -> object:
-    from edgedenoise.bundle import Encoding, Variant
+    from edgedenoise.manifest import Encoding, Variant
 
     return Variant(
         "q", "onnxruntime", "int8", "q.onnx", Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)

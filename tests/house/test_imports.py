@@ -25,6 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "containers",
         "data_check",
         "data_report",
+        "manifest",
         "metrics",
         "model_card",
         "noise",

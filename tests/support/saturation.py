@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from graphs import saturating_graph
 
-from edgedenoise.bundle import Encoding, Variant
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.export.quantize import encode
+from edgedenoise.manifest import Encoding, Variant
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.runtimes import base
 from edgedenoise.runtimes.base import SessionOptions

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import calibrate_model, stored_ranges
 from edgedenoise.calibration.schemes import encode_range, encode_weight, scheme_named
 from edgedenoise.errors import UsageError
+from edgedenoise.export.build import build_bundle
 from edgedenoise.export.quantize import quantize_model
 from edgedenoise.export.targets import open_variant
 from edgedenoise.export.to_onnx import export_model
@@ -19,6 +23,7 @@ from edgedenoise.photo import Photo, write_photo
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config import TrainConfig
+from edgedenoise.training.distill import DistillObjective
 from edgedenoise.training.fake_quant import QuantizedConv2d, fake_quantized, input_ranges
 from edgedenoise.training.initial import initial_network
 from edgedenoise.training.networks import build_network, network_spec
@@ -174,7 +179,7 @@ def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
         if stage == "train" and done == 5:
             raise Stop
 
-    stopped = TrainConfig(**{**{f: getattr(stopped, f) for f in stopped.__struct_fields__}, "checkpoint_every": 4})
+    stopped = msgspec.structs.replace(stopped, checkpoint_every=4)
     with pytest.raises(Stop):
         train_model(stopped, progress=stop_at_5)
     train_model(stopped, resume=True)
@@ -194,6 +199,36 @@ def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
     network = load_network(tmp_path / "qat")[0]
     with pytest.raises(UsageError, match="no blind path any more"):
         network(torch.zeros(1, 3, 8, 8), blind=True)
+    exported = export_model(tmp_path / "qat", tmp_path / "cbsn.edge")
+    assert exported.manifest.parity.max_relative_error < 1e-5
+    with pytest.raises(UsageError, match="was trained with objective = 'qat'") as caught:
+        DistillObjective(
+            config_of(photographs, tmp_path / "student", objective="distill", teacher=str(tmp_path / "qat"), data=noisy)
+        )
+    assert f"--teacher {tmp_path / 'float'}" in caught.value.hint
+
+
+def test_what_was_trained_in_a_scheme_is_built_in_it(photographs, float_run, tmp_path):
+    run, clean = tmp_path / "run", str(photographs / "clean")
+    train_model(config_of(photographs, run, objective="qat", init=str(float_run), clean=clean, steps=2, scheme="u8s8"))
+    built = build_bundle(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
+    assert [v.encoding.scheme for v in built.manifest.variants if v.encoding] == ["u8s8"]
+    card = (built.root / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "clean photographs with synthetic camera noise" in card
+    assert "noisy photographs" not in card
+
+
+def test_a_resumed_run_needs_its_first_weights_no_more_but_the_same_photographs(photographs, float_run, tmp_path):
+    run, first = tmp_path / "run", tmp_path / "first"
+    shutil.copytree(float_run, first)
+    clean = str(photographs / "clean")
+    config = config_of(photographs, run, objective="qat", init=str(first), clean=clean, steps=2)
+    train_model(config)
+    shutil.rmtree(first)
+    longer = msgspec.structs.replace(config, steps=3)
+    with pytest.raises(UsageError, match="trained on clean photographs; it cannot be resumed on others"):
+        train_model(msgspec.structs.replace(longer, clean="", data=str(photographs / "noisy")), resume=True)
+    assert train_model(longer, resume=True).steps == 3
 
 
 def test_a_student_goes_on_in_float_with_weights_that_were_trained_in_8_bits(qat_run, photographs, tmp_path):
@@ -209,5 +244,9 @@ def test_what_cannot_be_trained_in_8_bits_is_told():
         TrainConfig(network="cbsn-24x4", objective="qat", clean="clean")
     with pytest.raises(UsageError, match="learns from one"):
         TrainConfig(network="edge", objective="qat", clean="clean", data="data")
+    with pytest.raises(UsageError, match="observe_fraction = 0 is not accepted with objective = 'qat'"):
+        TrainConfig(network="edge", objective="qat", observe_fraction=0)
+    with pytest.raises(UsageError, match=r"loss = 'psnr' is for pixels in \[0, 1\]"):
+        TrainConfig(network="cbsn-24x4", objective="qat", loss="psnr")
     with pytest.raises(UsageError, match="no scheme 'u4'"):
         TrainConfig(network="edge", objective="qat", scheme="u4")
