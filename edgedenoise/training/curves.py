@@ -30,13 +30,14 @@ def write_curves(run: Path) -> bool:
     # A Figure of its own, not pyplot: no global state, no display.
     figure = Figure(figsize=(9, 7), layout="constrained")
     losses, quality = figure.subplots(2, 1, sharex=True)
-    drawn = [name for name in rows if name not in _NO_LOSS]
-    for name in drawn:
+    parts = [name for name in rows if name not in _NO_LOSS]
+    in_db = bool((rows["total"] < 0).any())
+    for name in ["total"] if in_db else parts:  # beside decibels, the other parts would be lines at zero
         losses.plot(rows["step"], smoothed(rows[name]), label=name, linewidth=1.2)
     if "held_out_loss" in found:
         losses.plot(found["step"], found["held_out_loss"], "k.-", label="held out")
-    losses.set_ylabel("loss")
-    if all((rows[name] > 0).all() for name in drawn):  # decibels have no logarithm
+    losses.set_ylabel("loss (dB)" if in_db else "loss")
+    if not in_db:
         losses.set_yscale("log")
     _finish(losses)
     _draw_quality(quality, rows, found)
@@ -57,7 +58,7 @@ def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _draw_quality(axes: Any, rows: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float64]]) -> None:
     """Draw PSNR where it is known, and else the learning rate."""
-    if "psnr_db" in found:
+    if np.isfinite(found.get("psnr_db", np.empty(0))).any():
         axes.plot(found["step"], found["psnr_db"], "o-", markersize=3, label="PSNR, clean photographs")
         axes.set_ylabel("PSNR (dB)")
     else:
