@@ -16,7 +16,7 @@ from PIL import Image
 from edgedenoise.noise import add_camera_noise, sample_noise
 from edgedenoise.photo import to_unit
 from edgedenoise.progress import Progress, silent
-from edgedenoise.training.data import turned, unit_planes
+from edgedenoise.training.data import turned
 from edgedenoise.training.draws import Stream, draw
 from edgedenoise.training.objectives import Batch, StepLosses, mean_over_held_out, open_photographs
 from edgedenoise.training.previews import SHOWN_PX, middle
@@ -116,7 +116,7 @@ def noisy_pair(
     top, left = random.integers(OFFSETS, size=2)
     turn = int(random.integers(8))
     window = (slice(top, top + config.patch), slice(left, left + config.patch))
-    return unit_planes(turned(noisy[window], turn)), unit_planes(turned(clean[window], turn))
+    return _planes(turned(noisy[window], turn)), _planes(turned(clean[window], turn))
 
 
 def student_losses(config: TrainConfig, answer: torch.Tensor, target: torch.Tensor) -> StepLosses:
@@ -124,6 +124,11 @@ def student_losses(config: TrainConfig, answer: torch.Tensor, target: torch.Tens
     reconstruction, edges = LOSSES[config.loss](answer, target).mean(), laplacian(answer, target).mean()
     total = reconstruction + config.laplacian * edges
     return StepLosses(total, {"reconstruction": reconstruction, "laplacian": edges})
+
+
+def _planes(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (P, P, 3) as (3, P, P)."""
+    return np.ascontiguousarray(unit.transpose(2, 0, 1))
 
 
 def _resized(unit: NDArray[Any], side: int) -> NDArray[np.float32]:
