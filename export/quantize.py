@@ -36,6 +36,8 @@ from edgedenoise.runtimes.pipeline import run_picture
 from edgedenoise.runtimes.selftest import selftest_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from edgedenoise.calibration.histograms import Range
@@ -121,13 +123,16 @@ def quantize_model(
     )
 
 
-def encode(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:
+def encode(
+    model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, keep_float: Collection[str] = frozenset()
+) -> onnx.ModelProto:
     """Return the QDQ graph of a float graph.
 
     Args:
         model: float graph that obeys the graph contract.
         ranges: measured on that very graph.
         scheme: the integer encoding.
+        keep_float: outputs of the Conv, Add and Concat nodes that go on reading and computing in float.
 
     Raises:
         QuantizationError: a tensor that must be quantized has no range.
@@ -179,7 +184,9 @@ def encode(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Model
     for original in model.graph.node:
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        if node.op_type == "Conv":
+        if node.output[0] in keep_float:
+            pass
+        elif node.op_type == "Conv":
             node.input[0], node.input[1] = activation(node.input[0]), weight(node.input[1])
             if len(node.input) == 3:
                 node.input[2] = bias(original.input[2], original.input[0], original.input[1])

@@ -104,6 +104,20 @@ def test_placement_is_as_promised() -> None:
     assert not {"left.weight", "head.weight"} & set(constants)  # the float weights are gone
 
 
+def test_a_layer_that_is_kept_float_reads_and_computes_in_float_and_the_others_do_not() -> None:
+    model = branched_graph()
+    name = next(node.output[0] for node in model.graph.node if node.op_type == "Conv")
+    quantized = encode(model, _ranges(model), scheme_named("u8s7"), keep_float={name})
+    producer = {node.output[0]: node for node in quantized.graph.node}
+    constants = {tensor.name for tensor in quantized.graph.initializer}
+    original = next(node for node in model.graph.node if node.output[0] == name)
+    assert list(producer[name].input) == list(original.input)
+    assert set(original.input[1:]) <= constants
+    others = [n for n in quantized.graph.node if n.op_type == "Conv" and n.output[0] != name]
+    assert others
+    assert {producer[n.input[1]].op_type for n in others} == {"DequantizeLinear"}
+
+
 def test_concatenation_is_exact_because_its_inputs_share_one_range() -> None:
     model = branched_graph()
     quantized = encode(model, _ranges(model), scheme_named("u8s7"))
