@@ -153,6 +153,10 @@ class NoiseParameters:
         return _on_line(self.camera.row_line, self.gain, self.row_z)
 
 
+MAX_LEVEL: Final = 1.25
+"""Three to four times the gain of a camera's highest ISO: 18 dB on ordinary photographs."""
+
+
 def sample_noise(
     rng: np.random.Generator, *, level: float | None = None, camera: str | None = None, jpeg: bool = False
 ) -> NoiseParameters:
@@ -160,17 +164,18 @@ def sample_noise(
 
     Args:
         rng: the only source of randomness.
-        level: 0 (the camera's lowest ISO) to 1 (its highest), along log gain; None draws it evenly.
+        level: 0 (the camera's lowest ISO) to 1 (its highest), along log gain, and beyond it up to `MAX_LEVEL`, as
+            when a photograph is pushed; None draws it evenly between 0 and 1.
         camera: a name in `CAMERAS`; None draws one.
         jpeg: let the result be a JPEG of quality 85 to 98.
 
     Raises:
-        UsageError: an unknown camera, or a level outside 0 to 1.
+        UsageError: an unknown camera, or a level outside 0 to `MAX_LEVEL`.
     """
     if camera is not None and camera not in CAMERAS:
         raise UsageError(f"there is no camera {camera!r}; accepted: {', '.join(CAMERAS)}")
-    if level is not None and not 0 <= level <= 1:
-        raise UsageError(f"a noise level of {level} was asked for; accepted: 0 to 1")
+    if level is not None and not 0 <= level <= MAX_LEVEL:
+        raise UsageError(f"a noise level of {level} was asked for; accepted: 0 to {MAX_LEVEL}")
     # Everything is drawn in every case, so that fixing one choice leaves the others as they were.
     drawn_camera, drawn_level = list(CAMERAS)[int(rng.integers(len(CAMERAS)))], float(rng.random())
     profile = CAMERAS[camera or drawn_camera]

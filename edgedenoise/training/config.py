@@ -15,6 +15,7 @@ import msgspec
 
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
+from edgedenoise.noise import MAX_LEVEL
 from edgedenoise.training.config_text import checked, load_toml, texts_of, toml_value
 from edgedenoise.training.networks import network_spec
 from edgedenoise.training.presets import PRESETS
@@ -243,10 +244,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def _check_noise(self) -> None:
         """Make sure that the noise and the pictures of students are possible ones."""
-        if not 0 <= self.noise_low <= self.noise_high <= 1:
+        if not 0 <= self.noise_low <= self.noise_high <= MAX_LEVEL:
             raise UsageError(
                 f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: "
-                "0 <= noise_low <= noise_high <= 1"
+                f"0 <= noise_low <= noise_high <= {MAX_LEVEL}"
             )
         for key in ("jpeg_share", "recharge", "observe_fraction"):
             if not 0 <= getattr(self, key) <= 1:

@@ -32,7 +32,7 @@ class QuantizedConv2d(nn.Module):
     high: torch.Tensor
     """Ends of the input's range, scalars."""
     seen: torch.Tensor
-    """Whether the range is known."""
+    """0 while the range is unknown, 1 when it was observed, 2 when it is given and does not move."""
 
     def __init__(self, plain: nn.Conv2d, scheme: Scheme) -> None:
         """Wrap a plain convolution."""
@@ -66,13 +66,20 @@ class QuantizedConv2d(nn.Module):
         return plain
 
     @torch.no_grad()
+    def give_range(self, low: float, high: float) -> None:
+        """Set the range of the input for good; it must hold zero."""
+        self.low.fill_(low)
+        self.high.fill_(high)
+        self.seen.fill_(2)
+
+    @torch.no_grad()
     def _observe(self, x: torch.Tensor) -> None:
         """Move the range towards that of a batch; it always holds zero, which padding needs."""
         low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
-        share = torch.where(self.seen > 0, _MOMENTUM, 1.0)
+        share = torch.where(self.seen > 1, 0.0, torch.where(self.seen > 0, _MOMENTUM, 1.0))
         self.low.lerp_(low.to(self.low), share)
         self.high.lerp_(high.to(self.high), share)
-        self.seen.fill_(1)
+        self.seen.clamp_(min=1)
 
     def _rounded(self, x: torch.Tensor) -> torch.Tensor:
         """Round activations as QuantizeLinear does, per tensor; see `schemes.encode_range`."""

@@ -12,7 +12,7 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
 from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
 from edgedenoise.training.config import RUN_CONFIG
-from edgedenoise.training.fake_quant import fake_quantized
+from edgedenoise.training.fake_quant import QuantizedConv2d, fake_quantized
 from edgedenoise.training.networks import build_network, network_spec
 from edgedenoise.training.students import fold
 
@@ -30,9 +30,12 @@ def initial_network(config: TrainConfig) -> nn.Module:
         TrainingError: `init` is neither a run nor a bundle, or cannot be read.
         BundleError: it is a damaged bundle.
     """
-    if config.objective == "qat":
-        return fake_quantized(float_network(config), scheme_named(config.scheme))
-    return float_network(config)
+    if config.objective != "qat":
+        return float_network(config)
+    network = fake_quantized(float_network(config), scheme_named(config.scheme))
+    if network_spec(config.network).normalization == "unit" and isinstance(network.head, QuantizedConv2d):
+        network.head.give_range(0.0, 1.0)  # a mean of batches' ranges would cut off what is nearly white
+    return network
 
 
 def float_network(config: TrainConfig) -> nn.Module:
