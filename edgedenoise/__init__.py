@@ -30,6 +30,7 @@ _PUBLIC = {
     "import_tf_checkpoint": "edgedenoise.training.tf_import",
     "load": "edgedenoise.denoiser",
     "quantize_model": "edgedenoise.export.quantize",
+    "quantize_to_budget": "edgedenoise.export.budget",
     "train_model": "edgedenoise.training.trainer",
     "verify_bundle": "edgedenoise.export.verify",
 }
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from edgedenoise.denoiser import load as load
     from edgedenoise.doctor import diagnose as diagnose
     from edgedenoise.errors import EdgeDenoiseError as EdgeDenoiseError
+    from edgedenoise.export.budget import quantize_to_budget as quantize_to_budget
     from edgedenoise.export.build import build_bundle as build_bundle
     from edgedenoise.export.compiling import compile_model as compile_model
     from edgedenoise.export.quantize import quantize_model as quantize_model

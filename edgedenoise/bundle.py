@@ -240,9 +240,10 @@ class Draft:
         )
 
     def drop_variants(self, names: set[str]) -> None:
-        """Remove variants and their folders."""
+        """Remove variants, their folders and what is reported of them."""
         for name in names:
             shutil.rmtree(self.root / name, ignore_errors=True)
+            (self.root / report_file(name)).unlink(missing_ok=True)
         kept = [v for v in self.manifest.variants if v.name not in names]
         self.manifest = msgspec.structs.replace(self.manifest, variants=kept)
 
@@ -256,6 +257,11 @@ class Draft:
         self.manifest = manifest
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
         (self.root / MANIFEST).write_bytes(data + b"\n")
+
+
+def report_file(variant: str) -> str:
+    """Return where a bundle keeps what is reported of a variant, as JSON."""
+    return f"reports/{variant}.json"
 
 
 def checked_precision(name: str) -> Precision:

@@ -103,6 +103,11 @@ class QuantizationError(EdgeDenoiseError):
 
     exit_code = 40
 
+    def __init__(self, message: str, *, hint: str | None = None, plan: object = None) -> None:
+        super().__init__(message, hint=hint)
+        self.plan = plan
+        """The best `edgedenoise.export.plan.Plan` that was found within no budget; None where none was searched."""
+
 
 class ParityError(EdgeDenoiseError):
     """Two things that must give the same pixels do not."""

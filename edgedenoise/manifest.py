@@ -35,6 +35,8 @@ class Encoding(msgspec.Struct, frozen=True):
     calibrator: str = "minmax"
     """How ranges of activations were chosen, but for those that the weights were trained with; see
     `calibration/calibrators.py`."""
+    float_layers: list[str] = []
+    """Outputs of the layers that stay float, by their names in the float graph."""
 
 
 class Variant(msgspec.Struct, frozen=True):

@@ -109,9 +109,17 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
 
 def macs_per_px(model: onnx.ModelProto) -> int:
     """Count multiply-accumulates per input pixel of a float graph."""
+    return round(sum(conv_macs_per_px(model).values(), Fraction(0)))
+
+
+def conv_macs_per_px(model: onnx.ModelProto) -> dict[str, Fraction]:
+    """Count multiply-accumulates per input pixel of each convolution of a float graph, by the name of its output."""
     shapes, constants = trace_shapes(model), weights(model)
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    return round(sum(constants[node.input[1]].size * shapes[node.output[0]].density for node in convolutions))
+    return {
+        node.output[0]: constants[node.input[1]].size * shapes[node.output[0]].density
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
 
 
 def parameter_count(model: onnx.ModelProto) -> int:

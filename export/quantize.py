@@ -68,6 +68,7 @@ def quantize_model(
     scheme: str | None = None,
     calibrator: str = MINMAX.name,
     data: Path | str | None = None,
+    keep_float: Collection[str] = (),
     progress: Progress = silent,
 ) -> QuantizeReport:
     """Encode the bundle's float graph as a QDQ graph and add it as the variant `onnx-int8-SCHEME`.
@@ -78,6 +79,7 @@ def quantize_model(
             `edgedenoise.export.targets` names.
         calibrator: how ranges are chosen from the stored histograms; see `calibration/calibrators.py`.
         data: photographs on which to measure the distance to float as well, on crops that calibration did not see.
+        keep_float: outputs of layers that stay float; `quantize_to_budget` finds out which.
         progress: told after each step.
 
     Raises:
@@ -90,9 +92,9 @@ def quantize_model(
     chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
     ranges = stored_ranges(opened, calibrator_named(calibrator))
     path = float_graph_file(opened)
-    model = encode(load_onnx(path), ranges, chosen)
+    model = encode(load_onnx(path), ranges, chosen, keep_float)
     name = f"onnx-int8-{chosen.name}"
-    encoding = Encoding(chosen.name, chosen.activations, "s8", chosen.weight_bits, calibrator)
+    encoding = Encoding(chosen.name, chosen.activations, "s8", chosen.weight_bits, calibrator, list(keep_float))
     variant = Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding)
     progress("quantize", 1, 3, "distance to float")
     with opened.edit() as draft:
@@ -198,6 +200,16 @@ def encode(
     graph.node.extend(nodes)
     graph.initializer.extend(initializers.values())
     return result
+
+
+def quantized_layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the nodes of a float graph whose inputs `encode` quantizes, in order."""
+    image = model.graph.input[0].name
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "Conv" or (node.op_type in _QUANTIZED_READERS and image not in node.input)
+    ]
 
 
 def _shared_at_concat(model: onnx.ModelProto, measured: dict[str, Range]) -> dict[str, Range]:

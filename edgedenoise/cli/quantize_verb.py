@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, verb
+from edgedenoise.errors import QuantizationError, UsageError
+
+if TYPE_CHECKING:
+    from edgedenoise.export.quantize import QuantizeReport
 
 
 @verb
@@ -17,19 +22,74 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],
     scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
     calibrator: Annotated[
-        str, typer.Option(help="How ranges are chosen: minmax, mse, entropy, percentile-99.99.")
-    ] = "minmax",
+        str | None, typer.Option(help="How ranges are chosen: minmax (the default), mse, entropy, percentile-99.99.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Photographs to measure the distance to float on, beside the self-test."),
     ] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(help="Search for the fastest encoding that loses at most this to float: 0.1dB. Needs --clean."),
+    ] = None,
+    min_psnr: Annotated[
+        str | None, typer.Option(help="Or: that is at least this close to the float answer: 50dB. Needs no --clean.")
+    ] = None,
+    clean: Annotated[
+        Path | None, typer.Option(help="Ground truth under the same names; without --data, noise is added to it.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="Whose speed counts in the search.")] = "onnxruntime",
 ) -> None:
-    """Encode the float graph as an INT8 (QDQ) graph from the stored ranges."""
-    with output.progress() as progress:
-        report = edgedenoise.quantize_model(bundle, scheme=scheme, calibrator=calibrator, data=data, progress=progress)
+    """Encode the float graph as an INT8 (QDQ) graph from the stored ranges, within a budget of quality if asked."""
+    if max_drop is None and min_psnr is None:
+        if clean is not None:
+            raise UsageError("--clean was given without a budget", hint="add one: --max-drop 0.1dB")
+        with output.progress() as progress:
+            report = edgedenoise.quantize_model(
+                bundle, scheme=scheme, calibrator=calibrator or "minmax", data=data, progress=progress
+            )
+        output.result(report, "\n".join(_lines(report, bundle)))
+        return
+    from edgedenoise.export.plan import Plan, plan_table
+
+    try:
+        with output.progress() as progress:
+            found = edgedenoise.quantize_to_budget(
+                bundle,
+                max_drop_db=_decibels("--max-drop", max_drop),
+                min_psnr_db=_decibels("--min-psnr", min_psnr),
+                data=data,
+                clean=clean,
+                scheme=scheme,
+                calibrator=calibrator,
+                runtime=runtime,
+                progress=progress,
+            )
+    except QuantizationError as error:
+        if isinstance(error.plan, Plan):
+            output.result(error.plan, plan_table(error.plan))
+        raise
+    output.result(found, "\n".join([plan_table(found.plan), *_lines(found.quantized, bundle)]))
+
+
+def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     lines = [f"{report.variant}: {report.size_bytes / 1024:.0f} KB, float {report.float_size_bytes / 1024:.0f} KB"]
     lines.append(f"exact W8A8 to float on the self-test: {report.selftest_db:.1f} dB")
     if report.held_out_db is not None:
         lines.append(f"exact W8A8 to float on held-out crops: {report.held_out_db:.1f} dB")
     lines.append(f"next: edgedenoise compile {bundle} --target openvino; edgedenoise verify {bundle}")
-    output.result(report, "\n".join(lines))
+    return lines
+
+
+def _decibels(option: str, text: str | None) -> float | None:
+    """Read '0.1dB', '0.1 dB' or '0.1'.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:dB)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"{option} {text!r} is not a number of decibels; accepted: 0.1dB or 0.1")
+    return float(match[1])
