@@ -34,7 +34,7 @@ from camera_noise import DATA
 from students_plot import Panel, Point, draw
 from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS, text
 
-from edgedenoise.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, WARM_UP, Latency
+from edgedenoise.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, Latency
 from edgedenoise.bundle import Bundle
 from edgedenoise.denoiser import load_variant
 from edgedenoise.environment import Environment, environment
@@ -45,6 +45,7 @@ from edgedenoise.noise import add_camera_noise, parameters_for_psnr
 from edgedenoise.pairs import list_comparable, list_pairs
 from edgedenoise.photo import list_photos, read_photo
 from edgedenoise.pixels import from_unit
+from edgedenoise.runtimes.timing import WARM_UP
 
 if TYPE_CHECKING:
     from collections.abc import Callable

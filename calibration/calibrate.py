@@ -10,12 +10,14 @@ import msgspec
 from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.histograms import from_bytes, to_bytes
+from edgedenoise.calibration.photographs import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
+from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.files import sha256_of
-from edgedenoise.manifest import Calibration
+from edgedenoise.manifest import Calibration, Manifest
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 
@@ -32,6 +34,24 @@ TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
 """Ranges that the weights were trained with (`--objective qat`): they come before those that are measured."""
 
 
+class CalibrationReport(msgspec.Struct, frozen=True):
+    """What a bundle was calibrated on, for people and scripts; the crops themselves are in `calibration/set.json`."""
+
+    crops: int
+    photographs: int
+    seed: int
+    noise_levels: list[float]
+    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
+    crop_px: int
+    stratify: Stratify
+    candidates: int
+    """Crops that were drawn and measured to choose from; 0 where crops were not stratified."""
+    duplicates: list[Duplicate]
+    """Photographs that were dropped because another one shows the same."""
+    overlapping: int
+    """Crops that were dropped because they would have lain exactly where another one does."""
+
+
 def calibrate_model(
     bundle: Path | str,
     data: Path | str,
@@ -40,6 +60,8 @@ def calibrate_model(
     seed: int = 0,
     crop_px: int = DEFAULT_CROP_PX,
     noise_levels: Sequence[float] = (),
+    stratify: Stratify = "none",
+    set_of: Path | str | None = None,
     progress: Progress = silent,
 ) -> Bundle:
     """Measure the range of every activation tensor and store ranges and crop list in the bundle.
@@ -49,36 +71,48 @@ def calibrate_model(
 
     Args:
         bundle: a bundle folder with a float ONNX variant.
-        data: folder of noisy photographs, as noisy as those that will be denoised; clean ones with `noise_levels`.
+        data: noisy photographs, as noisy as those that will be denoised; clean ones with `noise_levels`. A folder, or
+            a text file that lists them.
         count: number of crops.
         seed: same seed, same crops.
         crop_px: side of a crop in pixels.
         noise_levels: see `CalibrationSet.from_folder`.
-        progress: told after each crop.
+        stratify: see `CalibrationSet.from_folder`.
+        set_of: a bundle (this one, too) whose recorded crops are measured instead of new ones, after every
+            photograph in `data` has been compared with its recorded hash; the five options above then have no say.
+        progress: told after each photograph, candidate and crop.
 
     Returns:
-        The bundle as it is now.
+        The bundle as it is now; `calibration_report` tells what it was measured on.
 
     Raises:
-        UsageError: `count`, `crop_px` or a noise level is not accepted, or noise is asked for a network that
-            normalises by the whole photograph.
-        CalibrationError: the folder cannot be used.
-        BundleError: the bundle cannot be opened or changed.
+        UsageError: `count`, `crop_px`, `stratify` or a noise level is not accepted, one of them was given beside
+            `set_of`, or noise is asked for a network that normalises by the whole photograph.
+        CalibrationError: the photographs cannot be used, or the bundle in `set_of` has no set.
+        BundleError: a bundle cannot be opened or changed.
         RuntimeUnavailableError: onnx is not installed.
     """
     opened = Bundle.open(bundle)
     opened.check_editable()
     manifest = opened.manifest
-    if noise_levels and manifest.normalization != "unit":
-        raise UsageError(
-            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy photograph; "
-            "accepted for it: noisy photographs alone",
-            hint="Add the noise to the photographs first: edgedenoise.noise.add_camera_noise.",
-        )
     path = float_graph_file(opened)
     model = load_onnx(path)
     folder = Path(data)
-    chosen = CalibrationSet.from_folder(folder, count, seed, crop_px, noise_levels)
+    _check_noise(noise_levels, manifest)
+    if set_of is None:
+        chosen = CalibrationSet.from_folder(
+            folder, count, seed, crop_px, noise_levels, stratify=stratify, progress=progress
+        )
+    else:
+        if (count, seed, crop_px, [*noise_levels], stratify) != (DEFAULT_COUNT, 0, DEFAULT_CROP_PX, [], "none"):
+            raise UsageError(
+                f"the crops recorded in {set_of} are to be measured, and options of a new set were given as well;"
+                " accepted: either",
+                hint="leave out --count, --seed, --crop, --noise-level and --stratify, or leave out --set-of",
+            )
+        chosen = recorded_set(Bundle.open(set_of))
+        _check_noise(chosen.noise_levels, manifest)
+        chosen.check(folder, progress)
     histograms = measure_histograms(
         model,
         (x for x, _ in chosen.inputs(folder, manifest.normalization, manifest.tiling)),
@@ -92,9 +126,41 @@ def calibrate_model(
         draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
         draft.write(HISTOGRAMS_FILE, to_bytes(histograms))
         draft.write(SET_FILE, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
-        recorded = Calibration(len(chosen.crops), chosen.photographs, seed, list(noise_levels))
+        levels = list(noise_levels) or chosen.noise_levels
+        recorded = Calibration(len(chosen.crops), chosen.photographs, chosen.seed, levels)
         draft.manifest = msgspec.structs.replace(draft.manifest, calibration=recorded)
     return Bundle.open(opened.root)
+
+
+def recorded_set(bundle: Bundle) -> CalibrationSet:
+    """Return the crops that a bundle was calibrated on.
+
+    Raises:
+        CalibrationError: it has not been calibrated.
+    """
+    _check_calibrated(bundle, SET_FILE)
+    return msgspec.json.decode(bundle.file(SET_FILE).read_bytes(), type=CalibrationSet)
+
+
+def calibration_report(bundle: Bundle) -> CalibrationReport:
+    """Return what a bundle was calibrated on.
+
+    Raises:
+        CalibrationError: it has not been calibrated.
+    """
+    chosen = recorded_set(bundle)
+    known = bundle.manifest.calibration
+    return CalibrationReport(
+        crops=len(chosen.crops),
+        photographs=chosen.photographs,
+        seed=chosen.seed,
+        noise_levels=chosen.noise_levels if known is None else known.noise_levels,
+        crop_px=chosen.crop_px,
+        stratify=chosen.stratify,
+        candidates=chosen.candidates,
+        duplicates=chosen.duplicates,
+        overlapping=chosen.overlapping,
+    )
 
 
 def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
@@ -105,11 +171,7 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
     """
-    if not bundle.has(RANGES_FILE):
-        raise CalibrationError(
-            f"{bundle.source} has not been calibrated",
-            hint=f"measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
-        )
+    _check_calibrated(bundle, RANGES_FILE)
     ranges = _read_ranges(bundle, RANGES_FILE)
     tensors = dict(ranges.tensors)
     if calibrator != MINMAX:
@@ -124,6 +186,23 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
     if bundle.has(TRAINED_RANGES_FILE):
         tensors |= _read_ranges(bundle, TRAINED_RANGES_FILE).tensors
     return msgspec.structs.replace(ranges, tensors=tensors)
+
+
+def _check_calibrated(bundle: Bundle, name: str) -> None:
+    if not bundle.has(name):
+        raise CalibrationError(
+            f"{bundle.source} has not been calibrated: it has no {name}",
+            hint=f"measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
+        )
+
+
+def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
+    if levels and manifest.normalization != "unit":
+        raise UsageError(
+            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy photograph; "
+            "accepted for it: noisy photographs alone",
+            hint="Add the noise to the photographs first: edgedenoise.noise.add_camera_noise.",
+        )
 
 
 def _read_ranges(bundle: Bundle, name: str) -> Ranges:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,26 @@ import numpy as np
 from edgedenoise.bench_worker import Answer, Failure, Job, Opened, Reply, Request
 from edgedenoise.bundle import Bundle
 from edgedenoise.environment import Environment, environment
-from edgedenoise.errors import IncompatibleError, InferenceError, UsageError
+from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, InferenceError, UsageError
+from edgedenoise.export.targets import runtime_of, target_named
 from edgedenoise.photo import write_photo
 from edgedenoise.pixels import Photo
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.devices import saturates_u8s8
+from edgedenoise.runtimes.fusion import Fusion, TellsFusion
+from edgedenoise.runtimes.ort import SATURATION_FREE
+from edgedenoise.runtimes.timing import speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.manifest import Encoding, Variant
 
 DEFAULT_REPEATS = 20
 DEFAULT_SIDE_PX = 512
-WARM_UP = 2
+NOT_WORTH_IT = "not worth it here"
+"""What a variant is marked with that is slower than float on the same runtime."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -61,8 +68,10 @@ class Measurement(msgspec.Struct, frozen=True):
     latency: Latency | None = None
     speed_vs_float: float | None = None
     """Median over rounds of float time / this time, same runtime; above 1 is faster. None for float."""
+    mark: str = ""
+    """`NOT_WORTH_IT` when `speed_vs_float` is below 1; otherwise empty."""
     slower_because: str = ""
-    """Why, when `speed_vs_float` is below 1."""
+    """What stands against it here, when it is marked."""
     peak_rss_bytes: int | None = None
     error: str = ""
     """Why there are no numbers; empty when there are."""
@@ -201,15 +210,8 @@ def time_rounds(
     workers: Sequence[Worker], picture: Path, repeats: int, progress: Progress = silent
 ) -> dict[str, list[float]]:
     """Time one picture in interleaved rounds and return milliseconds per megapixel by variant."""
-    samples: dict[str, list[float]] = {worker.variant.name: [] for worker in workers}
-    for round_ in range(WARM_UP + repeats):
-        progress("measure", round_, WARM_UP + repeats, "warm-up" if round_ < WARM_UP else "")
-        for worker in workers:
-            value = worker.denoise(picture)
-            if value is not None and round_ >= WARM_UP:
-                samples[worker.variant.name].append(value)
-    progress("measure", WARM_UP + repeats, WARM_UP + repeats)
-    return samples
+    runs = {worker.variant.name: partial(worker.denoise, picture) for worker in workers}
+    return time_in_turns(runs, repeats, progress)
 
 
 def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list[float]]) -> tuple[Measurement, ...]:
@@ -238,22 +240,53 @@ def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list
         if values:
             p50, p90, p99 = (float(v) for v in np.percentile(values, [50, 90, 99]))
             found["latency"] = Latency(p50, p90, p99, tuple(values))
-        reference = floats.get(variant.runtime, [])
-        if variant.precision != "fp32" and values and len(values) == len(reference):
-            ratio = float(np.median(np.array(reference) / np.array(values)))
+        if variant.precision != "fp32":
+            ratio = speed_ratio(floats.get(variant.runtime, []), values)
             found["speed_vs_float"] = ratio
-            found["slower_because"] = _why_slower(found["detail"]) if ratio < 1 else ""
+            if ratio is not None and ratio < 1:
+                found["mark"] = NOT_WORTH_IT
+                found["slower_because"] = _why_slower(bundle, worker)
         measured.append(Measurement(**found))
     return tuple(measured)
 
 
-def _why_slower(detail: str) -> str:
-    if "saturation-free" in detail:
-        return "this CPU has no VNNI, and 8-bit weights need slower kernels to not saturate; use the scheme u8s7"
-    return (
-        "converting between integers and floats at each layer costs more here than 8-bit convolutions save: the"
-        " network is narrow, or the runtime has no fast integer kernels for this CPU"
+def why_slower(encoding: Encoding | None, opened: Opened, fusion: Fusion | None) -> str:
+    """Say what stands against a variant that was measured to be slower than float.
+
+    Args:
+        encoding: its integers; None for a float of fewer bits.
+        opened: the device that ran it, as the runtime reports it.
+        fusion: what the runtime made of its graph; None where that is not known.
+    """
+    found = []
+    if SATURATION_FREE in opened.detail:
+        found.append(
+            "no VNNI: 8-bit weights need slower, saturation-free kernels on this CPU; the scheme u8s7 does not"
+        )
+    elif encoding is not None and opened.device == "cpu" and saturates_u8s8():
+        found.append("no VNNI: this CPU multiplies bytes in three steps where floats take one")
+    if fusion is None:
+        return "; ".join([*found, "what was fused is not known (ONNX Runtime tells for CPUs where onnx is installed)"])
+    found.append(
+        f"unfused: {fusion.conversions} Q/DQ nodes that only convert, and {fusion.in_float} of"
+        f" {fusion.convolutions} convolutions in float"
     )
+    if fusion.dynamic_shape:
+        found.append("dynamic shape: the graph's sides are open, so nothing is planned for one size")
+    return "; ".join(found)
+
+
+def _why_slower(bundle: Bundle, worker: Worker) -> str:
+    """Ask the runtime, outside the measurement, what it makes of a variant, and say what stands against it."""
+    opened, variant, fusion = worker.opened, worker.variant, None
+    if opened is None:
+        return ""
+    if opened.device == "cpu":
+        with suppress(EdgeDenoiseError):  # the numbers stand without the explanation
+            runtime = runtime_of(target_named(variant.runtime))
+            if isinstance(runtime, TellsFusion):
+                fusion = runtime.fusion(variant, bundle.variant_file(variant))
+    return why_slower(variant.encoding, opened, fusion)
 
 
 def _noise_picture(side_px: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

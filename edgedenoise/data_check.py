@@ -8,7 +8,6 @@ folder is refused when most are. How the limits were found, and what cannot be t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -137,8 +136,6 @@ def read_training_photo(folder: Path, path: Path) -> Photo:
 def _judge(name: str, photo: Photo) -> _Judged:
     """Measure one photograph, all but its signs; its pixels are not kept."""
     pixels = np.ascontiguousarray(photo.pixels)
-    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
-    digest.update(pixels.data)
     maker, edited = told_by_exif(photo)
     noise = spectrum = None
     if min(photo.height, photo.width) >= BLOCK_PX:
@@ -155,7 +152,7 @@ def _judge(name: str, photo: Photo) -> _Judged:
         None if noise is None else noise.sigma,
         None if noise is None else noise.clipped_share,
     )
-    return _Judged(summary, digest.hexdigest(), noise, spectrum, maker, edited)
+    return _Judged(summary, photo.pixels_sha256, noise, spectrum, maker, edited)
 
 
 def _crops(pixels: NDArray[Any]) -> list[NDArray[Any]]:

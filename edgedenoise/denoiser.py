@@ -15,8 +15,8 @@ from edgedenoise.export.targets import all_targets, open_variant, runtime_of, ta
 from edgedenoise.picture_codecs import from_pil, to_pil
 from edgedenoise.pixels import Photo, from_unit, to_unit
 from edgedenoise.pretrained import DEFAULT
-from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
-from edgedenoise.runtimes.devices import free_memory_bytes
+from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
+from edgedenoise.runtimes.devices import free_memory_bytes, has_avx2
 from edgedenoise.runtimes.pipeline import run_picture
 from edgedenoise.tiling import auto_tile, plan_tiles, smaller_tile
 
@@ -37,6 +37,7 @@ AUTO_INT8_FIDELITY_DB = 40.0
 """`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show.
 A network that was trained in 8 bits is not held to that: its INT8 answers are no rounded float ones, and no worse."""
 
+_CPU_RUNTIMES = frozenset({"onnxruntime", "openvino"})
 _LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
 
 
@@ -55,7 +56,8 @@ def load(
     Args:
         model: path of a bundle, or of a model file that edgedenoise wrote, or the name of a shipped bundle.
         runtime: `auto`, `onnxruntime` or `openvino`; `auto` prefers what is fastest among what is here.
-        precision: `auto`, `fp32` or `int8`; `auto` takes INT8 where it is close enough to float to not be seen.
+        precision: `auto`, `fp32` or `int8`; `auto` takes INT8 where it is close enough to float to not be seen and
+            known to be faster, by the runtime and the CPU's features: nothing is timed.
         device: `auto`, or a device of the runtime; an explicit device never falls back silently.
         tile: largest tile side in pixels, 0 for the whole photograph, `auto` to choose from the free memory.
         strength: 0 gives the input back, 1 the network's answer, between them a blend.
@@ -215,7 +217,7 @@ def open_model(path: Path) -> Bundle:
 def choose_variant(
     bundle: Bundle, runtime: str, precision: Precision | Literal["auto"], device: str = "auto"
 ) -> Variant:
-    """Return the variant that fits best what was asked.
+    """Return the variant that fits best what was asked, at once: by what is known, not by timing.
 
     Raises:
         UsageError: there is no such runtime or precision.
@@ -242,6 +244,8 @@ def choose_variant(
         fitting = [v for v in fitting if here[v.runtime] and not _is_refused(v)]
     if precision == "auto" and not _learnt_in_8_bits(bundle):
         fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
+    if precision == "auto":
+        fitting = [v for v in fitting if v.precision != "int8" or _int8_pays(v, device)] or fitting
     if not fitting:
         have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in bundle.manifest.variants)
         raise IncompatibleError(
@@ -257,9 +261,38 @@ def _learnt_in_8_bits(bundle: Bundle) -> bool:
     return bundle.manifest.training is not None and bundle.manifest.training.objective == "qat"
 
 
-def _slowness(variant: Variant) -> tuple[bool, bool, str]:
-    """INT8 before float and OpenVINO before ONNX Runtime: so measured in docs/results.md."""
-    return variant.precision != "int8", variant.runtime != "openvino", variant.name
+def _int8_pays(variant: Variant, device: str) -> bool:
+    """Tell whether an INT8 variant is known to be faster than float on its runtime here (docs/int8.md)."""
+    if _is_for_another_device(variant):
+        return False
+    on_cpu = device.lower() in ("auto", "cpu")
+    if variant.runtime == "onnxruntime":
+        # Its CUDA provider has no integer convolutions; 8-bit weights without VNNI need slower kernels.
+        return on_cpu and not needs_protection(variant)
+    if variant.runtime == "openvino":
+        return not on_cpu or has_avx2()
+    return True  # was built for its device
+
+
+def _is_for_another_device(variant: Variant) -> bool:
+    """Tell whether a CPU has no fast kernels for the encoding: signed activations are for GPUs and NPUs."""
+    return variant.runtime in _CPU_RUNTIMES and variant.encoding is not None and variant.encoding.activations != "u8"
+
+
+def _slowness(variant: Variant) -> tuple[bool, bool, bool, bool, float, str]:
+    """INT8 before float, and OpenVINO before ONNX Runtime: so measured in docs/results.md.
+
+    Among INT8 variants of one runtime, those that the CPU runs at full speed come first (8-bit weights with VNNI or on
+    ARM, 7-bit ones anywhere), and of these the one that is closest to float.
+    """
+    return (
+        variant.precision != "int8",
+        variant.runtime != "openvino",
+        _is_for_another_device(variant),
+        needs_protection(variant),
+        -(variant.fidelity_db or 0.0),
+        variant.name,
+    )
 
 
 def _devices(name: str) -> tuple[str, ...]:

@@ -37,6 +37,10 @@ class Encoding(msgspec.Struct, frozen=True):
     `calibration/calibrators.py`."""
     float_layers: list[str] = []
     """Outputs of the layers that stay float, by their names in the float graph."""
+    weight_clip: Literal["none", "mse"] = "none"
+    """Whether the scales of weights are those of least squared error, which may clip the largest weights."""
+    bias_correction: Literal["none", "mean"] = "none"
+    """Whether biases give each channel the mean back that rounding took from it."""
 
 
 class Variant(msgspec.Struct, frozen=True):

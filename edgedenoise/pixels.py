@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,14 @@ class Photo:
     def bits(self) -> int:
         """8 or 16 bits per sample."""
         return self.pixels.dtype.itemsize * 8
+
+    @property
+    def pixels_sha256(self) -> str:
+        """Hash of the decoded pixels, their shape and depth, whatever file they came in."""
+        pixels = np.ascontiguousarray(self.pixels)
+        digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+        digest.update(pixels.data)
+        return digest.hexdigest()
 
     def crop(self, top: int, left: int, side: int) -> Photo:
         """Return a square part of at most `side` pixels, as far as the photo reaches; metadata stays."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.compare import CompareReport, compare_models
 from edgedenoise.extras import missing_package
@@ -20,6 +21,7 @@ from edgedenoise.photo import list_photos, read_photo
 from edgedenoise.picture_codecs import to_pil
 from edgedenoise.pixels import Photo, from_unit
 from edgedenoise.progress import Progress, silent
+from edgedenoise.report_plan import plan_charts
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def compare_to_html(
         kept = keep or Path(folder)
         report = compare_models(bundle, noisy, clean, keep=kept, progress=progress, **options)
         rows = _crop_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
-    page = template.render(report=report, crop_rows=rows, table=html_rows(report))
+    plans = plan_charts(Bundle.open(bundle))
+    page = template.render(report=report, crop_rows=rows, table=html_rows(report), plans=plans)
     write_bytes(Path(out), page.encode())
     numbers = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_bytes(Path(out).with_suffix(".json"), numbers + b"\n")
@@ -139,7 +142,7 @@ def html_rows(report: CompareReport) -> list[dict[str, str]]:
                     strict=True,
                 )
             ),
-            "remark": row.measurement.error or row.measurement.slower_because,
+            "remark": row.measurement.error or _verdict(row.measurement),
             "device": f"{row.measurement.runtime} {row.measurement.runtime_version}, {row.measurement.detail}",
         }
         for row in report.rows
@@ -166,10 +169,15 @@ def _speed_cells(m: Measurement) -> list[str]:
 
 
 def _remarks(measurements: Sequence[Measurement]) -> list[str]:
-    lines = [
-        f"{m.variant} is slower than float on {m.runtime}: {m.slower_because}" for m in measurements if m.slower_because
-    ]
+    lines = [f"{m.variant}: {_verdict(m)}" for m in measurements if m.mark]
     return lines + [f"{m.variant} has no numbers: {m.error}" for m in measurements if m.error]
+
+
+def _verdict(m: Measurement) -> str:
+    """Say that a variant is not worth it here, and why; nothing about one that is."""
+    if not m.mark:
+        return ""
+    return f"{m.mark}: {m.speed_vs_float:.2f} times as fast as float on {m.runtime}; {m.slower_because}"
 
 
 def _fidelity_db(row: Row) -> str:

@@ -23,7 +23,7 @@ from edgedenoise.calibration.calibrate import (
     stored_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
-from edgedenoise.calibration.schemes import scheme_named
+from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.export.graph import conv_macs_per_px
 from edgedenoise.export.plan import Budget, Candidate, LayerCost, Plan, describe
@@ -44,8 +44,6 @@ LEAST_INT8_SHARE = 0.8
 """Of the multiply-accumulates: below it, a graph in integers is one in name only."""
 CALIBRATORS = ("minmax", "mse", "percentile-99.999", "percentile-99.99", "entropy")
 """What is tried where histograms are stored and the weights were not trained with ranges of their own."""
-SCHEMES = ("u8s7", "u8s8")
-"""What is tried on CPUs, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +246,8 @@ def _schemes(wanted: str | None) -> tuple[str, ...]:
     """Return the schemes to try: those that run at full speed on this CPU."""
     if wanted is not None:
         return (scheme_named(wanted).name,)
-    return tuple(name for name in SCHEMES if scheme_named(name).weight_bits < 8 or not saturates_u8s8())
+    mine = schemes_for(class_of_this_cpu())
+    return tuple(scheme.name for scheme in mine if scheme.weight_bits < 8 or not saturates_u8s8())
 
 
 def _calibrators(bundle: Bundle, wanted: str | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundle import Bundle
+from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import IncompatibleError, ParityError, RuntimeUnavailableError
 from edgedenoise.export.targets import runtime_of, target_named
 from edgedenoise.progress import Progress, silent
@@ -16,6 +17,7 @@ from edgedenoise.runtimes.selftest import run_selftest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgedenoise.export.targets import Target
     from edgedenoise.manifest import Precision, Variant
 
 
@@ -26,7 +28,7 @@ def compile_model(
     precision: Precision | None = None,
     progress: Progress = silent,
 ) -> Bundle:
-    """Build the target's form of every ONNX variant of the bundle, and add them as variants.
+    """Build the target's form of every ONNX variant of the bundle that is for it, and add them as variants.
 
     Args:
         bundle: a bundle folder.
@@ -46,7 +48,9 @@ def compile_model(
     chosen = target_named(target)
     opened = Bundle.open(bundle)
     sources = [
-        v for v in opened.manifest.variants if v.runtime == OnnxRuntime.name and precision in (None, v.precision)
+        v
+        for v in opened.manifest.variants
+        if v.runtime == OnnxRuntime.name and precision in (None, v.precision) and _is_for(v, chosen)
     ]
     if not sources:
         raise IncompatibleError(
@@ -75,3 +79,9 @@ def compile_model(
                 )
     progress("compile", len(sources), len(sources))
     return Bundle.open(opened.root)
+
+
+def _is_for(variant: Variant, target: Target) -> bool:
+    """Tell whether a variant is float, or encoded by a scheme that the target may be given."""
+    encoding = variant.encoding
+    return encoding is None or encoding.scheme in {scheme.name for scheme in schemes_for(target.device_class)}

@@ -13,26 +13,33 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgedenoise.bundle import METADATA_KEY
+from edgedenoise.calibration.schemes import SCHEMES
 from edgedenoise.errors import ExportError
+from edgedenoise.export.contracts import broken_rules
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgedenoise.manifest import Encoding
+
 OPSET = 17
 IR_VERSION = 8
 FLOAT_OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"})
 _ALLOCATOR_FACTOR = Fraction(5, 2)
-QDQ_OPERATORS = FLOAT_OPERATORS | {"QuantizeLinear", "DequantizeLinear"}
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+QDQ_OPERATORS = FLOAT_OPERATORS | _QUANTIZERS
 
 
-def lint(model: onnx.ModelProto, *, quantized: bool) -> list[str]:
+def lint(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> list[str]:
     """Return what breaks the graph contract, one sentence each; empty when nothing does.
 
     Args:
         model: an ONNX graph.
         quantized: whether Q/DQ pairs are expected; without, they are a fault.
+        encoding: what a quantized graph was encoded for: it is held to that scheme's contract, too, unless the scheme
+            is one that only a newer version knows.
     """
     problems = []
     if [(o.domain, o.version) for o in model.opset_import if o.domain or o.version != OPSET] or not model.opset_import:
@@ -50,17 +57,20 @@ def lint(model: onnx.ModelProto, *, quantized: bool) -> list[str]:
                 f" {', '.join(sorted(allowed))}"
             )
     problems += _mask_problems(model)
+    if encoding is not None and model.graph.input and model.graph.output:  # else there is nothing to follow
+        known = [scheme for scheme in SCHEMES if scheme.name == encoding.scheme]
+        problems += [str(broken) for scheme in known for broken in broken_rules(model, scheme)]
     return problems
 
 
-def check_graph(model: onnx.ModelProto, *, quantized: bool) -> None:
-    """Refuse a graph that breaks the contract.
+def check_graph(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> None:
+    """Refuse a graph that breaks the contract; see `lint`.
 
     Raises:
         ExportError: naming everything that breaks it.
     """
     onnx.checker.check_model(model)
-    problems = lint(model, quantized=quantized)
+    problems = lint(model, quantized=quantized, encoding=encoding)
     if problems:
         raise ExportError("the graph breaks the graph contract:\n  " + "\n  ".join(problems))
 
@@ -162,19 +172,26 @@ def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto
 def _mask_problems(model: onnx.ModelProto) -> list[str]:
     """Look for a blind-spot mask: a weight that is computed, a constant factor, or a centre tap that is all zero."""
     constants = weights(model)
-    dequantized = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    quantizers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type in _QUANTIZERS}
     problems = []
     for node in model.graph.node:
         if node.op_type == "Mul" and any(name in constants for name in node.input):
             problems.append(f"the product {node.output[0]} has a constant factor: a mask is left")
         if node.op_type != "Conv":
             continue
-        weight = constants.get(dequantized.get(node.input[1], node.input[1]))
+        weight = constants.get(_stored(node.input[1], quantizers))
         if weight is None:
             problems.append(f"the weight of the convolution {node.output[0]} is computed, not constant: a mask is left")
         elif _is_masked(weight):
             problems.append(f"the convolution {node.output[0]} does not see its centre pixel: a mask is baked in")
     return problems
+
+
+def _stored(name: str, quantizers: dict[str, str]) -> str:
+    """Return what is behind a DequantizeLinear and, where weights are stored as floats, its QuantizeLinear."""
+    while name in quantizers:
+        name = quantizers[name]
+    return name
 
 
 def _is_masked(weight: NDArray[np.generic]) -> bool:

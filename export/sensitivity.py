@@ -135,7 +135,7 @@ def layer_costs(
         judge: the crops to tell it on.
         progress: told after each layer.
     """
-    layers = quantized_layers(model)
+    layers = quantized_layers(model, scheme)
     macs = conv_macs_per_px(model)
     names = {node.output[0] for node in layers}
     costs = []

@@ -1,4 +1,4 @@
-"""Every target in one table: what runs it, what builds for it, and which integer encoding it wants.
+"""Every target in one table: what runs it, what builds for it, and which device class of integers it belongs to.
 
 Third parties add targets through the entry-point group `edgedenoise.runtimes`: each entry point names a `Target`.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
+from edgedenoise.calibration.schemes import ANY_CPU, schemes_for
 from edgedenoise.errors import RuntimeUnavailableError, UsageError
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.selftest import prove_on_first_use
@@ -33,24 +34,29 @@ class Target:
     """`module:Class` of the `Runtime`; None when this version cannot run it."""
     builder: str | None
     """`module:function` of the builder; None when the target opens the ONNX graphs as they are."""
-    scheme: str | None
-    """Name of the integer encoding that it is given by default; None when this version builds nothing for it."""
+    device_class: str
+    """Which integers it is given: a name of `edgedenoise.calibration.schemes.DEVICE_CLASSES`."""
     runs_on: str
     """For people: which devices this is for."""
 
+    @property
+    def scheme(self) -> str:
+        """Name of the integer encoding that it is given by default."""
+        return schemes_for(self.device_class)[0].name
+
 
 TARGETS = (
-    Target("onnxruntime", None, "edgedenoise.runtimes.ort:OnnxRuntime", None, "u8s7", "any CPU; NVIDIA GPUs"),
+    Target("onnxruntime", None, "edgedenoise.runtimes.ort:OnnxRuntime", None, ANY_CPU, "any CPU; NVIDIA GPUs"),
     Target(
         "openvino",
         "openvino",
         "edgedenoise.runtimes.ov:OpenVino",
         "edgedenoise.export.to_openvino:build",
-        "u8s7",
+        "openvino",
         "x86 and ARM CPUs; Intel GPUs and NPUs",
     ),
-    Target("tensorrt", None, None, None, None, "NVIDIA Jetson and GPUs"),
-    Target("coreml", None, None, None, None, "iPhone, iPad and Mac"),
+    Target("tensorrt", None, None, None, "tensorrt", "NVIDIA Jetson and GPUs"),
+    Target("coreml", None, None, None, "coreml", "iPhone, iPad and Mac"),
 )
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 Hashes, the graph contract (where onnx is installed), and the self-test of every variant on its runtime: against the
 float answer, and for quantized variants against the oracle (exact W8A8, the QDQ graph run node by node in float).
 A variant that is far from float but equal to the oracle has a calibration problem; one that is far from the oracle
-has a kernel problem.
+has a kernel problem, and the first layer that differs is named.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
-from edgedenoise.export.targets import open_variant
+from edgedenoise.export.divergence import Divergence, OracleBound, first_divergence, oracle_bound, pieces_on
+from edgedenoise.export.targets import open_variant, runtime_of, target_named
 from edgedenoise.metrics import psnr_unit
+from edgedenoise.normalize import statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.ort import OnnxRuntime
@@ -25,6 +27,9 @@ from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
 
     from edgedenoise.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
@@ -41,7 +46,7 @@ class VariantCheck:
     precision: str
     status: Status
     reason: str = ""
-    """Why it failed or was not run; what would mend it."""
+    """Why it failed or was not run, and what would mend it; or what is odd about one that passed."""
     psnr_db: float | None = None
     """Self-test, against the float answer, unit range."""
     max_levels: float | None = None
@@ -52,6 +57,9 @@ class VariantCheck:
     """Self-test, largest difference to exact W8A8 in 8-bit levels; None for float variants."""
     oracle_psnr_db: float | None = None
     """Self-test, PSNR to exact W8A8; None for float variants."""
+    divergence: Divergence | None = None
+    """The first layer that the runtime computes differently, looked for where the variant is farther from exact W8A8
+    than `edgedenoise.export.divergence.ORACLE_BOUNDS` says."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +109,12 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     """Return what breaks the graph contract; None where it cannot be checked."""
     if variant.runtime != OnnxRuntime.name:
         return None
-    try:
-        import onnx
-
-        from edgedenoise.export.graph import lint
-    except ImportError:
+    graph = _loaded(bundle, variant)
+    if graph is None:
         return None
-    return lint(onnx.load(bundle.variant_file(variant)), quantized=variant.encoding is not None)
+    from edgedenoise.export.graph import lint
+
+    return lint(graph, quantized=variant.encoding is not None, encoding=variant.encoding)
 
 
 def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
@@ -125,24 +132,39 @@ def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
         return VariantCheck(*who, "failed", str(error).replace("\n", "; "))
     finally:
         session.close()
-    oracle_db, oracle_levels = (None, None) if oracle is None else oracle
-    reason = "" if result.passed else f"{result.psnr_db:.1f} dB to the float answer, {result.bound_db:.1f} dB expected"
+    reasons = []
+    if not result.passed:
+        reasons.append(f"{result.psnr_db:.1f} dB to the float answer, {result.bound_db:.1f} dB expected")
+    if oracle is not None and oracle.reason:
+        reasons.append(oracle.reason)
     return VariantCheck(
         *who,
         "passed" if result.passed else "failed",
-        reason,
+        "; ".join(reasons),
         psnr_db=result.psnr_db,
         max_levels=result.max_levels,
         bound_db=result.bound_db,
-        oracle_max_levels=oracle_levels,
-        oracle_psnr_db=oracle_db,
+        oracle_max_levels=None if oracle is None else oracle.max_levels,
+        oracle_psnr_db=None if oracle is None else oracle.psnr_db,
+        divergence=None if oracle is None else oracle.divergence,
     )
 
 
-def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -> tuple[float, float] | None:
-    """Return (PSNR in dB, largest difference in levels) to the QDQ graph run in exact arithmetic."""
+@dataclass(frozen=True)
+class _OracleCheck:
+    """How a variant compares with exact W8A8 on the self-test."""
+
+    psnr_db: float
+    max_levels: float
+    reason: str = ""
+    """What is odd about that; empty within the stated bound, or where none is stated."""
+    divergence: Divergence | None = None
+
+
+def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -> _OracleCheck | None:
+    """Compare with the QDQ graph run in exact arithmetic; None where the bundle has no such graph."""
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name and v.encoding == variant.encoding]
-    if not graphs:
+    if not graphs or variant.encoding is None:
         return None
     picture, _ = selftest_pair(bundle)
     manifest = bundle.manifest
@@ -151,4 +173,44 @@ def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -
         exact, found = (run_picture(s, picture, manifest.normalization, manifest.tiling) for s in (oracle, session))
     finally:
         oracle.close()
-    return psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
+    psnr_db, max_levels = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
+    graph = _loaded(bundle, graphs[0])
+    bound = oracle_bound(variant.encoding.scheme, variant.runtime, graph)
+    if bound is None or bound.holds(psnr_db, max_levels):
+        return _OracleCheck(psnr_db, max_levels)
+    if graph is None:
+        divergence, words = None, 'to see at which layer it begins: pip install "edgedenoise[quantize]"'
+    else:
+        divergence, words = _divergence(bundle, variant, graph, bound)
+    reason = f"{psnr_db:.1f} dB and {max_levels:.1f} levels from exact W8A8: {words}"
+    return _OracleCheck(psnr_db, max_levels, reason, divergence)
+
+
+def _divergence(
+    bundle: Bundle, variant: Variant, graph: onnx.ModelProto, bound: OracleBound
+) -> tuple[Divergence | None, str]:
+    """Look for the first layer that a runtime computes differently; return it and the words for it."""
+    picture, _ = selftest_pair(bundle)
+    x = _whole_multiple(statistics(picture, bundle.manifest.normalization).apply(picture), bundle)
+    try:
+        backend = pieces_on(runtime_of(target_named(variant.runtime)), variant, graph, x)
+        found = first_divergence(graph, x, backend, bound)
+    except EdgeDenoiseError as error:
+        return None, f"at which layer it begins cannot be told: {error}".replace("\n", "; ")
+    return found, "no layer alone is far off, small differences add up" if found is None else str(found)
+
+
+def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
+    """Return a variant's graph; None without the package onnx."""
+    try:
+        import onnx
+    except ImportError:
+        return None
+    return onnx.load(bundle.variant_file(variant))
+
+
+def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
+    """Cut (3, H, W) to sides that the network can shuffle, and make it one input of a graph."""
+    step = bundle.manifest.tiling.multiple_of
+    height, width = (side // step * step for side in pixels.shape[1:])
+    return np.ascontiguousarray(pixels[None, :, :height, :width], dtype=np.float32)

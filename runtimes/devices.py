@@ -41,6 +41,11 @@ def saturates_u8s8() -> bool:
     return is_x86() and not cpu_features() & {"avx512_vnni", "avx_vnni"}
 
 
+def has_avx2() -> bool:
+    """Tell whether this is an x86-64 CPU with AVX2, or one that does not tell (nearly all sold since 2015 have it)."""
+    return is_x86() and (not cpu_features() or "avx2" in cpu_features())
+
+
 def free_memory_bytes() -> int:
     """Return how much memory a process may still take, as far as the system tells.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,10 +24,10 @@ from edgedenoise.runtimes.base import (
     SessionOptions,
     needs_protection,
 )
+from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _INSTALL = "pip install onnxruntime"
+_FLOAT_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
+SATURATION_FREE = "saturation-free kernels"
+"""In `EffectiveDevice.detail` where 8-bit weights are run by kernels that are exact without VNNI, and slower."""
 
 
 class OnnxRuntime:
@@ -67,6 +72,26 @@ class OnnxRuntime:
             )
         return OrtSession(variant, path, name, options)
 
+    def fusion(self, variant: Variant, path: Path) -> Fusion | None:
+        """Count what the optimizer made of the graph on the CPU; None without the package onnx to read it."""
+        try:
+            import onnx
+        except ImportError:
+            return None
+        settings, _ = _settings(variant, SessionOptions())
+        with tempfile.TemporaryDirectory() as scratch:
+            optimized = Path(scratch) / "optimized.onnx"
+            settings.optimized_model_filepath = str(optimized)
+            session = _open(path, settings, [_PROVIDERS["cpu"]])
+            kinds = [node.op_type for node in onnx.load(optimized).graph.node]
+        in_float = sum(kind in _FLOAT_CONVOLUTIONS for kind in kinds)
+        return Fusion(
+            convolutions=in_float + kinds.count("QLinearConv"),
+            in_float=in_float,
+            conversions=kinds.count("QuantizeLinear") + kinds.count("DequantizeLinear"),
+            dynamic_shape=not all(isinstance(side, int) for side in session.get_inputs()[0].shape),
+        )
+
     def metadata(self, path: Path) -> str | None:
         """Read the essentials from the graph's `metadata_props`."""
         import onnxruntime
@@ -83,18 +108,7 @@ class OrtSession:
     def __init__(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> None:
         import onnxruntime
 
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are ours to word
-        if options.threads is not None:
-            settings.intra_op_num_threads = options.threads
-        detail = []
-        if not options.fused:
-            settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            detail.append("unfused (oracle)")
-        elif needs_protection(variant) and options.protect_saturation:
-            # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
-            settings.add_session_config_entry("session.x64quantprecision", "1")
-            detail.append("saturation-free kernels")
+        settings, detail = _settings(variant, options)
         provider = _PROVIDERS[device]
         self._session = _open(path, settings, [provider])
         used = self._session.get_providers()[0]
@@ -129,6 +143,24 @@ class OrtSession:
     def close(self) -> None:
         """Drop the session."""
         del self._session
+
+
+def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:
+    """Return ONNX Runtime's own options, and what in them decides the result or the speed."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are ours to word
+    if options.threads is not None:
+        settings.intra_op_num_threads = options.threads
+    if not options.fused:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return settings, ["unfused (oracle)"]
+    if needs_protection(variant) and options.protect_saturation:
+        # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
+        settings.add_session_config_entry("session.x64quantprecision", "1")
+        return settings, [SATURATION_FREE]
+    return settings, []
 
 
 def _open(path: Path, settings: Any, providers: list[str]) -> Any:

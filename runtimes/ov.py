@@ -24,6 +24,7 @@ from edgedenoise.runtimes.base import (
     SessionOptions,
     needs_protection,
 )
+from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from edgedenoise.manifest import Variant
 
 _INSTALL = 'pip install "edgedenoise[openvino]"'
+_INTEGERS = frozenset({"u8", "i8"})
 
 
 class OpenVino:
@@ -83,6 +85,14 @@ class OpenVino:
                 f"OpenVINO {found.version} has no device {device!r} here; it has {', '.join(found.devices)}"
             )
         return OpenVinoSession(path, name, options)
+
+    def fusion(self, variant: Variant, path: Path) -> Fusion:  # noqa: ARG002
+        """Count what the CPU plugin made of the graph."""
+        session = OpenVinoSession(path, "cpu", SessionOptions())
+        try:
+            return session.fusion()
+        finally:
+            session.close()
 
     def metadata(self, path: Path) -> str | None:
         """Read the essentials from the IR's `rt_info`."""
@@ -140,6 +150,22 @@ class OpenVinoSession:
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Run one after another: with the latency hint every core works on each."""
         return map(self.run, tiles)
+
+    def fusion(self) -> Fusion:
+        """Count the compiled model's operations by the precision that they run in."""
+        convolutions = in_float = conversions = 0
+        for op in self._request.get_compiled_model().get_runtime_model().get_ordered_ops():
+            told = op.get_rt_info()
+            kind, runs_in, gives = (
+                told[key].astype(str) if key in told else ""
+                for key in ("layerType", "runtimePrecision", "outputPrecisions")
+            )
+            if kind == "Convolution":
+                convolutions += 1
+                in_float += runs_in not in _INTEGERS
+            elif kind == "FakeQuantize" or (kind != "Const" and runs_in not in _INTEGERS and gives in _INTEGERS):
+                conversions += 1
+        return Fusion(convolutions, in_float, conversions, dynamic_shape=False)
 
     def close(self) -> None:
         """Drop the compiled model."""

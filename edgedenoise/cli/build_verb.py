@@ -21,7 +21,9 @@ def command(
     checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
     count: Annotated[int, typer.Option(help="Calibration crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the calibration crops.")] = 0,
-    scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml.")
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(help="What to compile for besides ONNX Runtime; default: all installed."),

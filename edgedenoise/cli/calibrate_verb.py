@@ -3,29 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import edgedenoise
 from edgedenoise.cli.common import NOISE_LEVEL, Output, verb
 
+if TYPE_CHECKING:
+    from edgedenoise.calibration.calibrate import CalibrationReport
+
+_MOST_NAMED = 10  # dropped photographs; all of them are in the report and in the bundle
+
 
 @verb
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    data: Annotated[Path, typer.Option(help="Noisy photographs, as noisy as those to be denoised.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Noisy photographs, as noisy as those to be denoised: a folder, or a text file with a path per line."
+        ),
+    ],
     count: Annotated[int, typer.Option(help="Number of crops.")] = 128,
     seed: Annotated[int, typer.Option(help="The same seed draws the same crops.")] = 0,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
+    stratify: Annotated[
+        str,
+        typer.Option(
+            help="none: evenly over the photographs. noise: evenly over noise levels, brightness and texture."
+        ),
+    ] = "none",
+    set_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure the crops that this bundle (the same one, too) recorded, instead of drawing new ones."
+        ),
+    ] = None,
 ) -> None:
     """Measure the range of every activation on noisy photographs and store it in the bundle."""
+    from edgedenoise.calibration.calibrate import calibration_report
+    from edgedenoise.calibration.strata import checked_stratify
+
     with output.progress() as progress:
         calibrated = edgedenoise.calibrate_model(
-            bundle, data, count=count, seed=seed, crop_px=crop, noise_levels=noise_level or (), progress=progress
+            bundle,
+            data,
+            count=count,
+            seed=seed,
+            crop_px=crop,
+            noise_levels=noise_level or (),
+            stratify=checked_stratify(stratify),
+            set_of=set_of,
+            progress=progress,
         )
-    known = calibrated.manifest.calibration
-    text = "" if known is None else f"measured ranges on {known.crops} crops of {known.photographs} photographs"
-    output.result(known, f"{text}\nnext: edgedenoise quantize {bundle} --data {data}")
+    report = calibration_report(calibrated)
+    lines = [*_lines(report), f"next: edgedenoise quantize {bundle} --data {data}"]
+    output.result(report, "\n".join(lines))
+
+
+def _lines(report: CalibrationReport) -> list[str]:
+    chosen = f", chosen from {report.candidates} by noise, brightness and texture" if report.candidates else ""
+    lines = [f"measured ranges on {report.crops} crops of {report.photographs} photographs{chosen}"]
+    named = report.duplicates[:_MOST_NAMED]
+    lines += [f"dropped {one.photo}: the same {one.by} as {one.same_as}" for one in named]
+    if len(named) < len(report.duplicates):
+        lines.append(f"dropped {len(report.duplicates) - len(named)} more photographs that are the same as others")
+    if report.overlapping:
+        kind = "candidates" if report.candidates else "crops"
+        lines.append(f"dropped {report.overlapping} {kind} that would lie exactly where others do")
+    return lines

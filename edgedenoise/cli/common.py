@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgedenoise.progress import Progress
 
 ABOUT = "Markdown file for the model card: data and their licence, measured quality."
-NOISE_LEVEL = "Add synthetic camera noise to clean photographs: 0 (lowest ISO) to 1 (highest); repeatable."
+NOISE_LEVEL = "Add synthetic camera noise to clean photographs: 0 (lowest ISO) to 1 (highest), up to 1.25; repeatable."
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

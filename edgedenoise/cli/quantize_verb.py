@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],
-    scheme: Annotated[str | None, typer.Option(help="u8s7 (7-bit weights, the default) or u8s8.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml.")
+    ] = None,
     calibrator: Annotated[
         str | None, typer.Option(help="How ranges are chosen: minmax (the default), mse, entropy, percentile-99.99.")
     ] = None,
@@ -38,6 +40,12 @@ def command(
     clean: Annotated[
         Path | None, typer.Option(help="Ground truth under the same names; without --data, noise is added to it.")
     ] = None,
+    weight_clip: Annotated[
+        str, typer.Option(help="mse: weight scales of least squared error; auto: where that measures better.")
+    ] = "none",
+    bias_correction: Annotated[
+        str, typer.Option(help="mean: give each channel its mean back; auto: where that is better. Needs --data.")
+    ] = "none",
     runtime: Annotated[str, typer.Option(help="Whose speed counts in the search.")] = "onnxruntime",
 ) -> None:
     """Encode the float graph as an INT8 (QDQ) graph from the stored ranges, within a budget of quality if asked."""
@@ -46,10 +54,18 @@ def command(
             raise UsageError("--clean was given without a budget", hint="add one: --max-drop 0.1dB")
         with output.progress() as progress:
             report = edgedenoise.quantize_model(
-                bundle, scheme=scheme, calibrator=calibrator or "minmax", data=data, progress=progress
+                bundle,
+                scheme=scheme,
+                calibrator=calibrator or "minmax",
+                data=data,
+                weight_clip=cast("Any", weight_clip),  # checked there
+                bias_correction=cast("Any", bias_correction),
+                progress=progress,
             )
         output.result(report, "\n".join(_lines(report, bundle)))
         return
+    if (weight_clip, bias_correction) != ("none", "none"):
+        raise UsageError("--weight-clip and --bias-correction are no part of a search within a budget; leave them out")
     from edgedenoise.export.plan import Plan, plan_table
 
     try:
@@ -77,6 +93,12 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     lines.append(f"exact W8A8 to float on the self-test: {report.selftest_db:.1f} dB")
     if report.held_out_db is not None:
         lines.append(f"exact W8A8 to float on held-out crops: {report.held_out_db:.1f} dB")
+    for what, kept, gain_db in (
+        ("weight clipping", report.weight_clip, report.weight_clip_gain_db),
+        ("bias correction", report.bias_correction, report.bias_correction_gain_db),
+    ):
+        if gain_db is not None:
+            lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
     lines.append(f"next: edgedenoise compile {bundle} --target openvino; edgedenoise verify {bundle}")
     return lines
 

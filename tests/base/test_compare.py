@@ -12,15 +12,27 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgedenoise.bench import BenchReport, Worker, benchmark_model, start_workers, summarize, time_rounds
+from edgedenoise.bench import (
+    NOT_WORTH_IT,
+    BenchReport,
+    Worker,
+    benchmark_model,
+    start_workers,
+    summarize,
+    time_rounds,
+    why_slower,
+)
+from edgedenoise.bench_worker import Opened
 from edgedenoise.bundle import Bundle
 from edgedenoise.compare import CompareReport, compare_models
 from edgedenoise.denoiser import denoise
 from edgedenoise.errors import BundleError, DatasetError, IncompatibleError, UsageError
-from edgedenoise.manifest import Variant
+from edgedenoise.manifest import Encoding, Variant
 from edgedenoise.metrics import level_errors, psnr, psnr_unit
 from edgedenoise.photo import read_photo, write_photo
 from edgedenoise.pixels import Photo
+from edgedenoise.report import bench_table, compare_table, html_rows
+from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +137,7 @@ def test_what_was_measured_is_kept(report: CompareReport) -> None:
     assert speed is not None
     assert speed > 0
     assert bool(report.rows[1].measurement.slower_because) == (speed < 1)
+    assert report.rows[1].measurement.mark == (NOT_WORTH_IT if speed < 1 else "")
 
 
 def test_a_broken_variant_has_a_row_that_says_why(report: CompareReport) -> None:
@@ -235,6 +248,50 @@ def test_a_worker_reports_a_picture_that_it_cannot_read(committed_bundle: Path, 
         assert worker.denoise(tmp_path / "missing.png") is None
         assert "missing.png does not exist" in worker.error
         assert not worker.not_finite
+
+
+# ---------------------------------------------------------------- not worth it here
+
+
+@pytest.mark.parametrize(("times", "worth_it"), [((2.0, 9.0, 3.0), True), ((4.0, 4.1, 5.0), False)])
+def test_integers_that_are_slower_than_float_are_marked(
+    committed_bundle: Path, times: tuple[float, ...], worth_it: bool
+) -> None:
+    bundle = Bundle.open(committed_bundle)
+    with ExitStack() as stack:
+        workers = start_workers(stack, bundle, "auto", 1)
+        # One round of the first is slower, as a neighbour's work makes it: the median decides.
+        floats, integers = summarize(bundle, workers, {"onnx-fp32": [4.0, 4.0, 4.0], "onnx-int8-u8s7": list(times)})
+    assert (floats.mark, floats.speed_vs_float) == ("", None)
+    assert integers.mark == ("" if worth_it else NOT_WORTH_IT)
+    assert ("Q/DQ nodes" in integers.slower_because or "fused is not known" in integers.slower_because) != worth_it
+    table = bench_table([floats, integers])
+    assert ("onnx-int8-u8s7: not worth it here: 0.98 times as fast as float on onnxruntime; " in table) != worth_it
+
+
+def test_a_mark_is_in_the_comparison_and_on_the_page(report: CompareReport) -> None:
+    first, second, *others = report.rows
+    slow = {"speed_vs_float": 0.5, "mark": NOT_WORTH_IT, "slower_because": "no VNNI"}
+    marked = msgspec.structs.replace(second, measurement=msgspec.structs.replace(second.measurement, **slow))
+    found = msgspec.structs.replace(report, rows=(first, marked, *others))
+    words = "not worth it here: 0.50 times as fast as float on onnxruntime; no VNNI"
+    assert f"onnx-int8-u8s7: {words}" in compare_table(found)
+    assert [row["remark"] for row in html_rows(found)][:2] == ["", words]
+
+
+def test_the_reason_is_what_was_found_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    eight, seven = Encoding("u8s8", "u8", "s8", 8), Encoding("u8s7", "u8", "s8", 7)
+    cpu, protected = Opened(1, "1", "cpu", "CPU"), Opened(1, "1", "cpu", "CPU, saturation-free kernels")
+    monkeypatch.setattr("edgedenoise.bench.saturates_u8s8", lambda: True)
+    assert why_slower(eight, protected, None).startswith("no VNNI: 8-bit weights need slower")
+    assert why_slower(seven, cpu, None).startswith("no VNNI: this CPU")
+    assert "VNNI" not in why_slower(seven, Opened(1, "1", "cuda", "CUDA"), None)
+    monkeypatch.setattr("edgedenoise.bench.saturates_u8s8", lambda: False)
+    counted = why_slower(seven, cpu, Fusion(21, 4, 12, dynamic_shape=True))
+    assert counted.startswith(
+        "unfused: 12 Q/DQ nodes that only convert, and 4 of 21 convolutions in float; dynamic shape"
+    )
+    assert "dynamic" not in why_slower(seven, cpu, Fusion(21, 0, 1, dynamic_shape=False))
 
 
 def test_measuring_nothing_is_an_error(tiny_bundle: Path) -> None:

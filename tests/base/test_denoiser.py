@@ -22,9 +22,10 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
-from edgedenoise.manifest import Training, Variant
+from edgedenoise.manifest import Encoding, Training, Variant
 from edgedenoise.metrics import psnr, psnr_unit
 from edgedenoise.pixels import Metadata, Photo
+from edgedenoise.runtimes import devices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,6 +289,89 @@ def test_a_bundle_of_rough_int8_alone_is_still_usable(committed_bundle: Path) ->
     bundle = Bundle.open(committed_bundle)
     rough = msgspec.structs.replace(bundle.manifest.variants[1], fidelity_db=20.0)
     assert choose_variant(with_variants(bundle, rough), "auto", "auto") == rough
+
+
+def integers(scheme: str, runtime: str = "onnxruntime", fidelity_db: float = 50.0) -> Variant:
+    """An INT8 variant that exists in the manifest alone: choosing opens nothing."""
+    activations = "s8" if scheme == "s8s8" else "u8"
+    encoding = Encoding(scheme, activations, "s8", int(scheme[-1]))
+    name = f"{'onnx' if runtime == 'onnxruntime' else runtime}-int8-{scheme}"
+    return Variant(name, runtime, "int8", f"{name}/model", encoding, fidelity_db)
+
+
+FLOATS = (
+    Variant("onnx-fp32", "onnxruntime", "fp32", "onnx-fp32/model.onnx"),
+    Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"),
+)
+OLD_X86, AVX2, VNNI, ARM = (
+    ("x86_64", {"sse4_2"}),
+    ("x86_64", {"avx2"}),
+    ("x86_64", {"avx2", "avx_vnni"}),
+    ("arm64", set()),
+)
+SILENT_X86 = ("AMD64", set())  # Windows does not tell
+
+
+@pytest.mark.parametrize(
+    ("cpu", "variants", "chosen"),
+    [
+        # 7-bit weights are exact and fast on any CPU.
+        *((cpu, (integers("u8s7"),), "onnx-int8-u8s7") for cpu in (OLD_X86, AVX2, VNNI, ARM, SILENT_X86)),
+        # 8-bit weights need VNNI or ARM.
+        (AVX2, (integers("u8s8"),), "onnx-fp32"),
+        (SILENT_X86, (integers("u8s8"),), "onnx-fp32"),
+        (VNNI, (integers("u8s8"),), "onnx-int8-u8s8"),
+        (ARM, (integers("u8s8"),), "onnx-int8-u8s8"),
+        # Where both are fast, the one that is closer to float; where one is not, the other.
+        (VNNI, (integers("u8s7"), integers("u8s8", fidelity_db=52.0)), "onnx-int8-u8s8"),
+        (ARM, (integers("u8s7"), integers("u8s8", fidelity_db=52.0)), "onnx-int8-u8s8"),
+        (VNNI, (integers("u8s7"), integers("u8s8", fidelity_db=49.0)), "onnx-int8-u8s7"),
+        (AVX2, (integers("u8s7"), integers("u8s8", fidelity_db=52.0)), "onnx-int8-u8s7"),
+        # Signed activations are an encoding for other devices, however close to float.
+        (VNNI, (integers("s8s8", fidelity_db=60.0),), "onnx-fp32"),
+        (ARM, (integers("s8s8", fidelity_db=60.0), integers("u8s7")), "onnx-int8-u8s7"),
+        # OpenVINO before ONNX Runtime, with AVX2; its float is no reason to leave integers that are fast.
+        (AVX2, (integers("u8s7"), integers("u8s7", "openvino")), "openvino-int8-u8s7"),
+        (SILENT_X86, (integers("u8s7"), integers("u8s7", "openvino")), "openvino-int8-u8s7"),
+        (OLD_X86, (integers("u8s7"), integers("u8s7", "openvino")), "onnx-int8-u8s7"),
+        (ARM, (integers("u8s7", "openvino"),), "openvino-fp32"),
+    ],
+    ids=lambda value: "+".join(v.name for v in value) if isinstance(value, tuple) and len(value) != 2 else None,
+)
+def test_auto_takes_integers_only_where_they_are_known_to_be_faster(
+    committed_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cpu: tuple[str, set[str]],
+    variants: tuple[Variant, ...],
+    chosen: str,
+) -> None:
+    monkeypatch.setattr(devices.platform, "machine", lambda: cpu[0])
+    monkeypatch.setattr(devices, "cpu_features", lambda: frozenset(cpu[1]))
+    monkeypatch.setattr("edgedenoise.denoiser._devices", lambda name: ("cpu",))  # both runtimes are here
+    floats = FLOATS if any(v.runtime == "openvino" for v in variants) else FLOATS[:1]
+    bundle = with_variants(Bundle.open(committed_bundle), *floats, *variants)
+    assert choose_variant(bundle, "auto", "auto").name == chosen
+
+
+def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
+    committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
+    bundle = Bundle.open(committed_bundle)
+    slow = with_variants(bundle, FLOATS[0], integers("u8s8"), integers("s8s8", fidelity_db=60.0))
+    assert choose_variant(slow, "onnxruntime", "auto").name == "onnx-fp32"
+    assert choose_variant(slow, "onnxruntime", "int8").name == "onnx-int8-u8s8"
+    alone = with_variants(bundle, integers("s8s8"))
+    assert choose_variant(alone, "onnxruntime", "auto").name == "onnx-int8-s8s8"  # slow is better than nothing
+
+
+def test_integers_are_not_taken_to_a_gpu_that_has_no_kernels_for_them(
+    committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgedenoise.denoiser._devices", lambda name: ("cpu", "cuda"))
+    bundle = with_variants(Bundle.open(committed_bundle), FLOATS[0], integers("u8s7"))
+    assert choose_variant(bundle, "auto", "auto").name == "onnx-int8-u8s7"
+    assert choose_variant(bundle, "auto", "auto", "cuda").name == "onnx-fp32"
 
 
 def test_auto_leaves_out_what_cannot_run_here(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

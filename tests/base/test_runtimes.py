@@ -26,6 +26,7 @@ from edgedenoise.runtimes import devices
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
 from edgedenoise.runtimes.ort import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -169,6 +170,22 @@ def test_saturation_is_x86_without_vnni(
     assert devices.saturates_u8s8() is saturates
 
 
+@pytest.mark.parametrize(
+    ("machine", "flags", "avx2"),
+    [
+        ("x86_64", {"sse4_2", "avx"}, False),
+        ("x86_64", {"sse4_2", "avx", "avx2"}, True),
+        ("AMD64", set(), True),  # Windows does not tell: nothing but speed depends on it
+        ("aarch64", {"asimd"}, False),
+        ("arm64", set(), False),
+    ],
+)
+def test_avx2_is_of_x86(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], avx2: bool) -> None:
+    monkeypatch.setattr(devices.platform, "machine", lambda: machine)
+    monkeypatch.setattr(devices, "cpu_features", lambda: frozenset(flags))
+    assert devices.has_avx2() is avx2
+
+
 def test_the_machine_has_memory() -> None:
     assert devices.free_memory_bytes() > 16 << 20
     assert devices.cpu_name()
@@ -214,6 +231,66 @@ def test_the_number_of_threads_does_not_change_a_pixel(committed_bundle: Path, n
     np.testing.assert_array_equal(
         answered(committed_bundle, name, threads=1), answered(committed_bundle, name, threads=3)
     )
+
+
+def test_the_optimizer_is_asked_what_it_fused(committed_bundle: Path) -> None:
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
+    bundle = Bundle.open(committed_bundle)
+    floats, integers = (
+        OnnxRuntime().fusion(variant, bundle.variant_file(variant)) for variant in bundle.manifest.variants
+    )
+    assert floats is not None
+    assert integers is not None
+    assert floats.convolutions == floats.in_float == integers.convolutions > 0
+    assert floats.conversions == 0
+    # The last convolution's answer stays float; the image is rounded once.
+    assert integers.in_float == 1
+    assert 0 < integers.conversions < integers.convolutions
+    assert integers.dynamic_shape
+
+
+def test_what_was_fused_is_not_known_without_onnx(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    bundle = Bundle.open(committed_bundle)
+    variant = bundle.variant("onnx-int8-u8s7")
+    assert OnnxRuntime().fusion(variant, bundle.variant_file(variant)) is None
+
+
+# ---------------------------------------------------------------- timing
+
+
+class Slow:
+    """Plays a session that takes a given time, by moving a clock of its own."""
+
+    def __init__(self, clock: list[float], seconds: list[float]) -> None:
+        self._clock, self._seconds, self.calls = clock, seconds, 0
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        self._clock[0] += self._seconds[self.calls % len(self._seconds)]
+        self.calls += 1
+        return x
+
+
+def test_two_sessions_take_turns_and_the_median_ratio_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("edgedenoise.runtimes.timing.time.perf_counter", lambda: clock[0])
+    # Both get slower together, as on a machine that heats up, and one round is disturbed: the ratio is 2 all the same.
+    drift = [1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    floats, integers = Slow(clock, [2 * d for d in drift]), Slow(clock, [*drift[:4], 30.0, *drift[5:]])
+    assert speed_against(floats, integers, side_px=8, rounds=5) == pytest.approx(2.0)
+    assert (floats.calls, integers.calls) == (WARM_UP + 5, WARM_UP + 5)
+
+
+def test_a_ratio_needs_every_round_of_both() -> None:
+    assert speed_ratio([4.0, 4.0], [2.0, 1.0]) == pytest.approx(3.0)
+    assert speed_ratio([4.0, 4.0], [2.0]) is None
+    assert speed_ratio([], []) is None
+
+
+def test_one_that_fails_does_not_stop_the_others() -> None:
+    times = iter([9.0, 9.0, 1.0, 2.0])
+    found = time_in_turns({"sound": lambda: next(times), "failed": lambda: None}, 2)
+    assert found == {"sound": [1.0, 2.0], "failed": []}
 
 
 def test_protection_chooses_the_exact_kernels(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

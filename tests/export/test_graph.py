@@ -11,8 +11,11 @@ import pytest
 from graphs import GraphBuilder, branched_graph, shuffling_graph
 from onnx import TensorProto, helper
 
+from edgedenoise.calibration.ranges import measure_ranges
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ExportError
 from edgedenoise.export.graph import check_graph, lint, macs_per_px, parameter_count, peak_bytes_per_px, trace_shapes
+from edgedenoise.export.quantize import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +105,16 @@ def test_a_float_graph_must_hold_no_quantizers() -> None:
     b.conv("image", "denoised", (3, 3, 3))
     assert any("QuantizeLinear" in problem for problem in lint(b.model(), quantized=False))
     assert not any("QuantizeLinear" in problem for problem in lint(b.model(), quantized=True))
+
+
+@pytest.mark.parametrize("scheme", ["u8s7", "s8s8"])
+def test_a_mask_is_found_behind_the_quantizers_of_a_weight_too(scheme: str) -> None:
+    model = branched_graph()
+    ranges = measure_ranges(model, [np.ones((1, 3, 16, 16), np.float32)], margin_px=0, total=1, graph_sha256="")
+    assert lint(encode(model, ranges, scheme_named(scheme)), quantized=True) == []
+    _blind_kernel(model)
+    (problem,) = lint(encode(model, ranges, scheme_named(scheme)), quantized=True)
+    assert "the convolution left does not see its centre pixel" in problem
 
 
 def test_a_broken_graph_is_refused_with_everything_that_breaks_it() -> None:

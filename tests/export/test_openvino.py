@@ -13,8 +13,10 @@ from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.export.compiling import compile_model
+from edgedenoise.export.divergence import ORACLE_BOUNDS
 from edgedenoise.export.quantize import quantize_model
 from edgedenoise.export.verify import verify_bundle
+from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.ov import OpenVino
 from edgedenoise.runtimes.pipeline import run_picture
 
@@ -42,10 +44,21 @@ def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: B
     assert len(report.linted) == 2
     by_name = {check.variant: check for check in report.variants}
     assert by_name["openvino-fp32"].psnr_db > 100
-    int8 = by_name["openvino-int8-u8s7"]
-    assert int8.oracle_psnr_db > 45
-    assert int8.oracle_max_levels < 16
-    assert by_name["onnx-int8-u8s7"].oracle_max_levels < 1
+    for runtime, prefix in (("openvino", "openvino"), ("onnxruntime", "onnx")):
+        check = by_name[f"{prefix}-int8-u8s7"]
+        assert ORACLE_BOUNDS["u8s7", runtime].with_sums.holds(check.oracle_psnr_db, check.oracle_max_levels)
+        assert check.divergence is None
+
+
+def test_openvino_tells_what_it_fused(compiled: Bundle) -> None:
+    def fusion(name: str) -> Fusion:
+        variant = compiled.variant(name)
+        return OpenVino().fusion(variant, compiled.variant_file(variant))
+
+    floats, integers = fusion("openvino-fp32"), fusion("openvino-int8-u8s7")
+    assert floats == Fusion(convolutions=5, in_float=5, conversions=0, dynamic_shape=False)
+    assert (integers.convolutions, integers.in_float, integers.dynamic_shape) == (5, 0, False)
+    assert integers.conversions >= 1  # the image at least
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

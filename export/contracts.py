@@ -1,0 +1,381 @@
+"""What a scheme promises about its QDQ graphs, rule by rule: what parsers refuse, and what they compute wrongly.
+
+The second kind is why this exists: an engine is built, it runs, and only the picture tells. docs/schemes.md has a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from edgedenoise.calibration.schemes import Scheme
+
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_ONNX_DEFAULT_AXIS = 1  # of both operators: a weight without the attribute is read along the wrong axis
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule that a graph breaks, and where."""
+
+    rule: str
+    what: str
+
+    def __str__(self) -> str:
+        """Say it as one sentence that ends with the rule's name."""
+        return f"{self.what} [{self.rule}]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One promise about a QDQ graph."""
+
+    name: str
+    why: str
+    """What a backend does with a graph that breaks it."""
+    check: Callable[[_Wiring, Scheme], Iterator[str]]
+    """Yields what breaks the rule, one sentence each."""
+
+
+def broken_rules(model: onnx.ModelProto, scheme: Scheme) -> list[Broken]:
+    """Return what breaks a scheme's contract, in the order of `RULES`; empty when nothing does.
+
+    Layers that were kept float, whole, break nothing.
+
+    Args:
+        model: QDQ graph of the operators that the graph contract allows.
+        scheme: what it was encoded for.
+    """
+    graph = _Wiring.of(model)
+    return [Broken(rule.name, what) for rule in RULES for what in rule.check(graph, scheme)]
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """Who makes and who reads each tensor."""
+
+    nodes: list[onnx.NodeProto]
+    constants: dict[str, NDArray[Any]]
+    makers: dict[str, onnx.NodeProto]
+    readers: dict[str, list[onnx.NodeProto]]
+    image: str
+    output: str
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> _Wiring:
+        from onnx import numpy_helper
+
+        readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        return cls(
+            nodes=list(model.graph.node),
+            constants={tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer},
+            makers={name: node for node in model.graph.node for name in node.output},
+            readers=readers,
+            image=model.graph.input[0].name,
+            output=model.graph.output[0].name,
+        )
+
+    def of_type(self, *op_types: str) -> Iterator[onnx.NodeProto]:
+        return (node for node in self.nodes if node.op_type in op_types)
+
+    def made_by(self, name: str, op_type: str) -> onnx.NodeProto | None:
+        node = self.makers.get(name)
+        return node if node is not None and node.op_type == op_type else None
+
+    def dequantizer(self, name: str) -> onnx.NodeProto | None:
+        return self.made_by(name, _DEQUANTIZE)
+
+    def tensor(self, node: onnx.NodeProto) -> str:
+        """Return what a quantizer or dequantizer stands for: the float tensor, or the constant of integers."""
+        before = self.made_by(node.input[0], _QUANTIZE)
+        return str(node.input[0] if before is None else before.input[0])
+
+    def source(self, name: str) -> str:
+        """Return the tensor behind a name, looking through its Q/DQ pair."""
+        node = self.dequantizer(name)
+        return name if node is None else self.tensor(node)
+
+    def is_bias(self, node: onnx.NodeProto) -> bool:
+        return any(r.op_type == "Conv" and list(r.input[2:]) == [node.output[0]] for r in self.readers_of(node))
+
+    def readers_of(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        return self.readers.get(node.output[0], [])
+
+    def quantizers(self) -> Iterator[tuple[onnx.NodeProto, bool]]:
+        """Yield each quantizer and dequantizer, and whether it is a weight's; a bias's have a rule of their own."""
+        for node in self.of_type(_QUANTIZE, _DEQUANTIZE):
+            if not self.is_bias(node):
+                yield node, self.tensor(node) in self.constants
+
+    def parameter(self, node: onnx.NodeProto, position: int) -> NDArray[Any] | None:
+        """Return a quantizer's scale (1) or zero-point (2); None where it is missing or computed."""
+        return self.constants.get(node.input[position]) if len(node.input) > position else None
+
+    def weights(self) -> Iterator[tuple[onnx.NodeProto, NDArray[Any]]]:
+        """Yield each dequantizer of a weight and its constant."""
+        for node, is_weight in self.quantizers():
+            if is_weight and node.op_type == _DEQUANTIZE:
+                yield node, self.constants[self.tensor(node)]
+
+
+def _zero_point_present(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, _is_weight in graph.quantizers():
+        if graph.parameter(node, 2) is None:
+            yield f"{node.op_type} of {graph.tensor(node)} has no constant zero-point"
+
+
+def _zero_point_type(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    for node, is_weight in graph.quantizers():
+        wanted = np.int8 if is_weight or scheme.activations == "s8" else np.uint8
+        zero = graph.parameter(node, 2)
+        if zero is not None and zero.dtype != wanted:
+            yield f"{node.op_type} of {graph.tensor(node)} is {zero.dtype}; {scheme.name} wants {np.dtype(wanted)}"
+
+
+def _symmetric(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    for node, is_weight in graph.quantizers():
+        zero = graph.parameter(node, 2)
+        if (is_weight or scheme.activations == "s8") and zero is not None and zero.dtype == np.int8 and zero.any():
+            yield f"{node.op_type} of {graph.tensor(node)} has the zero-point {zero.ravel()[0]}; it must be 0"
+
+
+def _scale_constant(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, _is_weight in graph.quantizers():
+        if graph.parameter(node, 1) is None:
+            yield f"the scale of {graph.tensor(node)} is computed, not constant"
+
+
+def _scale_positive(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, _is_weight in graph.quantizers():
+        scale = graph.parameter(node, 1)
+        if scale is not None and not (scale.dtype == np.float32 and np.isfinite(scale).all() and (scale > 0).all()):
+            yield f"the scale of {graph.tensor(node)} must be float32, finite and above 0; found {_shown(scale)}"
+
+
+def _scale_own(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    users: dict[str, set[str]] = {}
+    for node, is_weight in graph.quantizers():
+        if is_weight or node.op_type == _QUANTIZE:
+            users.setdefault(str(node.input[1]), set()).add(graph.tensor(node))
+    for name, tensors in users.items():
+        if len(tensors) > 1:
+            yield f"the constant {name} is the scale of several tensors: {', '.join(sorted(tensors))}"
+
+
+def _pair_whole(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, is_weight in graph.quantizers():
+        if node.op_type == _QUANTIZE:
+            strangers = [reader.op_type for reader in graph.readers_of(node) if reader.op_type != _DEQUANTIZE]
+            if strangers:
+                yield f"the integers of {node.input[0]} are read by {', '.join(strangers)}, not by {_DEQUANTIZE} alone"
+        elif not is_weight and graph.made_by(node.input[0], _QUANTIZE) is None:
+            maker = graph.makers.get(node.input[0])
+            if maker is None or all(graph.made_by(name, _QUANTIZE) is None for name in maker.input):
+                yield f"{node.input[0]} is dequantized but was never quantized"
+
+
+def _pair_agrees(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type(_DEQUANTIZE):
+        before = graph.made_by(node.input[0], _QUANTIZE)
+        if before is None:
+            continue
+        for position, what in ((1, "scale"), (2, "zero-point")):
+            one, other = graph.parameter(before, position), graph.parameter(node, position)
+            # Another type is another rule's business.
+            if one is not None and other is not None and one.dtype == other.dtype and not np.array_equal(one, other):
+                yield f"{before.input[0]} is quantized and dequantized with different {what}s"
+
+
+def _activation_per_tensor(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, is_weight in graph.quantizers():
+        scale = graph.parameter(node, 1)
+        if not is_weight and scale is not None and scale.size != 1:
+            yield f"{node.op_type} of {graph.tensor(node)} has {scale.size} scales; activations have one"
+
+
+def _weight_per_channel(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, weight in graph.weights():
+        scale = graph.parameter(node, 1)
+        if scale is not None and scale.shape != weight.shape[:1]:
+            yield f"{graph.tensor(node)} has {_counted(scale)} for {weight.shape[0]} output channels"
+
+
+def _weight_axis(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node, is_weight in graph.quantizers():
+        scale = graph.parameter(node, 1)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), _ONNX_DEFAULT_AXIS)
+        if is_weight and scale is not None and scale.ndim and axis != 0:
+            yield f"{node.op_type} of {graph.tensor(node)} counts channels along axis {axis}; a weight's are axis 0"
+
+
+def _weight_form(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    wanted = np.int8 if scheme.weights_as == "integers" else np.float32
+    for node, weight in graph.weights():
+        if weight.dtype != wanted:
+            yield f"{graph.tensor(node)} is stored as {weight.dtype}; {scheme.name} wants {np.dtype(wanted)}"
+
+
+def _weight_range(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    limit = 2 ** (scheme.weight_bits - 1) - 1
+    for node, weight in graph.weights():
+        scale = graph.parameter(node, 1)
+        integers = weight.astype(np.float64)
+        if weight.dtype == np.float32:
+            if scale is None or scale.shape != weight.shape[:1] or not (scale > 0).all():
+                continue
+            integers = np.rint(integers / scale.reshape(-1, 1, 1, 1))
+        largest = int(np.abs(integers).max())
+        if largest > limit:
+            yield f"{graph.tensor(node)} reaches {largest} steps; {scheme.weight_bits}-bit weights end at {limit}"
+
+
+def _conv_whole(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Conv"):
+        data, weight = (graph.dequantizer(name) is not None for name in node.input[:2])
+        if data != weight:
+            yield f"of {node.output[0]} only the {'input' if data else 'weight'} is quantized; both or neither"
+
+
+def _bias_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Conv"):
+        for name in node.input[2:]:
+            bias = graph.constants.get(name)
+            if bias is None or bias.dtype != np.float32:
+                yield f"the bias {graph.source(name)} of {node.output[0]} is not a constant of float32"
+
+
+def _bias_on_grid(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Conv") if scheme.bias == "grid" else ():
+        pairs = [graph.dequantizer(name) for name in node.input[:2]]
+        scales = [None if pair is None else graph.parameter(pair, 1) for pair in pairs]
+        bias = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+        if bias is None or bias.dtype != np.float32 or scales[0] is None or scales[1] is None:
+            continue
+        if scales[0].size != 1 or scales[1].shape != bias.shape:
+            continue
+        grid = scales[0].astype(np.float64) * scales[1]
+        steps = bias[grid > 0] / grid[grid > 0]
+        # Float32 holds 24 bits: beyond that many steps, no value is nearer to the grid.
+        if np.any(np.abs(steps - np.rint(steps)) > 1e-3 + np.abs(steps) * 2.0**-22):
+            yield f"the bias {node.input[2]} does not lie on the grid of input scale times weight scale"
+
+
+def _relu_fused(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Relu"):
+        source = graph.source(node.input[0])
+        if source != node.input[0] and graph.made_by(source, "Conv") is not None:
+            yield f"a Q/DQ pair stands between the convolution {source} and its Relu"
+
+
+def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    wanted = 2 if scheme.sums == "both" else 1
+    for node in graph.of_type("Add"):
+        if graph.image in map(graph.source, node.input):
+            continue
+        found = sum(graph.dequantizer(name) is not None for name in node.input)
+        if found not in (0, wanted):
+            yield f"{found} inputs of the sum {node.output[0]} are quantized; {scheme.name} wants {wanted} or none"
+
+
+def _image_skip_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Add"):
+        if graph.image in map(graph.source, node.input) and set(map(graph.source, node.input)) != set(node.input):
+            yield f"the sum {node.output[0]} of image and residual reads 8-bit values"
+
+
+def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+    for node in graph.of_type("Concat"):
+        pairs = [pair for pair in map(graph.dequantizer, node.input) if pair is not None]
+        if not pairs:
+            continue
+        if scheme.joins == "output":
+            yield f"inputs of the Concat {node.output[0]} are quantized; {scheme.name} quantizes what is joined"
+        elif len(pairs) < len(node.input):
+            yield f"only {len(pairs)} of {len(node.input)} inputs of the Concat {node.output[0]} are quantized"
+        elif any(_differ(graph, pairs[0], pair) for pair in pairs[1:]):
+            yield f"the inputs of the Concat {node.output[0]} have different scales or zero-points"
+
+
+def _output_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+    if graph.dequantizer(graph.output) is not None:
+        yield f"the output {graph.output} is rounded to 8 bits"
+
+
+def _differ(graph: _Wiring, one: onnx.NodeProto, other: onnx.NodeProto) -> bool:
+    found = [(graph.parameter(one, position), graph.parameter(other, position)) for position in (1, 2)]
+    return any(a is not None and b is not None and not np.array_equal(a, b) for a, b in found)
+
+
+def _shown(scale: NDArray[Any]) -> str:
+    return f"{scale.dtype} from {scale.min()}"
+
+
+def _counted(scale: NDArray[Any]) -> str:
+    return "1 scale" if scale.size == 1 else f"{scale.size} scales"
+
+
+RULES = (
+    Rule("zero-point-present", "TensorRT refuses a pair without one; others assume uint8", _zero_point_present),
+    Rule("zero-point-type", "TensorRT takes uint8 with zero-point 0 and silently halves its range", _zero_point_type),
+    Rule("symmetric", "TensorRT and Core ML know no other; for weights, CPU kernels get slower", _symmetric),
+    Rule(
+        "scale-constant", "TensorRT's builder crashes on a scale that it cannot fold into a constant", _scale_constant
+    ),
+    Rule(
+        "scale-positive",
+        "a dead channel with scale 0 is refused by TensorRT, and divides by 0 elsewhere",
+        _scale_positive,
+    ),
+    Rule("scale-own", "a backend that folds one tensor's scale away changes the other tensor's, too", _scale_own),
+    Rule(
+        "pair-whole",
+        "an operator on integers is taken by parsers and computed on unscaled ones, or slowly",
+        _pair_whole,
+    ),
+    Rule("pair-agrees", "every parser takes it; values come back multiplied or shifted", _pair_agrees),
+    Rule("activation-per-tensor", "taken by TensorRT and computed wrongly; slow elsewhere", _activation_per_tensor),
+    Rule(
+        "weight-per-channel", "one scale for a whole weight loses the channels with small weights", _weight_per_channel
+    ),
+    Rule(
+        "weight-axis",
+        "taken where in and out channels are equally many, and every weight is scaled wrongly",
+        _weight_axis,
+    ),
+    Rule(
+        "weight-form",
+        "every TensorRT from 8.5 on takes float weights; elsewhere they are four times the bytes",
+        _weight_form,
+    ),
+    Rule(
+        "weight-range",
+        "8-bit weights in a 7-bit graph saturate on x86 without VNNI; -128 has no opposite",
+        _weight_range,
+    ),
+    Rule("conv-whole", "half-quantized convolutions run in float, with conversions around them", _conv_whole),
+    Rule("bias-float", "TensorRT refuses int32 biases", _bias_float),
+    Rule(
+        "bias-on-grid", "integer kernels round it there, and drift from exact arithmetic layer by layer", _bias_on_grid
+    ),
+    Rule("relu-fused", "the convolution and its Relu are not fused: an extra pass over memory", _relu_fused),
+    Rule(
+        "sum-placement",
+        "the sum is not fused: with the convolution (TensorRT), or as an integer sum (CPUs)",
+        _sum_placement,
+    ),
+    Rule("image-skip-float", "an 8-bit image by itself costs half a level", _image_skip_float),
+    Rule("concat-placement", "joining rescales: slower, and rounded twice", _concat_placement),
+    Rule("output-float", "costs half a level and saves nothing", _output_float),
+)
+"""Every rule, in the order in which a graph is held to them."""
