@@ -13,7 +13,7 @@ import pytest
 from edgedenoise import noise
 from edgedenoise.errors import ImageError, UsageError
 from edgedenoise.metrics import psnr
-from edgedenoise.noise import CAMERAS, add_camera_noise, parameters_for_psnr, sample_noise
+from edgedenoise.noise import CAMERAS, MAX_LEVEL, add_camera_noise, parameters_for_psnr, sample_noise
 from edgedenoise.noise_estimate import BLOCK_PX, autocorrelation, estimate_noise
 from edgedenoise.photo import list_photos, read_photo
 
@@ -239,11 +239,17 @@ def test_a_megapixel_takes_well_under_a_second() -> None:
     assert time.process_time() - start < 1.5
 
 
+def test_a_level_beyond_1_goes_beyond_the_cameras_highest_gain() -> None:
+    highest, pushed = (sample_noise(rng(), level=level, camera="phone") for level in (1.0, MAX_LEVEL))
+    assert highest.gain == pytest.approx(CAMERAS["phone"].gain_range[1])
+    assert pushed.gain > 2 * highest.gain
+
+
 def test_wrong_wishes_are_named() -> None:
     with pytest.raises(UsageError, match="accepted: full-frame"):
         sample_noise(rng(), camera="box")
-    with pytest.raises(UsageError, match="0 to 1"):
-        sample_noise(rng(), level=1.1)
+    with pytest.raises(UsageError, match=r"0 to 1\.25"):
+        sample_noise(rng(), level=MAX_LEVEL + 0.01)
     with pytest.raises(UsageError, match="8 to 50"):
         parameters_for_psnr(scene(32), math.nan, rng())
     with pytest.raises(UsageError, match="gain above 0"):

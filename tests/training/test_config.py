@@ -220,7 +220,7 @@ def test_a_blind_network_is_not_trained_as_a_student(objective):
         "magnify=nan",
         "noise_low=-0.1",
         "noise_low=nan",
-        "noise_high=1.1",
+        "noise_high=1.3",
         "noise_power=0",
         "noise_power=inf",
         "jpeg_share=1.1",
@@ -249,7 +249,7 @@ def test_a_wrong_value_of_a_student_is_named(override):
     "overrides",
     [
         ["laplacian=0", "darken=1", "magnify=1", "noise_low=0", "noise_high=0", "jpeg_share=0", "recharge=0"],
-        ["magnify=8", "noise_low=1", "noise_high=1", "jpeg_share=1", "recharge=1", "noise_jitter=1", "views=1"],
+        ["magnify=8", "noise_low=1", "noise_high=1.25", "jpeg_share=1", "recharge=1", "noise_jitter=1", "views=1"],
         ["darken=0.01", "noise_power=0.01", "noise_jitter=0", "views=8", "blind_views=0", "loss=l1"],
     ],
 )
