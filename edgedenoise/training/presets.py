@@ -45,7 +45,7 @@ _SHIPPED: Final[dict[str, Any]] = {
     "val_every": 1000,
     "log_every": 50,
 }
-# More of both ends, weak noise and noise beyond a camera's highest ISO: `edge` gains by it, `edge-tiny` loses elsewhere.
+# More of both ends, weak noise and noise beyond a camera's highest ISO: `edge` gains by it, `edge-tiny` loses.
 _BOTH_ENDS: Final[dict[str, Any]] = {"noise_high": 1.1, "noise_power": 0.5}
 # And then, with `--init RUN`, in 8 bits.
 _SHIPPED_INT8: Final[dict[str, Any]] = {**_SHIPPED, "objective": "qat", "learning_rate": 5e-4, "steps": 10_000}
