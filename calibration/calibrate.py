@@ -171,8 +171,7 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
     """
-    _check_calibrated(bundle, RANGES_FILE)
-    ranges = _read_ranges(bundle, RANGES_FILE)
+    ranges = measured_ranges(bundle)
     tensors = dict(ranges.tensors)
     if calibrator != MINMAX:
         if not bundle.has(HISTOGRAMS_FILE):
@@ -186,6 +185,16 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
     if bundle.has(TRAINED_RANGES_FILE):
         tensors |= _read_ranges(bundle, TRAINED_RANGES_FILE).tensors
     return msgspec.structs.replace(ranges, tensors=tensors)
+
+
+def measured_ranges(bundle: Bundle) -> Ranges:
+    """Return the whole range that each tensor took over a bundle's calibration set.
+
+    Raises:
+        CalibrationError: there are none, or they were measured on another graph.
+    """
+    _check_calibrated(bundle, RANGES_FILE)
+    return _read_ranges(bundle, RANGES_FILE)
 
 
 def _check_calibrated(bundle: Bundle, name: str) -> None:

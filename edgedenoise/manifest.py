@@ -11,7 +11,8 @@ from edgedenoise.tiling import Tiling
 
 SCHEMA = "edgedenoise-bundle/1"
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "w8a16"]
+"""`int8` has weights and activations in 8 bits; `w8a16` the weights alone, which saves size and no time."""
 
 
 class NetworkInfo(msgspec.Struct, frozen=True):
@@ -43,6 +44,14 @@ class Encoding(msgspec.Struct, frozen=True):
     """Whether biases give each channel the mean back that rounding took from it."""
 
 
+class InputShapes(msgspec.Struct, frozen=True):
+    """Which square inputs a file accepts that was built for some only; the sides include the margins of tiles."""
+
+    kind: Literal["fixed", "enumerated", "ranged"]
+    sides_px: list[int]
+    """fixed: the one; enumerated: all, ascending; ranged: the least, the best, the most."""
+
+
 class Variant(msgspec.Struct, frozen=True):
     """One form of the network, for one runtime and precision."""
 
@@ -56,6 +65,8 @@ class Variant(msgspec.Struct, frozen=True):
     """None for float variants."""
     fidelity_db: float | None = None
     """PSNR to the float answer on the self-test, as computed by the oracle (exact W8A8); None for float variants."""
+    shapes: InputShapes | None = None
+    """None when any height and width is accepted."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):

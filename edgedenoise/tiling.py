@@ -152,6 +152,12 @@ def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
     return AUTO_TILES_PX[-1]
 
 
+def largest_tile(side: int, tiling: Tiling, tile: int) -> int:
+    """Return `tile`, or what fits into an input of `side` pixels, margins included, where that is less."""
+    limit = (side - 2 * tiling.margin_px) // tiling.multiple_of * tiling.multiple_of
+    return limit if tile == WHOLE else min(tile, limit)
+
+
 def tile_bytes(height: int, width: int, tiling: Tiling, tile: int) -> int:
     """Estimate the peak working memory of one tile of a plan, in bytes."""
     input_height, input_width = plan_tiles(height, width, tiling, tile).input_shape

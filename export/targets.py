@@ -9,7 +9,7 @@ import importlib
 import logging
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgedenoise.calibration.schemes import ANY_CPU, schemes_for
 from edgedenoise.errors import RuntimeUnavailableError, UsageError
@@ -18,7 +18,7 @@ from edgedenoise.runtimes.selftest import prove_on_first_use
 
 if TYPE_CHECKING:
     from edgedenoise.bundle import Bundle
-    from edgedenoise.manifest import Variant
+    from edgedenoise.manifest import Precision, Variant
     from edgedenoise.runtimes.base import Runtime
 
 
@@ -38,6 +38,12 @@ class Target:
     """Which integers it is given: a name of `edgedenoise.calibration.schemes.DEVICE_CLASSES`."""
     runs_on: str
     """For people: which devices this is for."""
+    precisions: tuple[Precision, ...] = ()
+    """What the builder can make."""
+    default_precisions: tuple[Precision, ...] = ()
+    """What it makes when nothing is asked for."""
+    emulator: str | None = None
+    """`module:function`, (bundle, variant) -> `Session`: computes a variant's numbers where nothing runs it."""
 
     @property
     def scheme(self) -> str:
@@ -54,9 +60,42 @@ TARGETS = (
         "edgedenoise.export.to_openvino:build",
         "openvino",
         "x86 and ARM CPUs; Intel GPUs and NPUs",
+        ("fp32", "fp16", "int8"),
+        ("fp32", "int8"),
     ),
-    Target("tensorrt", None, None, None, "tensorrt", "NVIDIA Jetson and GPUs"),
-    Target("coreml", None, None, None, "coreml", "iPhone, iPad and Mac"),
+    Target(
+        "tensorrt",
+        "tensorrt",
+        "edgedenoise.runtimes.trt:TensorRT",
+        "edgedenoise.export.to_tensorrt:build",
+        "tensorrt",
+        "NVIDIA Jetson and GPUs",
+        ("fp32", "fp16", "int8"),
+        ("fp16", "int8"),
+        "edgedenoise.export.to_tensorrt:emulate",
+    ),
+    Target(
+        "tensorrt-rtx",
+        "tensorrt-rtx",
+        "edgedenoise.runtimes.trt:TensorRTRTX",
+        "edgedenoise.export.to_tensorrt:build_rtx",
+        "tensorrt",
+        "NVIDIA RTX GPUs",
+        ("fp32", "fp16", "int8"),
+        ("fp16", "int8"),
+        "edgedenoise.export.to_tensorrt:emulate",
+    ),
+    Target(
+        "coreml",
+        "coreml",
+        "edgedenoise.runtimes.cml:CoreML",
+        "edgedenoise.export.to_coreml:build",
+        "coreml",
+        "iPhone, iPad and Mac",
+        ("fp32", "fp16", "w8a16", "int8"),
+        ("fp16", "int8"),
+        "edgedenoise.export.coreml_emulation:emulate",
+    ),
 )
 
 _log = logging.getLogger(__name__)
@@ -105,8 +144,23 @@ def runtime_of(target: Target) -> Runtime:
         raise RuntimeUnavailableError(
             f"{target.name} is not yet built into this version of edgedenoise; it runs {usable}"
         )
-    module, _, name = target.runtime.partition(":")
-    return cast("Runtime", getattr(importlib.import_module(module), name)())
+    return cast("Runtime", named(target.runtime)())
+
+
+def named(where: str) -> Any:
+    """Return what `module:name` names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def emulated(bundle: Bundle, variant: Variant) -> CheckedSession | None:
+    """Open what computes a variant's numbers on a machine that cannot run it; None where there is no such thing.
+
+    Raises:
+        EdgeDenoiseError: the emulator's package is missing, or the bundle has not what it needs.
+    """
+    emulator = target_named(variant.runtime).emulator
+    return None if emulator is None else CheckedSession(named(emulator)(bundle, variant), variant.shapes)
 
 
 def open_variant(
@@ -134,7 +188,7 @@ def open_variant(
     """
     runtime = runtime_of(target_named(variant.runtime))
     path = bundle.variant_file(variant)
-    session = CheckedSession(runtime.open(variant, path, device, options or SessionOptions()))
+    session = CheckedSession(runtime.open(variant, path, device, options or SessionOptions()), variant.shapes)
     _log.info("opened %s: %s", variant.name, session.effective)
     try:
         if prove:

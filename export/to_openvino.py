@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgedenoise.bundle import METADATA_KEY
 from edgedenoise.errors import ExportError, RuntimeUnavailableError
+from edgedenoise.export.build_options import backend_options
+from edgedenoise.export.fp16 import check_fp16
 from edgedenoise.manifest import Variant
 from edgedenoise.runtimes.ov import OpenVino
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgedenoise.bundle import Draft
+    from edgedenoise.export.build_options import BuildJob
 
 
-def build(draft: Draft, source: Variant, graph: Path) -> Variant:
+def build(job: BuildJob) -> Variant:
     """Write an ONNX graph as OpenVINO IR into a bundle that is being written.
 
+    fp16 is half-precision weights: GPUs and NPUs compute in it, and the CPU plugin in float32, as it does for fp32.
+
     Args:
-        draft: the bundle; the IR goes into the new variant's folder.
-        source: the ONNX variant that is compiled.
-        graph: its file.
+        job: what is compiled, and for which precision; any input size is accepted by what is built.
 
     Returns:
         The new variant, added to the draft.
 
     Raises:
         RuntimeUnavailableError: OpenVINO is not installed.
-        ExportError: OpenVINO cannot read the graph.
+        ExportError: OpenVINO cannot read the graph, or it does not fit into float16.
+        UsageError: an option was given; there are none.
     """
+    backend_options(_NoOptions, job.options, OpenVino.name)
     found = OpenVino().probe()
     if not found.available:
         raise RuntimeUnavailableError(
@@ -38,16 +42,25 @@ def build(draft: Draft, source: Variant, graph: Path) -> Variant:
         )
     import openvino
 
-    name = source.name.replace("onnx-", "openvino-", 1)
-    variant = Variant(name, OpenVino.name, source.precision, f"{name}/model.xml", source.encoding, source.fidelity_db)
-    draft.put_variant(variant)
+    source, half = job.source, job.precision == "fp16"
+    if half:
+        import onnx
+
+        check_fp16(job.bundle, onnx.load(job.graph))
+    name = "openvino-fp16" if half else source.name.replace("onnx-", "openvino-", 1)
+    variant = Variant(name, OpenVino.name, job.precision, f"{name}/model.xml", source.encoding, source.fidelity_db)
+    job.draft.put_variant(variant)
     try:
-        model = openvino.Core().read_model(graph)
+        model = openvino.Core().read_model(job.graph)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO {found.version} cannot read {source.name}: {error}") from error
-    model.set_rt_info(draft.essentials(variant).decode(), [METADATA_KEY])
-    path = draft.root / variant.path
+    model.set_rt_info(job.draft.essentials(variant).decode(), [METADATA_KEY])
+    path = job.draft.root / variant.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Weights as they are: the fp16 compression that is the default would change the float variant's numbers.
-    openvino.save_model(model, path, compress_to_fp16=False)
+    # The compression is OpenVINO's default; the float variant's weights stay as they are.
+    openvino.save_model(model, path, compress_to_fp16=half)
     return variant
+
+
+class _NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """IR takes any shape, and plugins are told what they need when it is opened."""

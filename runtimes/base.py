@@ -14,6 +14,7 @@ import numpy as np
 
 from edgedenoise.errors import InferenceError, NotFiniteError, UsageError
 from edgedenoise.runtimes.devices import saturates_u8s8
+from edgedenoise.runtimes.shapes import FittedSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.manifest import InputShapes, Variant
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"
@@ -100,8 +101,11 @@ class Runtime(Protocol):
         """Tell whether the backend works here. Cheap, never raises."""
         ...
 
-    def refuses(self, variant: Variant) -> str | None:
-        """Tell why a variant would compute something wrong on this machine; None when it would not."""
+    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:
+        """Tell why a variant would compute something wrong, or nothing, on this machine; None when it is for it.
+
+        `path` is the variant's file, for backends whose files are bound to the machine that built them.
+        """
         ...
 
     def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
@@ -132,9 +136,12 @@ class Timing:
 class CheckedSession:
     """A session that refuses bad input, never returns bad output, and keeps the time."""
 
-    def __init__(self, inner: Session) -> None:
-        self._inner: Session | None = inner
+    def __init__(self, inner: Session, shapes: InputShapes | None = None) -> None:
+        """Wrap a backend's session; `shapes` are those that its file accepts, None for all."""
+        self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
         self.effective = inner.effective
+        self.largest_px = None if shapes is None else shapes.sides_px[-1]
+        """Largest side of a tile, margins included; None for no limit."""
         self.timing = Timing()
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

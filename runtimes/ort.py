@@ -55,7 +55,7 @@ class OnnxRuntime:
         devices = tuple(device for device, provider in _PROVIDERS.items() if provider in built_in)
         return Availability(True, version=onnxruntime.__version__, devices=devices)
 
-    def refuses(self, variant: Variant) -> str | None:  # noqa: ARG002
+    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:  # noqa: ARG002
         """Refuse nothing: where 8-bit weights would saturate, other kernels are used."""
         return None
 

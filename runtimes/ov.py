@@ -55,7 +55,7 @@ class OpenVino:
             return Availability(False, reason=f"OpenVINO does not start: {error}", command=_INSTALL)
         return Availability(True, version=openvino.__version__.split("-")[0], devices=devices)
 
-    def refuses(self, variant: Variant) -> str | None:
+    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:  # noqa: ARG002
         """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels to switch to."""
         if not needs_protection(variant):
             return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgedenoise.normalize import NormalizationKind, statistics
-from edgedenoise.tiling import WHOLE, Tiling, plan_tiles, run_tiled
+from edgedenoise.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,5 +42,7 @@ def run_picture(
         (3, H, W) float32, not clipped.
     """
     stats = statistics(pixels, kind)
+    if session.largest_px is not None:
+        tile = largest_tile(session.largest_px, tiling, tile)
     plan = plan_tiles(pixels.shape[1], pixels.shape[2], tiling, tile)
     return stats.undo(run_tiled(stats.apply(pixels), plan, session.stream, on_tile))

@@ -1,0 +1,111 @@
+"""What a builder is given: the graph to compile, the precision, the shapes of its input, the backend's own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from edgedenoise.errors import UsageError
+from edgedenoise.manifest import InputShapes
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgedenoise.bundle import Bundle, Draft
+    from edgedenoise.manifest import Precision, Variant
+    from edgedenoise.tiling import Tiling
+
+    Own = TypeVar("Own", bound=msgspec.Struct)
+
+DEFAULT_TILE_PX = 512
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a backend's file is to be made. At most one of `tile`, `tiles` and `tile_range` is asked for."""
+
+    tile: int = DEFAULT_TILE_PX
+    """Side in pixels of the one square input, margins (halo) included: for backends that want static shapes."""
+    tiles: tuple[int, ...] = ()
+    """Instead: the sides that are accepted (Core ML's enumerated shapes)."""
+    tile_range: tuple[int, int, int] | None = None
+    """Instead: (least, best, most) side, all between are accepted (TensorRT's profile, Core ML's ranged shapes)."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """The backend's own, by name; see `backend_options`."""
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """One variant that is to be built."""
+
+    bundle: Bundle
+    """As it is."""
+    draft: Draft
+    """As it is being written; the new variant's files go into a folder of its name."""
+    source: Variant
+    """The ONNX variant that is compiled: the float graph, or the QDQ graph whose encoding is the target's."""
+    graph: Path
+    """Its file."""
+    precision: Precision
+    options: BuildOptions = field(default_factory=BuildOptions)
+    progress: Progress = silent
+
+
+def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
+    """Return which inputs the built file accepts.
+
+    Args:
+        options: what was asked for.
+        tiling: what the network needs: each side holds two margins and is a multiple of `multiple_of`.
+
+    Raises:
+        UsageError: two kinds of shapes are asked for, or a side does not fit the network.
+    """
+    if options.tiles and options.tile_range is not None:
+        raise UsageError("both enumerated tiles and a range of tiles are asked for; give one of --tiles, --tile-range")
+    if options.tile_range is not None:
+        least, best, most = options.tile_range
+        if not least <= best <= most:
+            raise UsageError(
+                f"the range of tiles is {least}:{best}:{most}; accepted is LEAST:BEST:MOST, none larger than the next"
+            )
+        shapes = InputShapes("ranged", [least, best, most])
+    elif options.tiles:
+        shapes = InputShapes("enumerated", sorted(set(options.tiles)))
+    else:
+        shapes = InputShapes("fixed", [options.tile])
+    step, margin = tiling.multiple_of, tiling.margin_px
+    for side in shapes.sides_px:
+        if side % step or side < 2 * margin + step:
+            raise UsageError(
+                f"a tile of {side} pixels was asked for; this network takes multiples of {step}, at least"
+                f" {2 * margin + step} (a margin of {margin} on each side is context and is cut off again)"
+            )
+    return shapes
+
+
+def backend_options(kind: type[Own], options: BuildOptions, target: str) -> Own:
+    """Return `options.more` as the backend's own struct.
+
+    Args:
+        kind: a frozen `msgspec.Struct` with `forbid_unknown_fields` and a default for every field.
+        options: what was asked for; values are texts, as from a command line.
+        target: for the message.
+
+    Raises:
+        UsageError: a name or a value is not accepted; the message lists those that are.
+    """
+    try:
+        return msgspec.convert(dict(options.more), kind, strict=False)
+    except msgspec.ValidationError as error:
+        accepted = ", ".join(f"{field.name} ({_kind_of(field)})" for field in msgspec.structs.fields(kind)) or "none"
+        raise UsageError(f"an --option for {target} is not accepted: {error}; accepted are {accepted}") from None
+
+
+def _kind_of(one: msgspec.structs.FieldInfo) -> str:
+    default = one.default if one.default is not msgspec.NODEFAULT else "none"
+    return f"default {str(default).lower() if isinstance(default, bool) else default}"
