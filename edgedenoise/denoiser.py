@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
 from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
+from edgedenoise.manifest import Precision
 from edgedenoise.picture_codecs import from_pil, to_pil
 from edgedenoise.pixels import Photo, from_unit, to_unit
 from edgedenoise.pretrained import DEFAULT
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from edgedenoise.manifest import Precision, Variant
+    from edgedenoise.manifest import Variant
 
     Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
 
@@ -55,9 +56,9 @@ def load(
 
     Args:
         model: path of a bundle, or of a model file that edgedenoise wrote, or the name of a shipped bundle.
-        runtime: `auto`, `onnxruntime` or `openvino`; `auto` prefers what is fastest among what is here.
-        precision: `auto`, `fp32` or `int8`; `auto` takes INT8 where it is close enough to float to not be seen and
-            known to be faster, by the runtime and the CPU's features: nothing is timed.
+        runtime: `auto`, or a target of `edgedenoise doctor`; `auto` prefers what is fastest among what is here.
+        precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where it is close enough to float to not
+            be seen and known to be faster, by the runtime and the CPU's features: nothing is timed.
         device: `auto`, or a device of the runtime; an explicit device never falls back silently.
         tile: largest tile side in pixels, 0 for the whole photograph, `auto` to choose from the free memory.
         strength: 0 gives the input back, 1 the network's answer, between them a blend.
@@ -225,8 +226,8 @@ def choose_variant(
         RuntimeUnavailableError: a runtime was named that this version cannot run.
         IncompatibleError: the bundle has no variant that fits; the message lists those there are.
     """
-    if precision not in ("auto", "fp32", "fp16", "int8"):
-        raise UsageError(f"there is no precision {precision!r}; accepted are auto, fp32, fp16, int8")
+    if precision not in ("auto", *get_args(Precision)):
+        raise UsageError(f"there is no precision {precision!r}; accepted are auto, {', '.join(get_args(Precision))}")
     if runtime != "auto":
         runtime_of(target_named(runtime))  # a name that does not exist, or cannot run, is told as that
     fitting = [
@@ -241,7 +242,7 @@ def choose_variant(
                 hint="see what this machine has: edgedenoise doctor",
             )
         fitting = [v for v in fitting if device == "auto" or device.lower() in here[v.runtime]]
-        fitting = [v for v in fitting if here[v.runtime] and not _is_refused(v)]
+        fitting = [v for v in fitting if here[v.runtime] and not _is_refused(bundle, v)]
     if precision == "auto" and not _learnt_in_8_bits(bundle):
         fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
     if precision == "auto":
@@ -279,15 +280,25 @@ def _is_for_another_device(variant: Variant) -> bool:
     return variant.runtime in _CPU_RUNTIMES and variant.encoding is not None and variant.encoding.activations != "u8"
 
 
-def _slowness(variant: Variant) -> tuple[bool, bool, bool, bool, float, str]:
-    """INT8 before float, and OpenVINO before ONNX Runtime: so measured in docs/results.md.
+_FLOAT_ORDER = ("fp32", "fp16", "w8a16")
+"""Of float variants on a CPU: half precision is computed as float32 there, or slower, and only saves size."""
+_ACCELERATED_ORDER = ("fp16", "w8a16", "fp32")
 
-    Among INT8 variants of one runtime, those that the CPU runs at full speed come first (8-bit weights with VNNI or on
-    ARM, 7-bit ones anywhere), and of these the one that is closest to float.
+
+def _slowness(variant: Variant) -> tuple[bool, bool, bool, int, bool, bool, float, str]:
+    """Order what was built for an accelerator before what any CPU runs, and INT8 before float.
+
+    OpenVINO comes before ONNX Runtime: so measured in docs/results.md. Among INT8 variants of one runtime, those that
+    the CPU runs at full speed come first (8-bit weights with VNNI or on ARM, 7-bit ones anywhere), and of these the one
+    that is closest to float.
     """
+    on_cpu = variant.runtime in _CPU_RUNTIMES
+    order = _FLOAT_ORDER if on_cpu else _ACCELERATED_ORDER
     return (
+        on_cpu,
         variant.precision != "int8",
         variant.runtime != "openvino",
+        -1 if variant.precision == "int8" else order.index(variant.precision),
         _is_for_another_device(variant),
         needs_protection(variant),
         -(variant.fidelity_db or 0.0),
@@ -303,8 +314,14 @@ def _devices(name: str) -> tuple[str, ...]:
     return runtime_of(target).probe().devices
 
 
-def _is_refused(variant: Variant) -> bool:
-    return runtime_of(target_named(variant.runtime)).refuses(variant) is not None
+def _is_refused(bundle: Bundle, variant: Variant) -> bool:
+    """Tell whether a variant is not for this machine, which is logged where the file was built for one machine."""
+    built_for_one = variant.runtime not in _CPU_RUNTIMES
+    path = bundle.variant_file(variant) if built_for_one else None
+    reason = runtime_of(target_named(variant.runtime)).refuses(variant, path)
+    if reason is not None and built_for_one:
+        _log.warning("%s is passed over: %s", variant.name, reason)
+    return reason is not None
 
 
 def _checked_tile(tile: int | str) -> int | Literal["auto"]:

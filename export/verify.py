@@ -8,7 +8,7 @@ has a kernel problem, and the first layer that differs is named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from edgedenoise.bundle import Bundle
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.export.divergence import Divergence, OracleBound, first_divergence, oracle_bound, pieces_on
-from edgedenoise.export.targets import open_variant, runtime_of, target_named
+from edgedenoise.export.targets import all_targets, emulated, open_variant, runtime_of, target_named
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.normalize import statistics
 from edgedenoise.progress import Progress, silent
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.base import CheckedSession
 
 Status = Literal["passed", "failed", "not run"]
+State = Literal["ran here", "built here, numbers checked by emulation", "built here, never run", "not built"]
+"""How much is known on this machine, from most to least."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class VariantCheck:
     status: Status
     reason: str = ""
     """Why it failed or was not run, and what would mend it; or what is odd about one that passed."""
+    state: State = "built here, never run"
     psnr_db: float | None = None
     """Self-test, against the float answer, unit range."""
     max_levels: float | None = None
@@ -63,6 +66,16 @@ class VariantCheck:
 
 
 @dataclass(frozen=True)
+class NotBuilt:
+    """A target that a bundle has no variant for."""
+
+    target: str
+    command: str
+    """What would build it."""
+    state: State = "not built"
+
+
+@dataclass(frozen=True)
 class VerifyReport:
     """What was found out about a bundle."""
 
@@ -71,6 +84,7 @@ class VerifyReport:
     linted: tuple[str, ...]
     """ONNX variants whose graph contract was checked; empty without the package onnx."""
     variants: tuple[VariantCheck, ...]
+    not_built: tuple[NotBuilt, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -102,7 +116,16 @@ def verify_bundle(bundle: Path | str, *, progress: Progress = silent) -> VerifyR
             continue
         checks.append(_check(opened, variant))
     progress("verify", len(variants), len(variants))
-    return VerifyReport(str(opened.source), len(opened.manifest.files), tuple(linted), tuple(checks))
+    return VerifyReport(str(opened.source), len(opened.manifest.files), tuple(linted), tuple(checks), _missing(opened))
+
+
+def _missing(bundle: Bundle) -> tuple[NotBuilt, ...]:
+    built = {variant.runtime for variant in bundle.manifest.variants}
+    return tuple(
+        NotBuilt(target.name, f"edgedenoise compile {bundle.source} --target {target.name}")
+        for target in all_targets()
+        if target.builder is not None and target.name not in built
+    )
 
 
 def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
@@ -118,29 +141,46 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
 
 
 def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
-    who = (variant.name, variant.runtime, variant.precision)
+    check = VariantCheck(variant.name, variant.runtime, variant.precision, "not run")
     try:
         session = open_variant(bundle, variant, prove=False)
     except (RuntimeUnavailableError, IncompatibleError) as error:
-        return VariantCheck(*who, "not run", str(error).replace("\n", "; "))
+        return _emulated(bundle, variant, replace(check, reason=_words(error)))
     except EdgeDenoiseError as error:
-        return VariantCheck(*who, "failed", str(error).replace("\n", "; "))
+        return replace(check, status="failed", reason=_words(error))
+    return _selftest(bundle, variant, session, replace(check, state="ran here"))
+
+
+def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantCheck:
+    """Check the numbers of a variant that nothing here can run; `check` says why not."""
+    try:
+        session = emulated(bundle, variant)
+    except (RuntimeUnavailableError, IncompatibleError) as error:
+        return replace(check, reason=f"{check.reason}; nor can it be emulated: {_words(error)}")
+    except EdgeDenoiseError as error:
+        return replace(check, status="failed", reason=_words(error))
+    if session is None:
+        return check
+    return _selftest(bundle, variant, session, replace(check, state="built here, numbers checked by emulation"))
+
+
+def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: VariantCheck) -> VariantCheck:
     try:
         result = run_selftest(bundle, variant, session)
         oracle = None if variant.encoding is None else _against_oracle(bundle, variant, session)
     except EdgeDenoiseError as error:
-        return VariantCheck(*who, "failed", str(error).replace("\n", "; "))
+        return replace(check, status="failed", reason=_words(error))
     finally:
         session.close()
-    reasons = []
+    reasons = [check.reason] if check.reason else []
     if not result.passed:
         reasons.append(f"{result.psnr_db:.1f} dB to the float answer, {result.bound_db:.1f} dB expected")
     if oracle is not None and oracle.reason:
         reasons.append(oracle.reason)
-    return VariantCheck(
-        *who,
-        "passed" if result.passed else "failed",
-        "; ".join(reasons),
+    return replace(
+        check,
+        status="passed" if result.passed else "failed",
+        reason="; ".join(reasons),
         psnr_db=result.psnr_db,
         max_levels=result.max_levels,
         bound_db=result.bound_db,
@@ -148,6 +188,10 @@ def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
         oracle_psnr_db=None if oracle is None else oracle.psnr_db,
         divergence=None if oracle is None else oracle.divergence,
     )
+
+
+def _words(error: EdgeDenoiseError) -> str:
+    return str(error).replace("\n", "; ")
 
 
 @dataclass(frozen=True)

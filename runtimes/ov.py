@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.manifest import Precision, Variant
 
 _INSTALL = 'pip install "edgedenoise[openvino]"'
 _INTEGERS = frozenset({"u8", "i8"})
@@ -84,11 +84,11 @@ class OpenVino:
             raise DeviceNotFoundError(
                 f"OpenVINO {found.version} has no device {device!r} here; it has {', '.join(found.devices)}"
             )
-        return OpenVinoSession(path, name, options)
+        return OpenVinoSession(path, name, variant.precision, options)
 
-    def fusion(self, variant: Variant, path: Path) -> Fusion:  # noqa: ARG002
+    def fusion(self, variant: Variant, path: Path) -> Fusion:
         """Count what the CPU plugin made of the graph."""
-        session = OpenVinoSession(path, "cpu", SessionOptions())
+        session = OpenVinoSession(path, "cpu", variant.precision, SessionOptions())
         try:
             return session.fusion()
         finally:
@@ -111,15 +111,20 @@ class OpenVinoSession:
     one shape: the model is compiled for the first tile's, and again only when the shape changes.
     """
 
-    def __init__(self, path: Path, device: str, options: SessionOptions) -> None:
+    def __init__(self, path: Path, device: str, precision: Precision, options: SessionOptions) -> None:
         import openvino
 
         self._device = device.upper()
         self._config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            # Float must mean float32: some CPUs would otherwise quietly compute in bfloat16.
-            "INFERENCE_PRECISION_HINT": "f32",
         }
+        if self._device.startswith("NPU"):
+            computes_in = "float16"  # has nothing else for what is not integer, and refuses the hint
+        else:
+            half = precision == "fp16" and not self._device.startswith("CPU")
+            # Float must mean float32: GPUs and some CPUs would otherwise quietly compute in 16 bits.
+            self._config["INFERENCE_PRECISION_HINT"] = "f16" if half else "f32"
+            computes_in = "float16" if half else "float32"
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
         self._core = openvino.Core()
@@ -128,7 +133,10 @@ class OpenVinoSession:
         self._shape: tuple[int, ...] = ()
         self._compile((1, 3, 64, 64))
         self.effective = EffectiveDevice(
-            OpenVino.name, openvino.__version__.split("-")[0], device, f"{self._device} plugin, static tiles"
+            OpenVino.name,
+            openvino.__version__.split("-")[0],
+            device,
+            f"{self._device} plugin, static tiles, {computes_in} where not integer",
         )
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -35,6 +35,10 @@ ANSWER_FILE = "selftest/answer.npy"
 
 FLOAT_BOUND_DB = 80.0
 """Float variants differ by rounding only: measured 110 dB and more between backends."""
+FP16_BOUND_DB = 50.0
+"""Half precision: ten bits of mantissa, rounded at every layer; measured 60 dB and more."""
+W8A16_BOUND_DB = 30.0
+"""8-bit weights without any calibration."""
 INT8_SLACK_DB = 1.0
 """A backend's integer kernels may differ from exact W8A8 by this much; more is a kernel problem."""
 
@@ -66,10 +70,17 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
     picture, answer = selftest_pair(bundle)
     manifest = bundle.manifest
     found = run_picture(session, picture, manifest.normalization, manifest.tiling)
-    bound = FLOAT_BOUND_DB if variant.fidelity_db is None else variant.fidelity_db - INT8_SLACK_DB
     return SelfTestResult(
-        psnr_db=psnr_unit(found, answer), max_levels=float(np.abs(found - answer).max() * 255), bound_db=bound
+        psnr_db=psnr_unit(found, answer),
+        max_levels=float(np.abs(found - answer).max() * 255),
+        bound_db=_bound_db(variant),
     )
+
+
+def _bound_db(variant: Variant) -> float:
+    if variant.fidelity_db is not None:
+        return variant.fidelity_db - INT8_SLACK_DB
+    return {"fp16": FP16_BOUND_DB, "w8a16": W8A16_BOUND_DB}.get(variant.precision, FLOAT_BOUND_DB)
 
 
 def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -22,7 +22,7 @@ def command(
         Path, typer.Option("--model", "-m", help="Bundle or model file, or a shipped one: edge, edge-tiny.")
     ] = Path(DEFAULT),
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists; never falls back.")] = "auto",
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole photograph.")] = "auto",
     strength: Annotated[float, typer.Option(help="0 gives the input, 1 the network's answer.")] = 1.0,

@@ -29,11 +29,12 @@ def command(output: Output, bundle: Annotated[Path, typer.Argument(help="Bundle 
 def verify_table(report: VerifyReport) -> str:
     """Lay out what was found, for people."""
     distances = ["dB to float", "needed", "levels to float", "dB to exact W8A8", "levels to exact W8A8"]
-    header = ["variant", "status", *distances]
+    header = ["variant", "status", "state", *distances]
     rows = [
         [
             check.variant,
             check.status,
+            check.state,
             _number(check.psnr_db),
             _number(check.bound_db),
             _number(check.max_levels, 2),
@@ -42,9 +43,11 @@ def verify_table(report: VerifyReport) -> str:
         ]
         for check in report.variants
     ]
+    rows += [[missing.target, "-", missing.state, *["-"] * len(distances)] for missing in report.not_built]
     linted = f"{len(report.linted)} graphs linted" if report.linted else "graphs not linted: onnx is not installed"
     lines = [table(header, rows), f"{report.files_checked} files are what the manifest recorded; {linted}"]
     lines += [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
+    lines += [f"{missing.target}: to build it: {missing.command}" for missing in report.not_built]
     return "\n".join(lines)
 
 

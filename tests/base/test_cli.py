@@ -210,7 +210,7 @@ CASES: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseErr
         errors.RuntimeUnavailableError,
         'pip install "edgedenoise[openvino]"',
     ),
-    "a wrong option": (option("--precision", "int4"), errors.UsageError, "accepted are auto, fp32, fp16, int8"),
+    "a wrong option": (option("--precision", "int4"), errors.UsageError, "accepted are auto, fp32, fp16, int8, w8a16"),
     "a missing model": (missing_model, errors.BundleError, "there is no bundle at"),
     "a folder that is no bundle": (no_manifest, errors.ManifestError, "is not a bundle"),
     "a file that is no model": (no_model_at_all, errors.InferenceError, "cannot open"),

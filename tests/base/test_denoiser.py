@@ -226,7 +226,7 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
     "tile of a truth": ({"tile": True}, UsageError, "tile is True; accepted are"),
     "strength above 1": ({"strength": 2}, UsageError, "strength is 2; accepted is 0"),
     "strength of nan": ({"strength": float("nan")}, UsageError, "strength is nan"),
-    "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; accepted are auto, fp32, fp16, int8"),
+    "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; accepted are auto, fp32, fp16, int8, w8a16"),
     "runtime": ({"runtime": "nope"}, UsageError, "'nope'; accepted are onnxruntime, openvino, tensorrt, coreml"),
     "not in the bundle": ({"runtime": "openvino"}, IncompatibleError, "it has onnx-fp32"),
     "nor this precision": ({"precision": "fp16"}, IncompatibleError, "precision fp16"),
