@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXTRA_OF: Mapping[str, str] = {
+    "coremltools": "coreml",
     "imagecodecs": "io",
     "jinja2": "report",
     "onnx": "quantize",
@@ -19,6 +20,8 @@ EXTRA_OF: Mapping[str, str] = {
     "safetensors": "train,export",
     "skimage": "demo",
     "tensorflow": "tf",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
     "tifffile": "io",
     "tomli": "train",
     "torch": "train,export",

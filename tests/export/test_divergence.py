@@ -62,7 +62,9 @@ def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
     verified: VerifyReport, scheme: str, runtime: str
 ) -> None:
-    check = next(c for c in verified.variants if c.runtime == runtime and c.variant.endswith(scheme))
+    check = next((c for c in verified.variants if c.runtime == runtime and c.variant.endswith(scheme)), None)
+    if check is None:
+        pytest.skip(f"{runtime} is tested where it is built: test_tensorrt.py, test_coreml.py")
     if check.status == "not run":
         pytest.skip(f"{check.variant} cannot run here: {check.reason}")
     assert check.oracle_psnr_db is not None

@@ -72,6 +72,8 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "skimage": (),
     "tensorflow": (),
     "tensorrt": (),
+    "tensorrt_lean": (),
+    "tensorrt_rtx": (),
     "tifffile": (),
     "torch": TORCH_LIVES_IN,
 }
