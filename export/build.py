@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from edgedenoise.errors import ParityError, RuntimeUnavailableError
 from edgedenoise.export.compiling import compile_model
 from edgedenoise.export.quantize import quantize_model
 from edgedenoise.export.targets import TARGETS, runtime_of
-from edgedenoise.export.verify import verify_bundle
+from edgedenoise.export.verify import not_built, verify_bundle
 from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
 
@@ -90,7 +90,8 @@ def build_bundle(
         for entry in work.iterdir():
             entry.rename(temporary / entry.name)
         work.rmdir()
-    return BuildReport(Bundle.open(final), quantized, verified)
+    bundle = Bundle.open(final)
+    return BuildReport(bundle, quantized, replace(verified, bundle=str(final), not_built=not_built(bundle)))
 
 
 def buildable_targets() -> tuple[str, ...]:

@@ -116,10 +116,11 @@ def verify_bundle(bundle: Path | str, *, progress: Progress = silent) -> VerifyR
             continue
         checks.append(_check(opened, variant))
     progress("verify", len(variants), len(variants))
-    return VerifyReport(str(opened.source), len(opened.manifest.files), tuple(linted), tuple(checks), _missing(opened))
+    return VerifyReport(str(opened.source), len(opened.manifest.files), tuple(linted), tuple(checks), not_built(opened))
 
 
-def _missing(bundle: Bundle) -> tuple[NotBuilt, ...]:
+def not_built(bundle: Bundle) -> tuple[NotBuilt, ...]:
+    """Return the targets that a bundle has no variant for."""
     built = {variant.runtime for variant in bundle.manifest.variants}
     return tuple(
         NotBuilt(target.name, f"edgedenoise compile {bundle.source} --target {target.name}")
