@@ -4,322 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import onnx
 import pytest
-from graphs import GraphBuilder, branched_graph, shuffling_graph
-from onnx import helper, numpy_helper
+from broken_qdq import BROKEN, dead_channel_graph, encoded, image_skip_quantized, student_graph
+from graphs import branched_graph, shuffling_graph
+from onnx import helper
 
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.errors import ExportError
 from edgedenoise.export.contracts import RULES, broken_rules
 from edgedenoise.export.graph import check_graph, lint
-from edgedenoise.export.quantize import encode
 from edgedenoise.manifest import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Spoil = Callable[[onnx.ModelProto], None]
+    import onnx
+    from broken_qdq import Spoil
 
 EACH_SCHEME = pytest.mark.parametrize("scheme", [s.name for s in SCHEMES])
 
 
-def student_graph() -> onnx.ModelProto:
-    """An image-space residual, as students have."""
-    b = GraphBuilder()
-    b.conv(b.relu(b.conv("image", "head", (8, 3, 3))), "tail", (3, 8, 3))
-    b.node("Add", ["image", "tail"], "denoised")
-    return b.model()
-
-
-def dead_channel_graph() -> onnx.ModelProto:
-    model = branched_graph()
-    weight = _values(model, "left.weight").copy()
-    weight[2] = 0
-    _set(model, "left.weight", weight)
-    return model
-
-
 GRAPHS = (branched_graph, shuffling_graph, student_graph, dead_channel_graph)
-
-
-def _encoded(
-    scheme: str, graph: Callable[[], onnx.ModelProto] = branched_graph, keep_float: tuple[str, ...] = ()
-) -> onnx.ModelProto:
-    model = graph()
-    crops = [np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)]
-    ranges = measure_ranges(model, crops, margin_px=8, total=1, graph_sha256="")
-    return encode(model, ranges, scheme_named(scheme), keep_float)
-
-
-def _values(model: onnx.ModelProto, name: str) -> np.ndarray:
-    return next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == name)
-
-
-def _set(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
-    for tensor in [t for t in model.graph.initializer if t.name == name]:
-        model.graph.initializer.remove(tensor)
-    model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-
-
-def _made(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if node.output[0] == output)
-
-
-def _pair(model: onnx.ModelProto, name: str, scale: float = 0.05) -> str:
-    """Put a Q/DQ pair of its own behind a tensor, for whoever is told to read it."""
-    like = _values(model, "image.zero_point")
-    _set(model, f"{name}.scale", np.float32(scale))
-    _set(model, f"{name}.zero_point", np.zeros((), like.dtype))
-    parameters = [f"{name}.scale", f"{name}.zero_point"]
-    at = 1 + next(i for i, node in enumerate(model.graph.node) if node.output[0] == name)
-    pair = [
-        helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}.quantized"]),
-        helper.make_node("DequantizeLinear", [f"{name}.quantized", *parameters], [f"{name}.dequantized"]),
-    ]
-    for node in reversed(pair):
-        model.graph.node.insert(at, node)
-    return f"{name}.dequantized"
-
-
-def _read(model: onnx.ModelProto, reader: str, position: int, name: str) -> None:
-    _made(model, reader).input[position] = name
-
-
-def _retype(model: onnx.ModelProto, kind: type) -> None:
-    """Give every activation zero-point another type."""
-    for tensor in list(model.graph.initializer):
-        if tensor.name.endswith(".zero_point") and ".weight" not in tensor.name:
-            _set(model, tensor.name, np.zeros((), kind))
-
-
-# --- what is broken, one thing each --------------------------------------------------------------------------------
-
-
-def _no_zero_point(model: onnx.ModelProto) -> None:
-    del _made(model, "head.weight.dequantized").input[2]
-
-
-def _uint8(model: onnx.ModelProto) -> None:
-    _retype(model, np.uint8)
-
-
-def _int8(model: onnx.ModelProto) -> None:
-    _retype(model, np.int8)
-
-
-def _shifted(model: onnx.ModelProto) -> None:
-    _set(model, "image.zero_point", np.int8(3))
-
-
-def _shifted_weight(model: onnx.ModelProto) -> None:
-    zero = _values(model, "left.weight.zero_point").copy()
-    zero[1] = 1
-    _set(model, "left.weight.zero_point", zero)
-
-
-def _computed_scale(model: onnx.ModelProto) -> None:
-    model.graph.node.insert(0, helper.make_node("Mul", ["image.scale", "image.scale"], ["computed"]))
-    for output in ("image.quantized", "image.dequantized"):
-        _read(model, output, 1, "computed")
-
-
-def _scale_zero(model: onnx.ModelProto) -> None:
-    scale = _values(model, "left.weight.scale").copy()
-    scale[2] = 0
-    _set(model, "left.weight.scale", scale)
-    for name in ("left.weight.quantized", "left.weight"):
-        if any(t.name == name for t in model.graph.initializer):
-            weight = _values(model, name).copy()
-            weight[2] = 0
-            _set(model, name, weight)
-
-
-def _double_scale(model: onnx.ModelProto) -> None:
-    _set(model, "image.scale", _values(model, "image.scale").astype(np.float64))
-
-
-def _borrowed_scale(model: onnx.ModelProto) -> None:
-    for output in ("image.quantized", "image.dequantized"):
-        _read(model, output, 1, "head.relu.scale")
-
-
-def _relu_on_integers(model: onnx.ModelProto) -> None:
-    at = next(i for i, node in enumerate(model.graph.node) if node.output[0] == "head.relu.dequantized")
-    model.graph.node.insert(at, helper.make_node("Relu", ["head.relu.quantized"], ["clipped"]))
-    _read(model, "head.relu.dequantized", 0, "clipped")
-
-
-def _never_quantized(model: onnx.ModelProto) -> None:
-    _read(model, "image.dequantized", 0, "image")
-
-
-def _other_scale_back(model: onnx.ModelProto) -> None:
-    _set(model, "image.other", _values(model, "image.scale") * np.float32(2))
-    _read(model, "image.dequantized", 1, "image.other")
-
-
-def _activation_per_channel(model: onnx.ModelProto) -> None:
-    _set(model, "image.scale", np.full(3, _values(model, "image.scale")))
-    _set(model, "image.zero_point", np.full(3, _values(model, "image.zero_point")))
-
-
-def _weight_per_tensor(model: onnx.ModelProto) -> None:
-    _set(model, "left.weight.scale", _values(model, "left.weight.scale").max())
-    _set(model, "left.weight.zero_point", np.int8(0))
-
-
-def _weight_axis_one(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if node.output[0] in ("left.weight.quantized", "left.weight.dequantized"):
-            node.attribute[0].i = 1
-
-
-def _weight_axis_unsaid(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        if node.output[0] in ("left.weight.quantized", "left.weight.dequantized"):
-            del node.attribute[:]
-
-
-def _float_weight(model: onnx.ModelProto) -> None:
-    name = "left.weight"
-    integers = _values(model, f"{name}.quantized")
-    model.graph.initializer.remove(next(t for t in model.graph.initializer if t.name == f"{name}.quantized"))
-    _set(model, name, integers * _values(model, f"{name}.scale").reshape(-1, 1, 1, 1))
-    parameters = [f"{name}.scale", f"{name}.zero_point"]
-    node = helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}.quantized"], axis=0)
-    model.graph.node.insert(0, node)
-
-
-def _integer_weight(model: onnx.ModelProto) -> None:
-    name = "left.weight"
-    model.graph.node.remove(_made(model, f"{name}.quantized"))
-    steps = np.rint(_values(model, name) / _values(model, f"{name}.scale").reshape(-1, 1, 1, 1))
-    _set(model, f"{name}.quantized", steps.astype(np.int8))
-
-
-def _eighth_bit(model: onnx.ModelProto) -> None:
-    weight = _values(model, "left.weight.quantized").copy()
-    weight[0, 0, 0, 0] = 64
-    _set(model, "left.weight.quantized", weight)
-
-
-def _without_opposite(model: onnx.ModelProto) -> None:
-    weight = _values(model, "left.weight").copy()
-    weight[0, 0, 0, 0] = -128 * _values(model, "left.weight.scale")[0]
-    _set(model, "left.weight", weight)
-
-
-def _only_weight(model: onnx.ModelProto) -> None:
-    _read(model, "left", 0, "head.relu")
-
-
-def _only_input(model: onnx.ModelProto) -> None:
-    _set(model, "left.plain", np.ones((8, 8, 3, 3), np.float32))
-    _read(model, "left", 1, "left.plain")
-
-
-def _integer_bias(model: onnx.ModelProto) -> None:
-    scale = (_values(model, "head.relu.scale") * _values(model, "left.weight.scale")).astype(np.float32)
-    _set(model, "left.steps", np.ones(8, np.int32))
-    _set(model, "left.grid", scale)
-    _set(model, "left.zero", np.zeros(8, np.int32))
-    node = helper.make_node("DequantizeLinear", ["left.steps", "left.grid", "left.zero"], ["left.back"], axis=0)
-    model.graph.node.insert(0, node)
-    _read(model, "left", 2, "left.back")
-
-
-def _bias_beside_grid(model: onnx.ModelProto) -> None:
-    grid = _values(model, "head.relu.scale") * _values(model, "left.weight.scale")
-    _set(model, "left.bias.rounded", (_values(model, "left.bias.rounded") + 0.4 * grid).astype(np.float32))
-
-
-def _pair_before_relu(model: onnx.ModelProto) -> None:
-    _read(model, "left.relu", 0, _pair(model, "left"))
-
-
-def _branch_quantized_too(model: onnx.ModelProto) -> None:
-    _read(model, "summed", 1, _pair(model, "inner.relu"))
-
-
-def _branch_left_float(model: onnx.ModelProto) -> None:
-    _read(model, "summed", 1, "inner.relu")
-
-
-def _image_skip_quantized(model: onnx.ModelProto) -> None:
-    _read(model, "denoised", 0, "image.dequantized")
-
-
-def _other_scale_joined(model: onnx.ModelProto) -> None:
-    _set(model, "right.relu.scale", _values(model, "right.relu.scale") * np.float32(0.5))
-
-
-def _half_joined(model: onnx.ModelProto) -> None:
-    _read(model, "joined", 1, "right.relu")
-
-
-def _joined_from_integers(model: onnx.ModelProto) -> None:
-    _read(model, "joined", 1, _pair(model, "right.relu"))
-
-
-def _rounded_output(model: onnx.ModelProto) -> None:
-    _made(model, "denoised").output[0] = "inside"
-    _pair(model, "inside")
-    _made(model, "inside.dequantized").output[0] = "denoised"
-
-
-BROKEN = (
-    *[(scheme.name, _no_zero_point, "zero-point-present") for scheme in SCHEMES if scheme.weights_as == "integers"],
-    ("s8s8", _uint8, "zero-point-type"),
-    ("coreml", _uint8, "zero-point-type"),
-    ("u8s7", _int8, "zero-point-type"),
-    ("s8s8", _shifted, "symmetric"),
-    ("coreml", _shifted, "symmetric"),
-    ("u8s8", _shifted_weight, "symmetric"),
-    ("s8s8", _computed_scale, "scale-constant"),
-    ("s8s8", _scale_zero, "scale-positive"),
-    ("u8s7", _scale_zero, "scale-positive"),
-    ("coreml", _double_scale, "scale-positive"),
-    ("s8s8", _borrowed_scale, "scale-own"),
-    ("s8s8", _relu_on_integers, "pair-whole"),
-    ("u8s7", _never_quantized, "pair-whole"),
-    ("s8s8", _other_scale_back, "pair-agrees"),
-    ("s8s8", _activation_per_channel, "activation-per-tensor"),
-    ("coreml", _activation_per_channel, "activation-per-tensor"),
-    ("coreml", _weight_per_tensor, "weight-per-channel"),
-    ("s8s8", _weight_axis_one, "weight-axis"),
-    ("s8s8", _weight_axis_unsaid, "weight-axis"),
-    ("u8s8", _weight_axis_one, "weight-axis"),
-    ("u8s7", _float_weight, "weight-form"),
-    ("coreml", _float_weight, "weight-form"),
-    ("s8s8", _integer_weight, "weight-form"),
-    ("u8s7", _eighth_bit, "weight-range"),
-    ("s8s8", _without_opposite, "weight-range"),
-    ("s8s8", _only_weight, "conv-whole"),
-    ("u8s7", _only_weight, "conv-whole"),
-    ("s8s8", _only_input, "conv-whole"),
-    ("s8s8", _integer_bias, "bias-float"),
-    ("u8s7", _integer_bias, "bias-float"),
-    ("u8s7", _bias_beside_grid, "bias-on-grid"),
-    ("s8s8", _pair_before_relu, "relu-fused"),
-    ("u8s8", _pair_before_relu, "relu-fused"),
-    ("s8s8", _branch_quantized_too, "sum-placement"),
-    ("u8s7", _branch_left_float, "sum-placement"),
-    ("coreml", _branch_left_float, "sum-placement"),
-    ("u8s7", _other_scale_joined, "concat-placement"),
-    ("coreml", _half_joined, "concat-placement"),
-    ("s8s8", _joined_from_integers, "concat-placement"),
-    ("s8s8", _rounded_output, "output-float"),
-)
 
 
 @pytest.mark.parametrize(
     ("scheme", "spoil", "rule"), BROKEN, ids=[f"{rule}-{scheme}-{spoil.__name__}" for scheme, spoil, rule in BROKEN]
 )
 def test_what_is_broken_is_named_and_nothing_else(scheme: str, spoil: Spoil, rule: str) -> None:
-    model = _encoded(scheme)
+    model = encoded(scheme)
     assert broken_rules(model, scheme_named(scheme)) == []
     spoil(model)
     found = broken_rules(model, scheme_named(scheme))
@@ -328,8 +40,8 @@ def test_what_is_broken_is_named_and_nothing_else(scheme: str, spoil: Spoil, rul
 
 @EACH_SCHEME
 def test_an_image_that_is_added_in_8_bits_is_named(scheme: str) -> None:
-    model = _encoded(scheme, student_graph)
-    _image_skip_quantized(model)
+    model = encoded(scheme, student_graph)
+    image_skip_quantized(model)
     assert {broken.rule for broken in broken_rules(model, scheme_named(scheme))} == {"image-skip-float"}
 
 
@@ -341,15 +53,15 @@ def test_every_rule_has_a_graph_that_breaks_it() -> None:
 @EACH_SCHEME
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph.__name__)
 def test_what_is_encoded_keeps_its_contract(scheme: str, graph: Callable[[], onnx.ModelProto]) -> None:
-    assert broken_rules(_encoded(scheme, graph), scheme_named(scheme)) == []
+    assert broken_rules(encoded(scheme, graph), scheme_named(scheme)) == []
 
 
 @EACH_SCHEME
 def test_layers_that_are_kept_float_keep_the_contract(scheme: str) -> None:
     for layer in ("head", "left", "summed", "joined", "denoised"):
-        assert broken_rules(_encoded(scheme, keep_float=(layer,)), scheme_named(scheme)) == [], layer
+        assert broken_rules(encoded(scheme, keep_float=(layer,)), scheme_named(scheme)) == [], layer
     everything = tuple(node.output[0] for node in branched_graph().graph.node)
-    assert broken_rules(_encoded(scheme, keep_float=everything), scheme_named(scheme)) == []
+    assert broken_rules(encoded(scheme, keep_float=everything), scheme_named(scheme)) == []
 
 
 @pytest.mark.parametrize(
@@ -363,12 +75,12 @@ def test_layers_that_are_kept_float_keep_the_contract(scheme: str) -> None:
     ],
 )
 def test_a_graph_that_was_made_for_another_device_is_noticed(made_for: str, held_to: str, rules: set[str]) -> None:
-    found = broken_rules(_encoded(made_for), scheme_named(held_to))
+    found = broken_rules(encoded(made_for), scheme_named(held_to))
     assert {broken.rule for broken in found} == rules
 
 
 def test_lint_holds_a_graph_to_the_encoding_that_the_bundle_names() -> None:
-    model = _encoded("u8s8")
+    model = encoded("u8s8")
     claimed = Encoding("u8s7", "u8", "s8", 7)
     assert lint(model, quantized=True) == []
     assert lint(model, quantized=True, encoding=_as(claimed, "u8s8")) == []
@@ -385,14 +97,14 @@ def _as(encoding: Encoding, name: str) -> Encoding:
 
 @pytest.mark.parametrize("operator", ["QLinearConv", "DynamicQuantizeLinear"])
 def test_operators_on_integers_are_refused(operator: str) -> None:
-    model = _encoded("s8s8")
+    model = encoded("s8s8")
     model.graph.node.append(helper.make_node(operator, ["image.quantized"], ["integers"]))
     encoding = Encoding("s8s8", "s8", "s8", 8)
     assert any(operator in problem for problem in lint(model, quantized=True, encoding=encoding))
 
 
 def test_a_graph_without_interface_is_told_so_and_not_followed() -> None:
-    model = _encoded("s8s8")
+    model = encoded("s8s8")
     del model.graph.output[:]
     problems = lint(model, quantized=True, encoding=Encoding("s8s8", "s8", "s8", 8))
     assert any("only output" in problem for problem in problems)
