@@ -28,6 +28,7 @@ SINCE = {
     "BuilderFlag.VERSION_COMPATIBLE": "8.6",
     "IBuilderConfig.hardware_compatibility_level": "8.6",
     "HardwareCompatibilityLevel.AMPERE_PLUS": "8.6",
+    "module.HardwareCompatibilityLevel": "8.6",
     "NetworkDefinitionCreationFlag.STRONGLY_TYPED": "10.0",
     "module.IProgressMonitor": "10.0",
     "IBuilderConfig.progress_monitor": "10.0",

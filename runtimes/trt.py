@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _SLOTS = 2
 """One tile computes while the next one is copied in and the one before is copied out."""
+SINCE = {"Runtime.engine_host_code_allowed": "8.6"}
+"""What is used although 8.5 does not have it, only where it is there."""
 _CONVOLUTION, _REFORMAT = "convolution", "reformat"
 
 
