@@ -53,6 +53,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whether precision is the graph's own; otherwise `flags` name what the builder may compute in."""
     flags: list[str]
     """Members of `BuilderFlag`."""
+    full_float32: bool = False
+    """Whether float32 must mean float32: GPUs since Ampere would otherwise multiply in TF32 (ten bits of mantissa)."""
     sides_px: list[int]
     """One for a static input, or least, best, most."""
     timing_cache: str | None = None
@@ -119,6 +121,8 @@ def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
         if flag is None:
             raise RefusedError(f"{spec.module} {trt.__version__} has no builder flag {name}")
         config.set_flag(flag)
+    if spec.full_float32:
+        config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector can tell precisions
     if spec.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mb << 20)

@@ -160,6 +160,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
             result=str(Path(scratch) / "result.json"),
             strongly_typed=by.strongly_typed,
             flags=_precision_flags(job, by),
+            full_float32=job.precision == "fp32",
             sides_px=shapes.sides_px,
             timing_cache=_timing_cache_file(by),
             workspace_mb=options.workspace_mb,
