@@ -3,19 +3,22 @@
 A process of its own, because the builder may take minutes or crash, and must then take nobody along. One code path for
 the modules `tensorrt` (8.5 to 11) and `tensorrt_rtx`; what only some versions have is looked for first.
 
-What goes to stdout is for `to_tensorrt`: lines that begin with `PROGRESS` and a phase; the rest is the builder's log.
+What goes to stdout is for `to_tensorrt`: lines that begin with `PROGRESS`; the rest is the builder's log.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgedenoise.errors import OutputError
 from edgedenoise.files import write_bytes
 from edgedenoise.runtimes.base import INPUT_NAME
 
@@ -101,7 +104,8 @@ def build(spec: BuildSpec) -> BuildResult:
         raise RefusedError("the builder gives no engine; its reasons stand above")
     write_bytes(Path(spec.engine), bytes(serialized))
     if cache is not None and spec.timing_cache is not None:
-        write_bytes(Path(spec.timing_cache), bytes(cache.serialize()))
+        with suppress(OutputError):  # the next build takes longer, and that is all
+            write_bytes(Path(spec.timing_cache), bytes(cache.serialize()))
     return BuildResult(version=trt.__version__, flags=flags, build_s=time.monotonic() - start)
 
 
@@ -123,6 +127,7 @@ def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
         config.set_flag(flag)
     if spec.full_float32:
         config.clear_flag(trt.BuilderFlag.TF32)
+        names.append("no TF32")
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector can tell precisions
     if spec.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mb << 20)
@@ -167,30 +172,40 @@ def _timing_cache(config: Any, path: str | None) -> Any:
 
 def _monitor(trt: Any) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells the parent process how far each phase is."""
+        """Tells the parent process how far the outermost phase is, and how far the one that is going on within it.
+
+        Phases lie within phases, so that a bar for each in turn would jump to and fro.
+        """
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}
+            self.outermost, self.done = "", 0
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
-            self.steps[phase_name] = num_steps
-            _tell(phase_name, 0, num_steps)
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = max(num_steps, 1)
+            if parent_phase is None:
+                self.outermost, self.done = phase_name, 0
+            self.tell(phase_name, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            _tell(phase_name, step + 1, self.steps.get(phase_name, step + 1))
+            if phase_name == self.outermost:
+                # Only its end is the end.
+                self.done = min(step + 1, self.steps[phase_name] - 1)
+            self.tell(phase_name, step + 1)
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            steps = self.steps.get(phase_name, 1)
-            _tell(phase_name, steps, steps)
+            if phase_name == self.outermost:
+                self.done = self.steps[phase_name]
+            self.tell(phase_name, self.steps.get(phase_name, 1))
+
+        def tell(self, phase: str, step: int) -> None:
+            within = "" if phase == self.outermost else f"{phase} {step}/{self.steps.get(phase, step)}"
+            sys.stdout.write(f"{PROGRESS} {self.done} {self.steps.get(self.outermost, 1)} {within}\n")
+            sys.stdout.flush()
 
     return Monitor()
-
-
-def _tell(phase: str, done: int, total: int) -> None:
-    sys.stdout.write(f"{PROGRESS} {done} {max(total, 1)} {phase}\n")
-    sys.stdout.flush()
 
 
 def main(arguments: list[str]) -> int:
@@ -206,4 +221,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # some versions crash while Python takes its objects apart, with the engine written and sound

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import platformdirs
 
-from edgedenoise.errors import ExportError, IncompatibleError, RuntimeUnavailableError
+from edgedenoise.errors import ExportError, IncompatibleError, RuntimeUnavailableError, UsageError
 from edgedenoise.export.build_options import backend_options, input_shapes
 from edgedenoise.export.fp16 import check_fp16, to_fp16
-from edgedenoise.export.tensorrt_child import PROGRESS, BuildResult, BuildSpec
+from edgedenoise.export.tensorrt_child import PROGRESS, REFUSED, BuildResult, BuildSpec
 from edgedenoise.files import sha256_of
 from edgedenoise.manifest import Variant
 from edgedenoise.runtimes.base import SessionOptions
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.nvidia import Gpu
 
 _LOG_TAIL_LINES = 15
+_ERROR = re.compile(r"\[TRT\] \[[EF]\]")
 _STRONGLY_TYPED_SINCE = 11
 
 
@@ -87,6 +88,11 @@ def build(job: BuildJob) -> Variant:
         raise RuntimeUnavailableError(
             f"TensorRT engines are built on the device that runs them, and this is none: {found.reason}",
             hint=_on_the_device(job),
+        )
+    if TensorRT().module() != TensorRT.modules[0]:
+        raise RuntimeUnavailableError(
+            f"only {TensorRT().module()} is installed here, which runs engines and builds none",
+            hint='install the builder with: pip install "edgedenoise[tensorrt]"',
         )
     typed = int(found.version.split(".")[0]) >= _STRONGLY_TYPED_SINCE
     return _build(job, _Builder("tensorrt", TensorRT.modules[0], found.version, gpus()[0], typed))
@@ -139,11 +145,11 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
 def _build(job: BuildJob, by: _Builder) -> Variant:
     shapes = input_shapes(job.options, job.bundle.manifest.tiling)
     if shapes.kind == "enumerated":
-        raise ExportError(
+        raise UsageError(
             f"{by.target} has no enumerated shapes, and {shapes.sides_px} were asked for",
             hint="give --tile SIDE or --tile-range LEAST:BEST:MOST",
         )
-    options = backend_options(EngineOptions, job.options, by.target)
+    options = _options(job, by)
     sm = "any" if by.gpu is None else "sm" + by.gpu.compute_capability.replace(".", "")
     name = f"{by.target}-{job.precision}-{sm}-{re.sub(r'[^0-9A-Za-z.]', '.', by.version)}"
     variant = Variant(
@@ -155,8 +161,8 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
         graph = _typed_graph(job, by, Path(scratch))
         spec = BuildSpec(
             module=by.module,
-            graph=str(graph),
-            engine=str(engine),
+            graph=str(graph.resolve()),
+            engine=str(engine.resolve()),
             result=str(Path(scratch) / "result.json"),
             strongly_typed=by.strongly_typed,
             flags=_precision_flags(job, by),
@@ -191,6 +197,18 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
     )
     job.draft.put_variant(variant)
     return variant
+
+
+def _options(job: BuildJob, by: _Builder) -> EngineOptions:
+    options = backend_options(EngineOptions, job.options, by.target)
+    for name in ("version_compatible", "hardware_compatible"):
+        # RTX's builder ignores the one with a warning, and for the other wants a library that it comes without.
+        if by.module == TensorRTRTX.modules[0] and getattr(options, name):
+            raise UsageError(
+                f"{name} was asked for, which {by.target} does not have: its engines are for several kinds of GPU"
+                " anyhow, and for the version that built them"
+            )
+    return options
 
 
 def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
@@ -237,11 +255,12 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
     """
     spec_file = scratch / "spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
+    # Not in the user's folder: Python would take a folder called tensorrt or onnx in it for the package.
     command = [sys.executable, "-m", "edgedenoise.export.tensorrt_child", str(spec_file)]
     lines: list[str] = []
     timed_out = threading.Event()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=scratch
     ) as process:
 
         def end() -> None:
@@ -253,8 +272,8 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
         try:
             for line in process.stdout or ():
                 if line.startswith(PROGRESS):
-                    done, total, phase = line.split(maxsplit=3)[1:]
-                    progress("engine", int(done), int(total), phase.strip())
+                    done, total, *within = line.split(maxsplit=3)[1:]
+                    progress("engine", int(done), int(total), "".join(within).strip())
                 else:
                     lines.append(line.rstrip())
         except BaseException:
@@ -269,10 +288,18 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
         ended = f"took longer than {timeout_s} s and was ended (--option timeout_s={2 * timeout_s} allows more)"
     elif process.returncode < 0:
         ended = f"crashed with signal {-process.returncode}"
-    else:
+    elif process.returncode == REFUSED:
         ended = "refused the graph"
-    tail = "\n  ".join(lines[-_LOG_TAIL_LINES:]) or "(nothing)"
-    raise ExportError(f"{spec.module} {ended}; the end of its log:\n  {tail}")
+    else:
+        ended = "could not be used"
+    raise ExportError(f"{spec.module} {ended}; the end of its log:\n  {_tail(lines)}")
+
+
+def _tail(lines: list[str]) -> str:
+    """Return the end of a log, and the errors that stand before it."""
+    end = max(len(lines) - _LOG_TAIL_LINES, 0)
+    errors = [line for line in lines[:end] if _ERROR.search(line)]
+    return "\n  ".join([*errors[:_LOG_TAIL_LINES], *lines[end:]]) or "(nothing)"
 
 
 def _on_the_device(job: BuildJob) -> str:

@@ -102,9 +102,7 @@ def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, h
         return f"it was built by {built_by}, here is {here}"
     elif module == "tensorrt_lean":
         return f"it is not version-compatible, and the lean runtime ({here}) loads those only"
-    if record.gpu is None:
-        return None
-    if record.hardware_compatible:
+    if record.gpu is None or record.hardware_compatible:
         if _numbers(gpu.compute_capability) < (8, 0):
             return f"it was built for compute capability 8.0 and later, {gpu.name} here has {gpu.compute_capability}"
         return None

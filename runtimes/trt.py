@@ -211,7 +211,9 @@ class TrtSession:
                 self._cuda.synchronize(queue)
 
     def fusion(self) -> Fusion | None:
-        """Count the engine's layers by the precision that they read; None where the engine does not tell."""
+        """Count the engine's layers by the precision that they read; None where engine or lean runtime do not tell."""
+        if self._trt.__name__ == "tensorrt_lean":  # its engines have the method, and no type for what it returns
+            return None
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
         return fusion_of(text, dynamic_shape=self._record.shapes.kind == "ranged")

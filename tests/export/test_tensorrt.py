@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from broken_qdq import BROKEN, encoded, image_skip_quantized, student_graph
-from tensorrt_api import ever_used_names, missing, used_names
+from tensorrt_api import SINCE, UNTIL, ever_used_names, missing, used_names
 
 from edgedenoise.bundle import Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
@@ -31,6 +31,8 @@ from edgedenoise.export.tensorrt_child import BuildSpec
 from edgedenoise.export.verify import verify_bundle
 from edgedenoise.manifest import InputShapes
 from edgedenoise.pretrained import shipped
+from edgedenoise.progress import silent
+from edgedenoise.runtimes.base import Availability
 from edgedenoise.runtimes.engine_record import read_record
 from edgedenoise.runtimes.nvidia import gpus
 
@@ -118,7 +120,7 @@ def test_every_network_is_built_in_every_precision_and_its_numbers_are_checked(e
         assert variant.shapes == InputShapes("fixed", [128])
         record = read_record(bundle.variant_file(variant))
         assert (record.module, record.gpu, record.precision) == ("tensorrt_rtx", None, variant.precision)
-        assert record.flags == ["STRONGLY_TYPED"]
+        assert record.flags == [*(["no TF32"] if variant.precision == "fp32" else []), "STRONGLY_TYPED"]
         log = (bundle.root / variant.name / "build.log").read_text(encoding="utf-8")
         assert "Engine generation completed" in log
     checks = {c.variant: c for c in verify_bundle(exported).variants}
@@ -212,13 +214,15 @@ def test_without_a_gpu_the_message_is_what_to_run_on_the_device(tiny: Path) -> N
 @needs_rtx
 def test_options_and_shapes_that_are_not_accepted_are_told(tiny: Path) -> None:
     def refused(options: BuildOptions) -> str:
-        with pytest.raises((UsageError, ExportError)) as told:
+        with pytest.raises(UsageError) as told:
             compile_model(tiny, target="tensorrt-rtx", precision="fp32", options=options)
         return str(told.value)
 
     assert "timeout_s (default 1800)" in refused(BuildOptions(more={"timeout": "3"}))
     assert "--tile-range" in refused(BuildOptions(tiles=(128, 256)))
     assert "a tile of 8 pixels" in refused(BuildOptions(tile=8))
+    for option in ("version_compatible", "hardware_compatible"):  # the record would promise what the builder ignores
+        assert f"{option} was asked for" in refused(BuildOptions(more={option: "true"}))
     assert not [v for v in Bundle.open(tiny).manifest.variants if v.runtime == "tensorrt-rtx"]
 
 
@@ -230,19 +234,72 @@ def test_a_builder_that_takes_too_long_is_ended(tiny: Path) -> None:
         )
 
 
-def test_a_builder_that_crashes_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "crashing_tensorrt.py"
-    module.write_text("import os, signal\nprint('about to', flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+@needs_rtx
+def test_progress_goes_from_nothing_to_all_once_and_names_what_goes_on(tiny: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "engine":
+            told.append((done, total, note))
+
+    compile_model(tiny, target="tensorrt-rtx", precision="fp32", options=BuildOptions(tile=96), progress=progress)
+    done = [d for d, _, _ in told]
+    assert done == sorted(done)
+    assert (done[0], told[-1][0]) == (0, told[-1][1])
+    assert [d for d, total, _ in told[:-1] if d >= total] == []  # an end before the end would stop the clock
+    assert any("Optimizing graph" in note for _, _, note in told)
+
+
+def test_a_module_that_cannot_be_used_is_told_apart_from_one_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = "\n".join(f"print('[TRT] [I] line {i}')" for i in range(40))
+    (tmp_path / "broken_tensorrt.py").write_text(
+        f"print('[TRT] [E] the cause')\n{noise}\nraise OSError('libnvinfer.so.10')\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    spec = BuildSpec(
-        module="crashing_tensorrt",
-        graph="none.onnx",
-        engine=str(tmp_path / "e.plan"),
-        result=str(tmp_path / "r.json"),
+    with pytest.raises(ExportError, match="broken_tensorrt could not be used") as told:
+        to_tensorrt.run_builder(_spec("broken_tensorrt", tmp_path), tmp_path, tmp_path / "build.log", 60, silent)
+    assert "[E] the cause" in str(told.value)  # although forty lines follow it
+    assert "OSError: libnvinfer.so.10" in str(told.value)
+    assert "line 3\n" not in str(told.value)
+
+
+def test_the_builder_imports_nothing_from_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users, scratch = tmp_path / "users", tmp_path / "scratch"
+    users.mkdir()
+    scratch.mkdir()
+    (users / "msgspec.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(users)
+    with pytest.raises(ExportError, match="No module named 'no_tensorrt'"):
+        to_tensorrt.run_builder(_spec("no_tensorrt", scratch), scratch, scratch / "build.log", 60, silent)
+
+
+def test_the_lean_runtime_alone_builds_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Availability(True, version="10.16.1", devices=("cuda",))
+    monkeypatch.setattr(to_tensorrt.TensorRT, "probe", lambda self: found)
+    monkeypatch.setattr(to_tensorrt.TensorRT, "module", lambda self: "tensorrt_lean")
+    with pytest.raises(RuntimeUnavailableError, match="only tensorrt_lean is installed here"):
+        compile_model(tiny, target="tensorrt", precision="fp32")
+
+
+def _spec(module: str, folder: Path) -> BuildSpec:
+    return BuildSpec(
+        module=module,
+        graph=str(folder / "none.onnx"),
+        engine=str(folder / "e.plan"),
+        result=str(folder / "r.json"),
         strongly_typed=True,
         flags=[],
         sides_px=[64],
     )
+
+
+def test_a_builder_that_crashes_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "crashing_tensorrt.py"
+    module.write_text("import os, signal\nprint('about to', flush=True)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    spec = _spec("crashing_tensorrt", tmp_path)
     with pytest.raises(ExportError, match=r"crashing_tensorrt crashed with signal 11; the end of its log:\n  about to"):
         to_tensorrt.run_builder(spec, tmp_path, tmp_path / "build.log", 60, lambda *_: None)
     assert (tmp_path / "build.log").read_text(encoding="utf-8") == "about to\n"
@@ -304,3 +361,13 @@ def test_a_name_that_a_version_lacks_is_noticed() -> None:
     assert missing("tensorrt 8.5.3.1", {"Builder.build_cuda_engine_please"}, there)
     assert missing("tensorrt 8.6.1", {"BuilderFlag.VERSION_COMPATIBLE"}, there)  # claimed from 8.6 on
     assert not missing("tensorrt 8.5.3.1", {"BuilderFlag.VERSION_COMPATIBLE"}, there)
+
+
+@pytest.mark.parametrize("version", [version for version in API if version.startswith("tensorrt ")])
+def test_what_is_said_to_have_come_or_gone_really_has(version: str) -> None:
+    numbers = tuple(int(part) for part in version.partition(" ")[2].split(".")[:2])
+    not_yet = {name for name, since in SINCE.items() if numbers < tuple(int(part) for part in since.split("."))}
+    no_more = {name for name, until in UNTIL.items() if numbers[0] > int(until)}
+    assert (not_yet | no_more) & set(API[version]) == set()
+    if version in ("tensorrt 8.5.3.1", "tensorrt 11.4.0.106"):
+        assert not_yet | no_more, "the ends of what is claimed lack something"
