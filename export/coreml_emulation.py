@@ -42,21 +42,31 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
     return EmulatedPackage(package_of(bundle.variant_file(variant)))
 
 
+def program_of(package: Path) -> tuple[list[Any], Callable[[Any], str]]:
+    """Read a saved package back.
+
+    Returns:
+        Its operations in order, constants left out, as coremltools' objects; and what tells a variable's type by name
+        (`fp16`).
+    """
+    with coremltools_quietly() as coremltools:
+        from coremltools.converters.mil.frontend.milproto import load
+        from coremltools.converters.mil.mil import types
+
+        spec = coremltools.models.utils.load_spec(str(package))
+        weights = package / "Data" / "com.apple.CoreML" / "weights"
+        program = load.load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
+    operations = [op for op in program.functions["main"].operations if op.op_type != "const"]
+    return operations, lambda var: str(types.builtin_to_string(var.dtype))
+
+
 class EmulatedPackage:
     """A saved package, read back; a `Session`."""
 
     def __init__(self, package: Path) -> None:
         with coremltools_quietly() as coremltools:
-            from coremltools.converters.mil.frontend.milproto import load
-
-            spec = coremltools.models.utils.load_spec(str(package))
-            program = load.load(
-                spec,
-                specification_version=spec.specificationVersion,
-                file_weights_dir=str(package / "Data" / "com.apple.CoreML" / "weights"),
-            )
-        self._io = io_of(spec)
-        self._operations = [op for op in program.functions["main"].operations if op.op_type != "const"]
+            self._io = io_of(coremltools.models.utils.load_spec(str(package)))
+        self._operations, self._dtype_of = program_of(package)
         unknown = {op.op_type for op in self._operations} - set(OPERATORS)
         if unknown:
             raise InferenceError(
@@ -90,7 +100,7 @@ class EmulatedPackage:
             answer = OPERATORS[op.op_type](values)
             result = op.outputs[0]
             # Rounded to the type that the program declares: that is what float16 means.
-            known[result.name] = np.asarray(answer).astype(_DTYPES[_type_name(result)])
+            known[result.name] = np.asarray(answer).astype(_DTYPES[self._dtype_of(result)])
         return np.asarray(known[OUTPUT_NAME], np.float32)
 
 
@@ -208,9 +218,3 @@ def _value(var: Any, known: dict[str, NDArray[Any]]) -> Any:
     if isinstance(var, (list, tuple)):
         return [_value(one, known) for one in var]
     return known.get(var.name, var.val)
-
-
-def _type_name(var: Any) -> str:
-    from coremltools.converters.mil.mil import types
-
-    return str(types.builtin_to_string(var.dtype))
