@@ -187,7 +187,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
                 # Pixels stay as stored, and only crops become floats: a photograph would take four times the memory.
                 pixels = pixels[:0].copy()  # two whole ones are never held at once
                 pixels = read_photo(finder.path_of(crop.photo, crop.sha256)).pixels
-                stats = statistics(_planes(pixels if kind == "whole-image" else pixels[:1]), kind)
+                stats = _statistics(pixels, kind)
                 current = crop.sha256
             margin, step = tiling.margin_px, tiling.multiple_of
             height, width = pixels.shape[:2]
@@ -246,6 +246,12 @@ def _draw(
 def _planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Return stored pixels, (H, W, C), as (3, H, W) in [0, 1]."""
     return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
+
+
+def _statistics(pixels: NDArray[Any], kind: NormalizationKind) -> Statistics:
+    """Return the statistics of stored pixels, (H, W, C), without making floats of all of them."""
+    white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    return statistics(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1), kind, white=white)
 
 
 def _with_noise(planes: NDArray[np.float32], level: float, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -252,8 +252,8 @@ def choose_variant(
         raise IncompatibleError(
             f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
             f" run here; it has {have}",
-            hint="see what this machine has: edgedenoise doctor; add INT8: edgedenoise quantize;"
-            " add OpenVINO: edgedenoise compile --target openvino",
+            hint="see what this machine has: edgedenoise doctor; add INT8: edgedenoise quantize; add a backend:"
+            f" edgedenoise compile {bundle.source} --target {'openvino' if runtime == 'auto' else runtime}",
         )
     return min(fitting, key=_slowness)
 

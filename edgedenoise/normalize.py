@@ -8,7 +8,7 @@ computed once per photograph and every tile is given the same ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NormalizationKind = Literal["whole-image", "unit"]
 """`whole-image`: zero mean, unit deviation per channel over the photograph. `unit`: pixels in [0, 1] as they are."""
+
+_BAND_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,24 @@ class Statistics:
         return values * self.std[:, None, None] + self.mean[:, None, None]
 
 
-def statistics(pixels: NDArray[np.float32], kind: NormalizationKind) -> Statistics:
-    """Return the statistics of a whole photograph.
+def statistics(pixels: NDArray[Any], kind: NormalizationKind, *, white: float = 1.0) -> Statistics:
+    """Return the statistics of a whole photograph, in memory that does not grow with it.
 
     Args:
-        pixels: (3, H, W), float32 in [0, 1].
+        pixels: (3, H, W), float32 in [0, 1]; or stored integers, of which `white` is 1.
         kind: what the network was trained on.
+        white: the value of a pixel that is 1 in units of [0, 1].
 
     The floor of the deviation, 1 / sqrt(H W), is the one of the C-BSN authors' code; it keeps a flat picture finite.
     """
     if kind == "unit":
         return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
+    count = pixels.shape[1] * pixels.shape[2]
     # float64 sums: float32 ones drift visibly on photographs of tens of megapixels.
     mean = pixels.mean(axis=(1, 2), dtype=np.float64)
-    std = pixels.std(axis=(1, 2), dtype=np.float64)
-    floor = 1.0 / np.sqrt(pixels.shape[1] * pixels.shape[2])
-    return Statistics(mean.astype(np.float32), np.maximum(std, floor).astype(np.float32))
+    squares = np.zeros(3)
+    for top in range(0, pixels.shape[1], _BAND_ROWS):
+        band = pixels[:, top : top + _BAND_ROWS].astype(np.float64) - mean[:, None, None]
+        squares += np.square(band, out=band).sum(axis=(1, 2))
+    std = np.maximum(np.sqrt(squares / count) / white, 1.0 / np.sqrt(count))
+    return Statistics((mean / white).astype(np.float32), std.astype(np.float32))

@@ -227,10 +227,10 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
     "strength above 1": ({"strength": 2}, UsageError, "strength is 2; accepted is 0"),
     "strength of nan": ({"strength": float("nan")}, UsageError, "strength is nan"),
     "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; accepted are auto, fp32, fp16, int8, w8a16"),
-    "runtime": ({"runtime": "nope"}, UsageError, "'nope'; accepted are onnxruntime, openvino, tensorrt, coreml"),
+    "runtime": ({"runtime": "nope"}, UsageError, "'nope'; accepted are onnxruntime, openvino, tensorrt, tensorrt-rtx"),
     "not in the bundle": ({"runtime": "openvino"}, IncompatibleError, "it has onnx-fp32"),
     "nor this precision": ({"precision": "fp16"}, IncompatibleError, "precision fp16"),
-    "not yet built": ({"runtime": "tensorrt"}, RuntimeUnavailableError, "tensorrt is not yet built"),
+    "nor this backend": ({"runtime": "tensorrt"}, IncompatibleError, "no variant for runtime tensorrt"),
 }
 
 
@@ -249,7 +249,7 @@ def test_a_bad_option_is_told_before_the_model_is_opened(tmp_path: Path) -> None
 def test_what_would_add_the_missing_variant_is_told(committed_bundle: Path) -> None:
     with pytest.raises(IncompatibleError) as caught:
         load(committed_bundle, runtime="openvino")
-    assert "edgedenoise compile --target openvino" in str(caught.value)
+    assert f"edgedenoise compile {committed_bundle} --target openvino" in str(caught.value)
 
 
 # ---------------------------------------------------------------- choosing

@@ -21,6 +21,16 @@ def test_statistics_are_those_of_each_channel_over_the_whole_picture() -> None:
     assert found.mean.dtype == found.std.dtype == np.float32
 
 
+def test_stored_integers_have_the_statistics_of_their_unit_pixels() -> None:
+    stored = np.random.default_rng(0).integers(0, 65536, (3, 150, 70), dtype=np.uint16)
+    found, expected = (
+        statistics(stored, "whole-image", white=65535),
+        statistics(stored / np.float32(65535), "whole-image"),
+    )
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
+    np.testing.assert_allclose(found.std, expected.std, rtol=1e-6)
+
+
 def test_what_the_network_sees_has_zero_mean_and_unit_deviation() -> None:
     pixels = random_picture(97, 61)
     seen = statistics(pixels, "whole-image").apply(pixels)
