@@ -220,10 +220,10 @@ CASES: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseErr
 }
 OTHERS: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseError], str]] = {
     "an edited manifest": (changed_manifest, errors.IntegrityError, "changed by hand"),
-    "a runtime that is not yet built": (
+    "a runtime without a variant": (
         option("--runtime", "tensorrt"),
-        errors.RuntimeUnavailableError,
-        "not yet built",
+        errors.IncompatibleError,
+        "--target tensorrt",
     ),
     "a runtime that does not exist": (option("--runtime", "nope"), errors.UsageError, "accepted are onnxruntime"),
     "a tile of letters": (option("--tile", "big"), errors.UsageError, "--tile is 'big'; accepted are auto, 0"),

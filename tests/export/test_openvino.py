@@ -11,7 +11,8 @@ pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise
 
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.denoiser import load, load_variant
-from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, RuntimeUnavailableError, UsageError
+from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, UsageError
+from edgedenoise.export.build_options import BuildOptions
 from edgedenoise.export.compiling import compile_model
 from edgedenoise.export.divergence import ORACLE_BOUNDS
 from edgedenoise.export.quantize import quantize_model
@@ -92,9 +93,22 @@ def test_a_file_that_is_no_model_is_refused(compiled: Bundle, tmp_path: Path) ->
         OpenVino().metadata(path)
 
 
-def test_targets_that_cannot_be_built_say_so(compiled: Bundle) -> None:
-    with pytest.raises(RuntimeUnavailableError, match="not yet built"):
-        compile_model(compiled.root, target="tensorrt")
+def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:
+    bundle = compile_model(compiled.root, target="openvino", precision="fp16")
+    sizes = {name: bundle.manifest.files[f"openvino-{name}/model.bin"].size_bytes for name in ("fp32", "fp16")}
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    check = next(c for c in verify_bundle(bundle.root).variants if c.variant == "openvino-fp16")
+    assert (check.status, check.state) == ("passed", "ran here")
+    assert check.psnr_db > 60
+    with load_variant(bundle, "openvino-fp16") as denoiser:
+        assert "float32 where not integer" in denoiser.effective.detail, "the CPU computes in float32 all the same"
+
+
+def test_what_a_target_does_not_build_is_told(compiled: Bundle) -> None:
+    with pytest.raises(UsageError, match="openvino has no precision w8a16; accepted are fp32, fp16, int8"):
+        compile_model(compiled.root, target="openvino", precision="w8a16")
+    with pytest.raises(UsageError, match=r"an --option for openvino is not accepted: .* accepted are none"):
+        compile_model(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
     with pytest.raises(UsageError, match="onnxruntime, openvino"):
         compile_model(compiled.root, target="abacus")
 

@@ -493,6 +493,7 @@ def test_every_target_and_device_class_names_schemes_that_exist() -> None:
         "onnxruntime": "u8s7",
         "openvino": "u8s7",
         "tensorrt": "s8s8",
+        "tensorrt-rtx": "s8s8",
         "coreml": "coreml",
     }
     for one in DEVICE_CLASSES:
