@@ -6,14 +6,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from graphs import branched_graph
+from pictures import write_noisy_pictures
 
 from edgedenoise.export.float_bundle import write_float_bundle
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.photo import write_photo
-from edgedenoise.pixels import Photo, from_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +29,7 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def _noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once: finding the gain for a PSNR takes a second."""
-    folder = tmp_path_factory.mktemp("noisy-pictures")
-    y, x = np.mgrid[0:160, 0:192] / 192
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        clean = 0.5 + 0.4 * np.sin(rng.uniform(3, 20, 3) * x[..., None] + rng.uniform(3, 20, 3) * y[..., None])
-        noisy = add_camera_noise(clean, parameters_for_psnr(clean, 22, rng), rng)
-        write_photo(Photo(from_unit(noisy, np.uint8)), folder / f"{seed}.png")
-    return folder
+    return write_noisy_pictures(tmp_path_factory.mktemp("noisy-pictures"))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
 import pytest
+from pictures import write_noisy_pictures
 
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
@@ -24,9 +24,6 @@ from edgedenoise.export.compiling import compile_model
 from edgedenoise.export.quantize import quantize_model
 from edgedenoise.export.targets import runtime_of, target_named
 from edgedenoise.export.verify import State, verify_bundle
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.photo import write_photo
-from edgedenoise.pixels import Photo, from_unit
 
 if TYPE_CHECKING:
     from edgedenoise.export.verify import VerifyReport
@@ -65,7 +62,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
     """What `verify` says of a small bundle for which everything was built that this machine can build."""
     folder = tmp_path_factory.mktemp("backends")
     root = Path(shutil.copytree(ROOT / "tests/fixtures/tiny.edge", folder / "tiny.edge"))
-    calibrate_model(root, noisy_pictures(folder / "noisy"), count=8, crop_px=64)
+    calibrate_model(root, write_noisy_pictures(folder / "noisy", 2), count=8, crop_px=64)
     wanted = {target.target for target in ROWS if target_named(target.target).builder is not None}
     for scheme in sorted({schemes_for(target_named(name).device_class)[0].name for name in wanted}):
         quantize_model(root, scheme=scheme)
@@ -75,17 +72,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
             with suppress(RuntimeUnavailableError):
                 compile_model(root, target=name, precision=precision, options=BuildOptions(tile=96))
     return verify_bundle(root)
-
-
-def noisy_pictures(folder: Path) -> Path:
-    folder.mkdir()
-    y, x = np.mgrid[0:128, 0:128] / 128
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        clean = 0.5 + 0.4 * np.sin(rng.uniform(3, 20, 3) * x[..., None] + rng.uniform(3, 20, 3) * y[..., None])
-        noisy = add_camera_noise(clean, parameters_for_psnr(clean, 24, rng), rng)
-        write_photo(Photo(from_unit(noisy, np.uint8)), folder / f"{seed}.png")
-    return folder
 
 
 def state(row: Row, precision: str, report: VerifyReport) -> str:
