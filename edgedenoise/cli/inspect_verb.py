@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgedenoise.cli.common import Output, verb
 from edgedenoise.tables import table
+
+if TYPE_CHECKING:
+    from edgedenoise.manifest import InputShapes
 
 
 @verb
@@ -22,14 +25,21 @@ def command(
     manifest = open_model(model).manifest
     network, tiling = manifest.network, manifest.tiling
     rows = [
-        [v.name, v.runtime, v.precision, "-" if v.fidelity_db is None else f"{v.fidelity_db:.1f}"]
+        [v.name, v.runtime, v.precision, "-" if v.fidelity_db is None else f"{v.fidelity_db:.1f}", _sides(v.shapes)]
         for v in manifest.variants
     ]
     text = "\n".join(
         [
             f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
             f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
-            table(["variant", "runtime", "precision", "dB to float"], rows),
+            table(["variant", "runtime", "precision", "dB to float", "sides px"], rows),
         ]
     )
     output.result(manifest, text)
+
+
+def _sides(shapes: InputShapes | None) -> str:
+    """Return the sides of inputs as `compile` takes them."""
+    if shapes is None:
+        return "any"
+    return (":" if shapes.kind == "ranged" else ",").join(map(str, shapes.sides_px))
