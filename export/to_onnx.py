@@ -30,7 +30,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config import BLIND_OBJECTIVES
-from edgedenoise.training.fake_quant import input_ranges
+from edgedenoise.training.fake_quant import input_ranges, sum_ranges
 from edgedenoise.training.logs import LOG, read_columns
 from edgedenoise.training.students import fold
 
@@ -117,7 +117,7 @@ def export_model(
         about=about,
     )
     if objective == "qat":
-        bundle = _with_trained_ranges(bundle, model, input_ranges(network))
+        bundle = _with_trained_ranges(bundle, trained_ranges(network, model))
     progress("export", steps, steps)
     return bundle
 
@@ -128,15 +128,38 @@ def trained_scheme(run: Path | str, checkpoint: Which = "last") -> str | None:
     return config.scheme if config.objective == "qat" else None
 
 
-def _with_trained_ranges(bundle: Bundle, model: onnx.ModelProto, ranges: dict[str, Range]) -> Bundle:
-    """Store the ranges that weights were trained with, by the names that their tensors have in the graph."""
-    weight = ".weight"
-    readers = {node.input[1].removesuffix(weight): node.input[0] for node in model.graph.node if node.op_type == "Conv"}
-    tensors = {readers[f"network.{name}"]: found for name, found in ranges.items()}
+def _with_trained_ranges(bundle: Bundle, tensors: dict[str, Range]) -> Bundle:
+    """Store the ranges that weights were trained with, by the names of tensors in the graph."""
     known = Ranges(sha256_of(float_graph_file(bundle)), 0, tensors)
     with bundle.edit() as draft:
         draft.write(TRAINED_RANGES_FILE, msgspec.json.format(msgspec.json.encode(known), indent=1))
     return type(bundle).open(bundle.root)
+
+
+def trained_ranges(network: torch.nn.Module, model: onnx.ModelProto) -> dict[str, Range]:
+    """Return the ranges that a fake-quantized network was trained with, by the names that tensors have in its graph.
+
+    Raises:
+        ExportError: the graph has other sums than the network.
+    """
+    by_output = {node.output[0]: node for node in model.graph.node}
+    weight = ".weight"
+    readers = {node.input[1].removesuffix(weight): node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    tensors = {readers[f"network.{name}"]: found for name, found in input_ranges(network).items()}
+    for name, found in list(tensors.items()):
+        if name in by_output and by_output[name].op_type == "Concat":  # rounded before they are joined
+            tensors |= dict.fromkeys(by_output[name].input, found)
+    image = model.graph.input[0].name
+    sums = [node for node in model.graph.node if node.op_type == "Add" and image not in node.input]
+    trained = sum_ranges(network)
+    if len(sums) != len(trained):
+        raise ExportError(f"the graph has {len(sums)} sums inside, the network that was trained {len(trained)}")
+    for node, (of_skip, of_branch) in zip(sums, trained, strict=True):
+        skip, branch = node.input
+        tensors[skip] = of_skip
+        if of_branch is not None:
+            tensors[branch] = of_branch
+    return tensors
 
 
 def _hours(run: Path, step: int) -> float:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgedenoise.errors import UsageError
+from edgedenoise.training.layers import Sum, relu
 
 LOCAL_MEAN_CHANNELS = 6
 """Red, green and blue, above and below their mean: what `CBSN.start_as_local_mean` needs."""
@@ -49,11 +50,12 @@ class DilatedModule(nn.Module):
         super().__init__()
         self.dilated = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
         self.pointwise = nn.Conv2d(channels, channels, 1)
+        self.sum = Sum()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to the same shape."""
         hidden = relu(self.dilated(x), self.training)
-        return x + relu(self.pointwise(hidden), self.training)
+        return self.sum(x, relu(self.pointwise(hidden), self.training))  # type: ignore[no-any-return]
 
 
 class Branch(nn.Module):
@@ -152,12 +154,6 @@ class CBSN(nn.Module):
         x = relu(self.tail2(x), self.training)
         x = relu(self.tail3(x), self.training)
         return self.tail4(x)  # type: ignore[no-any-return]
-
-
-def relu(convolved: torch.Tensor, training: bool) -> torch.Tensor:
-    """Return relu of a convolution's output, which nobody else needs: in training it is overwritten, to be faster."""
-    # Not in place for devices: the exported graph keeps to operators that change nothing.
-    return functional.relu(convolved, inplace=training)
 
 
 def _carry(layer: nn.Conv2d, kernel: torch.Tensor) -> None:

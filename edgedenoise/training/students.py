@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgedenoise.training.cbsn import relu
+from edgedenoise.training.layers import Sum, relu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +124,7 @@ class EdgePlusNetwork(nn.Module):
         self.down = nn.Conv2d(width, inner_width, 4, stride=2, padding=1)
         self.body = nn.ModuleList(FoldableConv2d(inner_width, inner_width) for _ in range(convolutions))
         self.up = nn.Conv2d(inner_width, 4 * width, 1)
+        self.sum = Sum()
         self.decoder = nn.ModuleList(FoldableConv2d(width, width) for _ in range(2))
         self.tail = _silent_tail(width)
 
@@ -135,7 +136,7 @@ class EdgePlusNetwork(nn.Module):
         inner = relu(self.down(x), self.training)
         for convolution in self.body:
             inner = relu(convolution(inner), self.training)
-        x = relu(x + functional.pixel_shuffle(self.up(inner), 2), self.training)
+        x = relu(self.sum(x, functional.pixel_shuffle(self.up(inner), 2)), self.training)
         for convolution in self.decoder:
             x = relu(convolution(x), self.training)
         return _added(image, self.tail(x))
