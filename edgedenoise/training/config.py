@@ -6,24 +6,18 @@ A config comes from Python, from a TOML file and from `key=value` overrides, and
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
-from edgedenoise.noise import MAX_LEVEL
+from edgedenoise.training.config_checks import check
 from edgedenoise.training.config_text import checked, load_toml, texts_of, toml_value
-from edgedenoise.training.networks import network_spec
 from edgedenoise.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from edgedenoise.training.networks import NetworkSpec
 
 RUN_CONFIG = "config.toml"
 """Name of the config in a run folder; written before the first step."""
@@ -155,116 +149,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Threads that decode and cut the patches of coming steps; 0 does it between the steps."""
 
     def __post_init__(self) -> None:
-        spec = network_spec(self.network)
-        for key, low in _MINIMUM.items():
-            if getattr(self, key) != "auto" and getattr(self, key) < low:
-                raise UsageError(f"{key} = {getattr(self, key)} is too small; accepted: {low} and more")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UsageError(f"learning_rate = {self.learning_rate} is not accepted: it must be above 0, e.g. 1e-3")
-        for key, advice in _NOT_NEGATIVE.items():
-            if not (math.isfinite(getattr(self, key)) and getattr(self, key) >= 0):
-                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be 0 or more, {advice}")
-        if not 0 <= self.ema_decay < 1:
-            raise UsageError(f"ema_decay = {self.ema_decay} is not accepted: it is 0 or more and below 1, e.g. 0.999")
-        if not 0 <= self.ramp_fraction <= 1:
-            raise UsageError(f"ramp_fraction = {self.ramp_fraction} is not accepted: it is a part of the steps, 0 to 1")
-        if self.seed >= 2**63:
-            raise UsageError(f"seed = {self.seed} is too large; accepted: 0 to 2^63 - 1")
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise UsageError(f"device = {self.device!r} is not accepted; accepted: auto, cpu, cuda, cuda:N, mps")
-        if (
-            self.first_weights == "local-mean"
-            and spec.has_blind_path
-            and spec.arguments["width"] < _LOCAL_MEAN_CHANNELS
-        ):
-            raise UsageError(
-                f"first_weights = 'local-mean' needs {_LOCAL_MEAN_CHANNELS} channels, and network = "
-                f"{self.network!r} has {spec.arguments['width']}",
-                hint="Take a wider network, or first_weights = 'he'.",
-            )
-        if self.val_noisy and not self.val_clean:
-            raise UsageError(
-                f"val_noisy = {self.val_noisy!r} is given without val_clean",
-                hint="Give the ground truth: --val-clean DIR.",
-            )
-        if self.val_clean and not self.val_noisy and not self.data and self.clean:
-            raise UsageError(
-                f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = {self.objective!r} "
-                "has no noisy photographs that it could belong to",
-                hint="Give the noisy photographs: --val-noisy DIR.",
-            )
-        if self.val_mode != "direct" and not spec.has_blind_path:
-            raise UsageError(
-                f"val_mode = {self.val_mode!r} needs a blind path, which network = {self.network!r} has not",
-                hint="Take val_mode = 'direct', which is what devices run.",
-            )
-        self._check_objective(spec)
-        self._check_noise()
-        self._check_patch(spec)
-
-    def _check_objective(self, spec: NetworkSpec) -> None:
-        """Make sure that the objective can train the network."""
-        if self.objective == "qat":
-            scheme_named(self.scheme)
-            if self.observe_fraction == 0:
-                raise UsageError(
-                    "observe_fraction = 0 is not accepted with objective = 'qat': ranges are seen, then frozen",
-                    hint="For example 0.3.",
-                )
-            if self.loss == "psnr" and spec.normalization != "unit":
-                raise UsageError(
-                    f"loss = 'psnr' is for pixels in [0, 1], and network = {self.network!r} gives normalised ones; "
-                    "accepted with it: l1, charbonnier",
-                    hint="Take --set loss=charbonnier.",
-                )
-            if self.clean and spec.normalization != "unit":
-                raise UsageError(
-                    f"clean = {self.clean!r} cannot teach network = {self.network!r} in 8 bits; accepted with it: data",
-                    hint="Give noisy photographs: --data DIR.",
-                )
-            if self.clean and self.data:
-                raise UsageError(
-                    f"data = {self.data!r} and clean = {self.clean!r} are given; objective = 'qat' learns from one",
-                    hint="Leave one of them out.",
-                )
-        elif self.trains_blind != spec.has_blind_path:
-            better = ("distill", "supervised") if self.trains_blind else ("cbsn", "sdap")
-            raise UsageError(
-                f"objective = {self.objective!r} does not train network = {self.network!r}, which has "
-                f"{'a' if spec.has_blind_path else 'no'} blind path; accepted with it: {' or '.join(better)}",
-                hint=f"Take --objective {better[0]}, or another --network.",
-            )
-        for key, users in _FOLDERS_OF.items():
-            if getattr(self, key) and self.objective not in users:
-                raise UsageError(
-                    f"{key} = {getattr(self, key)!r} is of no use to objective = {self.objective!r}; "
-                    f"accepted with it: {', '.join(users)}",
-                    hint=f"Leave {key} out, or take another --objective.",
-                )
-
-    def _check_noise(self) -> None:
-        """Make sure that the noise and the pictures of students are possible ones."""
-        if not 0 <= self.noise_low <= self.noise_high <= MAX_LEVEL:
-            raise UsageError(
-                f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: "
-                f"0 <= noise_low <= noise_high <= {MAX_LEVEL}"
-            )
-        for key in ("jpeg_share", "recharge", "observe_fraction"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it is a part of the whole, 0 to 1")
-        for key in ("darken", "noise_power"):
-            if not (math.isfinite(getattr(self, key)) and getattr(self, key) > 0):
-                raise UsageError(f"{key} = {getattr(self, key)} is not accepted: it must be above 0")
-        if self.views + self.blind_views > _TURNS:
-            raise UsageError(
-                f"views = {self.views} and blind_views = {self.blind_views} are too many; accepted: together up to "
-                f"{_TURNS}, each of another flip or turn"
-            )
-        if self.darken > 1 or not 1 <= self.magnify <= 8 or self.noise_jitter > 1:
-            raise UsageError(
-                f"darken = {self.darken}, magnify = {self.magnify} and noise_jitter = {self.noise_jitter}; "
-                "accepted: darken up to 1, magnify from 1 to 8, noise_jitter from 0 to 1"
-            )
+        check(self)
 
     @property
     def trains_blind(self) -> bool:
@@ -277,26 +162,6 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         photographs = "clean" if self.objective == "supervised" or (self.objective == "qat" and self.clean) else "data"
         more = {"distill": ("teacher",), "qat": ("init",)}.get(self.objective, ())
         return (photographs, *more, "out")
-
-    def _check_patch(self, spec: NetworkSpec) -> None:
-        """Make sure that a patch can be taken apart, by whatever stride `auto` may come to."""
-        if self.patch % spec.multiple_of:
-            raise UsageError(
-                f"patch = {self.patch} must be divisible by {spec.multiple_of} for network = {self.network!r}",
-                hint=f"The nearest patch is {-(-self.patch // spec.multiple_of) * spec.multiple_of}.",
-            )
-        if self.objective in ("supervised", "qat"):
-            return
-        stride = 1 if self.blind_stride == "auto" else self.blind_stride
-        sub_stride = self.sub_stride if self.objective == "cbsn" else 1  # the others have no second sampler
-        step = math.lcm(stride, sub_stride, spec.multiple_of)
-        if self.patch % step:
-            below, above = self.patch // step * step, (self.patch // step + 1) * step
-            second = f" and by sub_stride = {self.sub_stride}" if self.objective == "cbsn" else ""
-            raise UsageError(
-                f"patch = {self.patch} must be divisible by blind_stride = {self.blind_stride}{second}",
-                hint=f"The nearest patches are {below} and {above}." if below else f"The smallest patch is {above}.",
-            )
 
     @property
     def stride(self) -> int:
@@ -386,40 +251,3 @@ def settings(config: Path | str | None, overrides: Iterable[str], *, resume: boo
 
         values["network"] = network_of(values["init"])
     return base.with_overrides([f"{key}={value}" for key, value in values.items()])
-
-
-_LOCAL_MEAN_CHANNELS = 6  # what cbsn.py, which imports torch, says too; a test compares them
-
-_FOLDERS_OF = {
-    "data": ("cbsn", "sdap", "distill", "qat"),
-    "clean": ("distill", "supervised", "qat"),
-    "teacher": ("distill",),
-}  # folder -> the objectives that read it
-
-_TURNS = 8  # flips and turns of a square
-
-_MINIMUM = {
-    "steps": 1,
-    "patch": 8,
-    "batch": 1,
-    "blind_stride": 1,
-    "sub_stride": 1,
-    "views": 1,
-    "blind_views": 0,
-    "held_out": 0,
-    "seed": 0,
-    "checkpoint_every": 1,
-    "preview_every": 1,
-    "val_every": 1,
-    "log_every": 1,
-    "cache_mb": 0,
-    "workers": 0,
-}
-
-_NOT_NEGATIVE = {
-    "laplacian": "0 for none",
-    "noise_jitter": "0 for none",
-    "lambda_inv": "officially 2",
-    "hours": "0 for `steps` as given",
-    "clip_norm": "0 to leave gradients alone",
-}
