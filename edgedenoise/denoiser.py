@@ -39,7 +39,7 @@ AUTO_INT8_FIDELITY_DB = 40.0
 A network that was trained in 8 bits is not held to that: its INT8 answers are no rounded float ones, and no worse."""
 
 _CPU_RUNTIMES = frozenset({"onnxruntime", "openvino"})
-_LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino"}
+_LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino", ".mlpackage": "coreml"}
 
 
 def load(
@@ -210,7 +210,7 @@ def open_model(path: Path) -> Bundle:
         RuntimeUnavailableError: a lone file's runtime is missing.
     """
     name = _LONE_FILES.get(path.suffix.lower())
-    if name is not None and path.is_file():
+    if name is not None and path.exists():  # a .mlpackage is a folder
         return Bundle.from_essentials(path, runtime_of(target_named(name)).metadata(path))
     return Bundle.open(path)
 

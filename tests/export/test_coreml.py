@@ -16,6 +16,7 @@ pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edged
 
 from edgedenoise.bundle import METADATA_KEY, Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.denoiser import open_model
 from edgedenoise.errors import CalibrationError, ExportError, InferenceError, UsageError
 from edgedenoise.export import coreml_emulation, coreml_program
 from edgedenoise.export.build_options import BuildOptions
@@ -30,7 +31,7 @@ from edgedenoise.manifest import InputShapes
 from edgedenoise.metrics import psnr_unit
 from edgedenoise.pretrained import shipped
 from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.cml import CoreML, coremltools_quietly, package_of
+from edgedenoise.runtimes.cml import coremltools_quietly, package_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,8 +227,11 @@ def test_float32_is_the_float_graph_to_a_hundred_thousandth(built: Bundle) -> No
 def test_a_package_carries_its_own_description(built: Bundle) -> None:
     variant = built.variant("coreml-int8")
     path = built.variant_file(variant)
-    embedded = Bundle.from_essentials(path, CoreML().metadata(path))
-    assert embedded.manifest.tiling == built.manifest.tiling
+    lone = open_model(package_of(path))
+    assert lone.is_lone_file
+    assert lone.manifest.tiling == built.manifest.tiling
+    assert [v.shapes for v in lone.manifest.variants] == [InputShapes("fixed", [128])]
+    assert package_of(lone.variant_file(lone.manifest.variants[0])) == package_of(path)
     with coremltools_quietly() as coremltools:
         spec = coremltools.models.utils.load_spec(str(package_of(path)))
     assert spec.specificationVersion == coremltools.target.iOS17.value
