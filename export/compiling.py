@@ -51,6 +51,7 @@ def compile_model(
 
     Raises:
         UsageError: there is no such target, or it has no such precision or option.
+        BundleError: the bundle is an archive or a part of the installed package.
         RuntimeUnavailableError: the target's package is missing, or this version cannot build for it.
         IncompatibleError: the bundle has no ONNX variant to build that precision from.
         ExportError: the backend refuses the graph.
@@ -62,6 +63,7 @@ def compile_model(
         if chosen.name == OnnxRuntime.name:  # opens the graphs as they are
             return opened
         raise RuntimeUnavailableError(f"this version of edgedenoise has no builder for {chosen.name}")
+    opened.check_editable()
     sources = _sources(opened, chosen, precision)
     build = named(chosen.builder)
     with opened.edit() as draft:
@@ -81,7 +83,7 @@ def _sources(bundle: Bundle, target: Target, precision: Precision | None) -> lis
         raise UsageError(f"{target.name} has no precision {precision}; accepted are {', '.join(target.precisions)}")
     schemes = {scheme.name for scheme in schemes_for(target.device_class)}
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name]
-    add = f"edgedenoise quantize {bundle.source} --scheme {target.scheme} --data NOISY"
+    add = f"edgedenoise quantize {bundle.source} --scheme {target.scheme}"
     found: list[tuple[Precision, Variant]] = []
     for wanted in target.default_precisions if precision is None else (precision,):
         if wanted == "int8":
