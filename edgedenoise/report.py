@@ -102,7 +102,7 @@ def compare_table(report: CompareReport) -> str:
             "-" if row.quality is None else f"{row.quality.ssim:.4f}",
             _fidelity_db(row),
             "-" if row.fidelity is None else str(row.fidelity.max_levels),
-            "yes" if row.finite else "NO",
+            _finite(row),
             *_speed_cells(row.measurement),
         ]
         for row in report.rows
@@ -117,6 +117,12 @@ def compare_table(report: CompareReport) -> str:
         f" {report.timed_px[0]}x{report.timed_px[1]} crop, {report.repeats} interleaved runs"
     )
     return "\n".join([*lines, *_remarks([row.measurement for row in report.rows])])
+
+
+def _finite(row: Row) -> str:
+    if not row.finite:
+        return "NO"
+    return "-" if row.measurement.error else "yes"  # what gave no answer gave no finite one either
 
 
 def bench_table(measurements: Sequence[Measurement]) -> str:
@@ -134,7 +140,7 @@ def html_rows(report: CompareReport) -> list[dict[str, str]]:
             "gain": _gain(report, row),
             "fidelity": "reference" if row.measurement.variant == FLOAT_VARIANT else _fidelity_db(row),
             "levels": "-" if row.fidelity is None else str(row.fidelity.max_levels),
-            "finite": "yes" if row.finite else "NO",
+            "finite": _finite(row),
             **dict(
                 zip(
                     ("p50", "p90", "p99", "speed", "load", "memory", "size"),
