@@ -119,6 +119,12 @@ def compare_table(report: CompareReport) -> str:
     return "\n".join([*lines, *_remarks([row.measurement for row in report.rows])])
 
 
+def _device(measurement: Measurement) -> str:
+    if not measurement.runtime_version:
+        return f"{measurement.runtime}: did not run"
+    return f"{measurement.runtime} {measurement.runtime_version}, {measurement.detail}"
+
+
 def _finite(row: Row) -> str:
     if not row.finite:
         return "NO"
@@ -148,8 +154,8 @@ def html_rows(report: CompareReport) -> list[dict[str, str]]:
                     strict=True,
                 )
             ),
-            "remark": row.measurement.error or _verdict(row.measurement),
-            "device": f"{row.measurement.runtime} {row.measurement.runtime_version}, {row.measurement.detail}",
+            "remark": (row.measurement.error or "").replace("\n", "; ") or _verdict(row.measurement),
+            "device": _device(row.measurement),
         }
         for row in report.rows
     ]
