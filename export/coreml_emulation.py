@@ -185,12 +185,19 @@ def _constexpr_affine_dequantize(values: Values) -> NDArray[Any]:
     return np.asarray((data - spread[0]) * spread[1])
 
 
+def _constexpr_blockwise_shift_scale(values: Values) -> NDArray[Any]:
+    """Widen 8-bit weights as iOS 18 has them; a block of ours is an output channel, so scales spread by themselves."""
+    offset = _wide(values["offset"]) if values.get("offset") is not None else np.float32(0)
+    return np.asarray((_wide(values["data"]) - offset) * _wide(values["scale"]))
+
+
 OPERATORS: dict[str, Callable[[Values], NDArray[Any]]] = {
     "add": _binary(np.add),
     "cast": _cast,
     "clip": _clip,
     "concat": _concat,
     "constexpr_affine_dequantize": _constexpr_affine_dequantize,
+    "constexpr_blockwise_shift_scale": _constexpr_blockwise_shift_scale,
     "conv": _conv,
     "depth_to_space": _depth_to_space,
     "dequantize": _dequantize,

@@ -166,7 +166,20 @@ def test_an_operator_computes_what_onnx_says(
 def test_every_operator_of_the_graph_contract_is_translated_and_tested() -> None:
     assert set(coreml_program.OPERATORS) == FLOAT_OPERATORS | QDQ_OPERATORS
     assert {name.partition(",")[0].partition(" ")[0] for name in ALONE} == set(coreml_program.OPERATORS)
-    assert set().union(*(emitted for _, emitted in ALONE.values())) | {"cast"} == set(coreml_emulation.OPERATORS)
+    emitted = set().union(*(emitted for _, emitted in ALONE.values()))
+    assert emitted | {"cast", "constexpr_blockwise_shift_scale"} == set(coreml_emulation.OPERATORS)
+
+
+def test_weights_in_8_bits_are_the_same_numbers_in_the_operator_of_every_system(tmp_path: Path) -> None:
+    b = GraphBuilder()
+    b.conv("image", "denoised", (3, 3, 5))
+    model = b.model()
+    old, new = (saved(model, tmp_path / target, "w8a16", target) for target in ("iOS16", "iOS18"))
+    assert "constexpr_affine_dequantize" in {op.op_type for op in old._operations}
+    assert "constexpr_blockwise_shift_scale" in {op.op_type for op in new._operations}
+    np.testing.assert_array_equal(new.run(X), old.run(X))
+    lost = np.abs(old.run(X) - expected(model)).max()
+    assert 1e-3 < lost < 0.05, "rounded to 8 bits, and no more"
 
 
 def test_what_is_not_translated_or_interpreted_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
