@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -28,8 +28,9 @@ DEFAULT_TILE_PX = 512
 class BuildOptions:
     """How a backend's file is to be made. At most one of `tile`, `tiles` and `tile_range` is asked for."""
 
-    tile: int = DEFAULT_TILE_PX
-    """Side in pixels of the one square input, margins (halo) included: for backends that want static shapes."""
+    tile: int | None = None
+    """Side in pixels of the one square input, margins (halo) included; None for `DEFAULT_TILE_PX`, where shapes are
+    static."""
     tiles: tuple[int, ...] = ()
     """Instead: the sides that are accepted (Core ML's enumerated shapes)."""
     tile_range: tuple[int, int, int] | None = None
@@ -65,8 +66,8 @@ def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
     Raises:
         UsageError: two kinds of shapes are asked for, or a side does not fit the network.
     """
-    if options.tiles and options.tile_range is not None:
-        raise UsageError("both enumerated tiles and a range of tiles are asked for; give one of --tiles, --tile-range")
+    if (options.tile is not None) + bool(options.tiles) + (options.tile_range is not None) > 1:
+        raise UsageError("several kinds of shapes are asked for; give one of --tile, --tiles, --tile-range")
     if options.tile_range is not None:
         least, best, most = options.tile_range
         if not least <= best <= most:
@@ -77,7 +78,7 @@ def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
     elif options.tiles:
         shapes = InputShapes("enumerated", sorted(set(options.tiles)))
     else:
-        shapes = InputShapes("fixed", [options.tile])
+        shapes = InputShapes("fixed", [DEFAULT_TILE_PX if options.tile is None else options.tile])
     step, margin = tiling.multiple_of, tiling.margin_px
     for side in shapes.sides_px:
         if side % step or side < 2 * margin + step:
@@ -108,4 +109,5 @@ def backend_options(kind: type[Own], options: BuildOptions, target: str) -> Own:
 
 def _kind_of(one: msgspec.structs.FieldInfo) -> str:
     default = one.default if one.default is not msgspec.NODEFAULT else "none"
-    return f"default {str(default).lower() if isinstance(default, bool) else default}"
+    words = f"default {str(default).lower() if isinstance(default, bool) else default}"
+    return f"{' | '.join(get_args(one.type))}; {words}" if get_origin(one.type) is Literal else words

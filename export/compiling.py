@@ -11,6 +11,7 @@ from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.export.build_options import BuildJob, BuildOptions
 from edgedenoise.export.targets import emulated, named, runtime_of, target_named
+from edgedenoise.extras import missing_package
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.ort import OnnxRuntime
@@ -70,7 +71,10 @@ def compile_model(
         for done, (wanted, source) in enumerate(sources):
             progress("compile", done, len(sources), f"{chosen.name} {wanted}")
             job = BuildJob(opened, draft, source, opened.variant_file(source), wanted, options, progress)
-            variant: Variant = build(job)
+            try:
+                variant: Variant = build(job)
+            except ModuleNotFoundError as error:
+                raise (missing_package(error) or error) from None
             draft.seal()  # so that what proves it finds it recorded
             _prove(Bundle.open(draft.root), variant, chosen, opened)
         progress("compile", len(sources), len(sources))
@@ -116,6 +120,8 @@ def _prove(written: Bundle, variant: Variant, target: Target, original: Bundle) 
         session = runtime_of(target).open(variant, written.variant_file(variant), "auto", options)
         opened = CheckedSession(session, variant.shapes)
     except (RuntimeUnavailableError, IncompatibleError):
+        if target.built_where_it_runs:  # and refused there at once: it would be refused for ever
+            raise
         opened = emulated(written, variant)
     if opened is None:
         _log.warning("%s was built and nothing here can run it; prove it there: edgedenoise verify", variant.name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgedenoise.calibration.schemes import ANY_CPU, schemes_for
 from edgedenoise.errors import RuntimeUnavailableError, UsageError
+from edgedenoise.extras import missing_package
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.selftest import prove_on_first_use
 
@@ -42,14 +43,20 @@ class Target:
     """What the builder can make."""
     default_precisions: tuple[Precision, ...] = ()
     """What it makes when nothing is asked for."""
+    built_where_it_runs: bool = False
+    """Whether files are bound to the machine that builds them, so that one which is refused there is a failure."""
     emulator: str | None = None
     """`module:function`, (bundle, variant) -> `Session`: computes a variant's numbers where nothing runs it."""
+    emulation: str = ""
+    """For people: what those numbers are of."""
 
     @property
     def scheme(self) -> str:
         """Name of the integer encoding that it is given by default."""
         return schemes_for(self.device_class)[0].name
 
+
+_ENGINE_NOT_READ = "of the graph that the engine was built from; the engine itself was not read"
 
 TARGETS = (
     Target("onnxruntime", None, "edgedenoise.runtimes.ort:OnnxRuntime", None, ANY_CPU, "any CPU; NVIDIA GPUs"),
@@ -72,7 +79,9 @@ TARGETS = (
         "NVIDIA Jetson and GPUs",
         ("fp32", "fp16", "int8"),
         ("fp16", "int8"),
-        "edgedenoise.export.to_tensorrt:emulate",
+        built_where_it_runs=True,
+        emulator="edgedenoise.export.to_tensorrt:emulate",
+        emulation=_ENGINE_NOT_READ,
     ),
     Target(
         "tensorrt-rtx",
@@ -83,7 +92,8 @@ TARGETS = (
         "NVIDIA RTX GPUs",
         ("fp32", "fp16", "int8"),
         ("fp16", "int8"),
-        "edgedenoise.export.to_tensorrt:emulate",
+        emulator="edgedenoise.export.to_tensorrt:emulate",
+        emulation=_ENGINE_NOT_READ,
     ),
     Target(
         "coreml",
@@ -94,7 +104,8 @@ TARGETS = (
         "iPhone, iPad and Mac",
         ("fp32", "fp16", "w8a16", "int8"),
         ("fp16", "int8"),
-        "edgedenoise.export.coreml_emulation:emulate",
+        emulator="edgedenoise.export.coreml_emulation:emulate",
+        emulation="of the saved program, interpreted",
     ),
 )
 
@@ -160,7 +171,12 @@ def emulated(bundle: Bundle, variant: Variant) -> CheckedSession | None:
         EdgeDenoiseError: the emulator's package is missing, or the bundle has not what it needs.
     """
     emulator = target_named(variant.runtime).emulator
-    return None if emulator is None else CheckedSession(named(emulator)(bundle, variant), variant.shapes)
+    if emulator is None:
+        return None
+    try:
+        return CheckedSession(named(emulator)(bundle, variant), variant.shapes)
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from None
 
 
 def open_variant(

@@ -15,7 +15,7 @@ import msgspec
 
 from edgedenoise.bundle import METADATA_KEY
 from edgedenoise.calibration.calibrate import float_graph_file
-from edgedenoise.errors import ExportError, RuntimeUnavailableError, UsageError
+from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.export.build_options import backend_options, input_shapes
 from edgedenoise.export.coreml_program import to_program
 from edgedenoise.export.fp16 import check_fp16
@@ -59,7 +59,7 @@ def build(job: BuildJob) -> Variant:
         The new variant, added to the draft. Its `path` is the package's `Manifest.json`.
 
     Raises:
-        RuntimeUnavailableError: coremltools is not installed.
+        ModuleNotFoundError: coremltools is not installed; `compile_model` words it.
         ExportError: the graph cannot be translated, or does not fit into float16.
         UsageError: an option or a shape is not accepted.
     """
@@ -67,34 +67,27 @@ def build(job: BuildJob) -> Variant:
     _check_io(options, job)
     target = _target(options, job.precision)
     shapes = input_shapes(job.options, job.bundle.manifest.tiling)
-    try:
-        import onnx
+    import onnx
 
-        with coremltools_quietly() as coremltools:
-            graph = onnx.load(job.graph)
-            if job.precision != "fp32":
-                check_fp16(job.bundle, onnx.load(float_graph_file(job.bundle)))
-            model = _converted(coremltools, graph, job.precision, shapes, target, image=options.io == "image")
-            name = f"{CoreML.name}-{job.precision}" + ("-image" if options.io == "image" else "")
-            variant = Variant(
-                name,
-                CoreML.name,
-                job.precision,
-                f"{name}/{_PACKAGE}/Manifest.json",
-                job.source.encoding,
-                job.source.fidelity_db,
-                shapes,
-            )
-            job.draft.drop_variants({name})  # an earlier build's files
-            job.draft.put_variant(variant)
-            _describe(model, job, variant, target)
-            _save(model, job.draft.root / name / _PACKAGE)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "coremltools":
-            raise
-        raise RuntimeUnavailableError(
-            "the package coremltools is not installed", hint='install it with: pip install "edgedenoise[coreml]"'
-        ) from None
+    with coremltools_quietly() as coremltools:
+        graph = onnx.load(job.graph)
+        if job.precision != "fp32":
+            check_fp16(job.bundle, onnx.load(float_graph_file(job.bundle)))
+        model = _converted(coremltools, graph, job.precision, shapes, target, image=options.io == "image")
+        name = f"{CoreML.name}-{job.precision}" + ("-image" if options.io == "image" else "")
+        variant = Variant(
+            name,
+            CoreML.name,
+            job.precision,
+            f"{name}/{_PACKAGE}/Manifest.json",
+            job.source.encoding,
+            job.source.fidelity_db,
+            shapes,
+        )
+        job.draft.drop_variants({name})  # an earlier build's files
+        job.draft.put_variant(variant)
+        _describe(model, job, variant, target)
+        _save(model, job.draft.root / name / _PACKAGE)
     return variant
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundle import METADATA_KEY
-from edgedenoise.errors import ExportError, RuntimeUnavailableError
+from edgedenoise.errors import ExportError, RuntimeUnavailableError, UsageError
 from edgedenoise.export.build_options import backend_options
 from edgedenoise.export.fp16 import check_fp16
 from edgedenoise.manifest import Variant
@@ -31,9 +31,14 @@ def build(job: BuildJob) -> Variant:
     Raises:
         RuntimeUnavailableError: OpenVINO is not installed.
         ExportError: OpenVINO cannot read the graph, or it does not fit into float16.
-        UsageError: an option was given; there are none.
+        UsageError: an option or a shape was given; there are none.
     """
     backend_options(_NoOptions, job.options, OpenVino.name)
+    if job.options.tile is not None or job.options.tiles or job.options.tile_range is not None:
+        raise UsageError(
+            "openvino takes inputs of any size, and a tile was asked for",
+            hint="leave out --tile, --tiles and --tile-range; denoise has a --tile of its own",
+        )
     found = OpenVino().probe()
     if not found.available:
         raise RuntimeUnavailableError(

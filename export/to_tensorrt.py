@@ -11,19 +11,21 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import platformdirs
 
-from edgedenoise.errors import ExportError, IncompatibleError, RuntimeUnavailableError, UsageError
+from edgedenoise.calibration.calibrate import float_graph_file
+from edgedenoise.errors import ExportError, IncompatibleError, OutputError, RuntimeUnavailableError, UsageError
 from edgedenoise.export.build_options import backend_options, input_shapes
 from edgedenoise.export.fp16 import check_fp16, to_fp16
 from edgedenoise.export.tensorrt_child import PROGRESS, REFUSED, BuildResult, BuildSpec
-from edgedenoise.files import sha256_of
+from edgedenoise.files import sha256_of, write_bytes
 from edgedenoise.manifest import Variant
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.engine_record import EngineRecord, read_record, this_platform, write_record
@@ -50,11 +52,11 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Later versions of the same major release may run the engine, the lean runtime too (8.6 and later)."""
     hardware_compatible: bool = False
     """GPUs of Ampere and later may run it, whichever it was built on (8.6 and later)."""
-    workspace_mb: int | None = None
+    workspace_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """GPU memory that the builder may try with; None for its own choice."""
-    optimization_level: int | None = None
+    optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
     """0 builds fastest, 5 tries most (8.6 and later); None for its own choice."""
-    timeout_s: int = 1800
+    timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 1800
     """The builder's process is ended after this."""
 
 
@@ -179,7 +181,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
         engine,
         EngineRecord(
             module=by.module,
-            version=result.version,
+            version=by.version,  # as loading asks for it
             gpu=None if by.gpu is None else by.gpu.name,
             compute_capability=None if by.gpu is None else by.gpu.compute_capability,
             driver=None if by.gpu is None else by.gpu.driver,
@@ -212,12 +214,15 @@ def _options(job: BuildJob, by: _Builder) -> EngineOptions:
 
 
 def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
-    """Return the graph that is given to the builder: the bundle's own, or converted to float16."""
-    if job.precision != "fp16":
+    """Return the graph that is given to the builder: the bundle's own, or converted to float16.
+
+    Wherever something may be computed in float16, between integers too, it must fit.
+    """
+    if job.precision != "fp16" and "FP16" not in _precision_flags(job, by):
         return job.graph
     import onnx
 
-    model = onnx.load(job.graph)
+    model = onnx.load(float_graph_file(job.bundle))
     check_fp16(job.bundle, model)
     if not by.strongly_typed:
         return job.graph  # a flag does it
@@ -244,7 +249,7 @@ def _timing_cache_file(by: _Builder) -> str | None:
     if by.gpu is None:
         return None  # nothing is timed without a GPU
     name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{by.module}-{by.version}-{by.gpu.name}")
-    return str(platformdirs.user_cache_path("edgedenoise") / "tensorrt" / f"{name}.timing")
+    return str(_cache() / f"{name}.timing")
 
 
 def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progress: Progress) -> BuildResult:
@@ -281,8 +286,9 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
             raise
         finally:
             timer.cancel()
-    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join(lines) + "\n"
     if process.returncode == 0:
+        log.write_text(text, encoding="utf-8")
         return msgspec.json.decode(Path(spec.result).read_bytes(), type=BuildResult)
     if timed_out.is_set():
         ended = f"took longer than {timeout_s} s and was ended (--option timeout_s={2 * timeout_s} allows more)"
@@ -292,7 +298,14 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
         ended = "refused the graph"
     else:
         ended = "could not be used"
-    raise ExportError(f"{spec.module} {ended}; the end of its log:\n  {_tail(lines)}")
+    kept = _cache() / f"{log.parent.name}.log"  # what is built is thrown away with its folder
+    with suppress(OutputError):
+        write_bytes(kept, text.encode())
+    raise ExportError(f"{spec.module} {ended}; its log is {kept}, and ends:\n  {_tail(lines)}")
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path("edgedenoise") / "tensorrt"
 
 
 def _tail(lines: list[str]) -> str:
@@ -303,16 +316,24 @@ def _tail(lines: list[str]) -> str:
 
 
 def _on_the_device(job: BuildJob) -> str:
-    """Return the commands that build the engine where it will run."""
+    """Return the commands that build the engine where it will run, as it was asked for here."""
     bundle = job.bundle.source.name
+    asked = f"--precision {job.precision}" + "".join(
+        f" --option {key}={value}" for key, value in job.options.more.items()
+    )
+    if job.options.tile_range is not None:
+        asked += " --tile-range " + ":".join(map(str, job.options.tile_range))
+    elif job.options.tile is not None:
+        asked += f" --tile {job.options.tile}"
     return "\n".join(
         (
             "on the Jetson or the PC with the GPU (docs/jetson.md):",
             f"  scp -r {job.bundle.source} DEVICE:{bundle}",
             "  python3 -m venv --system-site-packages venv    # sees JetPack's own TensorRT",
             '  venv/bin/pip install "edgedenoise[quantize]"',
-            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt",
+            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt {asked}",
             f"  venv/bin/edgedenoise verify {bundle}",
-            f"for a PC with an RTX GPU, here and now: edgedenoise compile {job.bundle.source} --target tensorrt-rtx",
+            "for a PC with an RTX GPU, here and now:",
+            f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {asked}",
         )
     )

@@ -170,6 +170,16 @@ class CheckedSession:
                 yield tile
 
         answers = iter(inner.stream(checked()))
+        try:
+            yield from self._checked_answers(answers, shapes)
+        finally:
+            close = getattr(answers, "close", None)
+            if close is not None:  # whatever is on its way on a device is waited for now, not when it is collected
+                close()
+
+    def _checked_answers(
+        self, answers: Iterator[NDArray[np.float32]], shapes: list[tuple[int, ...]]
+    ) -> Iterator[NDArray[np.float32]]:
         done = 0
         while True:
             start = time.perf_counter()

@@ -104,9 +104,15 @@ class CoreMLSession:
             units = getattr(coremltools.ComputeUnit, UNITS[device])
             try:
                 self._model = coremltools.models.MLModel(str(package), compute_units=units)
-            except (RuntimeError, OSError) as error:
-                raise InferenceError(f"Core ML cannot open {package}: {error}") from error
-            placed = placements(coremltools, self._model, units)
+                # A package that does not load only warns, and gives its reason when it is used.
+                compiled = self._model.get_compiled_model_path()
+            except Exception as error:  # coremltools raises no class of its own
+                raise InferenceError(
+                    f"Core ML cannot open {package}: {error}",
+                    hint="it may be for a newer system: edgedenoise compile B.edge --target coreml --option"
+                    " deployment_target=iOS16",
+                ) from error
+            placed = placements(coremltools, compiled, units)
         wanted = _WANTED.get(device)
         if placed and wanted is not None and not any(wanted in where for where in placed):
             raise DeviceFallbackError(
@@ -125,7 +131,7 @@ class CoreMLSession:
             answer = self._model.predict({INPUT_NAME: to_input(x, self._io)})[OUTPUT_NAME]
         except MemoryError as error:
             raise DeviceMemoryError(f"Core ML ran out of memory on a {x.shape[2]}x{x.shape[3]} tile") from error
-        except RuntimeError as error:
+        except Exception as error:  # coremltools raises no class of its own
             raise InferenceError(f"Core ML failed: {error}") from error
         return from_output(answer, self._io)
 
@@ -165,7 +171,7 @@ def from_output(answer: Any, io: Literal["tensor", "image"]) -> NDArray[np.float
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 
-def placements(coremltools: Any, model: Any, units: Any) -> Counter[str]:
+def placements(coremltools: Any, compiled: str, units: Any) -> Counter[str]:
     """Count the operators of a program by the compute unit that Core ML prefers for each.
 
     Empty where the system does not tell (before macOS 14.4).
@@ -174,10 +180,10 @@ def placements(coremltools: Any, model: Any, units: Any) -> Counter[str]:
     if plans is None:
         return Counter()
     try:
-        plan = plans.MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=units)
+        plan = plans.MLComputePlan.load_from_path(compiled, compute_units=units)
         operations = plan.model_structure.program.functions["main"].block.operations
         usages = [plan.get_compute_device_usage_for_mlprogram_operation(operation) for operation in operations]
-    except (RuntimeError, AttributeError, OSError):
+    except (RuntimeError, AttributeError, OSError, ValueError, TypeError):
         return Counter()
     # Constants have no usage: nothing runs for them.
     names = (type(usage.preferred_compute_device).__name__ for usage in usages if usage is not None)

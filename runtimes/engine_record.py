@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.nvidia import Gpu
 
 
+_RTX_GPUS = frozenset({"8.0", "8.6", "8.9"})
+_RTX_SINCE = (12, 0)
+"""What engines that TensorRT-RTX builds without a GPU are for, by NVIDIA's documentation (docs/jetson.md)."""
+
+
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is bound to, and how it was made."""
 
@@ -74,7 +79,7 @@ def read_record(engine: Path) -> EngineRecord:
     except OSError:
         raise IntegrityError(
             f"{engine} has no record beside it ({path.name}), so nobody knows which machine may load it",
-            hint="copy the whole bundle, or build the engine again: edgedenoise compile B.edge --target tensorrt",
+            hint="copy the whole bundle, or build the engine again: edgedenoise compile B.edge --target ...",
         ) from None
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{path} is not an engine's record: {error}") from None
@@ -92,7 +97,8 @@ def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, h
     """
     if gpu is None:
         return f"it needs an NVIDIA GPU ({record.gpu or 'any that TensorRT-RTX supports'}), and there is none here"
-    if record.platform != here_platform:
+    ahead_of_time = record.gpu is None
+    if record.platform != here_platform and not ahead_of_time:  # those run on Windows and Linux alike
         return f"it was built on {record.platform}, this is {here_platform}"
     built_by, here = f"{record.module} {record.version}", f"{module} {version}"
     if record.version_compatible:
@@ -102,7 +108,14 @@ def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, h
         return f"it was built by {built_by}, here is {here}"
     elif module == "tensorrt_lean":
         return f"it is not version-compatible, and the lean runtime ({here}) loads those only"
-    if record.gpu is None or record.hardware_compatible:
+    if ahead_of_time:
+        if gpu.compute_capability not in _RTX_GPUS and _numbers(gpu.compute_capability) < _RTX_SINCE:
+            return (
+                f"it was built for compute capability {', '.join(sorted(_RTX_GPUS))} and 12.0 and later, {gpu.name}"
+                f" here has {gpu.compute_capability}"
+            )
+        return None
+    if record.hardware_compatible:
         if _numbers(gpu.compute_capability) < (8, 0):
             return f"it was built for compute capability 8.0 and later, {gpu.name} here has {gpu.compute_capability}"
         return None

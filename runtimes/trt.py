@@ -84,8 +84,8 @@ class TensorRT:
             record = read_record(path)
         except IntegrityError as error:
             return error.message
-        reason = mismatch(record, module, _version(module), gpus()[0], this_platform())
-        return None if reason is None else f"{variant.name}: {reason}"
+        reasons = [mismatch(record, module, _version(module), gpu, this_platform()) for gpu in gpus()]
+        return None if None in reasons else f"{variant.name}: {reasons[0]}"
 
     def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:
         """Open an engine on a GPU; `device` is `auto` (the first) or one of the probed names.
@@ -112,7 +112,8 @@ class TensorRT:
         if reason is not None:
             raise IncompatibleError(
                 f"the engine {variant.name} is not for this machine: {reason}",
-                hint=f"build one here: edgedenoise compile B.edge --target {self.name} --precision {record.precision}",
+                hint=f"build one here: edgedenoise compile {path.parent.parent} --target {self.name} --precision"
+                f" {record.precision} {_asked(record)}",
             )
         return TrtSession(importlib.import_module(module), path, record, gpu, self.name)
 
@@ -220,6 +221,9 @@ class TrtSession:
 
     def close(self) -> None:
         """Give everything back: first what uses the engine, then the engine."""
+        for queue in self._queues:
+            self._cuda.synchronize(queue)
+        self._queues = ()  # a stream that is closed later finds nothing to wait for
         self._buffers.close()
         self._closing.close()
         del self._context, self._engine, self._runtime, self._logger
@@ -318,6 +322,12 @@ def _check_interface(engine: Any, module: Any, path: Path) -> None:
         raise InferenceError(
             f"{path} has the tensors {', '.join(names)}; accepted are float32 {INPUT_NAME} in and {OUTPUT_NAME} out"
         )
+
+
+def _asked(record: EngineRecord) -> str:
+    """Return the shapes of an engine as `compile` takes them."""
+    sides = ":".join(map(str, record.shapes.sides_px))
+    return f"--tile-range {sides}" if record.shapes.kind == "ranged" else f"--tile {sides}"
 
 
 def _device_name(gpu: Gpu) -> str:

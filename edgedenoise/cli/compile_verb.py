@@ -33,12 +33,10 @@ def command(
 ) -> None:
     """Build a backend's own files from the bundle's graphs and prove them with the self-test."""
     from edgedenoise.bundle import checked_precision
-    from edgedenoise.export.build_options import DEFAULT_TILE_PX, BuildOptions
+    from edgedenoise.export.build_options import BuildOptions
 
-    if tile is not None and (tiles or tile_range):
-        raise UsageError("a fixed tile and other shapes are asked for; give one of --tile, --tiles, --tile-range")
     options = BuildOptions(
-        tile=DEFAULT_TILE_PX if tile is None else tile,
+        tile=tile,
         tiles=_sides("--tiles", tiles, ","),
         tile_range=_range(tile_range),
         more=dict(_pair(text) for text in option or ()),

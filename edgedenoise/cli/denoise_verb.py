@@ -21,7 +21,7 @@ def command(
     model: Annotated[
         Path, typer.Option("--model", "-m", help="Bundle or model file, or a shipped one: edge, edge-tiny.")
     ] = Path(DEFAULT),
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt, ...; see doctor.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists; never falls back.")] = "auto",
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole photograph.")] = "auto",

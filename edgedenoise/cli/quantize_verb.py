@@ -99,8 +99,18 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     ):
         if gain_db is not None:
             lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
-    lines.append(f"next: edgedenoise compile {bundle} --target openvino; edgedenoise verify {bundle}")
+    lines.append(f"next: edgedenoise compile {bundle} --target {_for_whom(report)}; edgedenoise verify {bundle}")
     return lines
+
+
+def _for_whom(report: QuantizeReport) -> str:
+    """Return the first target that is built from the new graph."""
+    from edgedenoise.calibration.schemes import schemes_for
+    from edgedenoise.export.targets import TARGETS
+
+    scheme = report.variant.rpartition("-")[2]
+    takers = (t.name for t in TARGETS if t.builder and scheme in {s.name for s in schemes_for(t.device_class)})
+    return next(takers, "openvino")
 
 
 def _decibels(option: str, text: str | None) -> float | None:

@@ -43,11 +43,14 @@ def verify_table(report: VerifyReport) -> str:
         ]
         for check in report.variants
     ]
-    rows += [[missing.target, "-", missing.state, *["-"] * len(distances)] for missing in report.not_built]
+    rows += [
+        [f"{missing.target} {missing.precision}", "-", missing.state, *["-"] * len(distances)]
+        for missing in report.not_built
+    ]
     linted = f"{len(report.linted)} graphs linted" if report.linted else "graphs not linted: onnx is not installed"
     lines = [table(header, rows), f"{report.files_checked} files are what the manifest recorded; {linted}"]
     lines += [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
-    lines += [f"{missing.target}: to build it: {missing.command}" for missing in report.not_built]
+    lines += [f"{missing.target} {missing.precision}: to build it: {missing.command}" for missing in report.not_built]
     return "\n".join(lines)
 
 

@@ -31,7 +31,7 @@ def test_shapes_are_what_was_asked_for() -> None:
         (BuildOptions(tile=40), "a tile of 40 pixels was asked for; this network takes multiples of 4, at least 44"),
         (BuildOptions(tiles=(128, 510)), "a tile of 510 pixels"),
         (BuildOptions(tile_range=(256, 128, 512)), "256:128:512; accepted is LEAST:BEST:MOST"),
-        (BuildOptions(tiles=(128,), tile_range=(64, 128, 256)), "give one of --tiles, --tile-range"),
+        (BuildOptions(tiles=(128,), tile_range=(64, 128, 256)), "give one of --tile, --tiles, --tile-range"),
     ],
 )
 def test_shapes_that_do_not_fit_the_network_are_refused(options: BuildOptions, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edged
 from edgedenoise.bundle import METADATA_KEY, Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.denoiser import open_model
-from edgedenoise.errors import CalibrationError, ExportError, InferenceError, UsageError
+from edgedenoise.errors import CalibrationError, ExportError, InferenceError, RuntimeUnavailableError, UsageError
 from edgedenoise.export import coreml_emulation, coreml_program
 from edgedenoise.export.build_options import BuildOptions
 from edgedenoise.export.compiling import compile_model
@@ -255,6 +256,20 @@ def test_a_package_carries_its_own_description(built: Bundle) -> None:
     assert METADATA_KEY in spec.description.metadata.userDefined
 
 
+def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    checks = {c.variant: c for c in verify_bundle(built.root).variants}
+    assert checks["onnx-fp32"].state == "ran here"
+    missing = checks["coreml-fp16"]
+    assert (missing.status, missing.state) == ("not run", "built here, never run")
+    assert "nor can it be emulated: the package coremltools is needed" in missing.reason
+    assert 'pip install "edgedenoise[coreml]"' in missing.reason
+    root = built.root.parent / "other.edge"
+    shutil.copytree(built.root, root, dirs_exist_ok=True)
+    with pytest.raises(RuntimeUnavailableError, match="the package coremltools is needed"):
+        compile_model(root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+
+
 def test_the_same_bundle_gives_the_same_bytes(built: Bundle, tmp_path: Path) -> None:
     root = Path(shutil.copytree(built.root, tmp_path / "again.edge"))
     again = compile_model(root, target="coreml", precision="int8", options=BuildOptions(tile=128))
@@ -327,7 +342,7 @@ def test_images_in_and_out_compute_the_same(tiny_student: Path) -> None:
 REFUSED: dict[str, tuple[Precision, dict[str, str], str]] = {
     "too old a system": ("int8", {"deployment_target": "iOS16"}, "int8 needs iOS17 at least, and iOS16 was asked for"),
     "images in float32": ("fp32", {"io": "image"}, "image input and output have 8 bits"),
-    "an unknown option": ("fp16", {"units": "ane"}, r"accepted are io \(default tensor\)"),
+    "an unknown option": ("fp16", {"units": "ane"}, r"accepted are io \(tensor \| image; default tensor\)"),
 }
 
 

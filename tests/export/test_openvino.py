@@ -109,6 +109,8 @@ def test_what_a_target_does_not_build_is_told(compiled: Bundle) -> None:
         compile_model(compiled.root, target="openvino", precision="w8a16")
     with pytest.raises(UsageError, match=r"an --option for openvino is not accepted: .* accepted are none"):
         compile_model(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
+    with pytest.raises(UsageError, match="openvino takes inputs of any size"):
+        compile_model(compiled.root, target="openvino", options=BuildOptions(tile=256))
     with pytest.raises(UsageError, match="onnxruntime, openvino"):
         compile_model(compiled.root, target="abacus")
 
