@@ -29,7 +29,7 @@ help: ## show this list
 demo: $(READY) ## train, quantize and compare a small denoiser; writes build/demo/report.html
 	$(BIN)/edgedenoise demo --out build/demo $(DEMO_ARGS)
 
-test: $(READY) ## run the whole test suite; PYTEST_ARGS="tests/house -x" for a part of it
+test: $(READY) ## run the whole test suite; PYTEST_ARGS="tests/project -x" for a part of it
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(READY) ## check style and formatting

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedenoise.bench_worker import peak_rss_bytes
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.strata import MODES, Stratify
-from edgedenoise.photo import write_photo
-from edgedenoise.pixels import Photo
+from edgedenoise.evaluation.worker import peak_rss_bytes
+from edgedenoise.imaging.files import write_photo
+from edgedenoise.imaging.image import Photo
 from edgedenoise.tables import table
 
 COUNTS = (100, 10_000)

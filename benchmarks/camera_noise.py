@@ -1,7 +1,7 @@
 """Camera noise beside the real thing: `python benchmarks/camera_noise.py [FIGURE.png]`.
 
 Real noise is noisy minus clean of `polyu_test` and `sidd_dev` in $EDGEDENOISE_DATA. Synthetic noise is what
-`edgedenoise.noise` adds to the same clean photographs at the same PSNR, one draw per photograph. Drawn and printed:
+`edgedenoise.noise.synthesis` adds to the same clean photographs at the same PSNR, one draw per photograph. Drawn and printed:
 how far noise is correlated, how it depends on brightness, and how heavy its tails are. The figure holds curves
 only, no photograph.
 """
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.files import atomic_file
-from edgedenoise.metrics import psnr
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.noise_estimate import LAGS, autocorrelation
-from edgedenoise.pairs import list_pairs
-from edgedenoise.photo import read_photo
-from edgedenoise.pixels import to_unit
+from edgedenoise.imaging.files import read_photo
+from edgedenoise.imaging.image import to_unit
+from edgedenoise.imaging.metrics import psnr
+from edgedenoise.imaging.pairs import list_pairs
+from edgedenoise.noise.estimation import LAGS, autocorrelation
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.export.build_options import BuildOptions
-from edgedenoise.export.compiling import compile_model
-from edgedenoise.export.coreml_emulation import program_of
-from edgedenoise.pretrained import shipped
-from edgedenoise.runtimes.cml import package_of
+from edgedenoise.exporting.build_options import BuildOptions
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.coreml.emulation import program_of
+from edgedenoise.runtimes.coreml.backend import package_of
 
 TILES_PX = (128, 256, 512, 1024)
 PRECISIONS = ("fp32", "fp16")

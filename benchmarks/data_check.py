@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edgedenoise.data_check import check_photographs
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.noise_estimate import estimate_noise
-from edgedenoise.photo import from_unit, list_photos, read_photo, to_unit, write_photo
-from edgedenoise.pixels import Photo
+from edgedenoise.datacheck.check import check_photographs
+from edgedenoise.imaging.files import from_unit, list_photos, read_photo, to_unit, write_photo
+from edgedenoise.imaging.image import Photo
+from edgedenoise.noise.estimation import estimate_noise
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:

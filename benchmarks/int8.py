@@ -27,6 +27,7 @@ import numpy as np
 from camera_noise import DATA
 from students import MAIN_SETS, SETS, chosen_sets, open_bundles, positive
 
+from edgedenoise.bundles.manifest import Variant
 from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
@@ -38,16 +39,15 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.calibration.sets import CalibrationSet
-from edgedenoise.environment import Environment, environment
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.export.quantize import encode
+from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.files import check_writable, write_bytes
-from edgedenoise.manifest import Variant
-from edgedenoise.metrics import psnr
-from edgedenoise.pixels import from_unit, to_unit
+from edgedenoise.imaging.image import from_unit, to_unit
+from edgedenoise.imaging.metrics import psnr
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
-from edgedenoise.runtimes.ort import OnnxRuntime
-from edgedenoise.runtimes.ov import OpenVino
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_picture
 from edgedenoise.tables import table
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from peers import Pair
 
-    from edgedenoise.bundle import Bundle
+    from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.calibration.histograms import Histogram
 
 CROPS = 128

@@ -32,10 +32,10 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.metrics import Quality, mean_quality, psnr, ssim
-from edgedenoise.pairs import check_pair, list_pairs
-from edgedenoise.photo import read_photo
-from edgedenoise.pixels import from_unit, to_unit
+from edgedenoise.imaging.files import read_photo
+from edgedenoise.imaging.image import from_unit, to_unit
+from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:

@@ -34,17 +34,17 @@ from camera_noise import DATA
 from students_plot import Panel, Point, draw
 from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS, text
 
-from edgedenoise.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, Latency
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import load_variant
-from edgedenoise.environment import Environment, environment
 from edgedenoise.errors import EdgeDenoiseError, UsageError
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, Latency
+from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.files import check_writable, write_bytes
-from edgedenoise.metrics import Quality, mean_quality, psnr, ssim
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.pairs import list_comparable, list_pairs
-from edgedenoise.photo import list_photos, read_photo
-from edgedenoise.pixels import from_unit
+from edgedenoise.imaging.files import list_photos, read_photo
+from edgedenoise.imaging.image import from_unit
+from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.pairs import list_comparable, list_pairs
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.runtimes.timing import WARM_UP
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from peers import Pair, Picture
 
-    from edgedenoise.manifest import NetworkInfo, Precision
+    from edgedenoise.bundles.manifest import NetworkInfo, Precision
 
 THREADS = 1
 LARGE_MP = 4
@@ -309,7 +309,7 @@ def timed_picture(noisy: Picture) -> Picture:
 
 
 def take_turns(methods: dict[str, Callable[..., Any]], picture: Picture, repeats: int) -> dict[str, Speed]:
-    """Time every method once per round, as `edgedenoise.bench` does, but in this process and peers too."""
+    """Time every method once per round, as `edgedenoise.evaluation.bench` does, but in this process and peers too."""
     megapixels = picture.shape[0] * picture.shape[1] / 1e6
     wall: dict[str, list[float]] = {label: [] for label in methods}
     cpu: dict[str, list[float]] = {label: [] for label in methods}

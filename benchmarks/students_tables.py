@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from students import Report, Score, SetResult, Speed
 
-    from edgedenoise.metrics import Quality
+    from edgedenoise.imaging.metrics import Quality
 
 BM3D_PUBLISHED_DB = 37.40
 """On all of `polyu_test`, as the literature gives it."""

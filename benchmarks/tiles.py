@@ -1,6 +1,6 @@
 """Speed and memory against tile size, per variant of a bundle: `python benchmarks/tiles.py B.edge [SIDE_PX]`.
 
-What `edgedenoise.tiling` assumes is measured here: that tiles above 512 pixels win little, that the estimate of
+What `edgedenoise.imaging.tiling` assumes is measured here: that tiles above 512 pixels win little, that the estimate of
 memory (`tiling.bytes_per_px`) is of the right size, and that compiling for the tile's shape costs OpenVINO nothing
 against dynamic shapes. Each row is a process of its own, because peak memory never falls; times are ratios to the
 first row of the same variant, measured in one run.
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedenoise.bench_worker import peak_rss_bytes
-from edgedenoise.bundle import Bundle
-from edgedenoise.export.targets import open_variant
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.evaluation.worker import peak_rss_bytes
+from edgedenoise.exporting.targets import open_variant
+from edgedenoise.imaging.tiling import WHOLE, plan_tiles, tile_bytes
 from edgedenoise.runtimes.pipeline import run_picture
 from edgedenoise.tables import table
-from edgedenoise.tiling import WHOLE, plan_tiles, tile_bytes
 
 TILES_PX = (512, 1024, WHOLE, 256, 128)
 REPEATS = 3

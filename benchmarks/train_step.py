@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgedenoise.runtimes.devices import cpu_name
+from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.tables import table
-from edgedenoise.training.losses import cbsn_losses
-from edgedenoise.training.networks import build_network, network_spec
+from edgedenoise.training.networks.families import build_network, network_spec
+from edgedenoise.training.objectives.losses import cbsn_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
-    from edgedenoise.training.networks import NetworkSpec
+    from edgedenoise.training.networks.families import NetworkSpec
 
 MODULES = {16: 4, 24: 4, 32: 5, 64: 5, 128: 9}
 BATCH, PATCH_PX, STRIDE = 2, 120, 5

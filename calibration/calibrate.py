@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.histograms import from_bytes, to_bytes
-from edgedenoise.calibration.photographs import Duplicate
+from edgedenoise.calibration.images import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.files import sha256_of
-from edgedenoise.manifest import Calibration, Manifest
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 
@@ -210,7 +210,7 @@ def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
         raise UsageError(
             f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy photograph; "
             "accepted for it: noisy photographs alone",
-            hint="Add the noise to the photographs first: edgedenoise.noise.add_camera_noise.",
+            hint="Add the noise to the photographs first: edgedenoise.noise.synthesis.add_camera_noise.",
         )
 
 

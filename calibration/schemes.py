@@ -1,7 +1,7 @@
 """Integer encodings as data: every scheme is derived from the same measured ranges, and every device from a scheme.
 
-A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand. `export/quantize.py`
-encodes any of them, `export/contracts.py` holds graphs to them. `DEVICE_CLASSES` says which device wants which.
+A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand. `export/quantization/qdq.py`
+encodes any of them, `export/quantization/contracts.py` holds graphs to them. `DEVICE_CLASSES` says which device wants which.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from edgedenoise.errors import UsageError
-from edgedenoise.runtimes.devices import is_x86, saturates_u8s8
+from edgedenoise.runtimes.machine import is_x86, saturates_u8s8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

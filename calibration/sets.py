@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgedenoise.calibration.photographs import (
+from edgedenoise.calibration.images import (
     Duplicate,
     Finder,
     Photograph,
@@ -27,11 +27,11 @@ from edgedenoise.calibration.strata import (
     measure,
 )
 from edgedenoise.errors import CalibrationError, UsageError
-from edgedenoise.noise import MAX_LEVEL, add_camera_noise, sample_noise
-from edgedenoise.normalize import NormalizationKind, Statistics, statistics
-from edgedenoise.photo import read_photo, to_unit
+from edgedenoise.imaging.files import read_photo, to_unit
+from edgedenoise.imaging.normalize import NormalizationKind, Statistics, statistics
+from edgedenoise.imaging.tiling import Tiling, reflected
+from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, sample_noise
 from edgedenoise.progress import Progress, silent
-from edgedenoise.tiling import Tiling, reflected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ class Crop(msgspec.Struct, frozen=True, omit_defaults=True):
     y: int
     x: int
     noise_level: float | None = None
-    """Of the synthetic camera noise that is added, 0 to 1.25 (see `edgedenoise.noise`); None for none."""
+    """Of the synthetic camera noise that is added, 0 to 1.25 (see `edgedenoise.noise.synthesis`); None for none."""
     draw: int | None = None
     """Which draw of that noise: a chosen crop keeps the one it was measured with. None: its place in the set."""
     measured: Measures | None = None

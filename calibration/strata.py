@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import UsageError
-from edgedenoise.noise_estimate import BLOCK_PX, estimate_noise
-from edgedenoise.tiling import reflected
+from edgedenoise.imaging.tiling import reflected
+from edgedenoise.noise.estimation import BLOCK_PX, estimate_noise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Measures(msgspec.Struct, frozen=True):
     """What a crop looks like; all in 8-bit levels, 0 to 255."""
 
     noise: float
-    """Root mean square, estimated (`edgedenoise.noise_estimate`)."""
+    """Root mean square, estimated (`edgedenoise.noise.estimation`)."""
     brightness: float
     """Mean over all pixels and channels."""
     texture: float

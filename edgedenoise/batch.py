@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, OutputError, UsageError
-from edgedenoise.photo import EXTENSIONS, list_photos, read_photo, write_photo
-from edgedenoise.pretrained import DEFAULT
+from edgedenoise.imaging.files import EXTENSIONS, list_photos, read_photo, write_photo
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:

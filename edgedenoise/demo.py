@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import DatasetError, UsageError
-from edgedenoise.export.build import build_bundle
+from edgedenoise.evaluation.report.page import compare_table, compare_to_html
+from edgedenoise.exporting.build import build_bundle
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.pairs import check_stems
-from edgedenoise.photo import list_photos, read_photo, write_photo
-from edgedenoise.pixels import Photo, from_unit
+from edgedenoise.imaging.files import list_photos, read_photo, write_photo
+from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.imaging.pairs import check_stems
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.progress import Progress, silent
-from edgedenoise.report import compare_table, compare_to_html
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from edgedenoise.compare import CompareReport, Row
+    from edgedenoise.evaluation.compare import CompareReport, Row
 
 NOISY_DB = 20.0
 TRAINING_PICTURES = ("coffee", "rocket", "stereo_motorcycle", "immunohistochemistry", "retina")

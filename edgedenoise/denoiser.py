@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Precision
+from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
-from edgedenoise.export.targets import all_targets, open_variant, runtime_of, target_named
-from edgedenoise.manifest import Precision
-from edgedenoise.picture_codecs import from_pil, to_pil
-from edgedenoise.pixels import Photo, from_unit, to_unit
-from edgedenoise.pretrained import DEFAULT
+from edgedenoise.exporting.targets import all_targets, open_variant, runtime_of, target_named
+from edgedenoise.imaging.codecs import from_pil, to_pil
+from edgedenoise.imaging.image import Photo, from_unit, to_unit
+from edgedenoise.imaging.tiling import auto_tile, plan_tiles, smaller_tile
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
-from edgedenoise.runtimes.devices import free_memory_bytes, has_avx2
+from edgedenoise.runtimes.machine import free_memory_bytes, has_avx2
 from edgedenoise.runtimes.pipeline import run_picture
-from edgedenoise.tiling import auto_tile, plan_tiles, smaller_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.bundles.manifest import Variant
 
     Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.environment import Environment, environment
 from edgedenoise.errors import RuntimeUnavailableError
-from edgedenoise.export.targets import all_targets, runtime_of
+from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.exporting.targets import all_targets, runtime_of
 
 if TYPE_CHECKING:
-    from edgedenoise.export.targets import Target
+    from edgedenoise.exporting.targets import Target
 
 
 class TargetStatus(msgspec.Struct, frozen=True):

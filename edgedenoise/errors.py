@@ -106,7 +106,7 @@ class QuantizationError(EdgeDenoiseError):
     def __init__(self, message: str, *, hint: str | None = None, plan: object = None) -> None:
         super().__init__(message, hint=hint)
         self.plan = plan
-        """The best `edgedenoise.export.plan.Plan` that was found within no budget; None where none was searched."""
+        """The best `edgedenoise.exporting.quantization.search_result.Plan` that was found within no budget; None where none was searched."""
 
 
 class ParityError(EdgeDenoiseError):

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedenoise.bundle import Bundle, check_replaceable
+from edgedenoise.bundles.bundle import Bundle, check_replaceable
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.sets import DEFAULT_COUNT
 from edgedenoise.errors import ParityError, RuntimeUnavailableError
-from edgedenoise.export.compiling import compile_model
-from edgedenoise.export.quantize import quantize_model
-from edgedenoise.export.targets import TARGETS, runtime_of
-from edgedenoise.export.verify import not_built, verify_bundle
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.targets import TARGETS, runtime_of
+from edgedenoise.exporting.verify import not_built, verify_bundle
 from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from edgedenoise.export.quantize import QuantizeReport
-    from edgedenoise.export.verify import VerifyReport
+    from edgedenoise.exporting.quantization.qdq import QuantizeReport
+    from edgedenoise.exporting.verify import VerifyReport
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def build_bundle(
         ParityError: a variant fails its self-test; nothing is written.
         EdgeDenoiseError: whatever one of the steps raises.
     """
-    from edgedenoise.export.to_onnx import export_model, trained_scheme  # torch, only now
+    from edgedenoise.exporting.onnx.to_onnx import export_model, trained_scheme  # torch, only now
 
     final = Path(out)
     check_replaceable(final)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
+from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.errors import UsageError
-from edgedenoise.manifest import InputShapes
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgedenoise.bundle import Bundle, Draft
-    from edgedenoise.manifest import Precision, Variant
-    from edgedenoise.tiling import Tiling
+    from edgedenoise.bundles.bundle import Bundle, Draft
+    from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.imaging.tiling import Tiling
 
     Own = TypeVar("Own", bound=msgspec.Struct)
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from edgedenoise.calibration.calibrate import measured_ranges
 from edgedenoise.errors import ExportError
-from edgedenoise.export.graph import weights
+from edgedenoise.exporting.onnx.graph import weights
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgedenoise.bundle import Bundle
+    from edgedenoise.bundles.bundle import Bundle
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 """65504."""

@@ -18,8 +18,8 @@ from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.selftest import prove_on_first_use
 
 if TYPE_CHECKING:
-    from edgedenoise.bundle import Bundle
-    from edgedenoise.manifest import Precision, Variant
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.manifest import Precision, Variant
     from edgedenoise.runtimes.base import Runtime
 
 
@@ -59,12 +59,19 @@ class Target:
 _ENGINE_NOT_READ = "of the graph that the engine was built from; the engine itself was not read"
 
 TARGETS = (
-    Target("onnxruntime", None, "edgedenoise.runtimes.ort:OnnxRuntime", None, ANY_CPU, "any CPU; NVIDIA GPUs"),
+    Target(
+        "onnxruntime",
+        None,
+        "edgedenoise.runtimes.onnxruntime.backend:OnnxRuntime",
+        None,
+        ANY_CPU,
+        "any CPU; NVIDIA GPUs",
+    ),
     Target(
         "openvino",
         "openvino",
-        "edgedenoise.runtimes.ov:OpenVino",
-        "edgedenoise.export.to_openvino:build",
+        "edgedenoise.runtimes.openvino.backend:OpenVino",
+        "edgedenoise.exporting.openvino.builder:build",
         "openvino",
         "x86 and ARM CPUs; Intel GPUs and NPUs",
         ("fp32", "fp16", "int8"),
@@ -73,38 +80,38 @@ TARGETS = (
     Target(
         "tensorrt",
         "tensorrt",
-        "edgedenoise.runtimes.trt:TensorRT",
-        "edgedenoise.export.to_tensorrt:build",
+        "edgedenoise.runtimes.tensorrt.backend:TensorRT",
+        "edgedenoise.exporting.tensorrt.builder:build",
         "tensorrt",
         "NVIDIA Jetson and GPUs",
         ("fp32", "fp16", "int8"),
         ("fp16", "int8"),
         built_where_it_runs=True,
-        emulator="edgedenoise.export.to_tensorrt:emulate",
+        emulator="edgedenoise.exporting.tensorrt.builder:emulate",
         emulation=_ENGINE_NOT_READ,
     ),
     Target(
         "tensorrt-rtx",
         "tensorrt-rtx",
-        "edgedenoise.runtimes.trt:TensorRTRTX",
-        "edgedenoise.export.to_tensorrt:build_rtx",
+        "edgedenoise.runtimes.tensorrt.backend:TensorRTRTX",
+        "edgedenoise.exporting.tensorrt.builder:build_rtx",
         "tensorrt",
         "NVIDIA RTX GPUs",
         ("fp32", "fp16", "int8"),
         ("fp16", "int8"),
-        emulator="edgedenoise.export.to_tensorrt:emulate",
+        emulator="edgedenoise.exporting.tensorrt.builder:emulate",
         emulation=_ENGINE_NOT_READ,
     ),
     Target(
         "coreml",
         "coreml",
-        "edgedenoise.runtimes.cml:CoreML",
-        "edgedenoise.export.to_coreml:build",
+        "edgedenoise.runtimes.coreml.backend:CoreML",
+        "edgedenoise.exporting.coreml.builder:build",
         "coreml",
         "iPhone, iPad and Mac",
         ("fp32", "fp16", "w8a16", "int8"),
         ("fp16", "int8"),
-        emulator="edgedenoise.export.coreml_emulation:emulate",
+        emulator="edgedenoise.exporting.coreml.emulation:emulate",
         emulation="of the saved program, interpreted",
     ),
 )
@@ -125,7 +132,7 @@ def all_targets() -> tuple[Target, ...]:
         if not isinstance(target, Target) or target.name in {t.name for t in found}:
             raise UsageError(
                 f"the entry point {entry.name} ({entry.value}) in {_ENTRY_POINTS} must name an"
-                " edgedenoise.export.targets.Target whose name is not taken"
+                " edgedenoise.exporting.targets.Target whose name is not taken"
             )
         found.append(target)
     return tuple(found)

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
-from edgedenoise.export.divergence import Divergence, OracleBound, first_divergence, oracle_bound, pieces_on
-from edgedenoise.export.targets import all_targets, emulated, open_variant, runtime_of, target_named
-from edgedenoise.metrics import psnr_unit
-from edgedenoise.normalize import statistics
+from edgedenoise.exporting.quantization.divergence import (
+    Divergence,
+    OracleBound,
+    first_divergence,
+    oracle_bound,
+    pieces_on,
+)
+from edgedenoise.exporting.targets import all_targets, emulated, open_variant, runtime_of, target_named
+from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.imaging.normalize import statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.ort import OnnxRuntime
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_picture
 from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.bundles.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
 
 Status = Literal["passed", "failed", "not run"]
@@ -62,7 +68,7 @@ class VariantCheck:
     """Self-test, PSNR to exact W8A8; None for float variants."""
     divergence: Divergence | None = None
     """The first layer that the runtime computes differently, looked for where the variant is farther from exact W8A8
-    than `edgedenoise.export.divergence.ORACLE_BOUNDS` says."""
+    than `edgedenoise.exporting.quantization.divergence.ORACLE_BOUNDS` says."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     graph = _loaded(bundle, variant)
     if graph is None:
         return None
-    from edgedenoise.export.graph import lint
+    from edgedenoise.exporting.onnx.graph import lint
 
     return lint(graph, quantized=variant.encoding is not None, encoding=variant.encoding)
 

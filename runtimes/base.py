@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 
 from edgedenoise.errors import InferenceError, NotFiniteError, UsageError
-from edgedenoise.runtimes.devices import saturates_u8s8
+from edgedenoise.runtimes.machine import saturates_u8s8
 from edgedenoise.runtimes.shapes import FittedSession
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.manifest import InputShapes, Variant
+    from edgedenoise.bundles.manifest import InputShapes, Variant
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"

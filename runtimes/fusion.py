@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgedenoise.manifest import Variant
+    from edgedenoise.bundles.manifest import Variant
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgedenoise.normalize import NormalizationKind, statistics
-from edgedenoise.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
+from edgedenoise.imaging.normalize import NormalizationKind, statistics
+from edgedenoise.imaging.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

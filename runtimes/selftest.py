@@ -17,8 +17,8 @@ import platformdirs
 
 from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.files import write_bytes
-from edgedenoise.metrics import psnr_unit
-from edgedenoise.runtimes.devices import cpu_name
+from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.runtimes.pipeline import run_picture
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.bundle import Bundle
-    from edgedenoise.manifest import Variant
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
 
 PICTURE_FILE = "selftest/picture.npy"

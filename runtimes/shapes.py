@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.manifest import InputShapes
+    from edgedenoise.bundles.manifest import InputShapes
     from edgedenoise.runtimes.base import Session
 
 

@@ -58,7 +58,7 @@ def _root(
 
 
 for _name in VERBS:
-    _module = importlib.import_module(f"edgedenoise.cli.{_name.replace('-', '_')}_verb")
+    _module = importlib.import_module(f"edgedenoise.cli.{_name.replace('-', '_')}")
     app.command(_name)(_module.command)
 
 

@@ -10,45 +10,45 @@ import importlib
 from typing import TYPE_CHECKING
 
 _PUBLIC = {
-    "CBSN": "edgedenoise.training.cbsn",
-    "CBSNLosses": "edgedenoise.training.losses",
-    "ConditionalMaskedConv2d": "edgedenoise.training.cbsn",
-    "NetworkSpec": "edgedenoise.training.networks",
-    "PhotoFolder": "edgedenoise.training.data",
-    "TrainConfig": "edgedenoise.training.config",
-    "TrainResult": "edgedenoise.training.trainer",
-    "batch_to_space": "edgedenoise.training.sampling",
-    "build_network": "edgedenoise.training.networks",
-    "cbsn_losses": "edgedenoise.training.losses",
+    "CBSN": "edgedenoise.training.networks.cbsn",
+    "CBSNLosses": "edgedenoise.training.objectives.losses",
+    "ConditionalMaskedConv2d": "edgedenoise.training.networks.cbsn",
+    "NetworkSpec": "edgedenoise.training.networks.families",
+    "PhotoFolder": "edgedenoise.training.data.patches",
+    "TrainConfig": "edgedenoise.training.config.config",
+    "TrainResult": "edgedenoise.training.loop.trainer",
+    "batch_to_space": "edgedenoise.training.objectives.sampling",
+    "build_network": "edgedenoise.training.networks.families",
+    "cbsn_losses": "edgedenoise.training.objectives.losses",
     "import_tf_checkpoint": "edgedenoise.training.tf_import",
     "load_network": "edgedenoise.training.checkpoint",
     "load_tf_checkpoint": "edgedenoise.training.tf_import",
-    "network_spec": "edgedenoise.training.networks",
-    "random_subsample": "edgedenoise.training.sampling",
-    "space_to_batch": "edgedenoise.training.sampling",
-    "train_model": "edgedenoise.training.trainer",
+    "network_spec": "edgedenoise.training.networks.families",
+    "random_subsample": "edgedenoise.training.objectives.sampling",
+    "space_to_batch": "edgedenoise.training.objectives.sampling",
+    "train_model": "edgedenoise.training.loop.trainer",
 }
 
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
-    from edgedenoise.training.cbsn import CBSN as CBSN
-    from edgedenoise.training.cbsn import ConditionalMaskedConv2d as ConditionalMaskedConv2d
     from edgedenoise.training.checkpoint import load_network as load_network
-    from edgedenoise.training.config import TrainConfig as TrainConfig
-    from edgedenoise.training.data import PhotoFolder as PhotoFolder
-    from edgedenoise.training.losses import CBSNLosses as CBSNLosses
-    from edgedenoise.training.losses import cbsn_losses as cbsn_losses
-    from edgedenoise.training.networks import NetworkSpec as NetworkSpec
-    from edgedenoise.training.networks import build_network as build_network
-    from edgedenoise.training.networks import network_spec as network_spec
-    from edgedenoise.training.sampling import batch_to_space as batch_to_space
-    from edgedenoise.training.sampling import random_subsample as random_subsample
-    from edgedenoise.training.sampling import space_to_batch as space_to_batch
+    from edgedenoise.training.config.config import TrainConfig as TrainConfig
+    from edgedenoise.training.data.patches import PhotoFolder as PhotoFolder
+    from edgedenoise.training.loop.trainer import TrainResult as TrainResult
+    from edgedenoise.training.loop.trainer import train_model as train_model
+    from edgedenoise.training.networks.cbsn import CBSN as CBSN
+    from edgedenoise.training.networks.cbsn import ConditionalMaskedConv2d as ConditionalMaskedConv2d
+    from edgedenoise.training.networks.families import NetworkSpec as NetworkSpec
+    from edgedenoise.training.networks.families import build_network as build_network
+    from edgedenoise.training.networks.families import network_spec as network_spec
+    from edgedenoise.training.objectives.losses import CBSNLosses as CBSNLosses
+    from edgedenoise.training.objectives.losses import cbsn_losses as cbsn_losses
+    from edgedenoise.training.objectives.sampling import batch_to_space as batch_to_space
+    from edgedenoise.training.objectives.sampling import random_subsample as random_subsample
+    from edgedenoise.training.objectives.sampling import space_to_batch as space_to_batch
     from edgedenoise.training.tf_import import import_tf_checkpoint as import_tf_checkpoint
     from edgedenoise.training.tf_import import load_tf_checkpoint as load_tf_checkpoint
-    from edgedenoise.training.trainer import TrainResult as TrainResult
-    from edgedenoise.training.trainer import train_model as train_model
 
 
 def __getattr__(name: str) -> object:

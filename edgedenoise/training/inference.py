@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from edgedenoise.errors import UsageError
-from edgedenoise.normalize import statistics
+from edgedenoise.imaging.normalize import statistics
+from edgedenoise.imaging.tiling import Tiling, plan_tiles, run_tiled
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice
-from edgedenoise.tiling import Tiling, plan_tiles, run_tiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgedenoise.normalize import Statistics
-    from edgedenoise.training.networks import NetworkSpec
+    from edgedenoise.imaging.normalize import Statistics
+    from edgedenoise.training.networks.families import NetworkSpec
 
 Mode = Literal["direct", "stride2", "stride2-enhanced"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

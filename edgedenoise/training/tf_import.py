@@ -22,9 +22,9 @@ from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, save_checkpoint
-from edgedenoise.training.config import RUN_CONFIG, TrainConfig
-from edgedenoise.training.networks import NetworkSpec, build_network, network_spec
-from edgedenoise.training.plan import new_run_folder
+from edgedenoise.training.config.config import RUN_CONFIG, TrainConfig
+from edgedenoise.training.loop.preparation import new_run_folder
+from edgedenoise.training.networks.families import NetworkSpec, build_network, network_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ import pytest
 for _package in ("torch", "onnx", "onnxscript", "openvino", "jinja2", "skimage"):
     pytest.importorskip(_package, reason=f"needs {_package}: pip install 'edgedenoise[all]'")
 
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.photo import read_photo, write_photo
-from edgedenoise.pixels import Photo, from_unit
+from edgedenoise.imaging.files import read_photo, write_photo
+from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceFallbackError, DeviceNotFoundError
-from edgedenoise.metrics import psnr_unit
+from edgedenoise.imaging.metrics import psnr_unit
 
 pytestmark = pytest.mark.gpu
 

@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgedenoise.bundle import Bundle
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import IncompatibleError
-from edgedenoise.export.build_options import BuildOptions
-from edgedenoise.export.targets import open_variant, runtime_of, target_named
-from edgedenoise.pretrained import shipped
-from edgedenoise.runtimes.engine_record import read_record, write_record
+from edgedenoise.exporting.build_options import BuildOptions
+from edgedenoise.exporting.targets import open_variant, runtime_of, target_named
 from edgedenoise.runtimes.fusion import TellsFusion
+from edgedenoise.runtimes.tensorrt.engine_record import read_record, write_record
 from edgedenoise.runtimes.timing import time_in_turns
 
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
-from edgedenoise.export.compiling import compile_model
-from edgedenoise.export.quantize import quantize_model
-from edgedenoise.export.verify import verify_bundle
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.verify import verify_bundle
 
 if TYPE_CHECKING:
-    from edgedenoise.manifest import Variant
+    from edgedenoise.bundles.manifest import Variant
     from edgedenoise.runtimes.base import CheckedSession
 
 pytestmark = pytest.mark.gpu

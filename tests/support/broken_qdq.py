@@ -1,4 +1,4 @@
-"""QDQ graphs in which one thing is broken, each with the rule of `export/contracts.py` that it breaks."""
+"""QDQ graphs in which one thing is broken, each with the rule of `export/quantization/contracts.py` that it breaks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
-from edgedenoise.export.quantize import encode
+from edgedenoise.exporting.quantization.qdq import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgedenoise.export.graph import IR_VERSION, OPSET
+from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET
 
 
 class GraphBuilder:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedenoise.noise import add_camera_noise, parameters_for_psnr
-from edgedenoise.photo import write_photo
-from edgedenoise.pixels import Photo, from_unit
+from edgedenoise.imaging.files import write_photo
+from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 
 if TYPE_CHECKING:
     from pathlib import Path

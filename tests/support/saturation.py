@@ -12,16 +12,16 @@ import numpy as np
 import onnx
 from graphs import saturating_graph
 
+from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
-from edgedenoise.export.quantize import encode
-from edgedenoise.manifest import Encoding, Variant
-from edgedenoise.metrics import psnr_unit
+from edgedenoise.exporting.quantization.qdq import encode
+from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import base
 from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.ort import OnnxRuntime
-from edgedenoise.runtimes.ov import OpenVino
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.openvino.backend import OpenVino
 
 if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Runtime

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from edgedenoise.export import tensorrt_child
-from edgedenoise.runtimes import trt
+from edgedenoise.exporting.tensorrt import child as tensorrt_child
+from edgedenoise.runtimes.tensorrt import backend as trt
 
 SINCE = tensorrt_child.SINCE | trt.SINCE
 UNTIL = tensorrt_child.UNTIL
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("export/tensorrt_child.py", "runtimes/trt.py")
+FILES = ("export/tensorrt/child.py", "runtimes/tensorrt/backend.py")
 
 # Variable (or attribute of self) -> the class of TensorRT's whose object it holds, in those files.
 HOLDS = {

@@ -1,0 +1,1 @@
+"""The bundle format: folder, manifest, archive, model card and the shipped bundles."""

@@ -1,0 +1,138 @@
+"""What a bundle's `manifest.json` holds, as structs; docs/bundle-format.md describes every field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgedenoise.imaging.normalize import NormalizationKind
+from edgedenoise.imaging.tiling import Tiling
+
+SCHEMA = "edgedenoise-bundle/1"
+
+Precision = Literal["fp32", "fp16", "int8", "w8a16"]
+"""`int8` has weights and activations in 8 bits; `w8a16` the weights alone, which saves size and no time."""
+
+
+class NetworkInfo(msgspec.Struct, frozen=True):
+    """What the network is."""
+
+    name: str
+    """For example `cbsn-24x4`."""
+    parameters: int
+    macs_per_px: int
+    """Multiply-accumulates per input pixel of the exported path."""
+
+
+class Encoding(msgspec.Struct, frozen=True):
+    """How the integers of a quantized variant are to be read; see `calibration/schemes.py`."""
+
+    scheme: str
+    activations: Literal["u8", "s8"]
+    weights: Literal["s8"]
+    weight_bits: int
+    """8, or 7 where products of 8-bit pairs would saturate 16-bit accumulators."""
+    calibrator: str = "minmax"
+    """How ranges of activations were chosen, but for those that the weights were trained with; see
+    `calibration/calibrators.py`."""
+    float_layers: list[str] = []
+    """Outputs of the layers that stay float, by their names in the float graph."""
+    weight_clip: Literal["none", "mse"] = "none"
+    """Whether the scales of weights are those of least squared error, which may clip the largest weights."""
+    bias_correction: Literal["none", "mean"] = "none"
+    """Whether biases give each channel the mean back that rounding took from it."""
+
+
+class InputShapes(msgspec.Struct, frozen=True):
+    """Which square inputs a file accepts that was built for some only; the sides include the margins of tiles."""
+
+    kind: Literal["fixed", "enumerated", "ranged"]
+    sides_px: list[int]
+    """fixed: the one; enumerated: all, ascending; ranged: the least, the best, the most."""
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One form of the network, for one runtime and precision."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Also the name of its sub-folder, and of files made for it: no separators."""
+    runtime: str
+    precision: Precision
+    path: str
+    """The file that the runtime opens, relative to the bundle, with `/`."""
+    encoding: Encoding | None = None
+    """None for float variants."""
+    fidelity_db: float | None = None
+    """PSNR to the float answer on the self-test, as computed by the oracle (exact W8A8); None for float variants."""
+    shapes: InputShapes | None = None
+    """None when any height and width is accepted."""
+
+
+class FileRecord(msgspec.Struct, frozen=True):
+    """What a file was when it was written."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """How far the exported graph is from the PyTorch network."""
+
+    sizes: list[tuple[int, int]]
+    """(height, width) of each random input."""
+    max_relative_error: float
+    """Largest |difference| over largest |answer|, over all sizes."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What the activation ranges were measured on; the ranges themselves are in `calibration/ranges.json`."""
+
+    crops: int
+    photographs: int
+    seed: int
+    noise_levels: list[float] = []
+    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
+
+
+class Training(msgspec.Struct, frozen=True):
+    """How the weights came about."""
+
+    objective: str
+    """For example `cbsn`, on noisy photographs alone; see `edgedenoise.training.objectives.objective`."""
+    steps: int
+    hours: float
+    """Of wall time, on whatever machine that was."""
+    clean: bool = False
+    """Whether clean photographs were learnt from."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a host must know. Additive only: unknown fields of newer writers are ignored."""
+
+    schema: str = SCHEMA
+    name: str
+    created_by: str
+    network: NetworkInfo
+    normalization: NormalizationKind
+    tiling: Tiling
+    variants: list[Variant]
+    training: Training | None = None
+    parity: Parity | None = None
+    calibration: Calibration | None = None
+    about: str = ""
+    """Markdown for the model card: data and their licence, measured quality."""
+    files: dict[str, FileRecord] = {}
+    """Path relative to the bundle -> record, for every file but the manifest."""
+    digest: str = ""
+    """SHA-256 of the manifest's own JSON with this field empty, so that an edited manifest is noticed too."""
+
+
+class Essentials(msgspec.Struct, frozen=True):
+    """The part of the manifest that is embedded in each model file, so that a lone file still loads."""
+
+    schema: str
+    network: NetworkInfo
+    normalization: NormalizationKind
+    tiling: Tiling
+    variant: Variant

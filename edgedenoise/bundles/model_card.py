@@ -1,0 +1,73 @@
+"""The model card that every bundle carries: what the network is, what it was made from, and what it was measured at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgedenoise.bundles.manifest import Manifest
+
+
+def model_card(manifest: Manifest) -> str:
+    """Return the text of `MODEL_CARD.md` for a manifest."""
+    network, tiling = manifest.network, manifest.tiling
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"Made by {manifest.created_by}. {_purpose(manifest)}",
+        "",
+        "| | |",
+        "|-|-|",
+        f"| network | {network.name} |",
+        f"| parameters | {network.parameters:,} |",
+        f"| cost | {network.macs_per_px:,} multiply-accumulates per pixel |",
+        f"| normalization | {manifest.normalization} |",
+        f"| halo | {tiling.halo_px} pixels |",
+    ]
+    if manifest.training is not None:
+        known = manifest.training
+        lines.append(f"| trained | {known.steps:,} steps in {known.hours:g} hours, objective `{known.objective}` |")
+    if manifest.parity is not None:
+        lines.append(
+            f"| ONNX against PyTorch | {manifest.parity.max_relative_error:.1e} relative, worst of five sizes |"
+        )
+    if manifest.calibration is not None:
+        c = manifest.calibration
+        noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""
+        lines.append(f"| calibrated on | {c.crops} crops of {c.photographs} photographs, seed {c.seed}{noise} |")
+    lines += [
+        "",
+        "## Variants",
+        "",
+        "| variant | runtime | precision | to the float answer, self-test |",
+        "|-|-|-|-|",
+    ]
+    for variant in manifest.variants:
+        fidelity = "reference" if variant.fidelity_db is None else f"{variant.fidelity_db:.1f} dB"
+        lines.append(f"| {variant.name} | {variant.runtime} | {variant.precision} | {fidelity} |")
+    if manifest.about:
+        lines += ["", manifest.about.strip()]
+    lines += ["", "## Limits", "", _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE, _LOST, ""]
+    return "\n".join(lines)
+
+
+def _purpose(manifest: Manifest) -> str:
+    if _is_synthetic(manifest):
+        return "A denoiser for photographs of any camera."
+    return "A denoiser for photographs from the camera and settings it was trained on."
+
+
+def _is_synthetic(manifest: Manifest) -> bool:
+    known = manifest.training
+    return known is not None and (known.objective == "supervised" or (known.objective == "qat" and known.clean))
+
+
+_OWN_NOISE = """\
+Trained on noisy photographs: it knows the noise of those photographs and not that of
+others."""
+_SYNTHETIC = """\
+Trained on clean photographs with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far
+as that is like it. Noise that a camera has smoothed already is found in part only; train on your own photographs for
+that."""
+_LOST = """\
+Photographs that were resized or denoised before have lost the noise that it looks for."""

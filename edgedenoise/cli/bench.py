@@ -1,0 +1,30 @@
+"""`edgedenoise bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import edgedenoise
+from edgedenoise.cli.common import Output, verb
+
+
+@verb
+def command(
+    output: Output,
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
+    side: Annotated[int, typer.Option(help="Side of the square test picture in pixels.")] = 512,
+    repeats: Annotated[int, typer.Option(help="Timed runs per variant, interleaved.")] = 20,
+    device: Annotated[str, typer.Option(help="auto, or a device that doctor lists.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
+) -> None:
+    """Time every variant of a bundle, each in its own process, in interleaved rounds."""
+    from edgedenoise.evaluation.report.page import bench_table
+
+    with output.progress() as progress:
+        report = edgedenoise.benchmark_model(
+            bundle, side_px=side, repeats=repeats, device=device, threads=threads, progress=progress
+        )
+    output.result(report, bench_table(report.variants))

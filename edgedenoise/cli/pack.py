@@ -1,0 +1,32 @@
+"""`edgedenoise pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgedenoise.cli.common import Output, verb
+
+
+@verb
+def command(
+    output: Output,
+    bundle: Annotated[Path, typer.Argument(help="Bundle to pack; with --unpack, an archive or a shipped one.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Archive to write; with --unpack, a folder.")],
+    unpack: Annotated[bool, typer.Option("--unpack", help="The other way: to a folder, which can be changed.")] = False,
+) -> None:
+    """Pack a bundle folder into one file (same bundle, same bytes), or unpack one."""
+    from edgedenoise.bundles import archive
+    from edgedenoise.bundles.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    opened.check()
+    if unpack and opened.source == opened.root:
+        opened.copy_to(out)
+    elif unpack:
+        archive.unpack(bundle, out)
+    else:
+        archive.pack(opened.root, out)
+    output.result({"path": out}, f"wrote {out}")

@@ -1,0 +1,1 @@
+"""Checks of a training folder: traces of resizing, noise correlation, duplicates."""

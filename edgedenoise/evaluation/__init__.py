@@ -1,0 +1,1 @@
+"""Measurements of variants: latency, quality against ground truth, and reports."""

@@ -1,0 +1,1 @@
+"""Images in memory and in files: formats, metadata, normalization, tiling and metrics."""

@@ -1,0 +1,181 @@
+"""How far apart two pictures are: PSNR, SSIM and levels, as the denoising literature reports them.
+
+Pictures are compared as people get them: clipped, rounded 8-bit sRGB with a data range of 255. Arrays are
+(H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]; both of a pair have the same size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.image import from_unit, to_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+_SSIM_SIGMA = 1.5
+_SSIM_RADIUS = 5  # scikit-image truncates the Gaussian at 3.5 sigma
+SSIM_MIN_SIDE = 2 * _SSIM_RADIUS + 1
+"""The smallest side, in pixels, of a picture that `ssim` can compare."""
+_STRIP_ROWS = 256  # bounds SSIM's memory, which is some ten float64 copies of what it works on
+
+
+@dataclass(frozen=True)
+class LevelErrors:
+    """How many of 255 levels two pictures differ by."""
+
+    max_levels: int
+    """The largest absolute difference of any sample, 0 to 255."""
+    mean_levels: float
+    """The mean absolute difference, 0 to 255."""
+    nan_count: int
+    """Samples that are not finite in either picture; they are left out of the other two."""
+
+
+class Quality(msgspec.Struct, frozen=True):
+    """How good a picture is, or pictures are on average."""
+
+    psnr_db: float
+    """On 8-bit sRGB, data range 255, against the clean photograph."""
+    ssim: float
+
+
+def mean_quality(qualities: Sequence[Quality]) -> Quality:
+    """Return the means over photographs, at least one."""
+    return Quality(
+        float(np.mean([quality.psnr_db for quality in qualities])),
+        float(np.mean([quality.ssim for quality in qualities])),
+    )
+
+
+def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the peak signal-to-noise ratio in dB of two pictures rounded to 8 bits, data range 255.
+
+    Infinity for equal pictures. One mean square error over all channels, as in the SIDD benchmark and
+    scikit-image's `peak_signal_noise_ratio`.
+
+    Raises:
+        ImageError: they differ in size, or are no pictures.
+    """
+    a8, b8 = _pair(a, b)
+    error = a8.astype(np.int32) - b8
+    return _decibel(float(np.mean(error * error, dtype=np.float64)), 255.0)
+
+
+def psnr_unit(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the peak signal-to-noise ratio in dB of two float arrays, peak 1, neither rounded nor clipped.
+
+    For parity between networks, where 8-bit rounding would hide the difference; so the arrays may be of any
+    equal shape, (1, 3, H, W) too, and leave [0, 1]. Infinity for equal arrays, NaN when either holds one.
+
+    Raises:
+        ImageError: they differ in size, are empty or are not floats.
+    """
+    _check_same_size(a, b)
+    if a.size == 0 or a.dtype.kind != "f" or b.dtype.kind != "f":
+        raise ImageError(f"{a.dtype} and {b.dtype} arrays of shape {a.shape} were given; accepted: floats")
+    error = a.astype(np.float64) - b
+    return _decibel(float(np.mean(error * error)), 1.0)
+
+
+def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Return the mean structural similarity of two pictures rounded to 8 bits: at most 1, for equal ones.
+
+    Wang et al. 2004, with Gaussian weights of sigma 1.5, population covariance and data range 255: the same
+    as scikit-image's `structural_similarity(a, b, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=255)`. The outermost 5 pixels have no full window: they do not
+    count.
+
+    Raises:
+        ImageError: they differ in size, are no pictures, or are smaller than 11 x 11.
+    """
+    a8, b8 = _pair(a, b)
+    if min(a8.shape[:2]) < SSIM_MIN_SIDE:
+        raise ImageError(
+            f"SSIM of a picture of {a8.shape[0]} x {a8.shape[1]} was asked for; "
+            f"accepted: at least {SSIM_MIN_SIDE} x {SSIM_MIN_SIDE}"
+        )
+    total, count = 0.0, 0
+    for a_strip, b_strip in _strips(a8, b8):
+        similarity = _ssim_map(a_strip, b_strip)
+        total += float(similarity.sum())
+        count += similarity.size
+    return total / count
+
+
+def level_errors(a: NDArray[Any], b: NDArray[Any]) -> LevelErrors:
+    """Return by how many levels two pictures, rounded to 8 bits, differ; NaN and infinity are counted apart.
+
+    Raises:
+        ImageError: they differ in size, or are no pictures.
+    """
+    _check_same_size(a, b)
+    finite = np.isfinite(a) & np.isfinite(b)
+    a8, b8 = _pair(np.where(finite, a, np.zeros_like(a)), np.where(finite, b, np.zeros_like(b)))
+    error = np.abs(a8.astype(np.int16) - b8)[finite.reshape(a8.shape)]
+    if error.size == 0:
+        return LevelErrors(0, 0.0, finite.size)
+    return LevelErrors(int(error.max()), float(error.mean()), int(finite.size - finite.sum()))
+
+
+def _pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return both as uint8 (H, W, 1 or 3)."""
+    _check_same_size(a, b)
+    return _as_8_bit(a), _as_8_bit(b)
+
+
+def _as_8_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Clip and round half up; grayscale stays one channel."""
+    if array.dtype == np.uint8:
+        to_unit(array[:1, :1])  # for its checks
+        return array.reshape(*array.shape[:2], -1)
+    return from_unit(to_unit(array), np.uint8, 1 if array.ndim == 2 or array.shape[2] == 1 else 3)
+
+
+def _check_same_size(a: NDArray[Any], b: NDArray[Any]) -> None:
+    if np.shape(a) != np.shape(b):
+        raise ImageError(f"pictures of shapes {np.shape(a)} and {np.shape(b)} cannot be compared; they must be equal")
+
+
+def _decibel(mean_square: float, peak: float) -> float:
+    return math.inf if mean_square == 0 else 10 * math.log10(peak * peak / mean_square)
+
+
+def _strips(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield channels of both in strips of rows that overlap by a window, as float64."""
+    for channel in range(a.shape[2]):
+        for top in range(0, a.shape[0] - 2 * _SSIM_RADIUS, _STRIP_ROWS):
+            rows = slice(top, top + _STRIP_ROWS + 2 * _SSIM_RADIUS)
+            yield a[rows, :, channel].astype(np.float64), b[rows, :, channel].astype(np.float64)
+
+
+def _ssim_map(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return SSIM where a whole window fits (Wang et al. 2004, equation 13)."""
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean_a, mean_b = _smooth(a), _smooth(b)
+    mean_ab, square_a, square_b = mean_a * mean_b, mean_a * mean_a, mean_b * mean_b
+    variances = _smooth(a * a + b * b) - square_a - square_b
+    covariance = _smooth(a * b) - mean_ab
+    similarity: NDArray[np.float64] = ((2 * mean_ab + c1) * (2 * covariance + c2)) / (
+        (square_a + square_b + c1) * (variances + c2)
+    )
+    return similarity
+
+
+def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Filter with the Gaussian window, where it fits: both sides shrink by twice the radius."""
+    offsets = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
+    weights = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
+    weights /= weights.sum()
+    height, width = x.shape[0] - 2 * _SSIM_RADIUS, x.shape[1] - 2 * _SSIM_RADIUS
+    columns = sum(weight * x[at : at + height] for at, weight in enumerate(weights))
+    smoothed: NDArray[np.float64] = sum(weight * columns[:, at : at + width] for at, weight in enumerate(weights))
+    return smoothed

@@ -1,0 +1,1 @@
+"""Camera noise: synthesis of realistic noise and estimation of its level."""

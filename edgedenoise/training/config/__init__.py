@@ -1,0 +1,1 @@
+"""Training configuration: fields, checks, presets and TOML."""

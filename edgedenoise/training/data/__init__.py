@@ -1,0 +1,1 @@
+"""Training data: random crops, random draws and prefetching."""

@@ -1,0 +1,174 @@
+"""Photographs as training patches: random crops, turned and normalised. No torch here.
+
+A patch is a function of (seed, step, sample), see `draws.py`. Photographs are decoded once, before the first
+step, so that a bad file is told at once and by its name; they stay in memory as stored (8 or 16 bits) within
+a budget.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgedenoise.datacheck.check import list_training_photos, read_training_photo
+from edgedenoise.errors import DatasetError
+from edgedenoise.imaging.files import to_unit
+from edgedenoise.imaging.normalize import Statistics
+from edgedenoise.imaging.normalize import statistics as whole_statistics
+from edgedenoise.progress import Progress, silent
+from edgedenoise.training.data.draws import Stream, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+
+_ENOUGH_TO_HOLD_OUT = 8
+
+
+def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[list[Path], list[Path]]:
+    """Return the photographs to train on and those held out, evenly spread over the folder.
+
+    Args:
+        paths: all of them.
+        count: how many to hold out; `auto` is a twentieth, at least one, when there are 8 or more, and none of
+            fewer, which are all needed.
+
+    Raises:
+        DatasetError: nothing would be left to train on.
+    """
+    if count == "auto":
+        return split_held_out(paths, max(1, len(paths) // 20) if len(paths) >= _ENOUGH_TO_HOLD_OUT else 0)
+    if count >= len(paths):
+        raise DatasetError(
+            f"held_out = {count} of {len(paths)} photographs leaves none to train on",
+            hint="Hold out fewer, or none: --set held_out=0.",
+        )
+    if count == 0:
+        return paths, []
+    places = {index * len(paths) // count for index in range(count)}
+    return (
+        [path for index, path in enumerate(paths) if index not in places],
+        [path for index, path in enumerate(paths) if index in places],
+    )
+
+
+class PhotoFolder:
+    """The photographs of one folder, or some of them."""
+
+    paths: list[Path]
+    """Sorted by name."""
+    cached_bytes: int
+    """Decoded photographs held in memory."""
+    statistics: list[Statistics]
+    """Of the photographs, when crops are normalised by those; else empty."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        patch: int,
+        paths: list[Path] | None = None,
+        statistics: Literal["patch", "photo"] = "patch",
+        cache_mb: int = 2048,
+        progress: Progress = silent,
+    ) -> None:
+        """Read every photograph of `folder` once, and keep what fits into `cache_mb` MiB.
+
+        Args:
+            folder: photographs lie directly in it; files whose ending is not a picture's are passed over.
+            patch: side of the crops in pixels.
+            paths: photographs of the folder to take, one or more; None for all.
+            statistics: what a crop is normalised by, itself or the photograph that it is from.
+            cache_mb: memory for decoded photographs; those beyond are decoded again for every crop.
+            progress: told of every photograph.
+
+        Raises:
+            DatasetError: the folder does not exist or holds no photographs, or one of them cannot be read
+                or is smaller than the patch.
+        """
+        self.folder, self.patch = Path(folder), patch
+        self.paths = list_training_photos(self.folder) if paths is None else paths
+        self.cached_bytes = 0
+        self.statistics = []
+        self._cache: dict[int, NDArray[Any]] = {}
+        for index, path in enumerate(self.paths):
+            progress("read photographs", index, len(self.paths), path.name)
+            pixels = self._decode(path)
+            if statistics == "photo":
+                self.statistics.append(_statistics_of(pixels))
+            if self.cached_bytes + pixels.nbytes <= cache_mb << 20:
+                self._cache[index] = pixels
+                self.cached_bytes += pixels.nbytes
+        progress("read photographs", len(self.paths), len(self.paths))
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.paths)
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """Return photograph `index` as stored: (H, W, 1 or 3), uint8 or uint16."""
+        cached = self._cache.get(index)
+        return self._decode(self.paths[index]) if cached is None else cached
+
+    def crop(self, seed: int, step: int, sample: int, *, stream: Stream = Stream.CROP) -> NDArray[np.float32]:
+        """Return patch `sample` of `step`: (3, patch, patch), normalised per channel.
+
+        Every photograph is equally likely, then every position in it, then each of the 8 flips and turns.
+        By its own statistics a patch has zero mean and unit deviation, the deviation having a floor of 1 / patch
+        in units of the [0, 1] pixel range, as in the authors' code.
+        """
+        index, crop = self.cut(draw(seed, stream, step, sample), self.patch)
+        numbers = self.statistics[index] if self.statistics else _statistics_of(crop)
+        return numbers.apply(unit_planes(crop))
+
+    def cut(self, random: np.random.Generator, side: int) -> tuple[int, NDArray[Any]]:
+        """Draw a photograph, a square in it, and how it is turned; return its number and the (side, side, C) square.
+
+        Args:
+            random: where chance comes from.
+            side: in pixels, at most `patch`.
+        """
+        index = int(random.integers(len(self.paths)))
+        pixels = self.pixels(index)
+        top = int(random.integers(pixels.shape[0] - side + 1))
+        left = int(random.integers(pixels.shape[1] - side + 1))
+        turn = int(random.integers(8))
+        return index, turned(pixels[top : top + side, left : left + side], turn)
+
+    def batch(
+        self, seed: int, step: int, samples: Iterable[int], *, stream: Stream = Stream.CROP
+    ) -> NDArray[np.float32]:
+        """Return the given patches of `step`: (samples, 3, patch, patch)."""
+        return np.stack([self.crop(seed, step, sample, stream=stream) for sample in samples])
+
+    def _decode(self, path: Path) -> NDArray[Any]:
+        """Read one photograph and make sure that a patch fits into it."""
+        pixels = read_training_photo(self.folder, path).pixels
+        height, width = pixels.shape[:2]
+        if min(height, width) < self.patch:
+            raise DatasetError(
+                f"{path} is {width}x{height} pixels, smaller than the patch; "
+                f"accepted: at least {self.patch} on each side",
+                hint=f"Move {path.name} out of the folder, or train with a smaller patch.",
+            )
+        return pixels
+
+
+def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return one of the 8 flips and turns of (H, W, C) pixels, a view: `turn` is 0 to 7."""
+    pixels = np.rot90(pixels, turn % 4)
+    return pixels[:, ::-1] if turn >= 4 else pixels
+
+
+def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return stored (H, W, C) pixels as the (3, H, W) that a network sees, in [0, 1]."""
+    return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
+
+
+def _statistics_of(pixels: NDArray[Any]) -> Statistics:
+    """Return the mean and deviation of (H, W, C) pixels in units of the [0, 1] range."""
+    return whole_statistics(unit_planes(pixels), "whole-image")

@@ -1,0 +1,113 @@
+"""The weights that a training begins with: fresh, or those of a run or of a bundle (`--init`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.calibration.schemes import scheme_named
+from edgedenoise.errors import BundleError, TrainingError, UsageError
+from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
+from edgedenoise.training.config.config import RUN_CONFIG
+from edgedenoise.training.networks.families import build_network, network_spec
+from edgedenoise.training.networks.students import fold
+from edgedenoise.training.objectives.fake_quant import QuantizedConv2d, fake_quantized
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgedenoise.training.config.config import TrainConfig
+
+
+def initial_network(config: TrainConfig) -> nn.Module:
+    """Build the network of a config with the weights that it begins with.
+
+    Raises:
+        UsageError: `init` is of another network.
+        TrainingError: `init` is neither a run nor a bundle, or cannot be read.
+        BundleError: it is a damaged bundle.
+    """
+    if config.objective != "qat":
+        return float_network(config)
+    network = fake_quantized(float_network(config), scheme_named(config.scheme))
+    if network_spec(config.network).normalization == "unit" and isinstance(network.head, QuantizedConv2d):
+        network.head.give_range(0.0, 1.0)  # a mean of batches' ranges would cut off what is nearly white
+    return network
+
+
+def float_network(config: TrainConfig) -> nn.Module:
+    """Return the network that a config begins with, before any fake quantization; raises as `initial_network`."""
+    spec = network_spec(config.network)
+    network = build_network(spec, seed=config.seed)
+    if config.init:
+        name, weights = _weights_of(Path(config.init))
+        if name != spec.name:
+            raise UsageError(
+                f"init = {config.init!r} is a {name}, and network = {config.network!r}",
+                hint=f"Train with network = {name!r}, or begin without init.",
+            )
+        restore_network(weights, network, source=Path(config.init))
+    elif config.first_weights == "local-mean" and spec.has_blind_path:
+        network.start_as_local_mean()  # type: ignore[operator]
+    return network
+
+
+def network_of(init: Path | str) -> str:
+    """Return the name of the network that a run or a bundle holds.
+
+    Raises:
+        TrainingError: it is neither.
+        BundleError: it is a damaged bundle.
+    """
+    path = Path(init)
+    return read_run(path).config.network if _is_run(path) else _opened(path).manifest.network.name
+
+
+def _weights_of(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Return a network's name and its weights by parameter name."""
+    if _is_run(path):
+        checkpoint = read_run(path)
+        network, spec = kept_network(checkpoint, source=path)
+        folded = checkpoint.config.objective == "qat"  # its ranges are left behind, and its branches folded
+        return spec.name, dict(fold(network).state_dict()) if folded else checkpoint.kept
+    bundle = _opened(path)
+    return bundle.manifest.network.name, _weights_of_graph(bundle)
+
+
+def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
+    """Return the constants of a bundle's float graph, which keeps the names that they had in PyTorch.
+
+    Raises:
+        IntegrityError: the graph is not the one that the manifest recorded.
+        TrainingError: the bundle has no float ONNX graph.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    floats = [v for v in bundle.manifest.variants if v.runtime == "onnxruntime" and v.precision == "fp32"]
+    if not floats:
+        raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
+    model = onnx.load(str(bundle.variant_file(floats[0])))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
+    return {
+        name.removeprefix("network."): torch.from_numpy(array.copy())
+        for name, array in constants.items()
+        if name.startswith("network.")
+    }
+
+
+def _is_run(path: Path) -> bool:
+    return (path / RUN_CONFIG).is_file()
+
+
+def _opened(path: Path) -> Bundle:
+    """Open a bundle, or say that this is none."""
+    try:
+        return Bundle.open(path)
+    except BundleError as error:
+        error.hint = f"init takes the folder of a training run, or a bundle; {error.hint or ''}".rstrip("; ")
+        raise

@@ -1,0 +1,1 @@
+"""The training loop: preparation, steps, validation, logs and checkpoints."""

@@ -1,0 +1,79 @@
+"""What a run writes while it trains: rows, validations, previews, curves and checkpoints. Rank 0's business."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from edgedenoise.training.checkpoint import LAST, save_checkpoint
+from edgedenoise.training.loop.logs import LOG, VALIDATION, RunLog
+from edgedenoise.training.loop.schedules import learning_rate_at, ramp_at
+from edgedenoise.training.loop.validation import COLUMNS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.loop.preparation import Plan
+    from edgedenoise.training.loop.stepping import Stepper
+    from edgedenoise.training.loop.validation import Validator
+
+
+class Recorder:
+    """Looks at a run after every step. Use it as a context manager."""
+
+    def __init__(self, plan: Plan, stepper: Stepper, validator: Validator) -> None:
+        self._run, self._stepper, self._validator = plan.run, stepper, validator
+        self._config: TrainConfig = stepper.config
+        self._stack = ExitStack()
+        columns = ("learning_rate", "ramp", "gradient_norm", "total", *stepper.objective.parts)
+        self._log = self._stack.enter_context(RunLog(plan.run / LOG, columns, done=plan.start))
+        self._begun = time.monotonic() - self._log.seconds_before
+        self._scores: RunLog | None = None
+        if validator.has_something_to_tell:
+            scores = RunLog(plan.run / VALIDATION, COLUMNS, done=plan.start)
+            self._scores = self._stack.enter_context(scores)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def log(self, done: int, losses: dict[str, float], gradient_norm: float) -> None:
+        """Write a row of losses after `done` steps."""
+        step = done - 1
+        others = {"learning_rate": learning_rate_at(self._config, step), "ramp": ramp_at(self._config, step)}
+        self._log.add(done, self._seconds(), {**losses, **others, "gradient_norm": gradient_norm})
+
+    def look(self, done: int) -> None:
+        """Validate, show and save what is due after `done` steps."""
+        config, network = self._config, self._stepper.network
+        validates = self._scores is not None and is_due(done, config.val_every, config)
+        shows = is_due(done, config.preview_every, config)
+        if validates or shows:
+            with self._stepper.average.applied():
+                if validates and self._scores is not None:
+                    found = self._validator.validate(self._run, network, done)
+                    self._scores.add(done, self._seconds(), {name: getattr(found, name) for name in COLUMNS})
+                if shows:
+                    self._validator.show(self._run, network, done)
+        if is_due(done, config.checkpoint_every, config):
+            save_checkpoint(
+                self._run / LAST,
+                config=config,
+                step=done,
+                network=network,
+                optimizer=self._stepper.optimizer,
+                mean=self._stepper.average.state(),
+                best=self._validator.best,
+            )
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+
+def is_due(done: int, every: int, config: TrainConfig) -> bool:
+    """Tell whether something that happens every so many steps, and at the end, happens now."""
+    return done % every == 0 or done == config.steps

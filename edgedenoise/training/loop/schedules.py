@@ -1,0 +1,31 @@
+"""What changes over a training: the learning rate, and the weight of the non-blind losses. No torch here.
+
+Both scale with the step budget, so that a short run is a small picture of a long one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgedenoise.training.config.config import TrainConfig
+
+
+def learning_rate_at(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of step 0 ... steps - 1.
+
+    `halving` is the C-BSN authors' schedule (halved every 100k of 500k steps); `cosine` is half a cosine that
+    ends just above zero; `constant` stays.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.schedule == "halving":
+        return config.learning_rate * 0.5 ** (5 * step // config.steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+def ramp_at(config: TrainConfig, step: int) -> float:
+    """Return s of L_blind + s (L_self + lambda L_inv): min(step / ramp, 1); the official ramp is 200k."""
+    ramp = config.ramp_fraction * config.steps
+    return min(step / ramp, 1.0) if ramp > 0 else 1.0

@@ -1,0 +1,167 @@
+"""One update of the weights: losses, gradients, their norm, Adam, and the running mean; and what can go wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from edgedenoise.errors import TrainingError
+from edgedenoise.files import atomic_file
+from edgedenoise.training.config.config import RUN_CONFIG
+from edgedenoise.training.loop.averages import WeightAverage
+from edgedenoise.training.loop.memory import is_out_of_memory, largest_that_fits
+from edgedenoise.training.loop.schedules import learning_rate_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.loop.distributed import World
+    from edgedenoise.training.objectives.objective import Batch, Objective
+
+
+@dataclass(frozen=True)
+class StepNumbers:
+    """What a step came to; means over the processes."""
+
+    total: float
+    """The loss that was minimised."""
+    gradient_norm: float
+    """Of all gradients together, before clipping."""
+    parts: torch.Tensor
+    """The parts of the loss on this process, in the order of `Objective.parts`; not yet read back from the device."""
+
+
+class Stepper:
+    """A network, its optimiser and its mean, updated step by step."""
+
+    def __init__(self, config: TrainConfig, objective: Objective, network: nn.Module, world: World) -> None:
+        """Get ready to train `network`, which is where it trains already."""
+        self.config, self.objective, self.network, self.world = config, objective, network, world
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self.average = WeightAverage(network, config.ema_decay)
+        self._device = next(network.parameters()).device
+        self._losses = world.wrap(_Losses(config, objective, network))
+
+    def step(self, step: int, batch: Batch) -> StepNumbers:
+        """Update the weights once.
+
+        Raises:
+            TrainingError: the loss or its gradient is no longer a number (the batch is saved, and nothing was
+                changed), or memory is at its end.
+        """
+        try:
+            batch = tuple(tensor.to(self._device) for tensor in batch)
+            value, parts = self._backward(step, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # What the failed step had made hangs on its frames, and would leave no room for a smaller one.
+            traceback.clear_frames(error.__traceback__)
+            self.optimizer.zero_grad(set_to_none=True)
+            raise self._out_of_memory(step, batch) from error
+        norm = self._clip()
+        self._check_finite("gradient's norm", norm, step, batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.config, step)
+        self.optimizer.step()
+        self.average.update(step + 1)
+        return StepNumbers(value, norm, parts)
+
+    def _backward(self, step: int, batch: Batch) -> tuple[float, torch.Tensor]:
+        """Leave the gradients of a step in the weights; return the total loss, and its parts on this process."""
+        total, parts = self._losses(step, *batch)
+        value = self.world.mean(total).item()
+        self._check_finite("loss", value, step, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        return value, parts.detach()
+
+    def _clip(self) -> float:
+        """Scale gradients down to the norm that is allowed; return the norm that they had."""
+        limit = self.config.clip_norm or math.inf
+        return nn.utils.clip_grad_norm_(self.network.parameters(), limit).item()
+
+    def _check_finite(self, what: str, value: float, step: int, batch: Batch) -> None:
+        """Tell of NaN and infinity before the weights are touched: the last checkpoint is sound."""
+        if math.isfinite(value):
+            return
+        saved = self._save_batch(step, batch)
+        raise TrainingError(
+            f"the {what} became {value} at step {step}; the batch is in {saved}",
+            hint=f"Begin another run with the last checkpoint, which is sound, and a lower learning rate: edgedenoise "
+            f"train --config {Path(self.config.out) / RUN_CONFIG} --init {self.config.out} --out ANOTHER "
+            f"--set learning_rate={self.config.learning_rate / 2:g}",
+        )
+
+    def _save_batch(self, step: int, batch: Batch) -> Path:
+        """Write the tensors of a batch, for whoever wants to know what was wrong with it."""
+        rank = f"-rank{self.world.rank}" if self.world.size > 1 else ""
+        path = Path(self.config.out) / f"bad-batch-step-{step:06d}{rank}.safetensors"
+        with atomic_file(path) as temporary:
+            save_file({str(i): tensor.cpu().contiguous() for i, tensor in enumerate(batch)}, temporary)
+        return path
+
+    def _out_of_memory(self, step: int, batch: Batch) -> TrainingError:
+        """Word it, after trying smaller batches."""
+        size = len(batch[0])
+
+        def attempt(samples: int) -> None:
+            part = tuple(tensor[:samples] for tensor in batch)
+            self.objective.losses(self.network, part, step).total.backward()  # type: ignore[no-untyped-call]
+            self.network.zero_grad(set_to_none=True)
+
+        fits = largest_that_fits(attempt, size)
+        config = self.config
+        where = f"out of memory on {self._device} with batch = {config.batch} and patch = {config.patch}"
+        if fits is None:
+            return TrainingError(f"{where}, and a single sample does not fit", hint="Train with a smaller patch.")
+        fitting = fits * self.world.size
+        return TrainingError(
+            f"{where}; batch = {fitting} was tried and fits",
+            hint=f"Train with --batch {fitting}, or with a smaller patch.",
+        )
+
+
+class _Losses(nn.Module):
+    """A step's losses as one module with one forward pass: what DistributedDataParallel and autocast wrap."""
+
+    def __init__(self, config: TrainConfig, objective: Objective, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._config, self._objective = config, objective
+        self._compiled = compiled(network) if config.compile else None
+
+    def forward(self, step: int, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the total, and the parts as one tensor without gradient."""
+        network = self._compiled if self._compiled is not None else self.network
+        with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            losses = self._objective.losses(network, batch, step)  # type: ignore[arg-type]
+        parts = [losses.parts[name].detach().float() for name in self._objective.parts]
+        return losses.total, torch.stack(parts)
+
+
+def compiled(network: nn.Module) -> Callable[..., torch.Tensor]:
+    """Return the network compiled by torch.compile, one program per shape: a step has three.
+
+    Raises:
+        TrainingError: there is no C++ compiler, which CPUs need for it.
+    """
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    compiler = os.environ.get("CXX", "g++")
+    if on_cpu and shutil.which(compiler) is None:
+        raise TrainingError(
+            f"compile = true needs a C++ compiler on a CPU, and there is no {compiler!r} here",
+            hint="Install one (for example: apt install g++), or leave compile out.",
+        )
+    function: Callable[..., torch.Tensor] = torch.compile(network, dynamic=False)
+    return function

@@ -1,0 +1,79 @@
+"""What is looked at now and then: held-out photographs, clean ones where there are some, previews and curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from edgedenoise.training.checkpoint import BEST, save_checkpoint
+from edgedenoise.training.inference import evaluating
+from edgedenoise.training.loop.curves import write_curves
+from edgedenoise.training.loop.previews import SHOWN, write_preview
+from edgedenoise.training.scoring import evaluate, open_pairs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.networks.families import NetworkSpec
+    from edgedenoise.training.objectives.objective import Objective
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one validation found; NaN for what cannot be told."""
+
+    held_out_loss: float
+    """What the objective counts on held-out photographs."""
+    psnr_db: float
+    ssim: float
+    """Against clean photographs."""
+
+
+COLUMNS = tuple(field.name for field in fields(Scores))
+"""Of `validation.csv`."""
+
+
+class Validator:
+    """Judges a network and keeps the best; the network has the weights that are to be judged."""
+
+    def __init__(self, config: TrainConfig, objective: Objective, spec: NetworkSpec, *, best: float) -> None:
+        """Get ready.
+
+        Args:
+            config: of the run.
+            objective: judges networks on the photographs that it holds out.
+            spec: of the network.
+            best: the least such loss so far.
+
+        Raises:
+            DatasetError: `val_clean` does not fit `val_noisy`.
+        """
+        self.config, self.objective, self.spec, self.best = config, objective, spec, best
+        self._pairs = open_pairs(config.val_noisy or config.data, config.val_clean) if config.val_clean else []
+
+    @property
+    def has_something_to_tell(self) -> bool:
+        """Whether there are photographs to validate on."""
+        return bool(self._pairs) or self.objective.judges
+
+    def validate(self, run: Path, network: nn.Module, done: int) -> Scores:
+        """Judge a network after `done` steps; it is written as the best one if it is."""
+        with evaluating(network):
+            loss = self.objective.judge(network)
+        if loss is not None and loss < self.best and self.objective.may_be_best(done):
+            self.best = loss
+            save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=loss)
+        psnr_db = ssim = math.nan
+        if self._pairs:
+            quality = evaluate(network, self.spec, self._pairs, mode=self.config.val_mode)
+            psnr_db, ssim = quality.psnr_db, quality.ssim
+        return Scores(math.nan if loss is None else loss, psnr_db, ssim)
+
+    def show(self, run: Path, network: nn.Module, done: int) -> None:
+        """Write a preview and the curves."""
+        write_preview(run / "previews" / f"step-{done:06d}.png", network, self.spec, self.objective.previews(SHOWN))
+        write_curves(run)

@@ -1,0 +1,189 @@
+"""Networks by name: what each is, in numbers, and how it is built. No torch until one is built.
+
+A network is added as one row of `FAMILIES`: the names that it answers to, and a function that describes a
+size of it, with the class that builds it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from edgedenoise.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from edgedenoise.imaging.normalize import NormalizationKind
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network of one size. Numbers are those of the deployed network, trained branches folded into one."""
+
+    name: str
+    """What configs and command lines call it, for example `cbsn-24x4`."""
+    parameters: int
+    """Trained numbers, exactly."""
+    macs_per_px: int
+    """Multiplications with an addition per output pixel of the deployed path, rounded; biases not counted."""
+    halo_px: int
+    """Receptive-field radius: context that a tile needs on each side to give the whole picture's pixels."""
+    multiple_of: int
+    """Height and width of an input must be divisible by it."""
+    normalization: NormalizationKind
+    """What the input is: whole-image statistics, or pixels in [0, 1]."""
+    has_blind_path: bool
+    """Whether it can be called with `blind=True`, which `cbsn` and `sdap` train."""
+    builder: str
+    """`module:callable`, called with `arguments`."""
+    arguments: dict[str, int]
+    """Its size in the builder's own terms; `width` is always the number of channels."""
+
+
+@dataclass(frozen=True)
+class NetworkFamily:
+    """A kind of network, of one size or of many."""
+
+    form: str
+    """How its names look, for people."""
+    example: str
+    """A good first choice."""
+    pattern: str
+    """Regular expression of its names; its groups are numbers."""
+    describe: Callable[..., NetworkSpec]
+    """(name, *numbers) to spec."""
+
+
+def _cbsn(name: str, width: int, modules: int) -> NetworkSpec:
+    """Count a C-BSN: see `cbsn.py` for the layers in the same order."""
+    c, hidden = width, 64
+    module = 9 * c * c + c * c
+    branch = 2 * c * c + modules * module + c * c
+    tail = 2 * c * c + c * hidden + hidden * hidden + hidden * 3
+    macs = 3 * c + (9 + 25) * c * c + 2 * branch + tail
+    biases = c + 2 * (1 + 2 + 2 * modules + 1) * c + (c + hidden + hidden + 3)
+    return NetworkSpec(
+        name=name,
+        parameters=macs + biases,
+        macs_per_px=macs,
+        # Masked kernel and dilated modules: 1 + 2 N in one branch, 2 + 3 N in the other; the larger counts.
+        halo_px=2 + 3 * modules,
+        multiple_of=1,
+        normalization="whole-image",
+        has_blind_path=True,
+        builder="edgedenoise.training.networks.cbsn:CBSN",
+        arguments={"width": width, "modules": modules},
+    )
+
+
+def _edge(name: str, *, width: int, convolutions: int) -> NetworkSpec:
+    """Count an `EdgeNetwork`: see `students.py` for the layers in the same order."""
+    c, n = width, convolutions
+    weights = 36 * 3 * c + n * 9 * c * c + 9 * c * 12
+    return NetworkSpec(
+        name=name,
+        parameters=weights + c + n * c + 12,
+        macs_per_px=round(weights / 4),  # everything runs on a quarter of the pixels
+        # The head sees 2 pixels beyond its cell of 2x2, 3 from the far pixel in it; each 3x3 convolution, a cell more.
+        halo_px=3 + 2 * (n + 1),
+        multiple_of=2,
+        normalization="unit",
+        has_blind_path=False,
+        builder="edgedenoise.training.networks.students:EdgeNetwork",
+        arguments={"width": c, "convolutions": n},
+    )
+
+
+def _edge_plus(name: str, *, width: int, inner_width: int, convolutions: int) -> NetworkSpec:
+    """Count an `EdgePlusNetwork`: see `students.py` for the layers in the same order."""
+    c, d, n = width, inner_width, convolutions
+    half = 36 * 3 * c + 4 * 9 * c * c + 9 * c * 12
+    quarter = 16 * c * d + n * 9 * d * d + d * 4 * c
+    return NetworkSpec(
+        name=name,
+        parameters=half + quarter + c + 4 * c + 12 + d + n * d + 4 * c,
+        macs_per_px=round(half / 4 + quarter / 16),
+        # In cells of 2x2 pixels: three 3x3 behind the inner scale, up to two for being off its grid and for the
+        # 4x4 kernel, two for each 3x3 there, two 3x3 before it; and the head as above.
+        halo_px=3 + 2 * (3 + 2 + 2 * n + 2),
+        multiple_of=4,
+        normalization="unit",
+        has_blind_path=False,
+        builder="edgedenoise.training.networks.students:EdgePlusNetwork",
+        arguments={"width": c, "inner_width": d, "convolutions": n},
+    )
+
+
+FAMILIES: Final = (
+    NetworkFamily(
+        form="cbsn-WxN (W channels, N modules per branch)",
+        example="cbsn-24x4",
+        pattern=r"cbsn-([1-9]\d{0,3})x([1-9]\d?)",
+        describe=_cbsn,
+    ),
+    NetworkFamily(
+        form="edge-tiny (a student for slow devices)",
+        example="edge-tiny",
+        pattern="edge-tiny",
+        describe=partial(_edge, width=32, convolutions=6),
+    ),
+    NetworkFamily(
+        form="edge (a student for every device)",
+        example="edge",
+        pattern="edge",
+        describe=partial(_edge, width=48, convolutions=8),
+    ),
+    NetworkFamily(
+        form="edge-plus (a student for GPUs and NPUs)",
+        example="edge-plus",
+        pattern="edge-plus",
+        describe=partial(_edge_plus, width=48, inner_width=96, convolutions=5),
+    ),
+)
+"""Every network that can be named."""
+
+_WELL_KNOWN = (
+    "cbsn-16x4", "cbsn-24x4", "cbsn-32x5", "cbsn-64x5", "cbsn-64x9", "cbsn-128x9", "edge-tiny", "edge", "edge-plus",
+)  # fmt: skip
+
+
+def network_spec(name: str) -> NetworkSpec:
+    """Return the network that `name` stands for.
+
+    Raises:
+        UsageError: no network has such a name.
+    """
+    for family in FAMILIES:
+        match = re.fullmatch(family.pattern, name)
+        if match:
+            return family.describe(name, *map(int, match.groups()))
+    accepted = "; ".join(family.form for family in FAMILIES)
+    close = difflib.get_close_matches(name, _WELL_KNOWN, n=1)
+    suggestion = close[0] if close else FAMILIES[0].example
+    raise UsageError(f"there is no network {name!r}; accepted: {accepted}", hint=f"Did you mean {suggestion}?")
+
+
+def build_network(spec: NetworkSpec, *, seed: int | None = None) -> nn.Module:
+    """Build the network of `spec` with fresh weights, in training mode, on the CPU.
+
+    Args:
+        spec: from `network_spec`.
+        seed: makes the weights a function of this number and leaves torch's own generator as it was;
+            without it they come from torch's generator.
+    """
+    import torch
+
+    module, _, name = spec.builder.partition(":")
+    builder: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
+    if seed is None:
+        return builder(**spec.arguments)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return builder(**spec.arguments)

@@ -1,0 +1,155 @@
+"""Edge students: small networks made for INT8, which answer y = clip(x + r(x)) to pixels x in [0, 1].
+
+Plain convolutions and ReLU, a residual in the image, a final clip: what loses least in 8 bits (docs/students.md).
+Everything but that sum runs at half resolution or less: a 6x6 convolution of stride 2 goes down, which is a 3x3
+one behind a pixel unshuffle, and depth-to-space comes up again.
+
+    EdgeNetwork      image -> 6x6 /2 -> N x [3x3 relu] -> 3x3 -> depth-to-space -> + image -> clip
+    EdgePlusNetwork  image -> 6x6 /2 -> 2 x [3x3 relu] -+-> 4x4 /2 -> N x [3x3 relu] -> 1x1 -> depth-to-space -+
+                                                        +------------------------------------------------- + -+
+                     -> relu -> 2 x [3x3 relu] -> 3x3 -> depth-to-space -> + image -> clip
+
+While training, a 3x3 convolution is the sum of a 3x3 kernel, a 1x1 kernel and a scaled identity, as in RepVGG
+(Ding et al., CVPR 2021), added up in the kernel and not in the activations, as SESR does (Bhardwaj et al., MLSys
+2022): it costs no more than one convolution. `folded` makes it that one, exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgedenoise.training.networks.layers import Sum, relu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BODY_GAIN = 0.3  # of the 3x3 kernels at the beginning, beside an identity of 1: signals neither fade nor grow
+
+
+class FoldableConv2d(nn.Conv2d):
+    """A 3x3 convolution, zero-padded to the same size, that trains as three branches and folds into one."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Make a convolution that begins near the identity, as far as it has as many outputs as inputs."""
+        super().__init__(inputs, outputs, 3, padding=1)
+        nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
+        with torch.no_grad():
+            self.weight *= _BODY_GAIN
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        self.point = nn.Parameter(torch.zeros(outputs, inputs))
+        """The 1x1 kernel."""
+        self.identity = nn.Parameter(torch.ones(min(inputs, outputs)))
+        """What output i takes of input i."""
+
+    def kernel(self) -> torch.Tensor:
+        """Return the one kernel that does what the three branches do together: (outputs, inputs, 3, 3)."""
+        outputs, inputs = self.point.shape
+        shared = len(self.identity)
+        straight = functional.pad(torch.diag(self.identity), (0, inputs - shared, 0, outputs - shared))
+        return self.weight + functional.pad((self.point + straight)[:, :, None, None], (1, 1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W)."""
+        kernel = self.kernel().contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(x, kernel, self.bias, padding=1)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """Return the plain convolution that does the same."""
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1).to(self.weight)  # its device and precision
+        plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
+        return plain
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the weights of a folded one too, which bundles hold: then the other branches are zero."""
+        if prefix + "point" not in state_dict and prefix + "identity" not in state_dict:
+            others = {prefix + name: torch.zeros_like(getattr(self, name)) for name in ("point", "identity")}
+            state_dict = {**state_dict, **others}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Return a copy of a network in which whatever can be `folded()` is a plain convolution: what devices run."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            folded: Callable[[], nn.Conv2d] | None = getattr(child, "folded", None)
+            if folded is not None:
+                setattr(module, name, folded().train(child.training))
+    return network
+
+
+class EdgeNetwork(nn.Module):
+    """A stack of 3x3 convolutions at half resolution. The radius of its receptive field is 5 + 2 `convolutions`."""
+
+    def __init__(self, width: int, convolutions: int) -> None:
+        """Make a network that begins as the identity.
+
+        Args:
+            width: channels.
+            convolutions: 3x3 convolutions between head and tail.
+        """
+        super().__init__()
+        self.head = nn.Conv2d(3, width, 6, stride=2, padding=2)
+        self.body = nn.ModuleList(FoldableConv2d(width, width) for _ in range(convolutions))
+        self.tail = _silent_tail(width)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Denoise (N, 3, H, W) in [0, 1], H and W divisible by 2; the same shape and range."""
+        x = relu(self.head(image), self.training)
+        for convolution in self.body:
+            x = relu(convolution(x), self.training)
+        return _added(image, self.tail(x))
+
+
+class EdgePlusNetwork(nn.Module):
+    """A U-Net of two scales. The radius of its receptive field is 17 + 4 `convolutions`."""
+
+    def __init__(self, width: int, inner_width: int, convolutions: int) -> None:
+        """Make a network that begins as the identity.
+
+        Args:
+            width: channels at half resolution.
+            inner_width: channels at quarter resolution.
+            convolutions: 3x3 convolutions there.
+        """
+        super().__init__()
+        self.head = nn.Conv2d(3, width, 6, stride=2, padding=2)
+        self.encoder = nn.ModuleList(FoldableConv2d(width, width) for _ in range(2))
+        self.down = nn.Conv2d(width, inner_width, 4, stride=2, padding=1)
+        self.body = nn.ModuleList(FoldableConv2d(inner_width, inner_width) for _ in range(convolutions))
+        self.up = nn.Conv2d(inner_width, 4 * width, 1)
+        self.sum = Sum()
+        self.decoder = nn.ModuleList(FoldableConv2d(width, width) for _ in range(2))
+        self.tail = _silent_tail(width)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Denoise (N, 3, H, W) in [0, 1], H and W divisible by 4; the same shape and range."""
+        x = relu(self.head(image), self.training)
+        for convolution in self.encoder:
+            x = relu(convolution(x), self.training)
+        inner = relu(self.down(x), self.training)
+        for convolution in self.body:
+            inner = relu(convolution(inner), self.training)
+        x = relu(self.sum(x, functional.pixel_shuffle(self.up(inner), 2)), self.training)
+        for convolution in self.decoder:
+            x = relu(convolution(x), self.training)
+        return _added(image, self.tail(x))
+
+
+def _silent_tail(width: int) -> nn.Conv2d:
+    """Return the last convolution, all zero: the network begins as the identity, and learns from there."""
+    tail = nn.Conv2d(width, 12, 3, padding=1)
+    nn.init.zeros_(tail.weight)
+    nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
+    return tail
+
+
+def _added(image: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    """Return clip(x + r): the sum in the image's own precision, also where the network's is bfloat16."""
+    return torch.clamp(image + functional.pixel_shuffle(residual, 2).to(image.dtype), 0, 1)

@@ -1,0 +1,1 @@
+"""Training objectives: losses, blind-spot sampling, distillation and quantization-aware training."""

@@ -1,0 +1,180 @@
+"""Networks that train as their INT8 form computes: convolutions see rounded activations and weights, sums do too.
+
+The arithmetic is that of the QDQ graph (`export/quantization/qdq.py`), by the same scheme: activations per tensor, weights per
+output channel, rounded half to even by torch's own fake-quantize functions, whose gradient is one inside the range and
+zero where values are clipped. What is joined is rounded by the convolution that reads it, with the same range. The sum
+of image and residual stays float, as there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgedenoise.calibration.histograms import Range
+from edgedenoise.errors import UsageError
+from edgedenoise.training.networks.layers import Sum
+from edgedenoise.training.networks.students import fold
+
+if TYPE_CHECKING:
+    from edgedenoise.calibration.schemes import Scheme
+
+_MOMENTUM = 0.01
+"""Of the running mean of a batch's least and greatest value."""
+
+
+class Rounding(nn.Module):
+    """Fake quantization of one activation tensor, by a range that follows the batches until it is frozen."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+    """Ends of the range, scalars."""
+    seen: torch.Tensor
+    """0 while the range is unknown, 1 when it was observed, 2 when it is given and does not move."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self._scheme = scheme
+        self.observing = True
+        for name in ("low", "high", "seen"):
+            self.register_buffer(name, torch.zeros(()))
+
+    @property
+    def range(self) -> Range:
+        """The range as it is now."""
+        return Range(self.low.item(), self.high.item())
+
+    @torch.no_grad()
+    def give_range(self, low: float, high: float) -> None:
+        """Set the range for good; it must hold zero."""
+        self.low.fill_(low)
+        self.high.fill_(high)
+        self.seen.fill_(2)
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Round activations as QuantizeLinear does, per tensor, after looking at their range."""
+        if self.training and self.observing:
+            self._observe(x.detach())
+        scale, zero = self.encoding()
+        least, most = (-127, 127) if self._scheme.activations == "s8" else (0, 255)
+        return torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, least, most)
+
+    def encoding(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (scale, zero point) of the range as it is; see `schemes.encode_range`."""
+        if self._scheme.activations == "s8":
+            scale = torch.maximum(-self.low, self.high) / 127
+            zero = torch.zeros_like(scale, dtype=torch.int32)
+        else:
+            scale = (self.high - self.low) / 255
+            zero = (-self.low / scale.clamp(min=1e-30)).round().clamp(0, 255).to(torch.int32)
+        return torch.where(scale > 0, scale, 1.0), zero
+
+    @torch.no_grad()
+    def _observe(self, x: torch.Tensor) -> None:
+        """Move the range towards that of a batch; it always holds zero, which padding needs."""
+        low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+        share = torch.where(self.seen > 1, 0.0, torch.where(self.seen > 0, _MOMENTUM, 1.0))
+        self.low.lerp_(low.to(self.low), share)
+        self.high.lerp_(high.to(self.high), share)
+        self.seen.clamp_(min=1)
+
+
+class QuantizedConv2d(Rounding):
+    """A convolution with fake-quantized input and weight."""
+
+    def __init__(self, plain: nn.Conv2d, scheme: Scheme) -> None:
+        """Wrap a plain convolution."""
+        super().__init__(scheme)
+        self.weight, self.bias = plain.weight, plain.bias
+        self._plain = {name: getattr(plain, name) for name in ("stride", "padding", "dilation", "groups")}
+
+    def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
+        """Convolve (N, C, H, W).
+
+        Raises:
+            UsageError: `blind` is asked for, which no device runs.
+        """
+        if blind:
+            raise UsageError("a network with fake quantization has no blind path any more; devices do not run it")
+        seen = self.rounded(x)
+        scale = self._weight_scale()
+        return functional.conv2d(seen, self._rounded_weight(scale), self._rounded_bias(scale), **self._plain)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """Return the plain convolution, its weight not rounded."""
+        outputs, inputs, height, width = self.weight.shape
+        groups = self._plain["groups"]
+        plain = nn.Conv2d(inputs * groups, outputs, (height, width), **self._plain).to(self.weight)
+        plain.load_state_dict({"weight": self.weight, "bias": self.bias})
+        return plain
+
+    def _weight_scale(self) -> torch.Tensor:
+        """Return the scale of every output channel; see `schemes.encode_weight`."""
+        scale = self.weight.detach().abs().amax(dim=(1, 2, 3)) / self._limit
+        return torch.where(scale > 0, scale, 1.0)
+
+    @property
+    def _limit(self) -> int:
+        return int(2 ** (self._scheme.weight_bits - 1)) - 1
+
+    def _rounded_weight(self, scale: torch.Tensor) -> torch.Tensor:
+        zero = torch.zeros_like(scale, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -self._limit, self._limit)
+
+    def _rounded_bias(self, weight_scale: torch.Tensor) -> torch.Tensor | None:
+        """Round biases to the grid of integer kernels, where a scheme does: far finer than the rest, and adding up."""
+        if self.bias is None or self._scheme.bias == "float":
+            return self.bias
+        grid = self.encoding()[0] * weight_scale
+        return self.bias + (torch.round(self.bias / grid) * grid - self.bias).detach()
+
+
+class QuantizedSum(nn.Module):
+    """A sum whose inputs are fake-quantized: both, or what it skips to alone, as the scheme has it."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self.skip = Rounding(scheme)
+        self.branch = Rounding(scheme) if scheme.sums == "both" else None
+
+    def forward(self, skip: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """Add two tensors of one shape."""
+        return self.skip.rounded(skip) + (branch if self.branch is None else self.branch.rounded(branch))
+
+    def folded(self) -> Sum:
+        """Return the plain sum."""
+        return Sum()
+
+
+def fake_quantized(network: nn.Module, scheme: Scheme) -> nn.Module:
+    """Return a copy of a network, folded, with every convolution and every sum inside fake-quantized."""
+    network = fold(network)  # a copy
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d):
+                setattr(module, name, QuantizedConv2d(child, scheme).train(child.training))
+            elif isinstance(child, Sum):
+                setattr(module, name, QuantizedSum(scheme).train(child.training))
+    return network
+
+
+def observe(network: nn.Module, observing: bool) -> None:
+    """Let ranges move in training, or stay as they are."""
+    for module in network.modules():
+        if isinstance(module, Rounding):
+            module.observing = observing
+
+
+def input_ranges(network: nn.Module) -> dict[str, Range]:
+    """Return the range of every quantized convolution's input, by the convolution's name."""
+    return {name: module.range for name, module in network.named_modules() if isinstance(module, QuantizedConv2d)}
+
+
+def sum_ranges(network: nn.Module) -> list[tuple[Range, Range | None]]:
+    """Return the ranges of every quantized sum's inputs, what it skips to first, in the order of the network."""
+    sums = [module for module in network.modules() if isinstance(module, QuantizedSum)]
+    return [(one.skip.range, None if one.branch is None else one.branch.range) for one in sums]

@@ -1,0 +1,251 @@
+"""What one step minimises, by name.
+
+An objective owns its data: it draws the batch of a step and turns it into losses. The trainer knows no more.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
+
+import numpy as np
+import torch
+
+from edgedenoise.datacheck.check import list_training_photos
+from edgedenoise.imaging.files import to_unit
+from edgedenoise.progress import Progress, silent
+from edgedenoise.training.data.draws import Stream, draw
+from edgedenoise.training.data.patches import PhotoFolder, split_held_out
+from edgedenoise.training.loop.schedules import ramp_at
+from edgedenoise.training.objectives.losses import blind_loss, cbsn_losses, sdap_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from edgedenoise.training.config.config import TrainConfig
+
+Batch = tuple[torch.Tensor, ...]
+"""What one step needs, on the CPU, samples along the first axis of each; the rest is between `batch` and `losses`."""
+
+HELD_OUT_CROPS = 32
+"""Crops of held-out photographs that a network is judged by, the same ones each time."""
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The losses of one step, scalar tensors."""
+
+    total: torch.Tensor
+    """What is minimised."""
+    parts: dict[str, torch.Tensor]
+    """What it is made of, for the log; the same names at every step."""
+
+
+class Objective(Protocol):
+    """Made once per run, as `factory(config, progress=...)`."""
+
+    parts: ClassVar[tuple[str, ...]]
+    """Names of the parts of the loss."""
+    judges: bool
+    """Whether photographs are held out, so that `judge` can tell."""
+
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Draw some samples of what `step` trains on; a function of the config's seed, of `step` and of them."""
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
+        """Return the losses of `batch`, wherever its tensors are."""
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return what the best checkpoint has least of, in evaluation; None without held-out photographs."""
+
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether a network of this step has learnt all that it is trained for, and may be the best one."""
+
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give up to `count` noisy photographs (H, W, 3) in [0, 1], the same ones each time, to look at."""
+
+
+class CBSNObjective:
+    """C-BSN from noisy photographs alone: L_blind + s (L_self + lambda L_inv); see `losses.py`."""
+
+    parts: ClassVar[tuple[str, ...]] = ("blind", "self", "inv")
+
+    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+        self.config = config
+        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.judges = self._held_out is not None
+
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Return patches (N, 3, P, P), the sub-sampler's mask (N, P / k, P / k) and, if wanted, permutations."""
+        config = self.config
+        samples = list(samples)
+        cells = config.patch // config.sub_stride
+        masks = [
+            draw(config.seed, Stream.SUBSAMPLE, step, sample).integers(config.sub_stride**2, size=(cells, cells))
+            for sample in samples
+        ]
+        batch = (
+            torch.from_numpy(self.photos.batch(config.seed, step, samples)),
+            torch.from_numpy(np.stack(masks)),
+        )
+        return (*batch, draw_permutations(config, step, samples)) if config.blind_sampler == "permuted" else batch
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
+        """Return the three losses and their weighted sum at `step`."""
+        config = self.config
+        patches, mask, *permutation = batch
+        losses = cbsn_losses(
+            network, patches, mask, blind_stride=config.stride, permutation=permutation[0] if permutation else None
+        )
+        total = losses.total(ramp_at(config, step), lambda_inv=config.lambda_inv)
+        return StepLosses(total, {"blind": losses.blind, "self": losses.self_, "inv": losses.inv})
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return L_blind on the held-out photographs."""
+        return held_out_loss(network, self._held_out, self.config)
+
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether the ramp is over: before, the non-blind path that devices run has not been taught fully."""
+        return ramp_at(self.config, step) >= 1
+
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give the first photographs."""
+        return first_photographs(self.photos, count)
+
+
+class SDAPObjective:
+    """SDAP: each of the random sub-images teaches the next one, through the blind network; see `losses.py`."""
+
+    parts: ClassVar[tuple[str, ...]] = ("cyclic",)
+
+    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+        self.config = config
+        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.judges = self._held_out is not None
+
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Return patches (N, 3, P, P) and permutations (N, P / k, P / k, k²)."""
+        samples = list(samples)
+        patches = torch.from_numpy(self.photos.batch(self.config.seed, step, samples))
+        return patches, draw_permutations(self.config, step, samples)
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:  # noqa: ARG002 - no schedule
+        """Return the cyclic sample-difference loss."""
+        cyclic = sdap_loss(network, *batch)
+        return StepLosses(cyclic, {"cyclic": cyclic})
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return L_blind on the held-out photographs."""
+        return held_out_loss(network, self._held_out, self.config)
+
+    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
+        """Tell that any may."""
+        return True
+
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give the first photographs."""
+        return first_photographs(self.photos, count)
+
+
+OBJECTIVES: Final = {
+    "cbsn": "edgedenoise.training.objectives.objective:CBSNObjective",
+    "sdap": "edgedenoise.training.objectives.objective:SDAPObjective",
+    "distill": "edgedenoise.training.objectives.distill:DistillObjective",
+    "supervised": "edgedenoise.training.objectives.supervised:SupervisedObjective",
+    "qat": "edgedenoise.training.objectives.qat:qat_objective",
+}
+"""Every objective: what configs call it, and `module:callable`."""
+
+
+def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objective:
+    """Make the objective of `config` and open its data.
+
+    Raises:
+        DatasetError: its data cannot be trained on.
+    """
+    module, _, name = OBJECTIVES[config.objective].partition(":")
+    objective: Objective = getattr(importlib.import_module(module), name)(config, progress=progress)
+    return objective
+
+
+def open_photographs(
+    config: TrainConfig,
+    *,
+    folder: str | None = None,
+    patch: int | None = None,
+    statistics: Literal["patch", "photo"] | None = None,
+    progress: Progress,
+) -> tuple[PhotoFolder, PhotoFolder | None]:
+    """Open the photographs to train on, and those that are held out (None when there are none).
+
+    Args:
+        config: of the run.
+        folder: where they lie; None for `config.data`.
+        patch: what they must have room for; None for `config.patch`.
+        statistics: what crops are normalised by; None for `config.statistics`.
+        progress: told of every photograph.
+
+    Raises:
+        DatasetError: they cannot be trained on.
+    """
+    folder = config.data if folder is None else folder
+    trained, held_out = split_held_out(list_training_photos(folder), config.held_out)
+
+    def opened(paths: list[Path]) -> PhotoFolder:
+        return PhotoFolder(
+            folder,
+            paths=paths,
+            patch=patch or config.patch,
+            statistics=statistics or config.statistics,
+            cache_mb=config.cache_mb,
+            progress=progress,
+        )
+
+    return opened(trained), opened(held_out) if held_out else None
+
+
+def first_photographs(photos: PhotoFolder, count: int) -> list[NDArray[np.float32]]:
+    """Return up to `count` photographs of a folder, (H, W, 3) in [0, 1]."""
+    return [to_unit(photos.pixels(index)) for index in range(min(count, len(photos)))]
+
+
+def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
+    """Draw an order of every cell's pixels: (samples, P / k, P / k, k²)."""
+    k, cells = config.stride, config.patch // config.stride
+    in_order = np.broadcast_to(np.arange(k * k), (cells, cells, k * k))
+    drawn = [draw(config.seed, Stream.PERMUTATION, step, sample).permuted(in_order, axis=-1) for sample in samples]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def held_out_loss(network: nn.Module, held_out: PhotoFolder | None, config: TrainConfig) -> float | None:
+    """Return the mean L_blind over fixed crops of held-out photographs, the lattice one whatever is trained with."""
+    if held_out is None:
+        return None
+
+    def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+        crops = torch.from_numpy(held_out.batch(config.seed, 0, samples, stream=Stream.HELD_OUT)).to(device)
+        return blind_loss(network, crops, stride=config.stride)
+
+    return mean_over_held_out(network, config.batch, loss_of)
+
+
+@torch.no_grad()
+def mean_over_held_out(network: nn.Module, batch: int, loss_of: Callable[[range, torch.device], torch.Tensor]) -> float:
+    """Return the mean of a loss over the fixed crops of held-out photographs.
+
+    Args:
+        network: tells the device.
+        batch: crops at a time.
+        loss_of: mean loss of some of the crops, by their numbers, on a device.
+    """
+    device = next(network.parameters()).device
+    total = 0.0
+    for first in range(0, HELD_OUT_CROPS, batch):
+        samples = range(first, min(first + batch, HELD_OUT_CROPS))
+        total += loss_of(samples, device).item() * len(samples)
+    return total / HELD_OUT_CROPS

@@ -1,0 +1,113 @@
+"""Quantization-aware training: a trained network learns to give its answers in 8 bits.
+
+The network is that of `init`, with fake quantization of a scheme. It learns from clean photographs with synthetic noise
+(`clean`), as the shipped students did, or from what it answered itself in float to noisy photographs (`data`). Ranges
+of activations follow a running mean first, and are frozen for the rest: from then on weights learn what will be run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from edgedenoise.progress import Progress, silent
+from edgedenoise.training.data.draws import Stream, draw
+from edgedenoise.training.data.patches import unit_planes
+from edgedenoise.training.initial_weights import float_network
+from edgedenoise.training.networks.families import network_spec
+from edgedenoise.training.objectives.fake_quant import observe
+from edgedenoise.training.objectives.objective import (
+    Batch,
+    StepLosses,
+    first_photographs,
+    mean_over_held_out,
+    open_photographs,
+)
+from edgedenoise.training.objectives.supervised import SupervisedObjective, student_losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.data.patches import PhotoFolder
+
+
+class SupervisedQAT(SupervisedObjective):
+    """Fake quantization, on clean photographs with synthetic noise."""
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
+        """Return the distance to the clean patches."""
+        observe(network, ranges_move(self.config, step))
+        return super().losses(network, batch, step)
+
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether the ranges stand still: before, what is judged is not what will be run."""
+        return not ranges_move(self.config, step)
+
+
+class SelfDistilledQAT:
+    """Fake quantization, on noisy photographs, towards the network's own answers in float."""
+
+    parts: ClassVar[tuple[str, ...]] = SupervisedObjective.parts
+
+    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+        self.config = config
+        self._float = float_network(config).eval().requires_grad_(False)
+        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.judges = self._held_out is not None
+
+    def batch(self, step: int, samples: Iterable[int]) -> Batch:
+        """Return noisy patches (N, 3, P, P) as the network sees them: in [0, 1], or normalised."""
+        return self._patches(self.photos, step, samples, Stream.CROP)
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
+        """Return the distance to the answers in float."""
+        observe(network, ranges_move(self.config, step))
+        return self._losses(network, batch[0])
+
+    def judge(self, network: nn.Module) -> float | None:
+        """Return the loss on fixed crops of held-out photographs."""
+        held_out = self._held_out
+        if held_out is None:
+            return None
+
+        def loss_of(samples: range, device: torch.device) -> torch.Tensor:
+            (patches,) = self._patches(held_out, 0, samples, Stream.HELD_OUT)
+            return self._losses(network, patches.to(device)).total
+
+        return mean_over_held_out(network, self.config.batch, loss_of)
+
+    def may_be_best(self, step: int) -> bool:
+        """Tell whether the ranges stand still: before, what is judged is not what will be run."""
+        return not ranges_move(self.config, step)
+
+    def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
+        """Give the first photographs."""
+        return first_photographs(self.photos, count)
+
+    def _losses(self, network: nn.Module, patches: torch.Tensor) -> StepLosses:
+        with torch.no_grad():
+            target = self._float.to(patches.device)(patches)
+        return student_losses(self.config, network(patches), target)
+
+    def _patches(self, photos: PhotoFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
+        config = self.config
+        if network_spec(config.network).normalization == "whole-image":
+            return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
+        crops = [photos.cut(draw(config.seed, stream, step, sample), config.patch)[1] for sample in samples]
+        return (torch.from_numpy(np.stack([unit_planes(crop) for crop in crops])),)
+
+
+def qat_objective(config: TrainConfig, *, progress: Progress = silent) -> SupervisedQAT | SelfDistilledQAT:
+    """Return the objective that the photographs of a config are for."""
+    return (SupervisedQAT if config.clean else SelfDistilledQAT)(config, progress=progress)
+
+
+def ranges_move(config: TrainConfig, step: int) -> bool:
+    """Tell whether ranges of activations still follow the batches at a step."""
+    return step < config.observe_fraction * config.steps

@@ -1,0 +1,118 @@
+"""How good a network is on photographs whose ground truth is known: PSNR and SSIM, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgedenoise.imaging.files import Photo, from_unit, read_photo, write_photo
+from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.pairs import check_pair, list_pairs
+from edgedenoise.progress import Progress, silent
+from edgedenoise.training.checkpoint import load_network
+from edgedenoise.training.inference import Mode, denoise_unit
+from edgedenoise.training.loop.torch_device import resolve_device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from edgedenoise.training.checkpoint import Which
+    from edgedenoise.training.networks.families import NetworkSpec
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over the photographs, on clipped and rounded 8-bit sRGB."""
+
+    network: str
+    mode: Mode
+    photographs: int
+    noisy: Quality
+    """Of the input."""
+    denoised: Quality
+
+
+def evaluate_run(
+    run: Path | str,
+    noisy: Path | str,
+    clean: Path | str,
+    *,
+    mode: Mode = "direct",
+    which: Which = "last",
+    device: str = "auto",
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Denoise a folder of noisy photographs with a trained run and compare with the ground truth.
+
+    Args:
+        run: folder of a training run.
+        noisy: folder of noisy photographs.
+        clean: folder of their ground truth under the same names (endings may differ).
+        mode: how a photograph is denoised; see `inference.MODES`. Devices run `direct`.
+        which: the checkpoint to take.
+        device: as for training.
+        keep: folder to write the denoised photographs to, as `keep/NAME.png`, or None.
+        progress: told of every photograph.
+
+    Raises:
+        TrainingError: the run cannot be read.
+        DatasetError: no photographs, a photograph without its ground truth, or of another size.
+        DeviceNotFoundError: the device that was named is not there.
+    """
+    network, spec = load_network(run, which)
+    pairs = open_pairs(noisy, clean)
+    network = network.to(resolve_device(device))
+    denoised = evaluate(network, spec, pairs, mode=mode, keep=keep, progress=progress)
+    return Evaluation(spec.name, mode, len(pairs), noisy_quality(pairs), denoised)
+
+
+def open_pairs(noisy: Path | str, clean: Path | str) -> list[tuple[Path, Path]]:
+    """Return the pairs of two folders, after making sure that every one can be compared.
+
+    Raises:
+        DatasetError: no photographs, a photograph without its ground truth, or of another size.
+    """
+    pairs = list_pairs(Path(noisy), Path(clean))
+    for pair in pairs:
+        check_pair(*pair)
+    return pairs
+
+
+def evaluate(
+    network: nn.Module,
+    spec: NetworkSpec,
+    pairs: list[tuple[Path, Path]],
+    *,
+    mode: Mode,
+    keep: Path | None = None,
+    progress: Progress = silent,
+) -> Quality:
+    """Return how good the denoised photographs of some pairs are; see `evaluate_run`."""
+    found = []
+    for index, (noisy, clean) in enumerate(pairs):
+        progress("evaluate", index, len(pairs), noisy.name)
+        answer = _eight_bit(denoise_unit(network, spec, read_photo(noisy).unit(), mode=mode))
+        found.append(_quality(answer, clean))
+        if keep is not None:
+            write_photo(Photo(answer), keep / f"{noisy.stem}.png")
+    progress("evaluate", len(pairs), len(pairs))
+    return mean_quality(found)
+
+
+def noisy_quality(pairs: list[tuple[Path, Path]]) -> Quality:
+    """Return how good the photographs are as they are."""
+    return mean_quality([_quality(_eight_bit(read_photo(noisy).unit()), clean) for noisy, clean in pairs])
+
+
+def _eight_bit(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(from_unit(unit, np.uint8), np.uint8)
+
+
+def _quality(picture: NDArray[np.uint8], clean: Path) -> Quality:
+    truth = _eight_bit(read_photo(clean).unit())
+    return Quality(psnr(picture, truth), ssim(picture, truth))

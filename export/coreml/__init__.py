@@ -1,0 +1,1 @@
+"""Build Core ML packages from the ONNX graphs, and emulate them."""

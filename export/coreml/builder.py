@@ -1,0 +1,222 @@
+"""Build Core ML packages from the bundle's ONNX graphs, on Linux as on a Mac.
+
+float16 and float32 from the float graph, weights alone in 8 bits from it too, and W8A8 from the QDQ graph's own scales.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from edgedenoise.bundles.bundle import METADATA_KEY
+from edgedenoise.bundles.manifest import InputShapes, Precision, Variant
+from edgedenoise.calibration.calibrate import float_graph_file
+from edgedenoise.errors import ExportError, UsageError
+from edgedenoise.exporting.build_options import backend_options, input_shapes
+from edgedenoise.exporting.coreml.program import to_program
+from edgedenoise.exporting.fp16 import check_fp16
+from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
+from edgedenoise.runtimes.coreml.backend import CoreML, coremltools_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgedenoise.exporting.build_options import BuildJob
+
+TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
+"""What `--option deployment_target=` accepts; macOS 12, 13, 14 and 15 are the same programs."""
+_LEAST: Mapping[Precision, str] = {"fp32": "iOS15", "fp16": "iOS15", "w8a16": "iOS16", "int8": "iOS17"}
+_WHY: Mapping[Precision, str] = {
+    "fp32": "float32 programs run from iOS 15 and macOS 12 on, on the CPU and the GPU, never on the Neural Engine",
+    "fp16": "float16 programs run from iOS 15 and macOS 12 on, on every compute unit",
+    "w8a16": "8-bit weights came with iOS 16 and macOS 13; they are widened to float16 before anything is computed",
+    "int8": "8-bit activations came with iOS 17 and macOS 14; the Neural Engine multiplies them from A17 Pro and M4 on",
+}
+_PACKAGE = "model.mlpackage"
+
+
+class PackageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `compile --target coreml --option KEY=VALUE` accepts."""
+
+    io: Literal["tensor", "image"] = "tensor"
+    """Whether the model takes and gives arrays in [0, 1], or RGB images of 8 bits, as camera apps have them."""
+    deployment_target: Literal["auto", "iOS15", "iOS16", "iOS17", "iOS18"] = "auto"
+    """The oldest system that can load the package; `auto` for the oldest that has what the precision needs."""
+
+
+def build(job: BuildJob) -> Variant:
+    """Write a Core ML package into a bundle that is being written.
+
+    Args:
+        job: what is compiled, for which precision and which sizes of input.
+
+    Returns:
+        The new variant, added to the draft. Its `path` is the package's `Manifest.json`.
+
+    Raises:
+        ModuleNotFoundError: coremltools is not installed; `compile_model` words it.
+        ExportError: the graph cannot be translated, or does not fit into float16.
+        UsageError: an option or a shape is not accepted.
+    """
+    options = backend_options(PackageOptions, job.options, CoreML.name)
+    _check_io(options, job)
+    target = _target(options, job.precision)
+    shapes = input_shapes(job.options, job.bundle.manifest.tiling)
+    import onnx
+
+    with coremltools_quietly() as coremltools:
+        graph = onnx.load(job.graph)
+        if job.precision != "fp32":
+            check_fp16(job.bundle, onnx.load(float_graph_file(job.bundle)))
+        model = _converted(coremltools, graph, job.precision, shapes, target, image=options.io == "image")
+        name = f"{CoreML.name}-{job.precision}" + ("-image" if options.io == "image" else "")
+        variant = Variant(
+            name,
+            CoreML.name,
+            job.precision,
+            f"{name}/{_PACKAGE}/Manifest.json",
+            job.source.encoding,
+            job.source.fidelity_db,
+            shapes,
+        )
+        job.draft.drop_variants({name})  # an earlier build's files
+        job.draft.put_variant(variant)
+        _describe(model, job, variant, target)
+        _save(model, job.draft.root / name / _PACKAGE)
+    return variant
+
+
+def _check_io(options: PackageOptions, job: BuildJob) -> None:
+    if options.io == "tensor":
+        return
+    if job.bundle.manifest.normalization != "unit":
+        raise UsageError(
+            f"image input is for networks that take pixels in [0, 1]; {job.bundle.source} is normalised by the whole"
+            " photograph's statistics, which an image input has no place for",
+            hint="use --option io=tensor, or a student: edgedenoise train --objective distill",
+        )
+    if job.precision == "fp32":
+        raise UsageError(
+            "image input and output have 8 bits, which float32 could not be held to",
+            hint="use --precision fp16, or --option io=tensor",
+        )
+
+
+def _target(options: PackageOptions, precision: Precision) -> str:
+    least = _LEAST[precision]
+    if options.deployment_target == "auto":
+        return least
+    if TARGETS.index(options.deployment_target) < TARGETS.index(least):
+        raise UsageError(
+            f"{precision} needs {least} at least, and {options.deployment_target} was asked for: {_WHY[precision]}"
+        )
+    return options.deployment_target
+
+
+def _converted(
+    coremltools: Any, graph: Any, precision: Precision, shapes: InputShapes, target_name: str, *, image: bool
+) -> Any:
+    target = getattr(coremltools.target, target_name)
+    program = to_program(graph, _symbolic(shapes), target, to_bytes=image)
+    float16 = precision != "fp32"
+    kind = coremltools.ImageType if image else coremltools.TensorType
+    scaled = {"scale": 1 / 255} if image else {}
+    try:
+        model = coremltools.convert(
+            program,
+            convert_to="mlprogram",
+            inputs=[kind(name=INPUT_NAME, shape=_accepted(coremltools, shapes), **scaled)],
+            compute_precision=coremltools.precision.FLOAT16 if float16 else coremltools.precision.FLOAT32,
+            minimum_deployment_target=target,
+            skip_model_load=True,
+        )
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise ExportError(f"coremltools {coremltools.__version__} cannot convert the graph: {error}") from error
+    if precision == "w8a16":
+        weights = coremltools.optimize.coreml
+        symmetric = weights.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0)
+        model = weights.linear_quantize_weights(model, weights.OptimizationConfig(global_config=symmetric))
+    return model
+
+
+def _symbolic(shapes: InputShapes) -> tuple[Any, ...]:
+    if shapes.kind == "fixed":
+        return (1, CHANNELS, shapes.sides_px[0], shapes.sides_px[0])
+    from coremltools.converters.mil.mil import get_new_symbol
+
+    return (1, CHANNELS, get_new_symbol(), get_new_symbol())
+
+
+def _accepted(coremltools: Any, shapes: InputShapes) -> Any:
+    def square(side: Any) -> tuple[Any, ...]:
+        return (1, CHANNELS, side, side)
+
+    sides = shapes.sides_px
+    if shapes.kind == "fixed":
+        return square(sides[0])
+    if shapes.kind == "enumerated":
+        # The default is what the Neural Engine is planned for first.
+        return coremltools.EnumeratedShapes([square(side) for side in sides], default=square(sides[-1]))
+    ranged = [coremltools.RangeDim(sides[0], sides[2], default=sides[1]) for _ in range(2)]
+    return coremltools.Shape((1, CHANNELS, *ranged))
+
+
+def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
+    """Embed what a lone package needs, and words for whoever opens it in Xcode."""
+    manifest = job.draft.manifest
+    model.user_defined_metadata[METADATA_KEY] = job.draft.essentials(variant).decode()
+    model.author = manifest.created_by
+    model.license = "the weights' own: see MODEL_CARD.md of the bundle"
+    model.version = manifest.name
+    model.short_description = (
+        f"{manifest.network.name}, a denoiser, {job.precision}. Deployment target {target}: {_WHY[job.precision]}."
+    )
+    unit = (
+        "pixels in [0, 1], sRGB"
+        if manifest.normalization == "unit"
+        else ("pixels in [0, 1] less the whole photograph's mean, divided by its deviation, per channel")
+    )
+    model.input_description[INPUT_NAME] = f"RGB, planes first; {unit}. Includes {manifest.tiling.margin_px} pixels of"
+    model.input_description[INPUT_NAME] += " context on each side."
+    model.output_description[OUTPUT_NAME] = "The denoised picture, in the units and of the size of the input."
+
+
+def _save(model: Any, package: Path) -> None:
+    """Save a package whose bytes depend on nothing but the model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        first = Path(scratch) / _PACKAGE
+        model.save(str(first))
+        spec = model.get_spec()
+        if spec.description.input[0].type.WhichOneof("Type") == "imageType":
+            _give_images(spec)
+        model_file = next(first.rglob("model.mlmodel"))
+        model_file.write_bytes(spec.SerializeToString(deterministic=True))
+        manifest = first / "Manifest.json"
+        manifest.write_text(_with_fixed_names(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+        package.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(first, package)
+
+
+def _give_images(spec: Any) -> None:
+    """Make the output an image of the size and colours of the input: the converter does so for other sources only."""
+    given, taken = spec.description.output[0].type, spec.description.input[0].type.imageType
+    given.ClearField("multiArrayType")
+    given.imageType.CopyFrom(taken)
+
+
+def _with_fixed_names(manifest: str) -> str:
+    """Replace the random names of a package's items by ones that follow from their paths."""
+    known = msgspec.json.decode(manifest)
+    names = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for old, item in known["itemInfoEntries"].items()}
+    known["itemInfoEntries"] = {names[old]: item for old, item in sorted(known["itemInfoEntries"].items(), key=_path)}
+    known["rootModelIdentifier"] = names[known["rootModelIdentifier"]]
+    return msgspec.json.format(msgspec.json.encode(known), indent=4).decode() + "\n"
+
+
+def _path(entry: tuple[str, dict[str, str]]) -> str:
+    return entry[1]["path"]

@@ -1,0 +1,209 @@
+"""The graph contract (docs/architecture.md): what every ONNX graph that leaves here is made of.
+
+`lint` tells what breaks it; `trace_shapes` follows channels and strides, from which the cost per pixel is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from edgedenoise.bundles.bundle import METADATA_KEY
+from edgedenoise.calibration.schemes import SCHEMES
+from edgedenoise.errors import ExportError
+from edgedenoise.exporting.quantization.contracts import broken_rules
+from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgedenoise.bundles.manifest import Encoding
+
+OPSET = 17
+IR_VERSION = 8
+FLOAT_OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"})
+_ALLOCATOR_FACTOR = Fraction(5, 2)
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+QDQ_OPERATORS = FLOAT_OPERATORS | _QUANTIZERS
+
+
+def lint(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> list[str]:
+    """Return what breaks the graph contract, one sentence each; empty when nothing does.
+
+    Args:
+        model: an ONNX graph.
+        quantized: whether Q/DQ pairs are expected; without, they are a fault.
+        encoding: what a quantized graph was encoded for: it is held to that scheme's contract, too, unless the scheme
+            is one that only a newer version knows.
+    """
+    problems = []
+    if [(o.domain, o.version) for o in model.opset_import if o.domain or o.version != OPSET] or not model.opset_import:
+        found = ", ".join(f"{o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import)
+        problems.append(f"opset must be ai.onnx {OPSET} alone; found {found or 'none'}")
+    if model.ir_version != IR_VERSION:
+        problems.append(f"IR version must be {IR_VERSION}; found {model.ir_version}")
+    problems += _interface_problems("input", INPUT_NAME, list(model.graph.input))
+    problems += _interface_problems("output", OUTPUT_NAME, list(model.graph.output))
+    allowed = QDQ_OPERATORS if quantized else FLOAT_OPERATORS
+    for node in model.graph.node:
+        if node.op_type not in allowed or node.domain:
+            problems.append(
+                f"operator {node.domain or 'ai.onnx'}.{node.op_type} ({node.output[0]}) is not one of"
+                f" {', '.join(sorted(allowed))}"
+            )
+    problems += _mask_problems(model)
+    if encoding is not None and model.graph.input and model.graph.output:  # else there is nothing to follow
+        known = [scheme for scheme in SCHEMES if scheme.name == encoding.scheme]
+        problems += [str(broken) for scheme in known for broken in broken_rules(model, scheme)]
+    return problems
+
+
+def check_graph(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> None:
+    """Refuse a graph that breaks the contract; see `lint`.
+
+    Raises:
+        ExportError: naming everything that breaks it.
+    """
+    onnx.checker.check_model(model)
+    problems = lint(model, quantized=quantized, encoding=encoding)
+    if problems:
+        raise ExportError("the graph breaks the graph contract:\n  " + "\n  ".join(problems))
+
+
+def embed(model: onnx.ModelProto, essentials: bytes) -> None:
+    """Put a bundle's essentials into the graph's metadata, so that the file loads alone."""
+    kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=METADATA_KEY, value=essentials.decode())
+
+
+def weights(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:
+    """Return the constants of a graph by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """Channels of an activation tensor, and how many of its pixels there are per input pixel."""
+
+    channels: int
+    density: Fraction
+    """1 at full resolution, 1/4 behind a stride of 2."""
+
+
+def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
+    """Follow channels and density of every activation tensor of a float graph, in execution order."""
+    constants = weights(model)
+    shapes = {model.graph.input[0].name: TensorShape(CHANNELS, Fraction(1))}
+    for node in model.graph.node:
+        first = shapes[next(name for name in node.input if name in shapes)]
+        if node.op_type == "Conv":
+            stride_y, stride_x = _attribute(node, "strides", [1, 1])
+            shape = TensorShape(constants[node.input[1]].shape[0], first.density / (stride_y * stride_x))
+        elif node.op_type == "Concat":
+            shape = TensorShape(sum(shapes[name].channels for name in node.input), first.density)
+        elif node.op_type == "DepthToSpace":
+            block = _attribute(node, "blocksize", 1)
+            shape = TensorShape(first.channels // block**2, first.density * block**2)
+        else:
+            shape = first
+        shapes[node.output[0]] = shape
+    return shapes
+
+
+def macs_per_px(model: onnx.ModelProto) -> int:
+    """Count multiply-accumulates per input pixel of a float graph."""
+    return round(sum(conv_macs_per_px(model).values(), Fraction(0)))
+
+
+def conv_macs_per_px(model: onnx.ModelProto) -> dict[str, Fraction]:
+    """Count multiply-accumulates per input pixel of each convolution of a float graph, by the name of its output."""
+    shapes, constants = trace_shapes(model), weights(model)
+    return {
+        node.output[0]: constants[node.input[1]].size * shapes[node.output[0]].density
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+
+
+def parameter_count(model: onnx.ModelProto) -> int:
+    """Count the trained numbers of a float graph: weights and biases, not the bounds of a Clip."""
+    trained = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
+    return sum(int(values.size) for name, values in weights(model).items() if name in trained)
+
+
+def peak_bytes_per_px(model: onnx.ModelProto) -> int:
+    """Estimate the peak working memory per input pixel, float32.
+
+    The largest sum of tensors that are alive at once, times what allocators were measured to add: ONNX Runtime's
+    arena rounds to powers of two and grew by up to 2.5 times the sum, OpenVINO by 1.4.
+    """
+    shapes = trace_shapes(model)
+    last_use = {name: step for step, node in enumerate(model.graph.node) for name in node.input}
+    alive: dict[str, Fraction] = {INPUT_NAME: 4 * CHANNELS * Fraction(1)}
+    peak = Fraction(0)
+    for step, node in enumerate(model.graph.node):
+        shape = shapes[node.output[0]]
+        alive[node.output[0]] = 4 * shape.channels * shape.density
+        peak = max(peak, sum(alive.values(), Fraction(0)))
+        alive = {name: size for name, size in alive.items() if last_use.get(name, len(model.graph.node)) > step}
+    return int(peak * _ALLOCATOR_FACTOR)
+
+
+def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto]) -> list[str]:
+    if [v.name for v in values] != [wanted]:
+        return [f"the only {role} must be named {wanted!r}; found {', '.join(v.name for v in values) or 'none'}"]
+    problems = []
+    tensor = values[0].type.tensor_type
+    if tensor.elem_type != TensorProto.FLOAT:
+        problems.append(f"{role} {wanted!r} must be float32; found {TensorProto.DataType.Name(tensor.elem_type)}")
+    dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+    if len(dims) != 4 or dims[:2] != [1, CHANNELS] or not all(isinstance(d, str) and d for d in dims[2:]):
+        problems.append(f"{role} {wanted!r} must be [1, {CHANNELS}, height, width] with symbolic sides; found {dims}")
+    return problems
+
+
+def _mask_problems(model: onnx.ModelProto) -> list[str]:
+    """Look for a blind-spot mask: a weight that is computed, a constant factor, or a centre tap that is all zero."""
+    constants = weights(model)
+    quantizers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type in _QUANTIZERS}
+    problems = []
+    for node in model.graph.node:
+        if node.op_type == "Mul" and any(name in constants for name in node.input):
+            problems.append(f"the product {node.output[0]} has a constant factor: a mask is left")
+        if node.op_type != "Conv":
+            continue
+        weight = constants.get(_stored(node.input[1], quantizers))
+        if weight is None:
+            problems.append(f"the weight of the convolution {node.output[0]} is computed, not constant: a mask is left")
+        elif _is_masked(weight):
+            problems.append(f"the convolution {node.output[0]} does not see its centre pixel: a mask is baked in")
+    return problems
+
+
+def _stored(name: str, quantizers: dict[str, str]) -> str:
+    """Return what is behind a DequantizeLinear and, where weights are stored as floats, its QuantizeLinear."""
+    while name in quantizers:
+        name = quantizers[name]
+    return name
+
+
+def _is_masked(weight: NDArray[np.generic]) -> bool:
+    """Tell whether an odd kernel is zero at its centre for all channels, and not elsewhere: no training does that."""
+    height, width = weight.shape[2:]
+    if height % 2 == 0 or width % 2 == 0 or height * width == 1:
+        return False
+    return bool(weight.any() and not weight[:, :, height // 2, width // 2].any())
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return onnx.helper.get_attribute_value(attribute)
+    return default

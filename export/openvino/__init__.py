@@ -1,0 +1,1 @@
+"""Build OpenVINO IR files from the ONNX graphs."""

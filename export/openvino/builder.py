@@ -1,0 +1,71 @@
+"""Build OpenVINO IR from one of the bundle's ONNX graphs, float or QDQ: same graph, same ranges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.bundles.bundle import METADATA_KEY
+from edgedenoise.bundles.manifest import Variant
+from edgedenoise.errors import ExportError, RuntimeUnavailableError, UsageError
+from edgedenoise.exporting.build_options import backend_options
+from edgedenoise.exporting.fp16 import check_fp16
+from edgedenoise.runtimes.openvino.backend import OpenVino
+
+if TYPE_CHECKING:
+    from edgedenoise.exporting.build_options import BuildJob
+
+
+def build(job: BuildJob) -> Variant:
+    """Write an ONNX graph as OpenVINO IR into a bundle that is being written.
+
+    fp16 is half-precision weights: GPUs and NPUs compute in it, and the CPU plugin in float32, as it does for fp32.
+
+    Args:
+        job: what is compiled, and for which precision; any input size is accepted by what is built.
+
+    Returns:
+        The new variant, added to the draft.
+
+    Raises:
+        RuntimeUnavailableError: OpenVINO is not installed.
+        ExportError: OpenVINO cannot read the graph, or it does not fit into float16.
+        UsageError: an option or a shape was given; there are none.
+    """
+    backend_options(_NoOptions, job.options, OpenVino.name)
+    if job.options.tile is not None or job.options.tiles or job.options.tile_range is not None:
+        raise UsageError(
+            "openvino takes inputs of any size, and a tile was asked for",
+            hint="leave out --tile, --tiles and --tile-range; denoise has a --tile of its own",
+        )
+    found = OpenVino().probe()
+    if not found.available:
+        raise RuntimeUnavailableError(
+            f"the target openvino cannot be built here: {found.reason}",
+            hint=f"install it with: {found.command}",
+        )
+    import openvino
+
+    source, half = job.source, job.precision == "fp16"
+    if half:
+        import onnx
+
+        check_fp16(job.bundle, onnx.load(job.graph))
+    name = "openvino-fp16" if half else source.name.replace("onnx-", "openvino-", 1)
+    variant = Variant(name, OpenVino.name, job.precision, f"{name}/model.xml", source.encoding, source.fidelity_db)
+    job.draft.put_variant(variant)
+    try:
+        model = openvino.Core().read_model(job.graph)
+    except RuntimeError as error:
+        raise ExportError(f"OpenVINO {found.version} cannot read {source.name}: {error}") from error
+    model.set_rt_info(job.draft.essentials(variant).decode(), [METADATA_KEY])
+    path = job.draft.root / variant.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The compression is OpenVINO's default; the float variant's weights stay as they are.
+    openvino.save_model(model, path, compress_to_fp16=half)
+    return variant
+
+
+class _NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """IR takes any shape, and plugins are told what they need when it is opened."""

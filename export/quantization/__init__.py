@@ -1,0 +1,1 @@
+"""INT8: encode QDQ graphs, check their contracts, and search for the best within a budget."""

@@ -1,0 +1,257 @@
+"""`edgedenoise quantize --max-drop`: find the fastest encoding that keeps the quality.
+
+All layers in integers first, with every scheme and calibrator. Where none keeps the budget, the layers that cost
+most for the time they save go back to float, one after another; then each of them is tried in integers again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.bundles.bundle import Bundle, report_file
+from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.calibration.calibrate import (
+    HISTOGRAMS_FILE,
+    TRAINED_RANGES_FILE,
+    float_graph_file,
+    load_onnx,
+    stored_ranges,
+)
+from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
+from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
+from edgedenoise.errors import QuantizationError, UsageError
+from edgedenoise.exporting.onnx.graph import conv_macs_per_px
+from edgedenoise.exporting.quantization.qdq import QuantizeReport, encode, quantize_model, quantized_layers
+from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, describe
+from edgedenoise.exporting.quantization.sensitivity import HELD_OUT_CROPS, Judge, layer_costs
+from edgedenoise.exporting.targets import runtime_of, target_named
+from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.machine import saturates_u8s8
+from edgedenoise.runtimes.timing import speed_against
+
+if TYPE_CHECKING:
+    from edgedenoise.calibration.ranges import Ranges
+    from edgedenoise.runtimes.base import Runtime
+
+LEAST_INT8_SHARE = 0.8
+"""Of the multiply-accumulates: below it, a graph in integers is one in name only."""
+CALIBRATORS = ("minmax", "mse", "percentile-99.999", "percentile-99.99", "entropy")
+"""What is tried where histograms are stored and the weights were not trained with ranges of their own."""
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """A variant that keeps a budget, and how it was found."""
+
+    quantized: QuantizeReport
+    plan: Plan
+
+
+def quantize_to_budget(
+    bundle: Path | str,
+    *,
+    max_drop_db: float | None = None,
+    min_psnr_db: float | None = None,
+    data: Path | str | None = None,
+    clean: Path | str | None = None,
+    scheme: str | None = None,
+    calibrator: str | None = None,
+    runtime: str = "onnxruntime",
+    crops: int = HELD_OUT_CROPS,
+    progress: Progress = silent,
+) -> BudgetReport:
+    """Search for the fastest encoding within a budget and add it as a variant, with the plan beside it.
+
+    Args:
+        bundle: a calibrated bundle folder.
+        max_drop_db: how much less than float its PSNR to the ground truth may be; needs `clean`.
+        min_psnr_db: or: what its PSNR to the float answer must reach.
+        data: noisy photographs to judge on. May be left out for a bundle that was calibrated with synthetic noise.
+        clean: their ground truth under the same names; without `data`, clean photographs that noise is added to.
+        scheme: try this one alone; None tries all that the runtime runs at full speed here.
+        calibrator: try this one alone; None tries all.
+        runtime: whose speed counts; the variant must be faster than float there.
+        crops: how many held-out crops to judge on.
+        progress: told after each step.
+
+    Raises:
+        QuantizationError: no plan keeps the budget, or none is faster than float; carries the best plan as `plan`. The
+            bundle stays as it was.
+        UsageError: both limits or none, no ground truth for a drop, or an unknown scheme, calibrator or runtime.
+        CalibrationError: the bundle has no ranges, or the photographs cannot be used.
+    """
+    budget = Budget(max_drop_db, min_psnr_db)
+    opened = Bundle.open(bundle)
+    opened.check_editable()
+    judge = Judge(opened, None if data is None else Path(data), None if clean is None else Path(clean), crops, progress)
+    budget.spare_db(judge.float_quality)  # a drop without a ground truth is refused now
+    search = _Search(opened, budget, judge, runtime_of(target_named(runtime)), progress)
+    plan = search.run(_schemes(scheme), _calibrators(opened, calibrator))
+    if not plan.met:
+        raise QuantizationError(
+            f"no plan keeps the budget of {plan.budget} with {LEAST_INT8_SHARE:.0%} of the multiply-accumulates in"
+            f" integers; the best of {len(plan.tried)}: {describe(plan.chosen)}",
+            hint="train it in 8 bits (edgedenoise train --objective qat --init RUN), calibrate on more photographs, or"
+            " widen the budget",
+            plan=plan,
+        )
+    if plan.speed_vs_float is not None and plan.speed_vs_float < 1:
+        raise QuantizationError(
+            f"{describe(plan.chosen)}: it keeps the budget of {plan.budget}, but on {runtime} it is not faster than"
+            f" float here ({plan.speed_vs_float:.2f}x), so it was not added",
+            hint="try another runtime: --runtime openvino",
+            plan=plan,
+        )
+    chosen = plan.chosen
+    quantized = quantize_model(
+        opened.root,
+        scheme=chosen.scheme,
+        calibrator=chosen.calibrator,
+        keep_float=chosen.float_layers,
+        progress=progress,
+    )
+    with Bundle.open(opened.root).edit() as draft:
+        draft.write(report_file(quantized.variant), msgspec.json.format(msgspec.json.encode(plan), indent=1))
+    return BudgetReport(quantized, plan)
+
+
+@dataclass
+class _Search:
+    """The graph, the crops, and what has been tried."""
+
+    bundle: Bundle
+    budget: Budget
+    judge: Judge
+    runtime: Runtime
+    progress: Progress
+    tried: list[Candidate] = field(default_factory=list)
+
+    def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> Plan:
+        """Return the plan for the first budget-keeping candidate in the order of estimated time, or the closest."""
+        self.model = load_onnx(float_graph_file(self.bundle))
+        self.layers = [node.output[0] for node in quantized_layers(self.model)]
+        self.macs = {name: float(macs) for name, macs in conv_macs_per_px(self.model).items()}
+        # How long all layers in integers take, float being 1: what a plan's time is estimated from.
+        self.times = {scheme: 1 / self._speed(scheme, ()) for scheme in schemes}
+        best: tuple[Candidate, list[LayerCost]] | None = None
+        for scheme in sorted(schemes, key=lambda name: self.times[name]):
+            if best is not None and self._holds(best[0]) and best[0].estimated_time <= self.times[scheme]:
+                continue  # no plan of this scheme can be faster
+            whole = [self._try(scheme, calibrator, frozenset()) for calibrator in calibrators]
+            found = max(whole, key=self._spare)
+            ranges = self._ranges(found.calibrator)
+            costs = layer_costs(self.model, ranges, scheme_named(scheme), self.judge, self.progress)
+            if not self._holds(found):
+                found = self._with_float_layers(found, costs)
+            if best is None or self._rank(found) < self._rank(best[0]):
+                best = found, costs
+        if best is None:
+            raise UsageError(f"no scheme to try on {self.runtime.name}")
+        chosen, costs = best
+        met = self._holds(chosen)
+        return Plan(
+            budget=self.budget,
+            runtime=self.runtime.name,
+            crops=len(self.judge.crops),
+            met=met,
+            chosen=chosen,
+            tried=tuple(self.tried),
+            layers=tuple(costs),
+            speed_vs_float=self._speed(chosen.scheme, chosen.float_layers, chosen.calibrator) if met else None,
+        )
+
+    def _with_float_layers(self, start: Candidate, costs: list[LayerCost]) -> Candidate:
+        """Put layers back to float, dearest first, until the budget holds; then the needless ones to integers again."""
+        closest, kept = start, frozenset[str]()
+        for cost in sorted(costs, key=self._dearness, reverse=True):
+            wider = kept | {cost.layer}
+            if self._share(wider) < LEAST_INT8_SHARE:
+                continue
+            kept = wider
+            found = self._try(start.scheme, start.calibrator, kept)
+            closest = max(closest, found, key=self._spare)
+            if self._holds(found):
+                return self._without_needless(found)
+        return closest
+
+    def _without_needless(self, found: Candidate) -> Candidate:
+        for layer in sorted(found.float_layers, key=lambda name: self.macs.get(name, 0), reverse=True):
+            narrower = frozenset(found.float_layers) - {layer}
+            if not narrower:
+                continue  # all in integers is where the search began
+            again = self._try(found.scheme, found.calibrator, narrower)
+            if self._holds(again):
+                found = again
+        return found
+
+    def _try(self, scheme: str, calibrator: str, kept: frozenset[str]) -> Candidate:
+        note = f"{scheme} {calibrator}, {len(kept)} float"
+        self.progress("search", len(self.tried), len(self.tried) + 1, note)
+        quality = self.judge.judge(encode(self.model, self._ranges(calibrator), scheme_named(scheme), kept))
+        share = self._share(kept)
+        time = share * self.times[scheme] + (1 - share)
+        found = Candidate(scheme, calibrator, tuple(n for n in self.layers if n in kept), share, quality, time)
+        self.tried.append(found)
+        self.progress("search", len(self.tried), len(self.tried), note)
+        return found
+
+    def _ranges(self, calibrator: str) -> Ranges:
+        return stored_ranges(self.bundle, calibrator_named(calibrator))
+
+    def _share(self, kept: frozenset[str]) -> float:
+        return 1 - sum(macs for name, macs in self.macs.items() if name in kept) / sum(self.macs.values())
+
+    def _spare(self, candidate: Candidate) -> float:
+        return self.budget.spare_db(candidate.quality)
+
+    def _rank(self, candidate: Candidate) -> tuple[bool, float]:
+        """Order candidates: those within the budget first, the fastest of them first; then the closest."""
+        holds = self._holds(candidate)
+        return not holds, candidate.estimated_time if holds else -self._spare(candidate)
+
+    def _holds(self, candidate: Candidate) -> bool:
+        return self._spare(candidate) >= 0
+
+    def _dearness(self, cost: LayerCost) -> float:
+        """Return the squared error that a layer makes, for each part of the time that its integers save."""
+        error = 10 ** (-cost.quality.to_float_db / 10)
+        return error / (cost.macs_share + 0.01)  # a sum costs no multiplications, but is not free
+
+    def _speed(self, scheme: str, kept: tuple[str, ...], calibrator: str = MINMAX.name) -> float:
+        """Time a graph, fused by the runtime, against float in turns: above 1 is faster."""
+        chosen = scheme_named(scheme)
+        encoded = encode(self.model, self._ranges(calibrator), chosen, kept)
+        encoding = Encoding(scheme, chosen.activations, "s8", chosen.weight_bits)
+        with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
+            sessions = []
+            for name, model, precision in (("float", self.model, None), ("int8", encoded, encoding)):
+                path = Path(scratch) / f"{name}.onnx"
+                path.write_bytes(model.SerializeToString())
+                variant = Variant(
+                    name, self.runtime.name, "fp32" if precision is None else "int8", path.name, precision
+                )
+                session = CheckedSession(self.runtime.open(variant, path, "auto", SessionOptions()))
+                sessions.append(opened.enter_context(session))
+            return speed_against(*sessions)
+
+
+def _schemes(wanted: str | None) -> tuple[str, ...]:
+    """Return the schemes to try: those that run at full speed on this CPU."""
+    if wanted is not None:
+        return (scheme_named(wanted).name,)
+    mine = schemes_for(class_of_this_cpu())
+    return tuple(scheme.name for scheme in mine if scheme.weight_bits < 8 or not saturates_u8s8())
+
+
+def _calibrators(bundle: Bundle, wanted: str | None) -> tuple[str, ...]:
+    """Return the calibrators to try; weights that were trained with ranges of their own leave no choice."""
+    if wanted is not None:
+        return (calibrator_named(wanted).name,)
+    return CALIBRATORS if bundle.has(HISTOGRAMS_FILE) and not bundle.has(TRAINED_RANGES_FILE) else (MINMAX.name,)

@@ -1,0 +1,147 @@
+"""Weight clipping and bias correction: what may bring integers nearer to float, kept only where it measures better.
+
+Clipping takes the scale of least squared error for each channel (`schemes.encode_weight`). Bias correction gives each
+channel the mean back that rounding took from it, layer after layer, each behind the corrected ones before it (Nagel et
+al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", empirical form, section 4.2.1 and
+appendix D). Weights that were trained in 8 bits were trained for plain rounding: there both are left off by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from edgedenoise.calibration.schemes import WeightClip
+from edgedenoise.errors import UsageError
+from edgedenoise.exporting.quantization.divergence import cut_behind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    Shifts = Mapping[str, NDArray[np.float32]]
+    Encode = Callable[[WeightClip, Shifts], onnx.ModelProto]
+
+BiasCorrection = Literal["none", "mean"]
+"""mean: each output channel of a convolution keeps the mean that it has in float."""
+Auto = Literal["auto"]
+"""Measure with and without, and keep what is better."""
+
+LEAST_GAIN_DB = 0.05
+"""Below it, a gain on a few crops is chance, and the plain encoding stays."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A QDQ graph, what was done to it, and what that gained."""
+
+    model: onnx.ModelProto
+    weight_clip: WeightClip = "none"
+    weight_clip_gain_db: float | None = None
+    """PSNR to the float answer with it, less that without; None where it was not tried."""
+    bias_correction: BiasCorrection = "none"
+    bias_correction_gain_db: float | None = None
+
+
+def refine(
+    encode: Encode,
+    distance_db: Callable[[onnx.ModelProto], float],
+    shifts: Callable[[Callable[[Shifts], onnx.ModelProto]], Shifts],
+    *,
+    weight_clip: WeightClip | Auto,
+    bias_correction: BiasCorrection | Auto,
+) -> Refined:
+    """Encode a graph with what was asked for, or with what measures better.
+
+    Args:
+        encode: makes the QDQ graph, given how weights are clipped and what is added to each bias, by the bias's name.
+        distance_db: PSNR of a QDQ graph to the float answer.
+        shifts: what is to be added to each bias, given what encodes the graph with such; see `mean_shifts`.
+        weight_clip: `auto` keeps `mse` where it gains at least `LEAST_GAIN_DB`.
+        bias_correction: likewise.
+
+    Raises:
+        UsageError: there is no such way.
+    """
+    check_ways(weight_clip, bias_correction)
+    best = Refined(encode("none", {}))
+    if weight_clip == bias_correction == "none":
+        return best
+    before = distance_db(best.model)
+    if weight_clip != "none":
+        tried = encode("mse", {})
+        gain = distance_db(tried) - before
+        if weight_clip == "mse" or gain >= LEAST_GAIN_DB:
+            best, before = Refined(tried, "mse", gain), before + gain
+        else:
+            best = Refined(best.model, "none", gain)
+    if bias_correction != "none":
+        clip = best.weight_clip
+        tried = encode(clip, shifts(lambda known: encode(clip, known)))
+        gain = distance_db(tried) - before
+        kept = bias_correction == "mean" or gain >= LEAST_GAIN_DB
+        model = tried if kept else best.model
+        best = Refined(model, clip, best.weight_clip_gain_db, "mean" if kept else "none", gain)
+    return best
+
+
+def check_ways(weight_clip: str, bias_correction: str) -> None:
+    """Refuse what is not a way to clip weights or to correct biases.
+
+    Raises:
+        UsageError: naming what is accepted.
+    """
+    for what, found, accepted in (
+        ("weight clipping", weight_clip, (*get_args(WeightClip), "auto")),
+        ("bias correction", bias_correction, (*get_args(BiasCorrection), "auto")),
+    ):
+        if found not in accepted:
+            raise UsageError(f"there is no {what} {found!r}; accepted are {', '.join(accepted)}")
+
+
+def mean_shifts(
+    model: onnx.ModelProto,
+    encode: Callable[[Shifts], onnx.ModelProto],
+    inputs: Sequence[NDArray[np.float32]],
+    margin_px: int,
+) -> dict[str, NDArray[np.float32]]:
+    """Return what to add to each bias so that every convolution's output channel has the mean that it has in float.
+
+    Args:
+        model: the float graph.
+        encode: makes its QDQ graph, given what is known so far.
+        inputs: (1, 3, h, w) crops with their margin.
+        margin_px: width of the border that is context only.
+
+    Returns:
+        (out,) by the name of the bias; convolutions without one are left as they are.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] not in found:
+            wanted, had = (_channel_means(g, node.output[0], inputs, margin_px) for g in (model, encode(found)))
+            found[node.input[2]] = (wanted - had).astype(np.float32)
+    return found
+
+
+def _channel_means(
+    graph: onnx.ModelProto, tensor: str, inputs: Sequence[NDArray[np.float32]], margin_px: int
+) -> NDArray[np.float64]:
+    """Return the mean of each channel of a tensor, (channels,), in exact arithmetic."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    piece = cut_behind(graph, tensor).SerializeToString()
+    session = onnxruntime.InferenceSession(piece, settings, providers=["CPUExecutionProvider"])
+    means = []
+    for x in inputs:
+        values = session.run(None, {graph.graph.input[0].name: x})[0]
+        margin = -(-margin_px * values.shape[2] // x.shape[2])  # behind a stride the margin shrinks, too
+        inner = values[0, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
+        means.append(inner.mean(axis=(1, 2), dtype=np.float64))
+    return np.asarray(np.mean(means, axis=0))

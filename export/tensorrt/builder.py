@@ -1,0 +1,339 @@
+"""Build TensorRT engines from the bundle's ONNX graphs: on the device that runs them, or ahead of time for RTX GPUs.
+
+Precision is said in the way that a version understands: up to 10 by builder flags, from 11 on (and for TensorRT-RTX) by
+the graph's own types, so that float16 comes from a converted graph. INT8 always comes from the QDQ graph.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import platformdirs
+
+from edgedenoise.bundles.manifest import Variant
+from edgedenoise.calibration.calibrate import float_graph_file
+from edgedenoise.errors import ExportError, IncompatibleError, OutputError, RuntimeUnavailableError, UsageError
+from edgedenoise.exporting.build_options import backend_options, input_shapes
+from edgedenoise.exporting.fp16 import check_fp16, to_fp16
+from edgedenoise.exporting.tensorrt.child import PROGRESS, REFUSED, BuildResult, BuildSpec
+from edgedenoise.files import sha256_of, write_bytes
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX
+from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, read_record, this_platform, write_record
+from edgedenoise.runtimes.tensorrt.nvidia import gpus
+
+if TYPE_CHECKING:
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.exporting.build_options import BuildJob
+    from edgedenoise.progress import Progress
+    from edgedenoise.runtimes.base import Session
+    from edgedenoise.runtimes.tensorrt.nvidia import Gpu
+
+_LOG_TAIL_LINES = 15
+_ERROR = re.compile(r"\[TRT\] \[[EF]\]")
+_STRONGLY_TYPED_SINCE = 11
+
+
+class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `compile --target tensorrt --option KEY=VALUE` accepts."""
+
+    version_compatible: bool = False
+    """Later versions of the same major release may run the engine, the lean runtime too (8.6 and later)."""
+    hardware_compatible: bool = False
+    """GPUs of Ampere and later may run it, whichever it was built on (8.6 and later)."""
+    workspace_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """GPU memory that the builder may try with; None for its own choice."""
+    optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
+    """0 builds fastest, 5 tries most (8.6 and later); None for its own choice."""
+    timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 1800
+    """The builder's process is ended after this."""
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Which module builds, and for what."""
+
+    target: str
+    module: str
+    version: str
+    gpu: Gpu | None
+    strongly_typed: bool
+
+
+def build(job: BuildJob) -> Variant:
+    """Build an engine for this machine's GPU with its TensorRT.
+
+    Args:
+        job: what is compiled; int8 from the QDQ graph, fp16 and fp32 from the float graph.
+
+    Returns:
+        The new variant, added to the draft.
+
+    Raises:
+        RuntimeUnavailableError: there is no GPU or no TensorRT here; the hint is what to run on the device.
+        ExportError: TensorRT refuses the graph, crashes or takes too long; its log's end is in the message.
+        UsageError: an option or a shape is not accepted.
+    """
+    found = TensorRT().probe()
+    if not found.available or found.version is None:
+        raise RuntimeUnavailableError(
+            f"TensorRT engines are built on the device that runs them, and this is none: {found.reason}",
+            hint=_on_the_device(job),
+        )
+    if TensorRT().module() != TensorRT.modules[0]:
+        raise RuntimeUnavailableError(
+            f"only {TensorRT().module()} is installed here, which runs engines and builds none",
+            hint='install the builder with: pip install "edgedenoise[tensorrt]"',
+        )
+    typed = int(found.version.split(".")[0]) >= _STRONGLY_TYPED_SINCE
+    return _build(job, _Builder("tensorrt", TensorRT.modules[0], found.version, gpus()[0], typed))
+
+
+def build_rtx(job: BuildJob) -> Variant:
+    """Build an engine with TensorRT-RTX for any GPU that it supports; no GPU is needed here.
+
+    Args, returns and raises as `build`.
+    """
+    module = TensorRTRTX.modules[0]
+    try:
+        version = metadata.version(module)
+    except metadata.PackageNotFoundError:
+        raise RuntimeUnavailableError(
+            f"the package {module} is not installed", hint='install it with: pip install "edgedenoise[tensorrt-rtx]"'
+        ) from None
+    return _build(job, _Builder("tensorrt-rtx", module, version, None, strongly_typed=True))
+
+
+def emulate(bundle: Bundle, variant: Variant) -> Session:
+    """Open the graph that an engine was built from, in the engine's precision, on ONNX Runtime.
+
+    That checks what was asked of TensorRT, not what its kernels make of it: only the device can tell that.
+
+    Raises:
+        IncompatibleError: no graph of the bundle is the one that the engine was built from.
+        IntegrityError: the engine's record is missing.
+    """
+    record = read_record(bundle.variant_file(variant))
+    graphs = (v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name)
+    source = next((v for v in graphs if bundle.manifest.files[v.path].sha256 == record.graph_sha256), None)
+    if source is None:
+        raise IncompatibleError(
+            f"{variant.name} was built from a graph whose SHA-256 begins {record.graph_sha256[:12]};"
+            f" {bundle.source} has no such graph any more",
+            hint=f"build it again: edgedenoise compile {bundle.source} --target {variant.runtime}",
+        )
+    path, runtime = bundle.variant_file(source), OnnxRuntime()
+    if variant.precision == "fp16":
+        import onnx
+
+        with tempfile.TemporaryDirectory() as scratch:
+            half = Path(scratch) / "fp16.onnx"
+            onnx.save(to_fp16(onnx.load(path)), half)
+            return runtime.open(source, half, "cpu", SessionOptions())
+    return runtime.open(source, path, "cpu", SessionOptions(fused=variant.precision != "int8"))
+
+
+def _build(job: BuildJob, by: _Builder) -> Variant:
+    shapes = input_shapes(job.options, job.bundle.manifest.tiling)
+    if shapes.kind == "enumerated":
+        raise UsageError(
+            f"{by.target} has no enumerated shapes, and {shapes.sides_px} were asked for",
+            hint="give --tile SIDE or --tile-range LEAST:BEST:MOST",
+        )
+    options = _options(job, by)
+    sm = "any" if by.gpu is None else "sm" + by.gpu.compute_capability.replace(".", "")
+    name = f"{by.target}-{job.precision}-{sm}-{re.sub(r'[^0-9A-Za-z.]', '.', by.version)}"
+    variant = Variant(
+        name, by.target, job.precision, f"{name}/engine.plan", job.source.encoding, job.source.fidelity_db, shapes
+    )
+    engine = job.draft.root / variant.path
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = _typed_graph(job, by, Path(scratch))
+        spec = BuildSpec(
+            module=by.module,
+            graph=str(graph.resolve()),
+            engine=str(engine.resolve()),
+            result=str(Path(scratch) / "result.json"),
+            strongly_typed=by.strongly_typed,
+            flags=_precision_flags(job, by),
+            full_float32=job.precision == "fp32",
+            sides_px=shapes.sides_px,
+            timing_cache=_timing_cache_file(by),
+            workspace_mb=options.workspace_mb,
+            optimization_level=options.optimization_level,
+            version_compatible=options.version_compatible,
+            hardware_compatible=options.hardware_compatible,
+        )
+        result = run_builder(spec, Path(scratch), engine.parent / "build.log", options.timeout_s, job.progress)
+    write_record(
+        engine,
+        EngineRecord(
+            module=by.module,
+            version=by.version,  # as loading asks for it
+            gpu=None if by.gpu is None else by.gpu.name,
+            compute_capability=None if by.gpu is None else by.gpu.compute_capability,
+            driver=None if by.gpu is None else by.gpu.driver,
+            platform=this_platform(),
+            graph_sha256=sha256_of(job.graph),
+            precision=job.precision,
+            between=_between(job, by),
+            flags=result.flags,
+            shapes=shapes,
+            build_s=round(result.build_s, 2),
+            version_compatible=options.version_compatible,
+            hardware_compatible=options.hardware_compatible,
+            notes=["built from the float graph, converted to float16"] if graph != job.graph else [],
+        ),
+    )
+    job.draft.put_variant(variant)
+    return variant
+
+
+def _options(job: BuildJob, by: _Builder) -> EngineOptions:
+    options = backend_options(EngineOptions, job.options, by.target)
+    for name in ("version_compatible", "hardware_compatible"):
+        # RTX's builder ignores the one with a warning, and for the other wants a library that it comes without.
+        if by.module == TensorRTRTX.modules[0] and getattr(options, name):
+            raise UsageError(
+                f"{name} was asked for, which {by.target} does not have: its engines are for several kinds of GPU"
+                " anyhow, and for the version that built them"
+            )
+    return options
+
+
+def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
+    """Return the graph that is given to the builder: the bundle's own, or converted to float16.
+
+    Wherever something may be computed in float16, between integers too, it must fit.
+    """
+    if job.precision != "fp16" and "FP16" not in _precision_flags(job, by):
+        return job.graph
+    import onnx
+
+    model = onnx.load(float_graph_file(job.bundle))
+    check_fp16(job.bundle, model)
+    if not by.strongly_typed:
+        return job.graph  # a flag does it
+    half = scratch / "fp16.onnx"
+    onnx.save(to_fp16(model), half)
+    return half
+
+
+def _precision_flags(job: BuildJob, by: _Builder) -> list[str]:
+    if by.strongly_typed or job.precision == "fp32":
+        return []
+    return ["FP16"] if job.precision == "fp16" else ["INT8", "FP16"]
+
+
+def _between(job: BuildJob, by: _Builder) -> str:
+    if job.precision == "int8":
+        if by.strongly_typed:
+            return "float32 (a strongly typed network computes in the types of its graph, and the QDQ graph is float32)"
+        return "float16 or float32, whichever the builder timed as faster"
+    return "float16" if job.precision == "fp16" else "float32"
+
+
+def _timing_cache_file(by: _Builder) -> str | None:
+    if by.gpu is None:
+        return None  # nothing is timed without a GPU
+    name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{by.module}-{by.version}-{by.gpu.name}")
+    return str(_cache() / f"{name}.timing")
+
+
+def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progress: Progress) -> BuildResult:
+    """Run the builder's process, show how far it is, and keep its log.
+
+    Raises:
+        ExportError: it refused, crashed or took too long; the end of the log is in the message.
+    """
+    spec_file = scratch / "spec.json"
+    spec_file.write_bytes(msgspec.json.encode(spec))
+    # Not in the user's folder: Python would take a folder called tensorrt or onnx in it for the package.
+    command = [sys.executable, "-m", "edgedenoise.exporting.tensorrt.child", str(spec_file)]
+    lines: list[str] = []
+    timed_out = threading.Event()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=scratch
+    ) as process:
+
+        def end() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, end)
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                if line.startswith(PROGRESS):
+                    done, total, *within = line.split(maxsplit=3)[1:]
+                    progress("engine", int(done), int(total), "".join(within).strip())
+                else:
+                    lines.append(line.rstrip())
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
+    text = "\n".join(lines) + "\n"
+    if process.returncode == 0:
+        log.write_text(text, encoding="utf-8")
+        return msgspec.json.decode(Path(spec.result).read_bytes(), type=BuildResult)
+    if timed_out.is_set():
+        ended = f"took longer than {timeout_s} s and was ended (--option timeout_s={2 * timeout_s} allows more)"
+    elif process.returncode < 0:
+        ended = f"crashed with signal {-process.returncode}"
+    elif process.returncode == REFUSED:
+        ended = "refused the graph"
+    else:
+        ended = "could not be used"
+    kept = _cache() / f"{log.parent.name}.log"  # what is built is thrown away with its folder
+    with suppress(OutputError):
+        write_bytes(kept, text.encode())
+    raise ExportError(f"{spec.module} {ended}; its log is {kept}, and ends:\n  {_tail(lines)}")
+
+
+def _cache() -> Path:
+    return platformdirs.user_cache_path("edgedenoise") / "tensorrt"
+
+
+def _tail(lines: list[str]) -> str:
+    """Return the end of a log, and the errors that stand before it."""
+    end = max(len(lines) - _LOG_TAIL_LINES, 0)
+    errors = [line for line in lines[:end] if _ERROR.search(line)]
+    return "\n  ".join([*errors[:_LOG_TAIL_LINES], *lines[end:]]) or "(nothing)"
+
+
+def _on_the_device(job: BuildJob) -> str:
+    """Return the commands that build the engine where it will run, as it was asked for here."""
+    bundle = job.bundle.source.name
+    asked = f"--precision {job.precision}" + "".join(
+        f" --option {key}={value}" for key, value in job.options.more.items()
+    )
+    if job.options.tile_range is not None:
+        asked += " --tile-range " + ":".join(map(str, job.options.tile_range))
+    elif job.options.tile is not None:
+        asked += f" --tile {job.options.tile}"
+    return "\n".join(
+        (
+            "on the Jetson or the PC with the GPU (docs/jetson.md):",
+            f"  scp -r {job.bundle.source} DEVICE:{bundle}",
+            "  python3 -m venv --system-site-packages venv    # sees JetPack's own TensorRT",
+            '  venv/bin/pip install "edgedenoise[quantize]"',
+            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt {asked}",
+            f"  venv/bin/edgedenoise verify {bundle}",
+            "for a PC with an RTX GPU, here and now:",
+            f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {asked}",
+        )
+    )

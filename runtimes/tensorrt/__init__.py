@@ -1,0 +1,1 @@
+"""The TensorRT backend, its CUDA memory and the record of an engine."""

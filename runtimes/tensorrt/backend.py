@@ -1,0 +1,342 @@
+"""TensorRT and TensorRT-RTX: engines on NVIDIA GPUs, through the API that 8.5 to 11 share.
+
+One file for the modules `tensorrt`, `tensorrt_lean` and `tensorrt_rtx`: their runtimes are the same. Memory is taken by
+`cudart`, so neither torch nor pycuda is needed. Without a GPU no TensorRT object is ever made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from edgedenoise.errors import (
+    DeviceMemoryError,
+    DeviceNotFoundError,
+    IncompatibleError,
+    InferenceError,
+    IntegrityError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, Availability, EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.fusion import Fusion
+from edgedenoise.runtimes.tensorrt.cudart import Cudart, pinned_array
+from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, mismatch, read_record, this_platform
+from edgedenoise.runtimes.tensorrt.nvidia import Gpu, gpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgedenoise.bundles.manifest import Variant
+
+_SLOTS = 2
+"""One tile computes while the next one is copied in and the one before is copied out."""
+SINCE = {"Runtime.engine_host_code_allowed": "8.6"}
+"""What is used although 8.5 does not have it, only where it is there."""
+_CONVOLUTION, _REFORMAT = "convolution", "reformat"
+
+
+class TensorRT:
+    """Opens engines made by `edgedenoise compile --target tensorrt`."""
+
+    name: ClassVar[str] = "tensorrt"
+    modules: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt_lean")
+    """In order of preference; the lean runtime loads version-compatible engines only."""
+    _install: ClassVar[str] = (
+        'pip install "edgedenoise[tensorrt]"  # on a Jetson it is a part of JetPack: docs/jetson.md'
+    )
+
+    def probe(self) -> Availability:
+        """Ask the driver for GPUs, then look for the module; nothing of TensorRT is made."""
+        found = gpus()
+        if not found:
+            return Availability(False, reason="the NVIDIA driver finds no GPU, or there is no such driver")
+        module = self.module()
+        if module is None:
+            return Availability(False, reason=f"the package {self.modules[0]} is not installed", command=self._install)
+        try:
+            version = _version(module)
+        except (ImportError, OSError) as error:
+            return Availability(False, reason=f"{module} does not load: {error}", command=self._install)
+        return Availability(True, version=version, devices=tuple(_device_name(gpu) for gpu in found))
+
+    def module(self) -> str | None:
+        """Return the name of the module that would be used; None when none is installed."""
+        return next((name for name in self.modules if importlib.util.find_spec(name) is not None), None)
+
+    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:
+        """Refuse engines of another machine; without the file nothing can be told."""
+        module = self.module()
+        if path is None or module is None or not gpus():
+            return None
+        try:
+            record = read_record(path)
+        except IntegrityError as error:
+            return error.message
+        reasons = [mismatch(record, module, _version(module), gpu, this_platform()) for gpu in gpus()]
+        return None if None in reasons else f"{variant.name}: {reasons[0]}"
+
+    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:
+        """Open an engine on a GPU; `device` is `auto` (the first) or one of the probed names.
+
+        Raises:
+            IncompatibleError: the engine was built for another GPU or by another TensorRT.
+            IntegrityError: its record is missing or unreadable.
+            InferenceError: TensorRT refuses it all the same.
+        """
+        found = self.probe()
+        module = self.module()
+        if not found.available or module is None or found.version is None:
+            raise RuntimeUnavailableError(
+                f"{self.name} cannot run here: {found.reason}",
+                hint=f"install it with: {found.command}" if found.command else "see docs/jetson.md for what it needs",
+            )
+        if not options.fused:
+            raise UsageError(f"{self.name} always fuses; the oracle runs on ONNX Runtime")
+        gpu = next((g for g in gpus() if device.lower() in ("auto", _device_name(g))), None)
+        if gpu is None:
+            raise DeviceNotFoundError(f"{self.name} has no device {device!r} here; it has {', '.join(found.devices)}")
+        record = read_record(path)
+        reason = mismatch(record, module, found.version, gpu, this_platform())
+        if reason is not None:
+            raise IncompatibleError(
+                f"the engine {variant.name} is not for this machine: {reason}",
+                hint=f"build one here: edgedenoise compile {path.parent.parent} --target {self.name} --precision"
+                f" {record.precision} {_asked(record)}",
+            )
+        return TrtSession(importlib.import_module(module), path, record, gpu, self.name)
+
+    def fusion(self, variant: Variant, path: Path) -> Fusion | None:
+        """Count the layers of an engine by the inspector; None where it was built without names of formats."""
+        session = self.open(variant, path, "auto", SessionOptions())
+        try:
+            return session.fusion()
+        finally:
+            session.close()
+
+    def metadata(self, path: Path) -> str | None:  # noqa: ARG002
+        """Return nothing: an engine does not leave its bundle."""
+        return None
+
+
+class TensorRTRTX(TensorRT):
+    """Opens engines made by `edgedenoise compile --target tensorrt-rtx`, which need no GPU to be built."""
+
+    name: ClassVar[str] = "tensorrt-rtx"
+    modules: ClassVar[tuple[str, ...]] = ("tensorrt_rtx",)
+    _install: ClassVar[str] = 'pip install "edgedenoise[tensorrt-rtx]"'
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Memory and marks of one tile on its way."""
+
+    host_in: int
+    host_out: int
+    device_in: int
+    device_out: int
+    uploaded: int
+    computed: int
+    downloaded: int
+
+
+class TrtSession:
+    """One opened engine, with its memory and its three queues: copies in, work, copies out."""
+
+    def __init__(self, module: Any, path: Path, record: EngineRecord, gpu: Gpu, runtime_name: str) -> None:
+        self._record = record
+        self._side = 0
+        self._slots: tuple[_Slot, ...] = ()
+        with ExitStack() as opening:  # whatever fails, what was taken before is given back
+            self._cuda = Cudart()
+            self._cuda.set_device(gpu.index)
+            self._trt = module
+            self._logger = module.Logger(module.Logger.WARNING)
+            self._runtime = module.Runtime(self._logger)
+            if record.version_compatible and hasattr(self._runtime, "engine_host_code_allowed"):
+                self._runtime.engine_host_code_allowed = True  # such engines bring code along; its hash was checked
+            self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+            if self._engine is None:
+                raise InferenceError(
+                    f"{module.__name__} {module.__version__} cannot load {path}, although it was built for it",
+                    hint=f"build it again: edgedenoise compile B.edge --target {runtime_name}",
+                )
+            _check_interface(self._engine, module, path)
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise DeviceMemoryError(f"{gpu.name} has not enough memory for the engine {path.parent.name}")
+            self._queues = tuple(self._taken(opening, self._cuda.stream, self._cuda.destroy_stream) for _ in range(3))
+            self._closing = opening.pop_all()
+        self._buffers = ExitStack()
+        between = f", {record.between} between integer layers" if record.precision == "int8" else ""
+        self.effective = EffectiveDevice(
+            runtime_name,
+            module.__version__,
+            _device_name(gpu),
+            f"{module.__name__} on {gpu.name}, {record.precision}{between}",
+        )
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one (1, 3, s, s) array."""
+        return next(iter(self.stream([x])))
+
+    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Run (1, 3, s, s) arrays in order: the next one is on its way to the GPU while one computes."""
+        waiting: list[tuple[_Slot, tuple[int, ...]]] = []
+        try:
+            for number, tile in enumerate(tiles):
+                if tile.shape[2] != self._side:
+                    while waiting:  # what is on its way uses the memory that is about to change
+                        yield self._finish(*waiting.pop(0))
+                    self._take_memory(tile.shape[2])
+                slot = self._slots[number % _SLOTS]
+                self._begin(slot, tile)
+                waiting.append((slot, tile.shape))
+                if len(waiting) == _SLOTS:
+                    yield self._finish(*waiting.pop(0))
+            while waiting:
+                yield self._finish(*waiting.pop(0))
+        finally:
+            for queue in self._queues if waiting else ():  # stopped half-way: the memory is still being written to
+                self._cuda.synchronize(queue)
+
+    def fusion(self) -> Fusion | None:
+        """Count the engine's layers by the precision that they read; None where engine or lean runtime do not tell."""
+        if self._trt.__name__ == "tensorrt_lean":  # its engines have the method, and no type for what it returns
+            return None
+        inspector = self._engine.create_engine_inspector()
+        text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return fusion_of(text, dynamic_shape=self._record.shapes.kind == "ranged")
+
+    def close(self) -> None:
+        """Give everything back: first what uses the engine, then the engine."""
+        for queue in self._queues:
+            self._cuda.synchronize(queue)
+        self._queues = ()  # a stream that is closed later finds nothing to wait for
+        self._buffers.close()
+        self._closing.close()
+        del self._context, self._engine, self._runtime, self._logger
+
+    def _begin(self, slot: _Slot, tile: NDArray[np.float32]) -> None:
+        """Queue the way of one tile; nothing is waited for."""
+        cuda, (copies_in, work, copies_out) = self._cuda, self._queues
+        pinned_array(slot.host_in, tile.shape)[...] = tile
+        cuda.upload(slot.device_in, slot.host_in, tile.nbytes, copies_in)
+        cuda.record(slot.uploaded, copies_in)
+        cuda.wait(work, slot.uploaded)
+        accepted = (
+            self._context.set_input_shape(INPUT_NAME, tile.shape)
+            and self._context.set_tensor_address(INPUT_NAME, slot.device_in)
+            and self._context.set_tensor_address(OUTPUT_NAME, slot.device_out)
+            and self._context.execute_async_v3(work)
+        )
+        if not accepted:
+            raise InferenceError(
+                f"TensorRT refused to run a tile of shape {tile.shape}; it was built for {self._record.shapes}"
+            )
+        cuda.record(slot.computed, work)
+        cuda.wait(copies_out, slot.computed)
+        cuda.download(slot.host_out, slot.device_out, tile.nbytes, copies_out)
+        cuda.record(slot.downloaded, copies_out)
+
+    def _finish(self, slot: _Slot, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        self._cuda.wait_for(slot.downloaded)
+        return pinned_array(slot.host_out, shape).copy()  # the memory is used again
+
+    def _take_memory(self, side: int) -> None:
+        """Take what `_SLOTS` tiles of a side need, after giving back what the last side needed."""
+        self._buffers.close()
+        self._side, self._slots = 0, ()
+        cuda, size = self._cuda, 3 * side * side * np.dtype(np.float32).itemsize
+        try:
+            with ExitStack() as taking:
+                slots = tuple(
+                    _Slot(
+                        *(self._taken(taking, partial(cuda.malloc_host, size), cuda.free_host) for _ in range(2)),
+                        *(self._taken(taking, partial(cuda.malloc, size), cuda.free) for _ in range(2)),
+                        *(self._taken(taking, cuda.event, cuda.destroy_event) for _ in range(3)),
+                    )
+                    for _ in range(_SLOTS)
+                )
+                self._buffers = taking.pop_all()
+        except DeviceMemoryError as error:
+            smaller = self._smaller_side(side)
+            raise DeviceMemoryError(error.message, suggested_tile=smaller, hint=error.hint) from error
+        self._side, self._slots = side, slots
+
+    def _smaller_side(self, side: int) -> int | None:
+        least = self._record.shapes.sides_px[0]
+        return max(least, side // 2) if least < side else None
+
+    @staticmethod
+    def _taken(stack: ExitStack, take: Any, give_back: Any) -> int:
+        taken: int = take()
+        stack.callback(give_back, taken)
+        return taken
+
+
+def fusion_of(text: str, *, dynamic_shape: bool) -> Fusion | None:
+    """Count layers in an engine inspector's JSON; None when it holds names only.
+
+    Raises:
+        InferenceError: it is no such JSON.
+    """
+    try:
+        layers = msgspec.json.decode(text)["Layers"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise InferenceError(f"the engine inspector's answer cannot be read: {error}") from error
+    if not all(isinstance(layer, dict) for layer in layers):
+        return None
+    kinds = [(str(layer.get("LayerType", "")).lower(), _reads_integers(layer)) for layer in layers]
+    convolutions = [integers for kind, integers in kinds if _CONVOLUTION in kind or kind == "caskgemmconvolution"]
+    return Fusion(
+        convolutions=len(convolutions),
+        in_float=convolutions.count(False),
+        conversions=sum(_REFORMAT in kind or "quantize" in kind for kind, _ in kinds),
+        dynamic_shape=dynamic_shape,
+    )
+
+
+def _reads_integers(layer: dict[str, Any]) -> bool:
+    inputs = layer.get("Inputs") or []
+    return bool(inputs) and "int8" in str(inputs[0].get("Format/Datatype", "")).lower()
+
+
+def _check_interface(engine: Any, module: Any, path: Path) -> None:
+    """Make sure that an engine has the one input and the one output that ours have."""
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    wanted = {INPUT_NAME: module.TensorIOMode.INPUT, OUTPUT_NAME: module.TensorIOMode.OUTPUT}
+    found = {name: engine.get_tensor_mode(name) for name in names}
+    if found != wanted or any(engine.get_tensor_dtype(name) != module.DataType.FLOAT for name in names):
+        raise InferenceError(
+            f"{path} has the tensors {', '.join(names)}; accepted are float32 {INPUT_NAME} in and {OUTPUT_NAME} out"
+        )
+
+
+def _asked(record: EngineRecord) -> str:
+    """Return the shapes of an engine as `compile` takes them."""
+    sides = ":".join(map(str, record.shapes.sides_px))
+    return f"--tile-range {sides}" if record.shapes.kind == "ranged" else f"--tile {sides}"
+
+
+def _device_name(gpu: Gpu) -> str:
+    return "cuda" if gpu.index == 0 else f"cuda:{gpu.index}"
+
+
+def _version(module: str) -> str:
+    """Return a module's version; where it has no distribution to tell (as JetPack's may), it is loaded to be asked."""
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        return str(importlib.import_module(module).__version__)

@@ -1,0 +1,145 @@
+"""The sidecar of a TensorRT engine: what built it, for which GPU, from which graph.
+
+An engine runs on the GPU and with the TensorRT that built it, and loading another machine's may crash the process. So
+each carries `engine.json` beside it, which is compared before the engine is touched.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.bundles.manifest import InputShapes, Precision
+from edgedenoise.errors import IntegrityError
+from edgedenoise.files import write_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.runtimes.tensorrt.nvidia import Gpu
+
+
+_RTX_GPUS = frozenset({"8.0", "8.6", "8.9"})
+_RTX_SINCE = (12, 0)
+"""What engines that TensorRT-RTX builds without a GPU are for, by NVIDIA's documentation (docs/jetson.md)."""
+
+
+class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine is bound to, and how it was made."""
+
+    module: str
+    """Python module whose builder made it: `tensorrt` or `tensorrt_rtx`."""
+    version: str
+    """Of that module."""
+    gpu: str | None
+    """Name of the GPU that it was tuned on; None for engines that are built ahead of time."""
+    compute_capability: str | None
+    driver: str | None
+    """The newest CUDA that the driver served."""
+    platform: str
+    """Operating system and machine, `linux-aarch64`."""
+    graph_sha256: str
+    """Of the ONNX file that it was built from."""
+    precision: Precision
+    between: str
+    """What runs between integer layers, in words; for float engines what everything runs in."""
+    flags: list[str]
+    """Builder and network flags that were set."""
+    shapes: InputShapes
+    build_s: float
+    version_compatible: bool = False
+    """Whether later versions of the same major release run it, too."""
+    hardware_compatible: bool = False
+    """Whether GPUs of Ampere and later run it, whichever it was built on."""
+    notes: list[str] = []
+
+
+def record_file(engine: Path) -> Path:
+    """Return where an engine's sidecar is."""
+    return engine.with_suffix(".json")
+
+
+def write_record(engine: Path, record: EngineRecord) -> None:
+    """Write the sidecar of an engine."""
+    write_bytes(record_file(engine), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def read_record(engine: Path) -> EngineRecord:
+    """Read the sidecar of an engine.
+
+    Raises:
+        IntegrityError: it is missing or no such record; an engine is not loaded without.
+    """
+    path = record_file(engine)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=EngineRecord)
+    except OSError:
+        raise IntegrityError(
+            f"{engine} has no record beside it ({path.name}), so nobody knows which machine may load it",
+            hint="copy the whole bundle, or build the engine again: edgedenoise compile B.edge --target ...",
+        ) from None
+    except msgspec.DecodeError as error:
+        raise IntegrityError(f"{path} is not an engine's record: {error}") from None
+
+
+def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, here_platform: str) -> str | None:
+    """Tell why an engine must not be loaded here, naming both sides; None when it may be.
+
+    Args:
+        record: the engine's.
+        module: the one that would load it: `tensorrt`, `tensorrt_lean` or `tensorrt_rtx`.
+        version: of that module.
+        gpu: the one that it would run on; None when there is none.
+        here_platform: operating system and machine, as in the record.
+    """
+    if gpu is None:
+        return f"it needs an NVIDIA GPU ({record.gpu or 'any that TensorRT-RTX supports'}), and there is none here"
+    ahead_of_time = record.gpu is None
+    if record.platform != here_platform and not ahead_of_time:  # those run on Windows and Linux alike
+        return f"it was built on {record.platform}, this is {here_platform}"
+    built_by, here = f"{record.module} {record.version}", f"{module} {version}"
+    if record.version_compatible:
+        if _major(record.version) != _major(version) or _numbers(version) < _numbers(record.version):
+            return f"it was built by {built_by} for that and later versions of the same major one, here is {here}"
+    elif (_family(record.module), record.version) != (_family(module), version):
+        return f"it was built by {built_by}, here is {here}"
+    elif module == "tensorrt_lean":
+        return f"it is not version-compatible, and the lean runtime ({here}) loads those only"
+    if ahead_of_time:
+        if gpu.compute_capability not in _RTX_GPUS and _numbers(gpu.compute_capability) < _RTX_SINCE:
+            return (
+                f"it was built for compute capability {', '.join(sorted(_RTX_GPUS))} and 12.0 and later, {gpu.name}"
+                f" here has {gpu.compute_capability}"
+            )
+        return None
+    if record.hardware_compatible:
+        if _numbers(gpu.compute_capability) < (8, 0):
+            return f"it was built for compute capability 8.0 and later, {gpu.name} here has {gpu.compute_capability}"
+        return None
+    if (record.gpu, record.compute_capability) != (gpu.name, gpu.compute_capability):
+        return (
+            f"it was built for {record.gpu} (compute capability {record.compute_capability}), here is {gpu.name}"
+            f" ({gpu.compute_capability})"
+        )
+    return None
+
+
+def this_platform() -> str:
+    """Return operating system and machine, as records have them."""
+    return f"{sys.platform}-{platform.machine()}".lower()
+
+
+def _family(module: str) -> str:
+    """Take the lean runtime for the full one: it loads what that made."""
+    return "tensorrt" if module == "tensorrt_lean" else module
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _major(version: str) -> int:
+    return _numbers(version)[0]

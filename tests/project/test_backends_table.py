@@ -1,0 +1,121 @@
+"""The README's table of backends says what this machine can show, in the words of `verify`, and never more.
+
+`pytest tests/project/test_backends_table.py --update-golden` writes the table anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from pictures import write_noisy_pictures
+
+pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
+
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.calibration.schemes import schemes_for
+from edgedenoise.errors import RuntimeUnavailableError
+from edgedenoise.exporting.build_options import BuildOptions
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.targets import runtime_of, target_named
+from edgedenoise.exporting.verify import State, verify_bundle
+
+if TYPE_CHECKING:
+    from edgedenoise.exporting.verify import VerifyReport
+
+ROOT = Path(__file__).resolve().parents[2]
+STATES: tuple[State, ...] = get_args(State)
+"""From most to least."""
+PRECISIONS = ("fp32", "fp16", "int8")
+BEGIN, END = "<!-- backends: written by tests/project/test_backends_table.py -->\n", "<!-- backends end -->\n"
+
+
+@dataclass(frozen=True)
+class Row:
+    backend: str
+    runs_on: str
+    target: str
+    device: str
+    """What `--device` is given; `auto` for the one that the target is made for."""
+    precisions: tuple[str, ...]
+
+
+ROWS = (
+    Row("ONNX Runtime", "any CPU", "onnxruntime", "cpu", ("fp32", "int8")),
+    Row("ONNX Runtime, `--device cuda`", "NVIDIA GPUs", "onnxruntime", "cuda", ("fp32",)),
+    Row("OpenVINO", "x86 and ARM CPUs", "openvino", "cpu", ("fp32", "fp16", "int8")),
+    Row("OpenVINO, `--device gpu`", "Intel GPUs", "openvino", "gpu", ("fp32", "fp16", "int8")),
+    Row("OpenVINO, `--device npu`", "Intel NPUs", "openvino", "npu", ("fp16", "int8")),
+    Row("[TensorRT](docs/jetson.md)", "NVIDIA Jetson and GPUs", "tensorrt", "auto", ("fp32", "fp16", "int8")),
+    Row("[TensorRT-RTX](docs/jetson.md)", "NVIDIA RTX GPUs", "tensorrt-rtx", "auto", ("fp32", "fp16", "int8")),
+    Row("[Core ML](docs/iphone.md)", "iPhone, iPad, Mac", "coreml", "auto", ("fp32", "fp16", "int8")),
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
+    """What `verify` says of a small bundle for which everything was built that this machine can build."""
+    folder = tmp_path_factory.mktemp("backends")
+    root = Path(shutil.copytree(ROOT / "tests/fixtures/tiny.edge", folder / "tiny.edge"))
+    calibrate_model(root, write_noisy_pictures(folder / "noisy", 2), count=8, crop_px=64)
+    wanted = {target.target for target in ROWS if target_named(target.target).builder is not None}
+    for scheme in sorted({schemes_for(target_named(name).device_class)[0].name for name in wanted}):
+        quantize_model(root, scheme=scheme)
+    for name in sorted(wanted):
+        target = target_named(name)
+        for precision in (p for p in target.precisions if p in PRECISIONS):
+            with suppress(RuntimeUnavailableError):
+                options = BuildOptions(tile=None if name == "openvino" else 96)  # which takes any size
+                compile_model(root, target=name, precision=precision, options=options)
+    return verify_bundle(root)
+
+
+def state(row: Row, precision: str, report: VerifyReport) -> str:
+    if precision not in row.precisions:
+        return "-"
+    checks = [c for c in report.variants if c.runtime == row.target and c.precision == precision]
+    if not checks:
+        return "not built"
+    assert all(check.status != "failed" for check in checks), checks
+    devices = runtime_of(target_named(row.target)).probe().devices
+    if row.device not in ("auto", "cpu") and row.device not in devices:
+        return "built here, never run"
+    return min((check.state for check in checks), key=STATES.index)
+
+
+def table(report: VerifyReport) -> list[list[str]]:
+    return [[row.backend, row.runs_on, *(state(row, p, report) for p in PRECISIONS)] for row in ROWS]
+
+
+def shown() -> list[list[str]]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert BEGIN in text
+    lines = text.split(BEGIN)[1].split(END)[0].strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    head = ["backend", "runs on", "float32", "float16", "INT8"]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
+
+
+def test_the_readme_claims_what_was_shown_here_and_no_more(
+    report: VerifyReport, request: pytest.FixtureRequest
+) -> None:
+    rows = table(report)
+    readme = ROOT / "README.md"
+    if request.config.getoption("--update-golden"):
+        text = readme.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        readme.write_text(before + BEGIN + markdown(rows) + END + rest.split(END)[1], encoding="utf-8")
+    claimed = shown()
+    assert [cells[:2] for cells in claimed] == [cells[:2] for cells in rows]
+    for row, claim, found in zip(ROWS, claimed, rows, strict=True):
+        for precision, says, is_ in zip(PRECISIONS, claim[2:], found[2:], strict=True):
+            if row.device == "cpu" or is_ != "ran here":  # else: a device that the machine which wrote the table lacks
+                assert says == is_, f"{row.backend} {precision}: the README says {says!r}, it is {is_!r}"

@@ -1,0 +1,60 @@
+"""Fixtures of the export and calibration tests: bundles around small graphs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from graphs import branched_graph
+from pictures import write_noisy_pictures
+
+from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+
+    from edgedenoise.bundles.bundle import Bundle
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def _noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: finding the gain for a PSNR takes a second."""
+    return write_noisy_pictures(tmp_path_factory.mktemp("noisy-pictures"))
+
+
+@pytest.fixture
+def noisy_folder(tmp_path: Path, _noisy_pictures: Path) -> Path:
+    """Four small photographs with camera noise."""
+    return Path(shutil.copytree(_noisy_pictures, tmp_path / "noisy"))
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Wrap a graph into a bundle."""
+
+    def make(model: onnx.ModelProto, *, halo_px: int = 4, multiple_of: int = 1) -> Bundle:
+        return write_float_bundle(
+            tmp_path / "test.edge",
+            model,
+            name="test",
+            normalization="whole-image",
+            halo_px=halo_px,
+            multiple_of=multiple_of,
+        )
+
+    return make
+
+
+@pytest.fixture
+def branched_bundle(make_bundle: Callable[..., Bundle]) -> Bundle:
+    return make_bundle(branched_graph())

@@ -1,0 +1,436 @@
+"""The command line: results on stdout, everything else on stderr, one clear message and its own code per error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import pytest
+
+from edgedenoise import errors
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Variant
+from edgedenoise.cli import app
+from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.exporting.targets import open_variant
+from edgedenoise.imaging.files import read_photo, write_photo
+from edgedenoise.imaging.image import Photo
+from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.selftest import selftest_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import FlipByte
+
+    Contents = Callable[[Path], dict[str, bytes]]
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Read stdout as strict JSON: no NaN, no Infinity, nothing beside it."""
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
+
+        return json.loads(self.out, parse_constant=refuse)
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: object) -> Done:
+        """Run the command line in this process."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def called(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            app([str(argument) for argument in arguments], prog_name="edgedenoise")
+        code = stopped.value.code
+        return Done(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    yield called
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    write_photo(Photo(pixels), tmp_path / "in" / "photo.png")
+    return tmp_path / "in" / "photo.png"
+
+
+# ---------------------------------------------------------------- denoise
+
+
+def test_denoise_writes_the_picture_and_tells_what_ran(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--precision", "fp32")
+    assert done.code == 0, done.err
+    assert done.out.startswith("denoised 1 of 1 with onnx-fp32 on onnxruntime")
+    assert read_photo(tmp_path / "out.png").pixels.shape == (40, 50, 3)
+
+
+def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    """In a process of its own, where a runtime that prints would be seen."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "edgedenoise",
+            "denoise",
+            photo,
+            "-o",
+            tmp_path / "out",
+            "-m",
+            committed_bundle,
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["variant"] == "onnx-int8-u8s7"
+    assert found["effective"]["device"] == "cpu"
+    assert found["files"] == [{"source": str(photo), "output": str(tmp_path / "out" / "photo.png"), "error": None}]
+    assert (tmp_path / "out" / "photo.png").is_file()
+
+
+def test_quiet_says_nothing_on_stderr(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "-q", "--strength", "0")
+    assert (done.code, done.err) == (0, "")
+    np.testing.assert_array_equal(read_photo(tmp_path / "out.png").pixels, read_photo(photo).pixels)
+
+
+def test_one_bad_photograph_is_told_and_the_others_are_written(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    (photo.parent / "text.jpg").write_text("not a photograph")
+    done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json", "-q")
+    assert done.code == errors.ImageError.exit_code
+    assert list(contents(tmp_path / "out")) == ["photo.png"]
+    good, bad = done.json()["files"]
+    assert good["error"] is None
+    assert (bad["output"], bad["error"]["error"]) == (None, "ImageError")
+    assert "text.jpg" in bad["error"]["message"]
+
+
+# ---------------------------------------------------------------- errors, tried as a new user would
+
+
+def text_as_jpg(photo: Path, bundle: Path) -> list[object]:
+    bad = photo.with_name("text.jpg")
+    bad.write_text("Dear diary, this is not a photograph. " * 20)
+    return [bad, "-m", bundle]
+
+
+def truncated_png(photo: Path, bundle: Path) -> list[object]:
+    data = photo.read_bytes()
+    photo.write_bytes(data[: len(data) * 2 // 3])
+    return [photo, "-m", bundle]
+
+
+def changed_bundle(photo: Path, bundle: Path) -> list[object]:
+    model = bundle / "onnx-int8-u8s7" / "model.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    return [photo, "-m", bundle]
+
+
+def changed_manifest(photo: Path, bundle: Path) -> list[object]:
+    manifest = bundle / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"halo_px": 8', b'"halo_px": 7'))
+    return [photo, "-m", bundle]
+
+
+def no_manifest(photo: Path, bundle: Path) -> list[object]:
+    (bundle / "manifest.json").unlink()
+    return [photo, "-m", bundle]
+
+
+def missing_package(photo: Path, bundle: Path) -> list[object]:
+    with Bundle.open(bundle).edit() as draft:
+        draft.write("openvino-fp32/model.xml", b"<net/>")
+        draft.put_variant(Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"))
+    return [photo, "-m", bundle, "--runtime", "openvino"]
+
+
+def missing_model(photo: Path, bundle: Path) -> list[object]:
+    return [photo, "-m", bundle.with_name("nowhere.edge")]
+
+
+def no_model_at_all(photo: Path, bundle: Path) -> list[object]:
+    broken = bundle.with_name("broken.onnx")
+    broken.write_bytes(b"this is not ONNX")
+    return [photo, "-m", broken]
+
+
+def missing_device(photo: Path, bundle: Path) -> list[object]:
+    return [photo, "-m", bundle, "--device", "toaster"]
+
+
+def missing_variant(photo: Path, bundle: Path) -> list[object]:
+    return [photo, "-m", bundle, "--precision", "fp16"]
+
+
+def failing_selftest(photo: Path, bundle: Path) -> list[object]:
+    with Bundle.open(bundle).edit() as draft:
+        np.save(draft.root / "selftest" / "answer.npy", np.zeros((3, 96, 96), np.float32))
+    return [photo, "-m", bundle]
+
+
+def option(*arguments: str) -> Callable[[Path, Path], list[object]]:
+    return lambda photo, bundle: [photo, "-m", bundle, *arguments]
+
+
+CASES: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseError], str]] = {
+    "a text file called .jpg": (text_as_jpg, errors.ImageError, "text.jpg"),
+    "a truncated PNG": (truncated_png, errors.DamagedImageError, "photo.png is a damaged PNG file"),
+    "a bundle with one byte changed": (changed_bundle, errors.IntegrityError, "is damaged or was changed"),
+    "a runtime whose package is missing": (
+        missing_package,
+        errors.RuntimeUnavailableError,
+        'pip install "edgedenoise[openvino]"',
+    ),
+    "a wrong option": (option("--precision", "int4"), errors.UsageError, "accepted are auto, fp32, fp16, int8, w8a16"),
+    "a missing model": (missing_model, errors.BundleError, "there is no bundle at"),
+    "a folder that is no bundle": (no_manifest, errors.ManifestError, "is not a bundle"),
+    "a file that is no model": (no_model_at_all, errors.InferenceError, "cannot open"),
+    "a device that is not here": (missing_device, errors.DeviceNotFoundError, "onnxruntime: cpu"),
+    "a precision that the bundle lacks": (missing_variant, errors.IncompatibleError, "it has onnx-fp32"),
+    "a network that fails its self-test": (failing_selftest, errors.ParityError, "fails its self-test"),
+}
+OTHERS: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseError], str]] = {
+    "an edited manifest": (changed_manifest, errors.IntegrityError, "changed by hand"),
+    "a runtime without a variant": (
+        option("--runtime", "tensorrt"),
+        errors.IncompatibleError,
+        "--target tensorrt",
+    ),
+    "a runtime that does not exist": (option("--runtime", "nope"), errors.UsageError, "accepted are onnxruntime"),
+    "a tile of letters": (option("--tile", "big"), errors.UsageError, "--tile is 'big'; accepted are auto, 0"),
+    "a negative tile": (option("--tile", "-1"), errors.UsageError, "accepted are auto, 0"),
+    "a tile in superscript": (option("--tile", "²"), errors.UsageError, "accepted are auto, 0"),
+    "too much strength": (option("--strength", "2"), errors.UsageError, "strength is 2.0; accepted is 0"),
+    "fewer than no threads": (option("--threads", "-3"), errors.UsageError, "threads"),
+}
+
+
+@pytest.mark.parametrize("case", [*CASES, *OTHERS])
+def test_an_error_is_one_clear_message_with_its_own_code(
+    run: Run,
+    photo: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    prepare, error, message = {**CASES, **OTHERS}[case]
+    arguments = prepare(photo, tiny_bundle)
+    before = contents(tmp_path)
+    done = run("denoise", *arguments, "-o", tmp_path / "out" / "result.png")
+    assert done.code == error.exit_code, done.err
+    assert message in done.err
+    assert done.err.count("error: ") == 1
+    assert "Traceback" not in done.err + done.out
+    assert "internal error" not in done.err
+    assert contents(tmp_path) == before  # no output, whole or half
+
+
+def test_no_two_of_these_errors_share_a_code() -> None:
+    codes = [error.exit_code for _, error, _ in CASES.values()]
+    assert len(set(codes)) == len(CASES)
+    assert not {0, 1} & set(codes)
+
+
+def test_every_error_class_has_a_code_of_its_own() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, EdgeDenoiseError)]
+    assert len({c.exit_code for c in classes}) == len(classes) > 20
+    assert all("exit_code" in vars(c) for c in classes)
+    assert all(0 < c.exit_code < 126 for c in classes)  # shells use the rest themselves
+
+
+def test_a_missing_option_is_a_usage_error(run: Run, photo: Path) -> None:
+    done = run("denoise", photo)
+    assert done.code == errors.UsageError.exit_code
+    assert "--out" in done.err
+    assert done.out == ""
+
+
+def test_a_verb_whose_package_is_missing_names_the_command_that_installs_it(committed_bundle: Path) -> None:
+    """What a device without the package onnx says to `quantize`."""
+    code = "import sys; sys.modules['onnx'] = None; from edgedenoise.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "quantize", committed_bundle],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == errors.RuntimeUnavailableError.exit_code
+    assert done.stdout == ""
+    assert "the package onnx is needed" in done.stderr
+    assert 'pip install "edgedenoise[quantize]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback_too(run: Run, photo: Path, tmp_path: Path) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", tmp_path / "nowhere.edge", "--debug")
+    assert done.code == errors.BundleError.exit_code
+    assert "Traceback" in done.err
+    assert "error: there is no bundle at" in done.err
+
+
+def test_a_mistake_of_ours_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgedenoise.diagnose", lambda: 1 // 0, raising=False)
+    done = run("doctor")
+    assert done.code == 1
+    assert "internal error: ZeroDivisionError" in done.err
+    assert "--debug" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_an_interrupt_is_not_an_error_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgedenoise.diagnose", interrupted, raising=False)
+    done = run("doctor")
+    assert done.code == 130
+    assert "interrupted" in done.err
+
+
+# ---------------------------------------------------------------- the other verbs of the base install
+
+
+def test_doctor_lists_every_target_with_what_would_mend_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = run("doctor", "--json").json()
+    targets = {target["target"]: target for target in found["targets"]}
+    assert {"onnxruntime", "openvino", "tensorrt", "coreml"} <= set(targets)
+    assert targets["onnxruntime"]["available"]
+    assert targets["openvino"]["command"] == 'pip install "edgedenoise[openvino]"'
+    assert found["environment"]["cores"] >= 1
+    assert "onnxruntime" in found["environment"]["packages"]
+    text = run("doctor").out
+    assert 'to mend: pip install "edgedenoise[openvino]"' in text
+    assert all(name in text for name in targets)
+
+
+@pytest.fixture
+def noisy_folder(tmp_path: Path, pair: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> Path:
+    """Four photographs with camera noise in `noisy`, and without in `clean`; returns the folder above."""
+    for seed in range(4):
+        noisy, clean = pair(300 + seed)
+        write_photo(Photo(noisy), tmp_path / "noisy" / f"{seed}.png")
+        write_photo(Photo(clean), tmp_path / "clean" / f"{seed}.png")
+    return tmp_path
+
+
+def test_doctor_looks_at_photographs(run: Run, noisy_folder: Path) -> None:
+    done = run("doctor", "--data", noisy_folder / "noisy")
+    assert done.code == 0, done.out + done.err
+    assert "4 photographs, 0.3 megapixels" in done.out
+    assert "can be trained on" in done.out
+    found = run("doctor", "--data", noisy_folder / "noisy", "--json", "-q").json()
+    assert (found["photographs"], found["refusals"]) == (4, [])
+    assert 1 <= found["stride"] <= 6
+    assert found["warnings"][0]["code"] == "thin"
+
+
+def test_doctor_says_by_its_code_that_photographs_cannot_be_trained_on(run: Run, noisy_folder: Path) -> None:
+    done = run("doctor", "--data", noisy_folder / "clean", "--json", "-q")
+    assert done.code == errors.DatasetError.exit_code
+    assert "no-noise" in [finding["code"] for finding in done.json()["refusals"]]
+    done = run("doctor", "--data", noisy_folder)
+    assert done.code == errors.DatasetError.exit_code
+    assert "holds no photographs" in done.err
+
+
+def test_inspect_shows_what_a_bundle_holds(run: Run, committed_bundle: Path) -> None:
+    text = run("inspect", committed_bundle).out
+    assert "halo 8 px" in text
+    assert "onnx-int8-u8s7" in text
+    found = run("inspect", committed_bundle, "--json").json()
+    assert found["tiling"]["halo_px"] == 8
+    assert [variant["name"] for variant in found["variants"]] == ["onnx-fp32", "onnx-int8-u8s7"]
+    lone = run("inspect", committed_bundle / "onnx-fp32" / "model.onnx", "--json").json()
+    assert lone["network"] == found["network"]
+
+
+def test_verify_answers_in_json(run: Run, committed_bundle: Path) -> None:
+    done = run("verify", committed_bundle, "--json", "-q")
+    assert done.code == 0, done.err
+    assert [check["status"] for check in done.json()["variants"]] == ["passed", "passed"]
+
+
+def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
+    """Its PSNR is infinite, which JSON has no number for."""
+    bundle = Bundle.open(tiny_bundle)
+    session = open_variant(bundle, bundle.variant("onnx-fp32"), prove=False)
+    picture, _ = selftest_pair(bundle)
+    answer = run_picture(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
+    session.close()
+    with bundle.edit() as draft:
+        np.save(draft.root / "selftest" / "answer.npy", answer)
+    done = run("verify", tiny_bundle, "--json", "-q")
+    assert done.code == 0, done.err
+    assert done.json()["variants"][0]["max_levels"] == 0
+
+
+def test_verify_fails_with_the_code_of_parity(run: Run, tiny_bundle: Path) -> None:
+    with Bundle.open(tiny_bundle).edit() as draft:
+        np.save(draft.root / "selftest" / "answer.npy", np.zeros((3, 96, 96), np.float32))
+    done = run("verify", tiny_bundle, "--json", "-q")
+    assert done.code == errors.ParityError.exit_code
+    assert [check["status"] for check in done.json()["variants"]] == ["failed", "failed"]
+
+
+def test_pack_and_unpack_give_the_bundle_back(
+    run: Run, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    packed = tmp_path / "packed.edge"
+    assert run("pack", committed_bundle, "-o", packed, "--json").json() == {"path": str(packed)}
+    assert packed.is_file()
+    done = run("pack", packed, "--unpack", "-o", tmp_path / "again.edge")
+    assert done.code == 0, done.err
+    assert contents(tmp_path / "again.edge") == contents(committed_bundle)
+    assert run("pack", packed, "--unpack", "-o", tmp_path / "again.edge").code == errors.BundleError.exit_code
+
+
+def test_pack_refuses_a_damaged_bundle(run: Run, tiny_bundle: Path, tmp_path: Path, flip_byte: FlipByte) -> None:
+    flip_byte(tiny_bundle / "calibration" / "set.json")
+    done = run("pack", tiny_bundle, "-o", tmp_path / "packed.zip")
+    assert done.code == errors.IntegrityError.exit_code
+    assert not (tmp_path / "packed.zip").exists()
+
+
+@pytest.mark.parametrize("where", [".", "inside.zip"], ids=["onto itself", "into itself"])
+def test_a_bundle_is_not_packed_onto_or_into_itself(
+    run: Run, tiny_bundle: Path, contents: Contents, where: str
+) -> None:
+    before = contents(tiny_bundle)
+    done = run("pack", tiny_bundle, "-o", tiny_bundle / where)
+    assert done.code not in (0, 1), done.out + done.err
+    assert "internal error" not in done.err
+    assert contents(tiny_bundle) == before

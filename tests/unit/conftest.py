@@ -1,0 +1,98 @@
+"""What the tests of the base install share: a small bundle, generated pictures, and a cache that is nobody's."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pytest
+
+from edgedenoise.imaging.image import from_unit
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which edgedenoise keeps its cache during this test; the real one is never touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "edgedenoise"
+
+
+@pytest.fixture(scope="session")
+def committed_bundle() -> Path:
+    """The bundle in the repository, for reading only."""
+    return _FIXTURES / "tiny.edge"
+
+
+@pytest.fixture
+def tiny_bundle(committed_bundle: Path, tmp_path: Path) -> Path:
+    """A fresh copy of the bundle: variants onnx-fp32 and onnx-int8-u8s7 of a very small C-BSN."""
+    return shutil.copytree(committed_bundle, tmp_path / "tiny.edge")
+
+
+class FlipByte(Protocol):
+    def __call__(self, path: Path, position: int | None = None) -> None:
+        """Change one byte of a file, the middle one unless told; doing it twice gives the file back."""
+
+
+@pytest.fixture(scope="session")
+def flip_byte() -> FlipByte:
+    def flip(path: Path, position: int | None = None) -> None:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 if position is None else position] ^= 1
+        path.write_bytes(data)
+
+    return flip
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Read every file in a folder: path relative to it -> bytes."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def clean_picture() -> Callable[[int], np.ndarray]:
+    """Make a picture (256, 256, 3) in [0, 1] from a seed. The bundle was trained on seeds 0 to 5."""
+    spec = importlib.util.spec_from_file_location("make_tiny_bundle", _FIXTURES / "make_tiny_bundle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.picture
+
+
+@pytest.fixture(scope="session")
+def pair(clean_picture: Callable[[int], np.ndarray]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Make a (noisy, clean) pair of uint8 pictures (256, 256, 3) from a seed; the noise is a camera's, at 22 dB."""
+
+    def made(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        clean = clean_picture(seed)
+        rng = np.random.default_rng([1, seed])
+        noisy = add_camera_noise(clean, parameters_for_psnr(clean, 22, rng), rng)
+        return from_unit(noisy, np.uint8), from_unit(clean, np.uint8)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def nan_model(committed_bundle: Path) -> bytes:
+    """The float graph with NaN as the last convolution's first bias: sound to every runtime, and of no use."""
+    data = (committed_bundle / "onnx-fp32" / "model.onnx").read_bytes()
+    name = b"network.tail4.bias"
+    field = b"\x42" + bytes([len(name)]) + name + b"\x4a\x0c"  # ONNX's TensorProto: name (8), raw_data (9) of 12 bytes
+    start = data.index(field) + len(field)
+    return data[:start] + np.float32(np.nan).tobytes() + data[start + 4 :]

@@ -1,0 +1,236 @@
+"""Every backend is held to exact W8A8 within stated bounds, and one that leaves it is told at which layer it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from graphs import branched_graph, shuffling_graph
+from onnx import numpy_helper
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.pretrained import shipped
+from edgedenoise.calibration.ranges import measure_ranges
+from edgedenoise.calibration.schemes import scheme_named
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.quantization.divergence import (
+    ORACLE_BOUNDS,
+    cut_behind,
+    first_divergence,
+    layers_of,
+    oracle_bound,
+    pieces_on,
+)
+from edgedenoise.exporting.quantization.qdq import encode, quantize_model
+from edgedenoise.exporting.targets import TARGETS
+from edgedenoise.exporting.verify import VerifyReport, verify_bundle
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUPPORT = Path(__file__).resolve().parents[3] / "support"
+TINY = Path(__file__).resolve().parents[3] / "fixtures" / "tiny.edge"
+TIES = ORACLE_BOUNDS["u8s7", "onnxruntime"].plain
+X: NDArray[np.float32] = np.random.default_rng(0).random((1, 3, 48, 40), np.float32)
+
+# ---------------------------------------------------------------- stated bounds
+
+
+@pytest.fixture(scope="module", params=["tiny", "edge-tiny"])
+def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
+    """A bundle in every scheme on every runtime here: a C-BSN, which has sums, and a student, which is one chain."""
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    source = TINY if request.param == "tiny" else shipped(request.param)
+    root = shutil.copytree(source, tmp_path_factory.mktemp("bounds") / f"{request.param}.edge")
+    for scheme in dict.fromkeys(scheme for scheme, _ in ORACLE_BOUNDS):
+        quantize_model(root, scheme=scheme)
+    compile_model(root, target="openvino")
+    return verify_bundle(root)
+
+
+@pytest.mark.parametrize(("scheme", "runtime"), ORACLE_BOUNDS)
+def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
+    verified: VerifyReport, scheme: str, runtime: str
+) -> None:
+    check = next((c for c in verified.variants if c.runtime == runtime and c.variant.endswith(scheme)), None)
+    if check is None:
+        pytest.skip(f"{runtime} is tested where it is built: test_tensorrt.py, test_coreml.py")
+    if check.status == "not run":
+        pytest.skip(f"{check.variant} cannot run here: {check.reason}")
+    assert check.oracle_psnr_db is not None
+    assert check.oracle_max_levels is not None
+    bounds = ORACLE_BOUNDS[scheme, runtime]
+    bound = bounds.with_sums if Path(verified.bundle).name == "tiny.edge" else bounds.plain
+    assert bound.holds(check.oracle_psnr_db, check.oracle_max_levels), check
+    assert check.divergence is None
+    assert check.reason == ""
+
+
+def test_what_a_runtime_is_given_by_default_has_a_bound() -> None:
+    assert {(target.scheme, target.name) for target in TARGETS if target.runtime is not None} <= set(ORACLE_BOUNDS)
+
+
+def test_a_chain_is_held_to_more_than_a_network_with_sums(qdq: onnx.ModelProto) -> None:
+    chain = shuffling_graph()
+    encoded = encode(chain, measure_ranges(chain, [X], margin_px=6, total=1, graph_sha256=""), scheme_named("u8s7"))
+    bounds = ORACLE_BOUNDS["u8s7", "openvino"]
+    assert oracle_bound("u8s7", "openvino", encoded) == bounds.plain
+    assert oracle_bound("u8s7", "openvino", qdq) == bounds.with_sums
+    assert oracle_bound("u8s7", "openvino", None) == bounds.with_sums  # onnx is not here to look
+    assert oracle_bound("u8s7", "abacus", encoded) is None
+    assert bounds.plain.min_psnr_db > bounds.with_sums.min_psnr_db
+
+
+# ---------------------------------------------------------------- the first layer
+
+
+@pytest.fixture(scope="module")
+def qdq() -> onnx.ModelProto:
+    model = branched_graph()
+    ranges = measure_ranges(model, [X], margin_px=4, total=1, graph_sha256="")
+    return encode(model, ranges, scheme_named("u8s7"))
+
+
+def altered(graph: onnx.ModelProto, constant: str, change: float) -> onnx.ModelProto:
+    """A copy in which the first number of a constant is multiplied: it plays a backend that computes it wrongly."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    tensor = next(t for t in copy.graph.initializer if t.name == constant)
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = values.flat[0] * change
+    tensor.CopyFrom(numpy_helper.from_array(values, constant))
+    return copy
+
+
+@pytest.mark.parametrize("layer", ["head", "left", "inner", "right", "denoised"])
+@pytest.mark.parametrize("constant", ["weight.scale", "bias.rounded"])
+def test_the_layer_that_is_wrong_is_named(qdq: onnx.ModelProto, layer: str, constant: str) -> None:
+    backend = pieces_on(OnnxRuntime(), None, altered(qdq, f"{layer}.{constant}", 4), X)
+    found = first_divergence(qdq, X, backend, TIES)
+    assert found is not None
+    assert (found.layer, found.op_type) == (layer, "Conv")
+    assert found.psnr_db < TIES.min_psnr_db or found.max_levels > TIES.max_levels
+    assert layers_of(qdq)[found.number - 1].name == layer
+    assert f"the first layer that differs is {layer} (Conv, {found.number} of {found.of})" in str(found)
+
+
+def test_a_branch_that_is_right_does_not_hide_one_that_is_wrong(qdq: onnx.ModelProto) -> None:
+    # `right` is computed after `left` and exact: halving the list of layers there would look behind it.
+    names = [layer.name for layer in layers_of(qdq)]
+    assert names.index("left") < names.index("right")
+    found = first_divergence(qdq, X, pieces_on(OnnxRuntime(), None, altered(qdq, "left.weight.scale", 4), X), TIES)
+    assert found is not None
+    assert found.layer == "left"
+
+
+def test_a_sound_backend_diverges_nowhere(qdq: onnx.ModelProto) -> None:
+    assert first_divergence(qdq, X, pieces_on(OnnxRuntime(), None, qdq, X), TIES) is None
+
+
+def test_a_piece_gives_what_the_whole_graph_computes_there(qdq: onnx.ModelProto) -> None:
+    layers = layers_of(qdq)
+    assert [layer.name for layer in layers] == ["head", "left", "inner", "summed", "right", "joined", "denoised"]
+    whole = OnnxRuntime()
+    oracle = SessionOptions(fused=False)
+    last = pieces_on(whole, None, qdq, X, options=oracle)(layers[-1])
+    assert layers[-1].cut == "denoised"
+    # The first layer's values are those that its readers get: after its Relu and its Q/DQ pair.
+    first = pieces_on(whole, None, qdq, X, options=oracle)(layers[0])
+    assert first.shape == (1, 8, 48, 40)
+    assert first.min() == 0
+    assert len(np.unique(first)) <= 256
+    uncut = cut_behind(qdq, "denoised")
+    assert [node.name for node in uncut.graph.node] == [node.name for node in qdq.graph.node]
+    assert last.shape == X.shape
+
+
+def test_a_piece_is_fused_as_the_whole_is(qdq: onnx.ModelProto, tmp_path: Path) -> None:
+    layer = next(layer for layer in layers_of(qdq) if layer.name == "inner")
+    path = tmp_path / "piece.onnx"
+    onnx.save(cut_behind(qdq, layer.cut), path)
+    fusion = OnnxRuntime().fusion(Variant("piece", "onnxruntime", "int8", path.name), path)
+    assert fusion is not None
+    assert (fusion.convolutions, fusion.in_float) == (3, 0)
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_verify_names_the_layer_that_a_variant_gets_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = shutil.copytree(TINY, tmp_path / "b.edge")
+    bundle = Bundle.open(root)
+    path = bundle.variant_file(bundle.variant("onnx-int8-u8s7"))
+    graph = onnx.load(path)
+    wrong = layers_of(graph)[5]
+    conv = next(node for node in graph.graph.node if node.output[0] == wrong.name)
+    scale = conv.input[1].replace(".dequantized", ".scale")
+    right_open = OnnxRuntime.open
+
+    def broken(self, variant, path, device, options):
+        """Stand for kernels that are wrong at one layer: whatever is opened fused has one scale too large."""
+        if options.fused and variant.precision == "int8":
+            model = onnx.load(path)
+            if any(t.name == scale for t in model.graph.initializer):
+                path = tmp_path / "broken.onnx"
+                onnx.save(altered(model, scale, 4), path)
+        return right_open(self, variant, path, device, options)
+
+    monkeypatch.setattr(OnnxRuntime, "open", broken)
+    check = {c.variant: c for c in verify_bundle(root).variants}["onnx-int8-u8s7"]
+    assert check.divergence is not None
+    assert check.divergence.layer == wrong.name
+    assert f"the first layer that differs is {wrong.name}" in check.reason
+
+
+_SATURATED = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnx
+from graphs import saturating_graph
+from edgedenoise.calibration.ranges import measure_ranges
+from edgedenoise.calibration.schemes import scheme_named
+from edgedenoise.exporting.quantization.divergence import first_divergence, oracle_bound, pieces_on
+from edgedenoise.exporting.quantization.qdq import encode
+from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.openvino.backend import OpenVino
+
+model = saturating_graph()
+x = (0.8 + 0.2 * np.random.default_rng(0).random((1, 3, 64, 64))).astype(np.float32)
+ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+for name in ("u8s8", "u8s7"):
+    scheme = scheme_named(name)
+    graph = encode(model, ranges, scheme)
+    variant = Variant("q", "openvino", "int8", "", Encoding(name, "u8", "s8", scheme.weight_bits))
+    backend = pieces_on(OpenVino(), variant, graph, x, options=SessionOptions(protect_saturation=False))
+    found = first_divergence(graph, x, backend, oracle_bound(name, "openvino", graph))
+    print("none" if found is None else f"{found.layer} {found.psnr_db:.1f}")
+"""
+
+
+def test_a_layer_that_saturates_is_named_and_seven_bits_do_not_saturate() -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    if "avx2" not in (Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""):
+        pytest.skip("needs an x86 CPU with AVX2 under Linux")
+    # oneDNN is told to leave newer instructions alone: its products of bytes are then those of a CPU without VNNI.
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(SUPPORT)}
+    done = subprocess.run(
+        [sys.executable, "-c", _SATURATED], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    eight, seven = done.stdout.splitlines()
+    layer, psnr_db = eight.split()
+    assert layer == "head"
+    assert float(psnr_db) < 30
+    assert seven == "none"

@@ -1,0 +1,369 @@
+"""Core ML without a Mac: saved packages are read back and interpreted, operator by operator and network by network."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from graphs import GraphBuilder
+
+pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edgedenoise[coreml]'")
+
+from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
+from edgedenoise.bundles.manifest import InputShapes
+from edgedenoise.bundles.pretrained import shipped
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.denoiser import open_model
+from edgedenoise.errors import CalibrationError, ExportError, InferenceError, RuntimeUnavailableError, UsageError
+from edgedenoise.exporting.build_options import BuildOptions
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.coreml import emulation as coreml_emulation
+from edgedenoise.exporting.coreml import program as coreml_program
+from edgedenoise.exporting.coreml.builder import _converted, _save
+from edgedenoise.exporting.coreml.emulation import EmulatedPackage
+from edgedenoise.exporting.onnx.graph import FLOAT_OPERATORS, QDQ_OPERATORS
+from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.targets import open_variant
+from edgedenoise.exporting.verify import verify_bundle
+from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.coreml.backend import coremltools_quietly, package_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgedenoise.bundles.manifest import Precision
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+SIDE = 32
+PAIR_SCALE = 1 / 100
+X = np.random.default_rng(3).random((1, 3, SIDE, SIDE), np.float32)
+
+
+def saved(
+    model: onnx.ModelProto, folder: Path, precision: Precision = "fp32", target: str = "iOS17"
+) -> EmulatedPackage:
+    """Convert a graph, save it as a package, and open that in the interpreter."""
+    with coremltools_quietly() as coremltools:
+        converted = _converted(coremltools, model, precision, InputShapes("fixed", [SIDE]), target, image=False)
+        _save(converted, folder / f"{precision}.mlpackage")
+    return EmulatedPackage(folder / f"{precision}.mlpackage")
+
+
+def expected(model: onnx.ModelProto, x: np.ndarray = X) -> np.ndarray:
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"image": x})[0])
+
+
+# ---------------------------------------------------------------- every operator alone
+
+
+def _conv(b: GraphBuilder) -> None:
+    b.conv("image", "denoised", (3, 3, 5))
+
+
+def _strided_and_dilated(b: GraphBuilder) -> None:
+    halved = b.conv("image", "halved", (12, 3, 6), stride=2)
+    wide = b.conv(halved, "wide", (12, 12, 3), dilation=3)
+    b.node("DepthToSpace", [wide], "denoised", blocksize=2, mode="CRD")
+
+
+def _without_bias(b: GraphBuilder) -> None:
+    weight = b.constant("weight", b.rng.normal(0, 0.3, (3, 3, 3, 3)))
+    b.node("Conv", ["image", weight], "denoised", pads=[1, 1, 1, 1])
+
+
+def _relu(b: GraphBuilder) -> None:
+    b.node("Relu", [b.conv("image", "before", (3, 3, 3))], "denoised")
+
+
+def _add(b: GraphBuilder) -> None:
+    b.node("Add", ["image", b.conv("image", "other", (3, 3, 3))], "denoised")
+
+
+def _sub(b: GraphBuilder) -> None:
+    b.node("Sub", [b.conv("image", "other", (3, 3, 3)), "image"], "denoised")
+
+
+def _mul(b: GraphBuilder) -> None:
+    b.node("Mul", ["image", b.conv("image", "other", (3, 3, 3))], "denoised")  # a constant would be folded away
+
+
+def _concat(b: GraphBuilder) -> None:
+    joined = b.node("Concat", ["image", b.conv("image", "other", (5, 3, 3))], "joined", axis=1)
+    b.conv(joined, "denoised", (3, 8, 1))
+
+
+def _clip(b: GraphBuilder) -> None:
+    limits = [b.constant("low", np.float32(0.2)), b.constant("high", np.float32(0.7))]
+    b.node("Clip", ["image", *limits], "denoised")
+
+
+def _depth_to_space_crd(b: GraphBuilder) -> None:
+    b.node("DepthToSpace", [b.conv("image", "deep", (12, 3, 4), stride=2)], "denoised", blocksize=2, mode="CRD")
+
+
+def _depth_to_space_dcr(b: GraphBuilder) -> None:
+    b.node("DepthToSpace", [b.conv("image", "deep", (12, 3, 4), stride=2)], "denoised", blocksize=2, mode="DCR")
+
+
+def _pair(b: GraphBuilder) -> None:
+    b.constants.append(onnx.numpy_helper.from_array(np.int8(0), "zero"))
+    scale = b.constant("scale", np.float32(PAIR_SCALE))
+    b.node("QuantizeLinear", ["image", scale, "zero"], "integers")
+    b.node("DequantizeLinear", ["integers", scale, "zero"], "denoised")
+
+
+def _integer_weights(b: GraphBuilder) -> None:
+    b.constants.append(onnx.numpy_helper.from_array(b.rng.integers(-127, 128, (3, 3, 3, 3)).astype(np.int8), "q"))
+    b.constants.append(onnx.numpy_helper.from_array(np.zeros(3, np.int8), "zeros"))
+    scales = b.constant("scales", np.array([0.001, 0.002, 0.004]))
+    b.node("DequantizeLinear", ["q", scales, "zeros"], "weight", axis=0)
+    b.node("Conv", ["image", "weight"], "denoised", pads=[1, 1, 1, 1])
+
+
+ALONE: dict[str, tuple[Callable[[GraphBuilder], None], set[str]]] = {
+    "Conv": (_conv, {"conv"}),
+    "Conv, strided and dilated": (_strided_and_dilated, {"conv", "pixel_shuffle"}),
+    "Conv without bias": (_without_bias, {"conv"}),
+    "Relu": (_relu, {"conv", "relu"}),
+    "Add": (_add, {"conv", "add"}),
+    "Sub": (_sub, {"conv", "sub"}),
+    "Mul": (_mul, {"conv", "mul"}),
+    "Concat": (_concat, {"conv", "concat"}),
+    "Clip": (_clip, {"clip"}),
+    "DepthToSpace": (_depth_to_space_crd, {"conv", "pixel_shuffle"}),
+    "DepthToSpace, depth first": (_depth_to_space_dcr, {"conv", "depth_to_space"}),
+    "QuantizeLinear": (_pair, {"quantize", "dequantize"}),
+    "DequantizeLinear": (_integer_weights, {"conv", "constexpr_affine_dequantize"}),
+}
+
+
+@pytest.mark.parametrize(("make", "emitted"), ALONE.values(), ids=ALONE)
+def test_an_operator_computes_what_onnx_says(
+    make: Callable[[GraphBuilder], None], emitted: set[str], tmp_path: Path
+) -> None:
+    b = GraphBuilder()
+    make(b)
+    model = b.model()
+    exact = expected(model)
+    single = saved(model, tmp_path)
+    assert {op.op_type for op in single._operations} >= emitted
+    found = single.run(X)
+    assert found.dtype == np.float32
+    assert np.abs(found - exact).max() <= 1e-5 * max(1, np.abs(exact).max())
+    half = saved(model, tmp_path, "fp16").run(X)
+    step = PAIR_SCALE if "quantize" in emitted else 0  # what lies between two integers may fall to the other one
+    assert 0 < np.abs(half - exact).max() <= step + 4e-3 * max(1, np.abs(exact).max()), "rounded to float16, no more"
+
+
+def test_every_operator_of_the_graph_contract_is_translated_and_tested() -> None:
+    assert set(coreml_program.OPERATORS) == FLOAT_OPERATORS | QDQ_OPERATORS
+    assert {name.partition(",")[0].partition(" ")[0] for name in ALONE} == set(coreml_program.OPERATORS)
+    emitted = set().union(*(emitted for _, emitted in ALONE.values()))
+    assert emitted | {"cast", "constexpr_blockwise_shift_scale"} == set(coreml_emulation.OPERATORS)
+
+
+def test_weights_in_8_bits_are_the_same_numbers_in_the_operator_of_every_system(tmp_path: Path) -> None:
+    b = GraphBuilder()
+    b.conv("image", "denoised", (3, 3, 5))
+    model = b.model()
+    old, new = (saved(model, tmp_path / target, "w8a16", target) for target in ("iOS16", "iOS18"))
+    assert "constexpr_affine_dequantize" in {op.op_type for op in old._operations}
+    assert "constexpr_blockwise_shift_scale" in {op.op_type for op in new._operations}
+    np.testing.assert_array_equal(new.run(X), old.run(X))
+    lost = np.abs(old.run(X) - expected(model)).max()
+    assert 1e-3 < lost < 0.05, "rounded to 8 bits, and no more"
+
+
+def test_what_is_not_translated_or_interpreted_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = GraphBuilder()
+    b.node("Sigmoid", ["image"], "denoised")
+    with pytest.raises(ExportError, match=r"the operator Sigmoid \(denoised\) is not translated to Core ML"):
+        saved(b.model(), tmp_path)
+    b = GraphBuilder()
+    _relu(b)
+    monkeypatch.delitem(coreml_emulation.OPERATORS, "relu")
+    with pytest.raises(InferenceError, match="not interpreted: relu"):
+        saved(b.model(), tmp_path)
+
+
+def test_a_scale_that_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
+    b = GraphBuilder()
+    _pair(b)
+    model = b.model()
+    tensor = next(t for t in model.graph.initializer if t.name == "scale")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-5), "scale"))
+    with pytest.raises(ExportError, match="the scale of image is 1e-05"):
+        saved(model, tmp_path, "int8")
+
+
+# ---------------------------------------------------------------- whole networks
+
+
+@pytest.fixture(scope="module", params=["edge-tiny", "edge", "C-BSN"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with everything that can be built for Core ML."""
+    source = FIXTURES / "tiny.edge" if request.param == "C-BSN" else shipped(request.param)
+    root = Path(shutil.copytree(source, tmp_path_factory.mktemp("coreml") / "net.edge"))
+    quantize_model(root, scheme="coreml")
+    for precision in ("fp32", "fp16", "w8a16", "int8"):
+        compile_model(root, target="coreml", precision=precision, options=BuildOptions(tile=128))
+    return Bundle.open(root)
+
+
+def test_every_precision_keeps_its_numbers(built: Bundle) -> None:
+    checks = {c.variant: c for c in verify_bundle(built.root).variants}
+    for name in ("coreml-fp32", "coreml-fp16", "coreml-w8a16", "coreml-int8"):
+        assert (checks[name].status, checks[name].state) == ("passed", "built here, numbers checked by emulation")
+    assert checks["coreml-fp32"].psnr_db > 110
+    assert checks["coreml-fp16"].psnr_db > 60
+    # W8A8 loses to float what the oracle loses, within 1 dB.
+    assert abs(checks["coreml-int8"].psnr_db - checks["onnx-int8-coreml"].psnr_db) < 1
+    assert checks["coreml-int8"].divergence is None
+
+
+def test_float32_is_the_float_graph_to_a_hundred_thousandth(built: Bundle) -> None:
+    x = np.random.default_rng(0).random((1, 3, 128, 128), np.float32)
+    variant = built.variant("coreml-fp32")
+    found = coreml_emulation.emulate(built, variant).run(x)
+    with open_variant(built, built.variant("onnx-fp32"), options=SessionOptions(fused=False), prove=False) as session:
+        np.testing.assert_allclose(found, session.run(x), atol=1e-5)
+
+
+def test_a_package_carries_its_own_description(built: Bundle) -> None:
+    variant = built.variant("coreml-int8")
+    path = built.variant_file(variant)
+    lone = open_model(package_of(path))
+    assert lone.is_lone_file
+    assert lone.manifest.tiling == built.manifest.tiling
+    assert [v.shapes for v in lone.manifest.variants] == [InputShapes("fixed", [128])]
+    assert package_of(lone.variant_file(lone.manifest.variants[0])) == package_of(path)
+    with coremltools_quietly() as coremltools:
+        spec = coremltools.models.utils.load_spec(str(package_of(path)))
+    assert spec.specificationVersion == coremltools.target.iOS17.value
+    assert "Deployment target iOS17: 8-bit activations came with iOS 17" in spec.description.metadata.shortDescription
+    assert [f.name for f in spec.description.input] == ["image"]
+    assert [f.name for f in spec.description.output] == ["denoised"]
+    assert "context on each side" in spec.description.input[0].shortDescription
+    assert METADATA_KEY in spec.description.metadata.userDefined
+
+
+def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    checks = {c.variant: c for c in verify_bundle(built.root).variants}
+    assert checks["onnx-fp32"].state == "ran here"
+    missing = checks["coreml-fp16"]
+    assert (missing.status, missing.state) == ("not run", "built here, never run")
+    assert "nor can it be emulated: the package coremltools is needed" in missing.reason
+    assert 'pip install "edgedenoise[coreml]"' in missing.reason
+    root = built.root.parent / "other.edge"
+    shutil.copytree(built.root, root, dirs_exist_ok=True)
+    with pytest.raises(RuntimeUnavailableError, match="the package coremltools is needed"):
+        compile_model(root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+
+
+def test_the_same_bundle_gives_the_same_bytes(built: Bundle, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(built.root, tmp_path / "again.edge"))
+    again = compile_model(root, target="coreml", precision="int8", options=BuildOptions(tile=128))
+    name = "coreml-int8/"
+    assert {k: v for k, v in again.manifest.files.items() if k.startswith(name)} == {
+        k: v for k, v in built.manifest.files.items() if k.startswith(name)
+    }
+
+
+def test_a_dead_channel_is_no_trouble(make_bundle: Callable[..., Bundle], noisy_folder: Path) -> None:
+    b = GraphBuilder()
+    dead = b.conv("image", "head", (4, 3, 3))
+    b.conv(b.relu(dead), "denoised", (3, 4, 3))
+    model = b.model()
+    for name in ("head.weight", "head.bias"):
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        values = onnx.numpy_helper.to_array(tensor).copy()
+        values[1] = 0
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    bundle = calibrate_model(make_bundle(model).root, noisy_folder, count=4, crop_px=48)
+    quantize_model(bundle.root, scheme="coreml")
+    compile_model(bundle.root, target="coreml", precision="int8", options=BuildOptions(tile=128))
+    check = next(c for c in verify_bundle(bundle.root).variants if c.variant == "coreml-int8")
+    assert check.status == "passed"
+
+
+# ---------------------------------------------------------------- shapes, images, options
+
+
+@pytest.fixture
+def tiny_student(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shipped("edge-tiny"), tmp_path / "edge-tiny.edge"))
+
+
+def input_type(root: Path, name: str) -> Any:
+    bundle = Bundle.open(root)
+    with coremltools_quietly() as coremltools:
+        package = package_of(bundle.variant_file(bundle.variant(name)))
+        return coremltools.models.utils.load_spec(str(package)).description.input[0].type
+
+
+def test_shapes_are_in_the_package(tiny_student: Path) -> None:
+    def shapes(options: BuildOptions) -> Any:
+        compile_model(tiny_student, target="coreml", precision="fp16", options=options)
+        return input_type(tiny_student, "coreml-fp16").multiArrayType
+
+    assert list(shapes(BuildOptions(tile=128)).shape) == [1, 3, 128, 128]
+    enumerated = shapes(BuildOptions(tiles=(128, 256))).enumeratedShapes.shapes
+    assert sorted(list(one.shape) for one in enumerated) == [[1, 3, 128, 128], [1, 3, 256, 256]]
+    ranged = shapes(BuildOptions(tile_range=(128, 256, 512))).shapeRange.sizeRanges
+    assert [(one.lowerBound, one.upperBound) for one in ranged][2:] == [(128, 512), (128, 512)]
+
+
+def test_images_in_and_out_compute_the_same(tiny_student: Path) -> None:
+    options = BuildOptions(tile=128, more={"io": "image"})
+    bundle = compile_model(tiny_student, target="coreml", precision="fp16", options=options)
+    compile_model(tiny_student, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+    kind = input_type(tiny_student, "coreml-fp16-image")
+    assert (kind.imageType.width, kind.imageType.height) == (128, 128)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 128, 128)).astype(np.float32) / 255
+    bundle = Bundle.open(tiny_student)
+    images, arrays = (
+        coreml_emulation.emulate(bundle, bundle.variant(name)).run(pixels)
+        for name in ("coreml-fp16-image", "coreml-fp16")
+    )
+    assert np.abs(images - arrays).max() <= 0.5 / 255 + 1e-3  # the answer is rounded to 8 bits, and nothing else
+    assert psnr_unit(images, arrays) > 55
+
+
+REFUSED: dict[str, tuple[Precision, dict[str, str], str]] = {
+    "too old a system": ("int8", {"deployment_target": "iOS16"}, "int8 needs iOS17 at least, and iOS16 was asked for"),
+    "images in float32": ("fp32", {"io": "image"}, "image input and output have 8 bits"),
+    "an unknown option": ("fp16", {"units": "ane"}, r"accepted are io \(tensor \| image; default tensor\)"),
+}
+
+
+@pytest.mark.parametrize(("precision", "more", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_told(tiny_student: Path, precision: Precision, more: dict[str, str], words: str) -> None:
+    quantize_model(tiny_student, scheme="coreml")
+    with pytest.raises(UsageError, match=words):
+        compile_model(tiny_student, target="coreml", precision=precision, options=BuildOptions(tile=128, more=more))
+    assert not [v for v in Bundle.open(tiny_student).manifest.variants if v.runtime == "coreml"]
+
+
+def test_images_are_refused_where_statistics_of_the_photograph_are_needed(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(FIXTURES / "tiny.edge", tmp_path / "tiny.edge"))
+    with pytest.raises(UsageError, match="normalised by the whole photograph's statistics"):
+        compile_model(root, target="coreml", precision="fp16", options=BuildOptions(tile=128, more={"io": "image"}))
+
+
+def test_float16_needs_ranges(make_bundle: Callable[..., Bundle]) -> None:
+    b = GraphBuilder()
+    b.conv("image", "denoised", (3, 3, 3))
+    bundle = make_bundle(b.model())
+    with pytest.raises(CalibrationError, match="has not been calibrated"):
+        compile_model(bundle.root, target="coreml", precision="fp16", options=BuildOptions(tile=128))

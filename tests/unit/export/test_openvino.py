@@ -1,0 +1,127 @@
+"""OpenVINO: made from our graphs, held to the float answer and to exact W8A8, and never silently elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+
+from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.denoiser import load, load_variant
+from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, UsageError
+from edgedenoise.exporting.build_options import BuildOptions
+from edgedenoise.exporting.compile import compile_model
+from edgedenoise.exporting.quantization.divergence import ORACLE_BOUNDS
+from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.verify import verify_bundle
+from edgedenoise.runtimes.fusion import Fusion
+from edgedenoise.runtimes.openvino.backend import OpenVino
+from edgedenoise.runtimes.pipeline import run_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.bundles.bundle import Bundle
+
+
+@pytest.fixture
+def compiled(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
+    calibrate_model(branched_bundle.root, noisy_folder, count=8, crop_px=64)
+    quantize_model(branched_bundle.root)
+    return compile_model(branched_bundle.root, target="openvino")
+
+
+def test_compiling_adds_a_variant_per_precision(compiled: Bundle) -> None:
+    names = [v.name for v in compiled.manifest.variants if v.runtime == "openvino"]
+    assert sorted(names) == ["openvino-fp32", "openvino-int8-u8s7"]
+
+
+def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: Bundle) -> None:
+    report = verify_bundle(compiled.root)
+    assert report.passed
+    assert len(report.linted) == 2
+    by_name = {check.variant: check for check in report.variants}
+    assert by_name["openvino-fp32"].psnr_db > 100
+    for runtime, prefix in (("openvino", "openvino"), ("onnxruntime", "onnx")):
+        check = by_name[f"{prefix}-int8-u8s7"]
+        assert ORACLE_BOUNDS["u8s7", runtime].with_sums.holds(check.oracle_psnr_db, check.oracle_max_levels)
+        assert check.divergence is None
+
+
+def test_openvino_tells_what_it_fused(compiled: Bundle) -> None:
+    def fusion(name: str) -> Fusion:
+        variant = compiled.variant(name)
+        return OpenVino().fusion(variant, compiled.variant_file(variant))
+
+    floats, integers = fusion("openvino-fp32"), fusion("openvino-int8-u8s7")
+    assert floats == Fusion(convolutions=5, in_float=5, conversions=0, dynamic_shape=False)
+    assert (integers.convolutions, integers.in_float, integers.dynamic_shape) == (5, 0, False)
+    assert integers.conversions >= 1  # the image at least
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 130), (201, 157), (530, 389)])
+def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str, size: tuple[int, int]) -> None:
+    name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
+    session = load_variant(compiled, name)._session
+    x = np.random.default_rng(0).random((3, *size), np.float32)
+    whole = run_picture(session, x, "whole-image", compiled.manifest.tiling)
+    for tile in (64, 96, 128, 256, 512):
+        tiled = run_picture(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
+        assert np.abs(np.rint(tiled * 255) - np.rint(whole * 255)).max() <= 1
+
+
+def test_a_lone_ir_file_still_loads(compiled: Bundle) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    with load(compiled.root / "openvino-fp32" / "model.xml") as alone, load_variant(compiled, "onnx-fp32") as whole:
+        assert alone.effective.runtime == "openvino"
+        assert np.abs(alone(picture).astype(int) - whole(picture)).max() <= 1
+
+
+def test_an_explicit_device_that_is_not_here_is_refused(compiled: Bundle) -> None:
+    with pytest.raises(DeviceNotFoundError, match="it has cpu"):
+        load(compiled.root, runtime="openvino", device="npu")
+
+
+def test_a_file_that_is_no_model_is_refused(compiled: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "broken.xml"
+    path.write_text("<net>")
+    with pytest.raises(InferenceError, match="OpenVINO cannot"):
+        OpenVino().metadata(path)
+
+
+def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:
+    bundle = compile_model(compiled.root, target="openvino", precision="fp16")
+    sizes = {name: bundle.manifest.files[f"openvino-{name}/model.bin"].size_bytes for name in ("fp32", "fp16")}
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    check = next(c for c in verify_bundle(bundle.root).variants if c.variant == "openvino-fp16")
+    assert (check.status, check.state) == ("passed", "ran here")
+    assert check.psnr_db > 60
+    with load_variant(bundle, "openvino-fp16") as denoiser:
+        assert "float32 where not integer" in denoiser.effective.detail, "the CPU computes in float32 all the same"
+
+
+def test_what_a_target_does_not_build_is_told(compiled: Bundle) -> None:
+    with pytest.raises(UsageError, match="openvino has no precision w8a16; accepted are fp32, fp16, int8"):
+        compile_model(compiled.root, target="openvino", precision="w8a16")
+    with pytest.raises(UsageError, match=r"an --option for openvino is not accepted: .* accepted are none"):
+        compile_model(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
+    with pytest.raises(UsageError, match="openvino takes inputs of any size"):
+        compile_model(compiled.root, target="openvino", options=BuildOptions(tile=256))
+    with pytest.raises(UsageError, match="onnxruntime, openvino"):
+        compile_model(compiled.root, target="abacus")
+
+
+def test_a_build_that_fails_its_self_test_leaves_the_bundle_as_it_was(
+    branched_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(branched_bundle.root.rglob("*"))
+    # A bound that nothing can meet stands for a backend that computes something else.
+    monkeypatch.setattr("edgedenoise.runtimes.selftest.FLOAT_BOUND_DB", float("inf"))
+    monkeypatch.setattr("edgedenoise.runtimes.selftest.psnr_unit", lambda a, b: 20.0)
+    with pytest.raises(ParityError, match="left as it was"):
+        compile_model(branched_bundle.root, target="openvino")
+    assert sorted(branched_bundle.root.rglob("*")) == before

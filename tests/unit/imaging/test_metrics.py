@@ -1,0 +1,115 @@
+"""Two pictures are compared as the literature does it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.metrics import level_errors, psnr, psnr_unit, ssim
+
+
+def pair(shape: tuple[int, ...], seed: int = 0, sigma: float = 20) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    clean = np.linspace(0, 255, math.prod(shape)).reshape(shape) * 0.6 + rng.uniform(0, 90, shape)
+    noisy = clean + rng.normal(0, sigma, shape)
+    return clean.astype(np.uint8), np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def test_equal_pictures_are_infinitely_near() -> None:
+    clean, _ = pair((20, 30, 3))
+    assert psnr(clean, clean) == math.inf
+    assert psnr_unit(clean / 255, clean / 255) == math.inf
+    assert ssim(clean, clean) == pytest.approx(1, abs=1e-12)
+    assert level_errors(clean, clean).max_levels == 0
+
+
+def test_one_level_everywhere_is_48_dB() -> None:
+    clean = np.full((12, 12, 3), 100, np.uint8)
+    assert psnr(clean, clean + np.uint8(1)) == pytest.approx(20 * math.log10(255))
+    assert psnr(np.zeros((3, 3)), np.ones((3, 3))) == 0
+
+
+def test_floats_and_16_bits_are_rounded_to_8_before_they_are_compared() -> None:
+    a = np.full((4, 4, 3), 100.4 / 255)
+    assert psnr(a, np.full((4, 4, 3), 99.6 / 255)) == math.inf
+    assert psnr_unit(a, np.full((4, 4, 3), 99.6 / 255)) == pytest.approx(20 * math.log10(255 / 0.8), abs=1e-3)
+    assert psnr(np.full((4, 4), 25700, np.uint16), np.full((4, 4), 25701, np.uint16)) == math.inf
+    assert psnr(np.full((4, 4), 1.5), np.ones((4, 4))) == math.inf
+
+
+@pytest.mark.parametrize("shape", [(11, 11, 3), (11, 40, 1), (64, 37, 3), (300, 25), (523, 31, 3)])
+def test_psnr_and_ssim_are_those_of_scikit_image(shape: tuple[int, ...]) -> None:
+    metrics = pytest.importorskip("skimage.metrics", reason='pip install "edgedenoise[demo]"')
+    a, b = pair(shape)
+    theirs = metrics.structural_similarity(
+        a,
+        b,
+        channel_axis=-1 if len(shape) == 3 else None,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+    )
+    assert ssim(a, b) == pytest.approx(theirs, abs=1e-6)
+    assert psnr(a, b) == pytest.approx(metrics.peak_signal_noise_ratio(a, b, data_range=255), abs=1e-9)
+
+
+def test_ssim_falls_with_noise_and_does_not_care_who_is_first() -> None:
+    clean, some = pair((40, 40, 3), sigma=5)
+    _, much = pair((40, 40, 3), sigma=50)
+    assert 1 > ssim(clean, some) > ssim(clean, much) > 0
+    assert ssim(clean, some) == pytest.approx(ssim(some, clean))
+
+
+def test_levels_tell_the_worst_the_mean_and_count_what_is_not_finite() -> None:
+    a = np.zeros((2, 2, 3), np.float32)
+    b = a.copy()
+    b[0, 0, 0] = 27 / 255
+    b[1, 1, 1] = np.nan
+    b[1, 1, 2] = np.inf
+    errors = level_errors(a, b)
+    assert (errors.max_levels, errors.nan_count) == (27, 2)
+    assert errors.mean_levels == pytest.approx(2.7)
+    assert level_errors(np.full((2, 2), np.nan), np.zeros((2, 2))).nan_count == 4
+
+
+def test_levels_do_not_wrap_around() -> None:
+    black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
+    assert level_errors(black, white).max_levels == level_errors(white, black).max_levels == 255
+
+
+def test_parity_takes_tensors_of_any_shape_and_tells_nan() -> None:
+    a = np.zeros((1, 3, 4, 5), np.float32)
+    assert psnr_unit(a, a + np.float32(0.1)) == pytest.approx(20, abs=1e-4)
+    assert math.isnan(psnr_unit(a, np.full_like(a, np.nan)))
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((0, 4))):
+        with pytest.raises(ImageError, match="accepted: floats"):
+            psnr_unit(wrong, wrong)
+    with pytest.raises(ImageError, match="must be equal"):
+        psnr_unit(a, a[0])
+
+
+@pytest.mark.parametrize("compare", [psnr, ssim, level_errors])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.zeros((20, 20, 3), np.uint8), np.zeros((20, 21, 3), np.uint8)),
+        (np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8)),
+        (np.zeros((20, 20, 4), np.uint8), np.zeros((20, 20, 4), np.uint8)),
+        (np.zeros((20, 20), np.int64), np.zeros((20, 20), np.int64)),
+        (np.zeros((0, 20), np.uint8), np.zeros((0, 20), np.uint8)),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(compare, a: np.ndarray, b: np.ndarray) -> None:
+    with pytest.raises(ImageError):
+        compare(a, b)
+
+
+def test_ssim_of_a_tiny_picture_and_psnr_of_nan_are_refused() -> None:
+    with pytest.raises(ImageError, match="at least 11 x 11"):
+        ssim(np.zeros((10, 30), np.uint8), np.zeros((10, 30), np.uint8))
+    with pytest.raises(ImageError, match="not finite"):
+        psnr(np.full((3, 3), np.nan), np.zeros((3, 3)))

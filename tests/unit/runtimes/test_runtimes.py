@@ -1,0 +1,409 @@
+"""Bad input never reaches a backend, bad output never leaves it, and no device takes another's place silently."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.doctor import diagnose
+from edgedenoise.errors import (
+    DeviceFallbackError,
+    DeviceMemoryError,
+    DeviceNotFoundError,
+    InferenceError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from edgedenoise.exporting.targets import TARGETS, Target, open_variant, runtime_of, target_named
+from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.runtimes import machine as machine_module
+from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    Answer = Callable[[np.ndarray], np.ndarray]
+
+TILE = np.linspace(-1, 1, 3 * 4 * 5, dtype=np.float32).reshape(1, 3, 4, 5)
+
+
+@dataclass
+class Backend:
+    """A session of a backend that answers whatever it is told to."""
+
+    answer: Answer = lambda x: x
+    given: list[np.ndarray] = field(default_factory=list)
+    closed: int = 0
+    effective: EffectiveDevice = field(default_factory=lambda: EffectiveDevice("fake", "1.0", "cpu"))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        self.given.append(x)
+        return self.answer(x)
+
+    def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        return map(self.run, tiles)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+# ---------------------------------------------------------------- CheckedSession
+
+
+def test_answers_come_in_order_and_are_counted() -> None:
+    session = CheckedSession(Backend(lambda x: x * 2))
+    tiles = [TILE + i for i in range(4)]
+    for tile, answer in zip(tiles, session.stream(iter(tiles)), strict=True):
+        np.testing.assert_array_equal(answer, tile * 2)
+    np.testing.assert_array_equal(session.run(TILE), TILE * 2)
+    assert session.timing.calls == 5
+    assert session.timing.pixels == 5 * 4 * 5
+    assert session.timing.seconds > 0
+    assert session.effective.runtime == "fake"
+
+
+BAD_INPUTS = {
+    "float64": TILE.astype(np.float64),
+    "uint8": TILE.astype(np.uint8),
+    "no batch": TILE[0],
+    "two at once": np.concatenate([TILE, TILE]),
+    "gray": TILE[:, :1],
+    "channels last": TILE.transpose(0, 2, 3, 1),
+    "empty": TILE[:, :, :0],
+    "nan": np.where(TILE >= 1, np.float32(np.nan), TILE),
+    "infinity": np.where(TILE >= 1, np.float32(np.inf), TILE),
+    "both infinities": np.where(np.abs(TILE) >= 1, TILE * np.float32(np.inf), TILE),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_bad_input_never_reaches_the_backend(kind: str) -> None:
+    backend = Backend()
+    with pytest.raises(InferenceError, match=r"a session was given"):
+        CheckedSession(backend).run(BAD_INPUTS[kind])
+    assert backend.given == []
+
+
+BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
+    "smaller": (lambda x: x[..., 1:-1], r"answered float32 \(1, 3, 4, 3\); expected float32 \(1, 3, 4, 5\)"),
+    "no batch": (lambda x: x[0], r"answered float32 \(3, 4, 5\)"),
+    "double": (lambda x: x.astype(np.float64), "answered float64"),
+    "nan": (lambda x: np.where(x == x.max(), np.float32(np.nan), x), "answered 1 values that are not finite"),
+    "infinity": (lambda x: np.where(x > 0.9, np.float32(np.inf), x), r"answered \d+ values that are not finite"),
+    "both infinities": (lambda x: np.where(np.abs(x) == 1, x * np.float32(np.inf), x), "2 values that are not finite"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ANSWERS)
+def test_a_bad_answer_never_leaves(kind: str) -> None:
+    answer, message = BAD_ANSWERS[kind]
+    with pytest.raises(InferenceError, match=message) as caught:
+        CheckedSession(Backend(answer)).run(TILE)
+    assert "edgedenoise verify" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["too few", "too many"])
+def test_a_backend_that_answers_another_number_of_tiles_is_caught(count: int) -> None:
+    class Miscounting(Backend):
+        def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            return iter((list(tiles) * 2)[:count])
+
+    with pytest.raises(InferenceError, match="fake answered"):
+        list(CheckedSession(Miscounting()).stream([TILE, TILE]))
+
+
+def test_a_closed_session_answers_nothing_and_closes_once() -> None:
+    backend = Backend()
+    session = CheckedSession(backend)
+    session.close()
+    session.close()
+    assert backend.closed == 1
+    with pytest.raises(InferenceError, match="session is closed") as caught:
+        session.run(TILE)
+    assert "edgedenoise.load" in str(caught.value)
+
+
+# ---------------------------------------------------------------- saturation
+
+
+@pytest.mark.parametrize("cpu_saturates", [True, False])
+def test_only_8_bit_pairs_on_a_saturating_cpu_need_protection(
+    monkeypatch: pytest.MonkeyPatch, cpu_saturates: bool
+) -> None:
+    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: cpu_saturates)
+
+    def needs(encoding: Encoding | None) -> bool:
+        return needs_protection(Variant("v", "onnxruntime", "int8", "v/m.onnx", encoding))
+
+    assert needs(Encoding("u8s8", "u8", "s8", 8)) is cpu_saturates
+    assert not needs(Encoding("u8s7", "u8", "s8", 7))
+    assert not needs(Encoding("s8s8", "s8", "s8", 8))
+    assert not needs(None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturates"),
+    [
+        ("x86_64", {"avx2"}, True),
+        ("AMD64", set(), True),  # Windows does not tell: assume the least
+        ("x86_64", {"avx2", "avx512_vnni"}, False),
+        ("x86_64", {"avx2", "avx_vnni"}, False),
+        ("aarch64", {"asimd"}, False),
+        ("arm64", set(), False),
+    ],
+)
+def test_saturation_is_x86_without_vnni(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], saturates: bool
+) -> None:
+    monkeypatch.setattr(machine_module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(machine_module, "cpu_features", lambda: frozenset(flags))
+    assert machine_module.saturates_u8s8() is saturates
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "avx2"),
+    [
+        ("x86_64", {"sse4_2", "avx"}, False),
+        ("x86_64", {"sse4_2", "avx", "avx2"}, True),
+        ("AMD64", set(), True),  # Windows does not tell: nothing but speed depends on it
+        ("aarch64", {"asimd"}, False),
+        ("arm64", set(), False),
+    ],
+)
+def test_avx2_is_of_x86(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], avx2: bool) -> None:
+    monkeypatch.setattr(machine_module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(machine_module, "cpu_features", lambda: frozenset(flags))
+    assert machine_module.has_avx2() is avx2
+
+
+def test_the_machine_has_memory() -> None:
+    assert machine_module.free_memory_bytes() > 16 << 20
+    assert machine_module.cpu_name()
+
+
+# ---------------------------------------------------------------- ONNX Runtime
+
+
+def opened(bundle: Path, name: str, **options: Any) -> tuple[CheckedSession, Bundle]:
+    found = Bundle.open(bundle)
+    session = open_variant(found, found.variant(name), options=SessionOptions(**options), prove=False)
+    return session, found
+
+
+def answered(bundle: Path, name: str, **options: Any) -> np.ndarray:
+    session, found = opened(bundle, name, **options)
+    pixels = np.random.default_rng(0).random((3, 60, 70), dtype=np.float32)
+    answer = run_picture(session, pixels, found.manifest.normalization, found.manifest.tiling)
+    session.close()
+    return answer
+
+
+def test_onnx_runtime_tells_what_really_runs(committed_bundle: Path) -> None:
+    import onnxruntime
+
+    session, _ = opened(committed_bundle, "onnx-fp32")
+    assert session.effective.runtime == "onnxruntime"
+    assert session.effective.version == onnxruntime.__version__
+    assert session.effective.device == "cpu"
+    assert "CPUExecutionProvider" in session.effective.detail
+
+
+def test_fused_integers_are_far_closer_to_exact_arithmetic_than_to_float(committed_bundle: Path) -> None:
+    fused = answered(committed_bundle, "onnx-int8-u8s7")
+    exact = answered(committed_bundle, "onnx-int8-u8s7", fused=False)
+    floats = answered(committed_bundle, "onnx-fp32")
+    assert psnr_unit(fused, exact) >= 60
+    assert psnr_unit(exact, floats) < 60  # it is quantized at all
+
+
+@pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8-u8s7"])
+def test_the_number_of_threads_does_not_change_a_pixel(committed_bundle: Path, name: str) -> None:
+    np.testing.assert_array_equal(
+        answered(committed_bundle, name, threads=1), answered(committed_bundle, name, threads=3)
+    )
+
+
+def test_the_optimizer_is_asked_what_it_fused(committed_bundle: Path) -> None:
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
+    bundle = Bundle.open(committed_bundle)
+    floats, integers = (
+        OnnxRuntime().fusion(variant, bundle.variant_file(variant)) for variant in bundle.manifest.variants
+    )
+    assert floats is not None
+    assert integers is not None
+    assert floats.convolutions == floats.in_float == integers.convolutions > 0
+    assert floats.conversions == 0
+    # The last convolution's answer stays float; the image is rounded once.
+    assert integers.in_float == 1
+    assert 0 < integers.conversions < integers.convolutions
+    assert integers.dynamic_shape
+
+
+def test_what_was_fused_is_not_known_without_onnx(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    bundle = Bundle.open(committed_bundle)
+    variant = bundle.variant("onnx-int8-u8s7")
+    assert OnnxRuntime().fusion(variant, bundle.variant_file(variant)) is None
+
+
+# ---------------------------------------------------------------- timing
+
+
+class Slow:
+    """Plays a session that takes a given time, by moving a clock of its own."""
+
+    def __init__(self, clock: list[float], seconds: list[float]) -> None:
+        self._clock, self._seconds, self.calls = clock, seconds, 0
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        self._clock[0] += self._seconds[self.calls % len(self._seconds)]
+        self.calls += 1
+        return x
+
+
+def test_two_sessions_take_turns_and_the_median_ratio_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("edgedenoise.runtimes.timing.time.perf_counter", lambda: clock[0])
+    # Both get slower together, as on a machine that heats up, and one round is disturbed: the ratio is 2 all the same.
+    drift = [1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    floats, integers = Slow(clock, [2 * d for d in drift]), Slow(clock, [*drift[:4], 30.0, *drift[5:]])
+    assert speed_against(floats, integers, side_px=8, rounds=5) == pytest.approx(2.0)
+    assert (floats.calls, integers.calls) == (WARM_UP + 5, WARM_UP + 5)
+
+
+def test_a_ratio_needs_every_round_of_both() -> None:
+    assert speed_ratio([4.0, 4.0], [2.0, 1.0]) == pytest.approx(3.0)
+    assert speed_ratio([4.0, 4.0], [2.0]) is None
+    assert speed_ratio([], []) is None
+
+
+def test_one_that_fails_does_not_stop_the_others() -> None:
+    times = iter([9.0, 9.0, 1.0, 2.0])
+    found = time_in_turns({"sound": lambda: next(times), "failed": lambda: None}, 2)
+    assert found == {"sound": [1.0, 2.0], "failed": []}
+
+
+def test_protection_chooses_the_exact_kernels(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "edgedenoise.runtimes.onnxruntime.backend.needs_protection", lambda variant: variant.encoding is not None
+    )
+    protected, _ = opened(committed_bundle, "onnx-int8-u8s7")
+    unprotected, _ = opened(committed_bundle, "onnx-int8-u8s7", protect_saturation=False)
+    floats, _ = opened(committed_bundle, "onnx-fp32")
+    assert "saturation-free" in protected.effective.detail
+    assert "saturation-free" not in unprotected.effective.detail
+    assert "saturation-free" not in floats.effective.detail
+
+
+def test_a_device_that_is_not_here_is_an_error(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    bundle = Bundle.open(committed_bundle)
+    with pytest.raises(DeviceNotFoundError, match=r"no device 'cuda' here; it has cpu") as caught:
+        open_variant(bundle, bundle.variant("onnx-fp32"), device="cuda")
+    assert "pip install onnxruntime-gpu" in str(caught.value)
+    with pytest.raises(DeviceNotFoundError, match="no device 'toaster'"):
+        open_variant(bundle, bundle.variant("onnx-fp32"), device="toaster")
+
+
+def test_a_silent_fall_back_to_the_cpu_is_an_error(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What onnxruntime-gpu does where CUDA does not load: it lists CUDA, and opens a session on the CPU."""
+
+    class OnTheCpu:
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr("edgedenoise.runtimes.onnxruntime.backend._open", lambda *args: OnTheCpu())
+    bundle = Bundle.open(committed_bundle)
+    with pytest.raises(DeviceFallbackError, match="opened CPUExecutionProvider instead of CUDA") as caught:
+        open_variant(bundle, bundle.variant("onnx-fp32"), device="cuda")
+    assert "edgedenoise doctor" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"this is not ONNX", b"", b"\x08\x08"], ids=["text", "empty", "no graph"])
+def test_a_file_that_is_not_onnx_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    variant = Variant("onnx-fp32", "onnxruntime", "fp32", "model.onnx")
+    with pytest.raises(InferenceError, match=r"ONNX Runtime .* cannot open .*model\.onnx"):
+        OnnxRuntime().open(variant, path, "auto", SessionOptions())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 147088384",
+        "Non-zero status code returned while running QLinearConv node. Status Message: std::bad_alloc",
+        "CUDA failure 2: out of memory",
+    ],
+)
+def test_out_of_memory_is_told_with_a_tile_to_try(committed_bundle: Path, said: str) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+    class Full:
+        def run(self, *args: object) -> None:
+            raise RuntimeException(said)
+
+    bundle = Bundle.open(committed_bundle)
+    session = OnnxRuntime().open(
+        bundle.variant("onnx-fp32"), bundle.file("onnx-fp32/model.onnx"), "cpu", SessionOptions()
+    )
+    session._session = Full()
+    with pytest.raises(DeviceMemoryError, match="80x120 tile") as caught:
+        session.run(np.zeros((1, 3, 80, 120), np.float32))
+    assert caught.value.suggested_tile == 60
+    assert "--tile 60" in str(caught.value)
+
+
+def test_a_network_that_gives_nan_is_an_error(tiny_bundle: Path, nan_model: bytes) -> None:
+    with Bundle.open(tiny_bundle).edit() as draft:
+        draft.write("onnx-fp32/model.onnx", nan_model)
+    with pytest.raises(InferenceError, match=r"onnxruntime on cpu answered \d+ values that are not finite"):
+        answered(tiny_bundle, "onnx-fp32")
+
+
+# ---------------------------------------------------------------- the table of targets
+
+
+def test_every_target_is_listed_whether_it_can_run_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = {status.target: status for status in diagnose().targets}
+    assert list(found)[: len(TARGETS)] == [target.name for target in TARGETS]
+    assert found["onnxruntime"].available
+    assert "cpu" in found["onnxruntime"].devices
+    assert found["openvino"].command == 'pip install "edgedenoise[openvino]"'
+    for name in ("tensorrt", "tensorrt-rtx", "coreml"):
+        assert found[name].available or found[name].reason
+
+
+def test_a_target_that_does_not_exist_or_cannot_run_is_told_apart() -> None:
+    with pytest.raises(UsageError, match="no target 'nope'; accepted are onnxruntime, openvino, tensorrt"):
+        target_named("nope")
+    abacus = Target("abacus", None, None, None, "any-cpu", "a table")
+    with pytest.raises(RuntimeUnavailableError, match="abacus is not yet built into this version of edgedenoise"):
+        runtime_of(abacus)
+
+
+@pytest.mark.parametrize("target", [t for t in TARGETS if t.runtime], ids=lambda t: t.name)
+def test_every_runtime_says_whether_it_works_here(target: Any) -> None:
+    runtime = runtime_of(target)
+    found = runtime.probe()
+    assert runtime.name == target.name
+    if found.available:
+        assert found.version
+        assert found.devices
+    else:
+        assert found.reason
+        assert found.command is None or "pip install" in found.command

@@ -1,0 +1,169 @@
+"""A variant proves itself on the machine where it is first loaded, and what passed is remembered."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Variant
+from edgedenoise.denoiser import load
+from edgedenoise.errors import IntegrityError, ParityError
+from edgedenoise.exporting.targets import open_variant
+from edgedenoise.exporting.verify import verify_bundle
+from edgedenoise.runtimes import selftest
+from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, run_selftest, selftest_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import FlipByte
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the variants whose self-test has run, as it goes on."""
+    seen: list[str] = []
+
+    def counted(bundle: Bundle, variant: Variant, session: object) -> object:
+        seen.append(variant.name)
+        return run_selftest(bundle, variant, session)
+
+    monkeypatch.setattr(selftest, "run_selftest", counted)
+    return seen
+
+
+def change_answer(bundle: Path, by: float) -> None:
+    """Make the stored float answer another one, with a manifest that agrees."""
+    opened = Bundle.open(bundle)
+    answer = selftest_pair(opened)[1] + np.float32(by)
+    with opened.edit() as draft:
+        np.save(draft.root / ANSWER_FILE, answer)
+
+
+def test_every_variant_is_as_close_as_it_promises(committed_bundle: Path) -> None:
+    bundle = Bundle.open(committed_bundle)
+    for variant in bundle.manifest.variants:
+        session = open_variant(bundle, variant, prove=False)
+        result = run_selftest(bundle, variant, session)
+        session.close()
+        assert result.passed, result
+        assert result.bound_db == (FLOAT_BOUND_DB if variant.fidelity_db is None else variant.fidelity_db - 1)
+
+
+def test_what_has_passed_is_remembered(committed_bundle: Path, runs: list[str], user_cache: Path) -> None:
+    load(committed_bundle, precision="fp32").close()
+    assert len(list((user_cache / "selftests").iterdir())) == 1
+    load(committed_bundle, precision="fp32").close()
+    assert runs == ["onnx-fp32"]
+    load(committed_bundle, precision="int8").close()
+    assert runs == ["onnx-fp32", "onnx-int8-u8s7"]
+
+
+def test_what_has_changed_is_tested_again(tiny_bundle: Path, runs: list[str]) -> None:
+    load(tiny_bundle, precision="fp32").close()
+    with Bundle.open(tiny_bundle).edit() as draft:
+        draft.write("onnx-fp32/note.txt", b"another file of the variant")
+    load(tiny_bundle, precision="fp32").close()
+    change_answer(tiny_bundle, by=1e-6)
+    load(tiny_bundle, precision="fp32").close()
+    assert runs == ["onnx-fp32"] * 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_variant_with_another_answer_does_not_load(tiny_bundle: Path, user_cache: Path, precision: str) -> None:
+    load(tiny_bundle, precision=precision).close()
+    change_answer(tiny_bundle, by=0.02)
+    for _ in range(2):  # a failure is not remembered as a success
+        with pytest.raises(
+            ParityError, match=r"fails its self-test on onnxruntime .* dB to the float answer"
+        ) as caught:
+            load(tiny_bundle, precision=precision)
+        assert "edgedenoise verify" in str(caught.value)
+
+
+def test_an_answer_of_nan_proves_nothing(tiny_bundle: Path) -> None:
+    change_answer(tiny_bundle, by=np.nan)
+    with pytest.raises(ParityError):
+        load(tiny_bundle, precision="fp32")
+
+
+def test_a_home_that_cannot_be_written_only_costs_the_test_again(
+    committed_bundle: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    load(committed_bundle, precision="fp32").close()
+    load(committed_bundle, precision="fp32").close()
+    assert runs == ["onnx-fp32"] * 2
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_verify_checks_files_and_every_variant(committed_bundle: Path) -> None:
+    report = verify_bundle(committed_bundle)
+    assert report.passed
+    assert report.files_checked == 7
+    floats, integers = report.variants
+    assert (floats.status, integers.status) == ("passed", "passed")
+    assert floats.psnr_db is not None
+    assert floats.psnr_db >= FLOAT_BOUND_DB
+    assert floats.oracle_max_levels is None
+    assert integers.oracle_max_levels is not None
+    assert integers.oracle_psnr_db is not None
+    assert integers.oracle_psnr_db >= 60  # far closer to exact W8A8 than that is to float
+
+
+def test_verify_without_onnx_only_leaves_the_lint_out(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    report = verify_bundle(committed_bundle)
+    assert report.linted == ()
+    assert report.passed
+    assert [check.status for check in report.variants] == ["passed", "passed"]
+
+
+def test_verify_reports_what_failed_and_goes_on(tiny_bundle: Path, nan_model: bytes) -> None:
+    with Bundle.open(tiny_bundle).edit() as draft:
+        draft.write("onnx-fp32/model.onnx", nan_model)
+    report = verify_bundle(tiny_bundle)
+    assert not report.passed
+    assert [check.status for check in report.variants] == ["failed", "passed"]
+    assert "not finite" in report.variants[0].reason
+
+
+def test_verify_says_which_runtime_is_missing(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with Bundle.open(tiny_bundle).edit() as draft:
+        draft.write("openvino-fp32/model.xml", b"<net/>")
+        draft.put_variant(Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"))
+    report = verify_bundle(tiny_bundle)
+    assert report.passed  # nothing that can run here failed
+    assert [check.status for check in report.variants] == ["passed", "passed", "not run"]
+    assert 'pip install "edgedenoise[openvino]"' in report.variants[2].reason
+
+
+def test_verify_refuses_a_damaged_bundle(tiny_bundle: Path, flip_byte: FlipByte) -> None:
+    flip_byte(tiny_bundle / "calibration" / "ranges.json")
+    with pytest.raises(IntegrityError, match=r"calibration/ranges\.json"):
+        verify_bundle(tiny_bundle)
+
+
+def test_a_bundle_without_self_test_is_not_taken_on_trust(tiny_bundle: Path) -> None:
+    with Bundle.open(tiny_bundle).edit() as draft:
+        shutil.rmtree(draft.root / "selftest")
+    with pytest.raises(IntegrityError, match="records no file 'selftest/"):
+        load(tiny_bundle)
+
+
+def test_a_promise_of_more_fidelity_than_there_is_fails(tiny_bundle: Path) -> None:
+    with Bundle.open(tiny_bundle).edit() as draft:
+        integers = draft.manifest.variants[1]
+        draft.put_variant(msgspec.structs.replace(integers, fidelity_db=(integers.fidelity_db or 0) + 10))
+    with pytest.raises(ParityError):
+        load(tiny_bundle, precision="int8")

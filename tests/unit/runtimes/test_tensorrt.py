@@ -1,0 +1,446 @@
+"""TensorRT's runner over a CUDA library that is compiled here: tiles, order, memory given back, and engines refused.
+
+The CUDA library and the engine are stand-ins; all of our own code is the real one. What real GPUs do is in tests/gpu.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fake_tensorrt
+import msgspec
+import numpy as np
+import pytest
+
+from edgedenoise.bundles.manifest import InputShapes, Variant
+from edgedenoise.errors import (
+    DeviceMemoryError,
+    DeviceNotFoundError,
+    IncompatibleError,
+    InferenceError,
+    IntegrityError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.fusion import Fusion
+from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.tensorrt import backend as trt
+from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX, fusion_of
+from edgedenoise.runtimes.tensorrt.cudart import ENVIRONMENT, Cudart
+from edgedenoise.runtimes.tensorrt.engine_record import (
+    EngineRecord,
+    mismatch,
+    read_record,
+    record_file,
+    this_platform,
+    write_record,
+)
+from edgedenoise.runtimes.tensorrt.nvidia import Gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOURCE = Path(__file__).resolve().parents[2] / "support" / "fake_cudart.c"
+ORIN = Gpu(0, "Orin", "8.7", 8 << 30, "12.6")
+FIXED = InputShapes("fixed", [64])
+RECORD = EngineRecord(
+    module="tensorrt",
+    version="10.3.0",
+    gpu="Orin",
+    compute_capability="8.7",
+    driver="12.6",
+    platform=this_platform(),
+    graph_sha256="0" * 64,
+    precision="int8",
+    between="float16",
+    flags=["INT8", "FP16"],
+    shapes=FIXED,
+    build_s=60.0,
+)
+X = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+
+
+@dataclass
+class Cuda:
+    """The compiled library, and what it wrote down."""
+
+    library: ctypes.CDLL
+
+    def reset(self, fail_at: int = -1) -> None:
+        self.library.fake_reset(fail_at)
+
+    @property
+    def log(self) -> list[str]:
+        return self.library.fake_log().decode().splitlines()
+
+    @property
+    def live(self) -> int:
+        """Memory, streams and events that nobody has given back."""
+        return int(self.library.fake_live())
+
+    @property
+    def allocations(self) -> int:
+        return int(self.library.fake_allocations())
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("needs a C compiler for the CUDA library that stands in")
+    out = tmp_path_factory.mktemp("cuda") / "libcudart.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(out), str(SOURCE)], check=True)
+    return out
+
+
+@pytest.fixture
+def cuda(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Cuda:
+    library = ctypes.CDLL(str(compiled))
+    library.fake_log.restype = ctypes.c_char_p
+    monkeypatch.setenv(ENVIRONMENT, str(compiled))
+    found = Cuda(library)
+    found.reset()
+    return found
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make this a machine with a GPU and a TensorRT."""
+
+    def make(gpu: Gpu | None = ORIN, version: str | None = "10.3.0", name: str = "tensorrt") -> None:
+        monkeypatch.setattr(trt, "gpus", lambda: () if gpu is None else (gpu,))
+        for known in ("tensorrt", "tensorrt_lean"):
+            monkeypatch.delitem(sys.modules, known, raising=False)
+        if version is not None:
+            monkeypatch.setitem(sys.modules, name, fake_tensorrt.module(version, name))
+
+    make()
+    return make
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Callable[..., Path]:
+    """Write an engine and its record."""
+
+    def write(record: EngineRecord = RECORD, **plan: Any) -> Path:
+        path = tmp_path / "engine.plan"
+        path.write_text(json.dumps({"accepted": record.shapes.sides_px, **plan}))
+        write_record(path, record)
+        return path
+
+    return write
+
+
+def variant(shapes: InputShapes = FIXED) -> Variant:
+    return Variant("tensorrt-int8", "tensorrt", "int8", "tensorrt-int8/engine.plan", shapes=shapes)
+
+
+def opened(path: Path, shapes: InputShapes = FIXED) -> CheckedSession:
+    return CheckedSession(TensorRT().open(variant(shapes), path, "auto", SessionOptions()), shapes)
+
+
+# ---------------------------------------------------------------- tiles
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("size", [(40, 40), (64, 64), (150, 90)], ids=str)
+def test_tiles_of_an_engine_give_the_whole_picture(
+    cuda: Cuda, engine: Callable[..., Path], size: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(1).random((3, *size), np.float32)
+    with opened(engine()) as session:
+        found = run_picture(session, pixels, "unit", Tiling(halo_px=5))
+    np.testing.assert_array_equal(found, pixels + 1)
+    assert cuda.live == 0
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_next_tile_is_on_its_way_before_the_present_one_is_waited_for(
+    cuda: Cuda, engine: Callable[..., Path]
+) -> None:
+    with opened(engine()) as session:
+        answers = list(session.stream(X + i for i in range(4)))
+    for i, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer, X + i + 1)
+    steps = [line.split()[0] for line in cuda.log if line.startswith(("upload", "host waits"))]
+    assert steps == ["upload", "upload", "host", "upload", "host", "upload", "host", "host"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_work_waits_for_its_copy_and_the_copy_back_for_the_work(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    with opened(engine()) as session:
+        session.run(X)
+    copies_in, work, copies_out = (line.split()[1] for line in cuda.log if line.startswith("stream"))
+    assert len({copies_in, work, copies_out}) == 3
+    kinds = ("upload", "record", "download", "host waits")
+    steps = [line for line in cuda.log if line.startswith(kinds) or "waits for" in line]
+    uploaded, computed, downloaded = (line.split()[1] for line in steps if line.startswith("record"))
+    assert steps == [
+        f"upload on {copies_in}",
+        f"record {uploaded} on {copies_in}",
+        f"{work} waits for {uploaded}",
+        f"record {computed} on {work}",
+        f"{copies_out} waits for {computed}",
+        f"download on {copies_out}",
+        f"record {downloaded} on {copies_out}",
+        f"host waits for {downloaded}",
+    ]
+
+
+@pytest.mark.usefixtures("machine")
+def test_memory_is_taken_once_per_size(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    shapes = InputShapes("ranged", [32, 64, 128])
+    path = engine(msgspec.structs.replace(RECORD, shapes=shapes))
+    with opened(path, shapes) as session:
+        for side in (64, 60, 100, 64):
+            np.testing.assert_array_equal(session.run(X[:, :, :1, :1].repeat(side, 2).repeat(side, 3)).shape[2:], side)
+        assert [line for line in cuda.log if line.startswith("malloc")] == [
+            f"malloc {3 * side * side * 4}" for side in (64, 128, 64) for _ in range(4)
+        ]
+        sizes = [np.full((1, 3, side, side), side, np.float32) for side in (64, 128, 128, 64)]
+        assert [answer.max() for answer in session.stream(sizes)] == [65, 129, 129, 65]
+    assert cuda.live == 0
+
+
+@pytest.mark.usefixtures("machine")
+def test_who_stops_early_leaves_nothing_running(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    session = opened(engine())
+    answers = session.stream(X + i for i in range(9))
+    next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert sum(line.startswith("host empties") for line in cuda.log) == 3
+    np.testing.assert_array_equal(session.run(X), X + 1)
+    session.close()
+    assert cuda.live == 0
+    with pytest.raises(InferenceError, match="session is closed"):
+        session.run(X)
+
+
+# ---------------------------------------------------------------- what fails gives everything back
+
+
+@pytest.mark.usefixtures("machine")
+def test_every_allocation_that_fails_is_told_and_nothing_is_kept(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    path = engine()
+    with opened(path) as session:
+        session.run(X)
+        total = cuda.allocations
+    assert total == 3 + 2 * 7  # queues; memory and marks of two tiles
+    for fail_at in range(total):
+        cuda.reset(fail_at)
+        with (
+            pytest.raises(DeviceMemoryError, match=r"the GPU ran out of memory: cuda\w+ answered out of memory"),
+            opened(path) as session,
+        ):
+            session.run(X)
+        assert cuda.live == 0, fail_at
+
+
+@pytest.mark.usefixtures("machine")
+def test_out_of_memory_suggests_a_smaller_side_where_the_engine_takes_one(
+    cuda: Cuda, engine: Callable[..., Path]
+) -> None:
+    shapes = InputShapes("ranged", [48, 64, 128])
+    for record, side, suggested in ((RECORD, 64, None), (msgspec.structs.replace(RECORD, shapes=shapes), 128, 64)):
+        session = TensorRT().open(variant(record.shapes), engine(record), "auto", SessionOptions())
+        cuda.reset(5)
+        with pytest.raises(DeviceMemoryError) as told:
+            session.run(np.zeros((1, 3, side, side), np.float32))
+        assert told.value.suggested_tile == suggested
+        assert "--tile" in str(told.value)
+        np.testing.assert_array_equal(session.run(X), X + 1)  # the session lives on
+        session.close()
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_engine_that_does_not_load_or_run_is_told(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    path = engine()
+    path.write_bytes(b"not an engine")
+    with pytest.raises(InferenceError, match=r"(?s)tensorrt 10\.3\.0 cannot load .*build it again"), opened(path):
+        pass
+    with pytest.raises(InferenceError, match=r"has the tensors image, other; accepted are"):
+        opened(engine(names=["image", "other"]))
+    with pytest.raises(DeviceMemoryError, match="Orin has not enough memory for the engine"):
+        opened(engine(no_context=True))
+    with opened(engine(fails=True)) as session, pytest.raises(InferenceError, match="refused to run a tile of shape"):
+        session.run(X)
+    assert cuda.live == 0
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_missing_library_is_told(
+    engine: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "libcudart.so"))
+    with pytest.raises(RuntimeUnavailableError, match=rf"export {ENVIRONMENT}="):
+        opened(engine())
+
+
+def test_a_failed_call_is_told_with_cudas_words(cuda: Cuda) -> None:
+    cuda.library.fake_refuse_device()
+    with pytest.raises(InferenceError, match=r"CUDA failed: cudaSetDevice answered some failure \(101\)"):
+        Cudart().set_device(3)
+
+
+# ---------------------------------------------------------------- engines of other machines
+
+ADA = Gpu(0, "RTX 4090", "8.9", 24 << 30, "12.6")
+OTHERS: dict[str, tuple[dict[str, Any], Gpu, str, str]] = {
+    "version": ({}, ORIN, "10.16.0", "it was built by tensorrt 10.3.0, here is tensorrt 10.16.0"),
+    "GPU": ({}, ADA, "10.3.0", r"built for Orin \(compute capability 8.7\), here is RTX 4090 \(8.9\)"),
+    "platform": ({"platform": "linux-mips"}, ORIN, "10.3.0", f"built on linux-mips, this is {this_platform()}"),
+    "module": ({"module": "tensorrt_rtx"}, ORIN, "10.3.0", "built by tensorrt_rtx 10.3.0, here is tensorrt 10.3.0"),
+    "older than a compatible one": ({"version_compatible": True}, ORIN, "10.2.0", "and later versions"),
+    "another major version": ({"version_compatible": True}, ORIN, "11.0.0", "of the same major one, here is"),
+    "before Ampere": (
+        {"hardware_compatible": True},
+        Gpu(0, "T4", "7.5", 1, "12.6"),
+        "10.3.0",
+        "built for compute capability 8.0 and later, T4 here has 7.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "gpu", "version", "words"), OTHERS.values(), ids=OTHERS)
+def test_an_engine_of_another_machine_is_refused_with_both_sides_and_the_command(
+    cuda: Cuda,
+    machine: Callable[..., None],
+    engine: Callable[..., Path],
+    changes: dict[str, Any],
+    gpu: Gpu,
+    version: str,
+    words: str,
+) -> None:
+    machine(gpu, version)
+    path = engine(msgspec.structs.replace(RECORD, **changes))
+    with pytest.raises(IncompatibleError, match=words) as told:
+        opened(path)
+    command = f"edgedenoise compile {path.parent.parent} --target tensorrt --precision int8 --tile 64"
+    assert command in str(told.value)
+    refusal = TensorRT().refuses(variant(), path)
+    assert refusal is not None
+    assert "tensorrt-int8: it was built" in refusal
+    assert cuda.log == [], "nothing was touched"
+
+
+@pytest.mark.usefixtures("cuda")
+def test_compatible_engines_run_where_they_say(machine: Callable[..., None], engine: Callable[..., Path]) -> None:
+    machine(ADA, "10.16.0")
+    path = engine(msgspec.structs.replace(RECORD, version_compatible=True, hardware_compatible=True))
+    with opened(path) as session:
+        assert session.effective.device == "cuda"
+        assert session.effective.detail == "tensorrt on RTX 4090, int8, float16 between integer layers"
+    assert TensorRT().refuses(variant(), path) is None
+
+
+@pytest.mark.usefixtures("cuda")
+def test_the_lean_runtime_takes_version_compatible_engines_only(
+    machine: Callable[..., None], engine: Callable[..., Path]
+) -> None:
+    machine(ORIN, "10.3.0", "tensorrt_lean")
+    with pytest.raises(IncompatibleError, match="not version-compatible, and the lean runtime"):
+        opened(engine())
+    with opened(engine(msgspec.structs.replace(RECORD, version_compatible=True))) as session:
+        assert session.effective.detail.startswith("tensorrt_lean on Orin")
+
+
+@pytest.mark.parametrize(
+    ("compute_capability", "runs"),
+    [("8.6", True), ("8.9", True), ("12.0", True), ("7.5", False), ("8.7", False), ("9.0", False)],
+)
+def test_an_engine_that_was_built_ahead_of_time_takes_the_gpus_that_rtx_is_for(
+    compute_capability: str, runs: bool
+) -> None:
+    record = msgspec.structs.replace(
+        RECORD, module="tensorrt_rtx", version="1.7", gpu=None, compute_capability=None, platform="another-one"
+    )
+    gpu = Gpu(0, "some GPU", compute_capability, 1, "12.6")
+    found = mismatch(record, "tensorrt_rtx", "1.7", gpu, this_platform())
+    assert (found is None) == runs
+    assert runs or f"some GPU here has {compute_capability}" in (found or "")
+    assert "there is none here" in (mismatch(record, "tensorrt_rtx", "1.7", None, this_platform()) or "")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_session_that_is_closed_half_way_leaves_no_stream_in_use(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    session = opened(engine())
+    answers = session.stream([X, X, X, X])
+    next(answers)
+    session.close()
+    assert cuda.live == 0
+    before = cuda.log
+    answers.close()  # type: ignore[attr-defined]
+    assert cuda.log == before, "nothing is asked of streams that are gone"
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_without_a_sound_record_an_engine_is_not_touched(engine: Callable[..., Path]) -> None:
+    path = engine()
+    assert read_record(path) == RECORD
+    record_file(path).write_text("{}")
+    with pytest.raises(IntegrityError, match=r"engine\.json is not an engine's record"):
+        opened(path)
+    assert "is not an engine's record" in (TensorRT().refuses(variant(), path) or "")
+    record_file(path).unlink()
+    with pytest.raises(IntegrityError, match=r"has no record beside it \(engine.json\)"):
+        opened(path)
+
+
+# ---------------------------------------------------------------- what is here
+
+
+def test_what_is_missing_is_told(machine: Callable[..., None], engine: Callable[..., Path]) -> None:
+    assert TensorRT().probe().devices == ("cuda",)
+    machine(None)
+    found = TensorRT().probe()
+    assert (found.available, found.devices) == (False, ())
+    assert "no GPU" in (found.reason or "")
+    machine(ORIN, None)
+    found = TensorRT().probe()
+    assert found.reason == "the package tensorrt is not installed"
+    assert "docs/jetson.md" in (found.command or "")
+    with pytest.raises(RuntimeUnavailableError, match="tensorrt cannot run here: the package tensorrt is not"):
+        opened(engine())
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_devices_and_options_are_strict(engine: Callable[..., Path]) -> None:
+    with pytest.raises(DeviceNotFoundError, match="no device 'cuda:1' here; it has cuda"):
+        TensorRT().open(variant(), engine(), "cuda:1", SessionOptions())
+    with pytest.raises(UsageError, match="the oracle runs on ONNX Runtime"):
+        TensorRT().open(variant(), engine(), "auto", SessionOptions(fused=False))
+
+
+@pytest.mark.skipif(bool(trt.gpus()), reason="this machine has a GPU")
+def test_without_a_gpu_no_tensorrt_is_even_imported() -> None:
+    code = (
+        "import sys; from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX;"
+        "found = [TensorRT().probe(), TensorRTRTX().probe()];"
+        "print([f.available for f in found], [m for m in sys.modules if m.startswith('tensorrt')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[False, False] []"
+    assert TensorRTRTX().metadata(Path("engine.plan")) is None
+
+
+# ---------------------------------------------------------------- what became of the layers
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_the_inspector_tells_which_layers_run_in_integers(engine: Callable[..., Path]) -> None:
+    assert TensorRT().fusion(variant(), engine()) == Fusion(2, 1, 1, dynamic_shape=False)
+
+
+def test_an_inspector_that_gives_names_only_tells_nothing() -> None:
+    assert fusion_of('{"Layers": ["conv1", "conv2"]}', dynamic_shape=False) is None
+    with pytest.raises(InferenceError, match="cannot be read"):
+        fusion_of("{}", dynamic_shape=False)

@@ -1,0 +1,160 @@
+"""Files in, files out: each whole or reported, none overwritten by accident."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edgedenoise.batch import denoise_files
+from edgedenoise.denoiser import denoise
+from edgedenoise.errors import BundleError, DamagedImageError, ImageError, UsageError
+from edgedenoise.imaging.files import read_photo, write_photo
+from edgedenoise.imaging.image import Photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Contents = Callable[[Path], dict[str, bytes]]
+
+
+def pixels(seed: int, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (30, 40, 3), dtype=dtype)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a.png, b.jpg and c.png, and something else."""
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(("a.png", "b.jpg", "c.png")):
+        write_photo(Photo(pixels(seed)), folder / name)
+    (folder / "notes.txt").write_text("not a photograph")
+    return folder
+
+
+def test_one_file_to_one_file(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "result.png"
+    report = denoise_files([photos / "a.png"], out, committed_bundle, precision="fp32")
+    expected = denoise(pixels(0), committed_bundle, precision="fp32")
+    np.testing.assert_array_equal(read_photo(out).pixels, expected)
+    assert [(r.source, r.output, r.error) for r in report.files] == [(photos / "a.png", out, None)]
+    assert report.failures == ()
+    assert report.variant == "onnx-fp32"
+    assert report.effective.runtime == "onnxruntime"
+
+
+def test_a_file_may_change_its_format_by_its_ending(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    denoise_files([photos / "b.jpg"], tmp_path / "b.tif", committed_bundle)
+    assert read_photo(tmp_path / "b.tif").format == "TIFF"
+
+
+@pytest.mark.parametrize("as_folder", [True, False], ids=["folder", "files"])
+def test_several_go_into_a_folder_and_keep_their_names(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents, as_folder: bool
+) -> None:
+    given = [photos] if as_folder else [photos / "a.png", photos / "b.jpg", photos / "c.png"]
+    stages: list[tuple[str, int, int]] = []
+    report = denoise_files(
+        given,
+        tmp_path / "out",
+        committed_bundle,
+        progress=lambda stage, done, total, note="": stages.append((stage, done, total)),
+    )
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "c.png"]
+    assert len(report.files) == 3
+    assert not report.failures
+    assert [s for s in stages if s[0] == "denoise"] == [("denoise", done, 3) for done in range(4)]
+    assert stages.count(("tiles", 1, 1)) == 3  # and within each photograph
+    for name in ("a.png", "b.jpg", "c.png"):
+        photo = read_photo(tmp_path / "out" / name)
+        assert photo.pixels.shape == (30, 40, 3)
+        assert photo.format == ("JPEG" if name == "b.jpg" else "PNG")
+
+
+def test_one_file_into_an_existing_folder(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.d").mkdir()
+    denoise_files([photos / "a.png"], tmp_path / "out.d", committed_bundle)
+    assert [p.name for p in (tmp_path / "out.d").iterdir()] == ["a.png"]
+
+
+def test_16_bits_stay_16_bits(committed_bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason='pip install "edgedenoise[io]"')
+    given = pixels(5, np.uint16)
+    write_photo(Photo(given), tmp_path / "deep.png")
+    denoise_files([tmp_path / "deep.png"], tmp_path / "out.png", committed_bundle)
+    answer = read_photo(tmp_path / "out.png").pixels
+    assert answer.dtype == np.uint16
+    assert len(np.unique(answer)) > 256
+    np.testing.assert_array_equal(answer, denoise(given, committed_bundle))
+
+
+def test_a_damaged_file_among_good_ones_costs_itself_only(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    whole = (photos / "b.jpg").read_bytes()
+    (photos / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "d.jpg").write_text("a text file, called a photograph")
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "c.png"]  # and nothing half-written
+    assert [(r.source.name, r.output, type(r.error)) for r in report.failures] == [
+        ("b.jpg", None, DamagedImageError),
+        ("d.jpg", None, ImageError),
+    ]
+    assert all(str(r.source) in str(r.error) for r in report.failures)
+
+
+def test_an_output_that_cannot_hold_the_picture_is_reported(
+    photos: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    gray = np.random.default_rng(0).integers(0, 65536, (20, 20, 1), dtype=np.uint16)
+    write_photo(Photo(gray), tmp_path / "deep.png")
+    (failure,) = denoise_files([tmp_path / "deep.png"], tmp_path / "out.jpg", committed_bundle).failures
+    assert "JPEG holds 8 bits and the picture has 16" in str(failure.error)
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_two_inputs_never_share_an_output(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    write_photo(Photo(pixels(9)), tmp_path / "other" / "a.png")
+    with pytest.raises(UsageError, match="would both be written to") as caught:
+        denoise_files([photos, tmp_path / "other" / "a.png"], tmp_path / "out", committed_bundle)
+    assert str(photos / "a.png") in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", ["folder onto itself", "file onto itself", "through a link"])
+def test_an_input_is_never_overwritten(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents, how: str
+) -> None:
+    before = contents(photos)
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    given, out = {
+        "folder onto itself": (photos, photos),
+        "file onto itself": (photos / "a.png", photos / "a.png"),
+        "through a link": (photos / "a.png", tmp_path / "link"),
+    }[how]
+    with pytest.raises(UsageError, match="would overwrite its own input"):
+        denoise_files([given], out, committed_bundle)
+    assert contents(photos) == before
+
+
+def test_several_inputs_do_not_fit_into_one_file(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"out\.png"):
+        denoise_files([photos / "a.png", photos / "c.png"], tmp_path / "out.png", committed_bundle)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_nothing_to_do_is_an_error(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"no photographs in .*empty"):
+        denoise_files([tmp_path / "empty"], tmp_path / "out", committed_bundle)
+    with pytest.raises(UsageError, match="an empty list"):
+        denoise_files([], tmp_path / "out", committed_bundle)
+    with pytest.raises(ImageError, match=r"no file or folder .*missing\.png"):
+        denoise_files([tmp_path / "missing.png"], tmp_path / "out", committed_bundle)
+    with pytest.raises(BundleError, match="no bundle at"):
+        denoise_files([photos], tmp_path / "out", tmp_path / "nowhere.edge")
+    assert not (tmp_path / "out").exists()
