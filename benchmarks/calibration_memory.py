@@ -2,7 +2,7 @@
 
 Ranges are measured streaming, so that a set of 10,000 crops should need hardly more memory than one of 100: what
 may grow is the list of crops itself. Each row is a process of its own, because peak memory never falls. Without
-PHOTOS, a few photographs of one megapixel are made up: crops are small, so that the number counts and not the size.
+PHOTOS, a few images of one megapixel are made up: crops are small, so that the number counts and not the size.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.strata import MODES, Stratify
 from edgedenoise.evaluation.worker import peak_rss_bytes
-from edgedenoise.imaging.files import write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.tables import table
 
 COUNTS = (100, 10_000)
@@ -31,19 +31,19 @@ LIMIT_MB = 300
 
 
 def make_photographs(folder: Path, count: int, side_px: int) -> None:
-    """Write a few photographs of smooth shapes under noise."""
+    """Write a few images of smooth shapes under noise."""
     y, x = np.mgrid[0:side_px, 0:side_px] / side_px
     for seed in range(count):
         rng = np.random.default_rng(seed)
         clean = 120 + 80 * np.sin(rng.uniform(3, 30, 3) * x[..., None] + rng.uniform(3, 30, 3) * y[..., None])
         noisy = clean + rng.normal(0, 2 + 2 * seed, clean.shape)
-        write_photo(Photo(np.clip(noisy, 0, 255).astype(np.uint8)), folder / f"{seed}.png")
+        write_image(Image(np.clip(noisy, 0, 255).astype(np.uint8)), folder / f"{seed}.png")
 
 
 def measure(bundle_path: str, photographs: str, count: int, stratify: Stratify) -> tuple[float, float]:
     """Return (seconds, growth of the peak memory in bytes) of calibrating a copy of a bundle.
 
-    A first calibration, on one tiny photograph, loads packages, which are no part of the growth.
+    A first calibration, on one tiny image, loads packages, which are no part of the growth.
     """
     with tempfile.TemporaryDirectory() as scratch:
         work, tiny = Path(scratch) / "work.edge", Path(scratch) / "tiny"
@@ -69,7 +69,7 @@ def main() -> None:
                     seconds, growth = pool.apply(measure, (bundle, str(photographs), count, stratify))
                 growths[stratify, count] = growth / 2**20
                 rows.append([stratify, str(count), f"{seconds:.1f}", f"{growth / 2**20:.1f}"])
-    print(f"{bundle}, crops of {CROP_PX} pixels, photographs: {sys.argv[2] if len(sys.argv) > 2 else 'made up'}")
+    print(f"{bundle}, crops of {CROP_PX} pixels, images: {sys.argv[2] if len(sys.argv) > 2 else 'made up'}")
     print(table(["stratify", "crops", "seconds", "growth MB"], rows))
     most = max(growths.values())
     print(f"largest growth {most:.0f} MB of {LIMIT_MB} MB allowed: {'held' if most <= LIMIT_MB else 'MISSED'}")

@@ -1,9 +1,9 @@
 """Camera noise beside the real thing: `python benchmarks/camera_noise.py [FIGURE.png]`.
 
 Real noise is noisy minus clean of `polyu_test` and `sidd_dev` in $EDGEDENOISE_DATA. Synthetic noise is what
-`edgedenoise.noise.synthesis` adds to the same clean photographs at the same PSNR, one draw per photograph. Drawn and printed:
+`edgedenoise.noise.synthesis` adds to the same clean images at the same PSNR, one draw per image. Drawn and printed:
 how far noise is correlated, how it depends on brightness, and how heavy its tails are. The figure holds curves
-only, no photograph.
+only, no image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.files import atomic_file
-from edgedenoise.imaging.files import read_photo
+from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import to_unit
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.imaging.pairs import list_pairs
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EDGEDENOISE_DATA") or ROOT.parent / "shared" / "data")
 BIN_LEVELS = 16
-FEWEST = 2000  # pixels of a photograph in a bin of brightness, so that their deviation means something
+FEWEST = 2000  # pixels of an image in a bin of brightness, so that their deviation means something
 BRIGHTNESS = np.arange(BIN_LEVELS / 2, 256, BIN_LEVELS)
 UNITS = np.linspace(-8, 8, 65)
 """Edges of the histogram of noise in units of its deviation."""
@@ -41,7 +41,7 @@ UNITS = np.linspace(-8, 8, 65)
 
 @dataclass(frozen=True)
 class Set:
-    """Photographs with their ground truth, and the cameras to imitate."""
+    """Images with their ground truth, and the cameras to imitate."""
 
     folder: str
     label: str
@@ -65,11 +65,11 @@ class Statistics:
     correlation: Array
     """(9,): of the noise with itself 0 to 8 pixels away."""
     lag_1_range: tuple[float, float]
-    """The 5th and 95th percentile over photographs."""
+    """The 5th and 95th percentile over images."""
     sigma: Array
     """(16,): root mean square by brightness of the clean pixel; NaN where there are too few."""
     density: Array
-    """(64,): of noise in units of its own deviation, per photograph and brightness."""
+    """(64,): of noise in units of its own deviation, per image and brightness."""
     colours: float
     """Mean correlation between the noise of two channels."""
 
@@ -85,7 +85,7 @@ class Statistics:
 
 
 def statistics(pairs: list[tuple[NDArray[Any], NDArray[Any]]]) -> Statistics:
-    """Measure (noisy, clean) pairs of pictures (H, W, 3) in levels of 0 to 255."""
+    """Measure (noisy, clean) pairs of images (H, W, 3) in levels of 0 to 255."""
     lags, colours, quality = [], [], []
     squares, counts, histogram = np.zeros(len(BRIGHTNESS)), np.zeros(len(BRIGHTNESS)), np.zeros(len(UNITS) - 1)
     for noisy, clean in pairs:
@@ -119,7 +119,7 @@ def real_and_synthetic(wanted: Set) -> tuple[Statistics, Statistics]:
     real, synthetic = [], []
     pairs = list_pairs(DATA / wanted.folder / "noisy", DATA / wanted.folder / "clean")[:: wanted.every]
     for seed, (noisy_path, clean_path) in enumerate(pairs):
-        noisy, clean = (to_unit(read_photo(path).pixels) for path in (noisy_path, clean_path))
+        noisy, clean = (to_unit(read_image(path).pixels) for path in (noisy_path, clean_path))
         rng = np.random.default_rng(seed)
         camera = wanted.cameras[seed % len(wanted.cameras)]
         parameters = parameters_for_psnr(clean, psnr(noisy, clean), rng, camera=camera, jpeg=wanted.jpeg)

@@ -1,10 +1,10 @@
-"""How well `doctor --data` tells which photographs can be trained on: the table in docs/data-check.md.
+"""How well `doctor --data` tells which images can be trained on: the table in docs/data-check.md.
 
     python benchmarks/data_check.py
 
-Real photographs are read from $EDGEDENOISE_DATA (default ../shared/data), see CONTRIBUTING.md. Takes some minutes. The
-rows that ought to be refused are clean photographs, and noisy ones that were spoiled on purpose. Last comes what the
-check costs, as a multiple of the processor time that reading the photographs takes, which training needs anyway.
+Real images are read from $EDGEDENOISE_DATA (default ../shared/data), see CONTRIBUTING.md. Takes some minutes. The
+rows that ought to be refused are clean images, and noisy ones that were spoiled on purpose. Last comes what the
+check costs, as a multiple of the processor time that reading the images takes, which training needs anyway.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image as PILImage
 
 from edgedenoise.datacheck.check import check_photographs
-from edgedenoise.imaging.files import from_unit, list_photos, read_photo, to_unit, write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import from_unit, list_images, read_image, to_unit, write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.noise.estimation import estimate_noise
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.tables import table
@@ -32,16 +32,20 @@ if TYPE_CHECKING:
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ROOT = Path(os.environ.get("EDGEDENOISE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
+FILTERS = {
+    "lanczos": PILImage.Resampling.LANCZOS,
+    "bicubic": PILImage.Resampling.BICUBIC,
+    "box": PILImage.Resampling.BOX,
+}
 
 
 def photographs(name: str, count: int, side: int = 1536) -> list[Pixels]:
-    """Return the middle of photographs evenly spread over a folder."""
-    paths = list_photos(ROOT / name)
+    """Return the middle of images evenly spread over a folder."""
+    paths = list_images(ROOT / name)
     chosen = paths[:: max(1, len(paths) // count)][:count]
     found = []
     for path in chosen:
-        pixels: Any = read_photo(path).pixels
+        pixels: Any = read_image(path).pixels
         top, left = (max(0, length - side) // 2 for length in pixels.shape[:2])
         found.append(pixels[top : top + side, left : left + side])
     return found
@@ -59,13 +63,13 @@ def white(clean: Pixels, sigma: float, seed: int) -> Pixels:
 
 def resized(pixels: Pixels, factor: float, kind: str) -> Pixels:
     size = [round(side * factor) for side in pixels.shape[1::-1]]
-    return np.asarray(Image.fromarray(pixels).resize((size[0], size[1]), FILTERS[kind]))
+    return np.asarray(PILImage.fromarray(pixels).resize((size[0], size[1]), FILTERS[kind]))
 
 
 def as_jpeg(pixels: Pixels) -> Pixels:
     stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=2)
-    return np.asarray(Image.open(stream))
+    PILImage.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=2)
+    return np.asarray(PILImage.open(stream))
 
 
 def denoised(pixels: Pixels, kind: str) -> Pixels:
@@ -88,7 +92,7 @@ def denoised(pixels: Pixels, kind: str) -> Pixels:
 
 
 def folders() -> Iterator[tuple[str, str, list[Pixels]]]:
-    """Yield (kind, what is right, photographs)."""
+    """Yield (kind, what is right, images)."""
     for name in ("polyu_train/noisy", "polyu_test/noisy", "sidd_dev/noisy"):
         yield f"real: {name}", "accept", photographs(name, 1000)
     clean = {name: photographs(name, 9, 1200) for name in ("free_photos", "kodak24")}
@@ -108,7 +112,7 @@ def folders() -> Iterator[tuple[str, str, list[Pixels]]]:
 
 
 def spoiled(pictures: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
-    """Yield (what was done, photographs)."""
+    """Yield (what was done, images)."""
     small = [pixels[:720, :720] for pixels in pictures]
     for factor in (0.5, 0.6, 0.75, 1.5, 2.0):
         many, word = (pictures, "shrunk") if factor < 1 else (small, "enlarged")
@@ -121,10 +125,10 @@ def spoiled(pictures: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
 
 
 def cost() -> float:
-    """Return the processor time of checking photographs over that of reading them, in one run."""
+    """Return the processor time of checking images over that of reading them, in one run."""
     folder = ROOT / "polyu_train" / "noisy"
     times = [time.process_time()]
-    for work in (lambda: [read_photo(path) for path in list_photos(folder)], lambda: check_photographs(folder)):
+    for work in (lambda: [read_image(path) for path in list_images(folder)], lambda: check_photographs(folder)):
         work()
         times.append(time.process_time())
     return (times[2] - times[1]) / (times[1] - times[0])
@@ -135,7 +139,7 @@ def main() -> None:
     for kind, right, pictures in folders():
         with tempfile.TemporaryDirectory() as folder:
             for index, pixels in enumerate(pictures):
-                write_photo(Photo(pixels), Path(folder) / f"{index}.png")
+                write_image(Image(pixels), Path(folder) / f"{index}.png")
             report = check_photographs(folder)
         codes = ",".join(finding.code for finding in report.refusals)
         sys.stderr.write(f"{right}: {kind}: {codes or '-'}; stride {report.stride}\n")
@@ -149,7 +153,7 @@ def main() -> None:
         rows.append(
             [kind, right, f"{refused} of {len(reports)}", f"{doubtful} of {total}", ", ".join(map(str, strides))]
         )
-    sys.stdout.write(table(["folders of", "right", "refused", "photographs with a sign", "stride"], rows) + "\n")
+    sys.stdout.write(table(["folders of", "right", "refused", "images with a sign", "stride"], rows) + "\n")
     sys.stdout.write(f"checking takes {cost():.1f} times the processor time of reading\n")
 
 

@@ -1,12 +1,12 @@
 """What 8 bits cost, by scheme, calibrator and calibration set: `python benchmarks/int8.py B.edge ... --out DIR`.
 
-Each bundle's float graph is quantized again and again, and each result runs over noisy photographs with ground truth:
+Each bundle's float graph is quantized again and again, and each result runs over noisy images with ground truth:
 how many dB of PSNR it loses to float, and how far it is from float at all. Ours in exact arithmetic (the oracle),
 which CPU kernels equal; beside them what ONNX Runtime's `quantize_static` and NNCF's `quantize` give by default, on the
 same crops, as their own runtimes run them.
 
-Calibrated on --calibrate, noisy photographs, or on --calibrate-clean, to which noise of several levels is added.
-Photographs are read from $EDGEDENOISE_DATA. Tables go to stdout, `int8.json` to DIR.
+Calibrated on --calibrate, noisy images, or on --calibrate-clean, to which noise of several levels is added.
+Images are read from $EDGEDENOISE_DATA. Tables go to stdout, `int8.json` to DIR.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from edgedenoise.imaging.metrics import psnr
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Loss:
     drop_db: float
     """Mean PSNR of float, less its own."""
     to_float_db: float
-    """PSNR to the float answers, mean over photographs, before rounding."""
+    """PSNR to the float answers, mean over images, before rounding."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Pictures:
         """Return (3, H, W) in [0, 1]."""
         pixels = np.ascontiguousarray(to_unit(noisy).transpose(2, 0, 1))
         manifest = self.bundle.manifest
-        return np.clip(run_picture(session, pixels, manifest.normalization, manifest.tiling), 0, 1)
+        return np.clip(run_image(session, pixels, manifest.normalization, manifest.tiling), 0, 1)
 
     def losses(self, session: CheckedSession) -> dict[str, Loss]:
         found = {}
@@ -148,7 +148,7 @@ class Crops:
 
     folder: Path
     levels: tuple[float, ...]
-    """Of synthetic noise, for clean photographs; empty for noisy ones."""
+    """Of synthetic noise, for clean images; empty for noisy ones."""
 
     def inputs(self, bundle: Bundle, count: int, levels: tuple[float, ...] | None = None) -> Iterator[Any]:
         chosen = CalibrationSet.from_folder(self.folder, count, noise_levels=self.levels if levels is None else levels)
@@ -277,12 +277,12 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
         "--sets", type=chosen_sets, default=[SETS[name] for name in MAIN_SETS], metavar="NAME,NAME",
         help=f"of {', '.join(SETS)}",
     )  # fmt: skip
-    parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th photograph of a set")
+    parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image of a set")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--calibrate", type=Path, metavar="DIR", help="noisy photographs to calibrate on")
+    source.add_argument("--calibrate", type=Path, metavar="DIR", help="noisy images to calibrate on")
     source.add_argument(
         "--calibrate-clean", type=Path, metavar="DIR", default=DATA / "free_photos",
-        help="clean photographs to add noise to",
+        help="clean images to add noise to",
     )  # fmt: skip
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""Classical denoisers at their best, on a folder of noisy and clean photographs: `python benchmarks/peers.py DIR`.
+"""Classical denoisers at their best, on a folder of noisy and clean images: `python benchmarks/peers.py DIR`.
 
 DIR holds `noisy/` and `clean/`. What a network has to beat is not a classical method as it comes (its own estimate of
 sigma finds next to nothing in a camera's correlated noise) but with the best strength there is for the whole set: one
@@ -32,7 +32,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.imaging.files import read_photo
+from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
 from edgedenoise.imaging.pairs import check_pair, list_pairs
@@ -80,7 +80,7 @@ class Result:
     quality: Quality
     ms_per_mp: float | None
     sweep: dict[float, float]
-    """Strength -> mean PSNR in dB on the pictures of the sweep."""
+    """Strength -> mean PSNR in dB on the images of the sweep."""
 
 
 # ---------------------------------------------------------------- the methods: (H, W, 3) uint8 in and out
@@ -188,7 +188,7 @@ def read_pairs(folder: Path) -> list[Pair]:
     paths = list_pairs(folder / "noisy", folder / "clean")
     for noisy, clean in paths:
         check_pair(noisy, clean)
-    return [tuple(from_unit(read_photo(path).unit(), np.uint8) for path in pair) for pair in paths]  # type: ignore[misc]
+    return [tuple(from_unit(read_image(path).unit(), np.uint8) for path in pair) for pair in paths]  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------- telling
@@ -222,9 +222,9 @@ def as_json(results: list[Result]) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Classical denoisers at their best on a set of photographs.")
+    parser = argparse.ArgumentParser(description="Classical denoisers at their best on a set of images.")
     parser.add_argument("folder", type=Path, help="holds noisy/ and clean/")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="sweep on every N-th photograph only")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="sweep on every N-th image only")
     parser.add_argument("--bm3d", action="store_true", help="a second table with bm3d, on ten fixed crops of 256x256")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
@@ -238,7 +238,7 @@ def main() -> int:
     left_out = [missing_line(peer) for peer in (*PEERS, *([BM3D] if options.bm3d else [])) if peer.missing]
     results = best_of(there, pairs, pairs[:: options.every])
     heading = (
-        f"{options.folder}: {len(pairs)} photographs, one best setting per method for all of them, "
+        f"{options.folder}: {len(pairs)} images, one best setting per method for all of them, "
         f"found on {len(pairs[:: options.every])}"
     )
     crops = fixed_crops(pairs) if options.bm3d else []

@@ -1,15 +1,15 @@
 """The project's networks and classical denoisers side by side: `python benchmarks/students.py B.edge ... --out DIR`.
 
 Every variant of every bundle, on real noise (PolyU, SIDD), on camera noise of four strengths added to Kodak's
-photographs, and on those photographs as they are: PSNR and SSIM, what INT8 loses to float on the same runtime, how
+images, and on those images as they are: PSNR and SSIM, what INT8 loses to float on the same runtime, how
 far the mean colour moves, and milliseconds per megapixel. The peers are those of `peers.py`, with the strength that is
-best for each set. Quality is the project's own, on clipped, rounded 8-bit sRGB. Synthetic noise is seeded by photograph
+best for each set. Quality is the project's own, on clipped, rounded 8-bit sRGB. Synthetic noise is seeded by image
 and strength: another run makes the same.
 
-Time is that of the whole call, 8-bit picture in and out, all methods in turns in one process with one thread each. The
+Time is that of the whole call, 8-bit image in and out, all methods in turns in one process with one thread each. The
 processor's time stands beside the wall's: where the two differ, other work was in the way.
 
-Photographs are read from $EDGEDENOISE_DATA. Tables go to stdout, `students.json` and `students.png` to DIR.
+Images are read from $EDGEDENOISE_DATA. Tables go to stdout, `students.json` and `students.png` to DIR.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, Latency
 from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.files import check_writable, write_bytes
-from edgedenoise.imaging.files import list_photos, read_photo
+from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.image import from_unit
 from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
 from edgedenoise.imaging.pairs import list_comparable, list_pairs
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 THREADS = 1
 LARGE_MP = 4
 SWEEP_EVERY = 5
-"""Peers' strengths are found on every fifth photograph of a set of more than `LARGE_MP` megapixels."""
+"""Peers' strengths are found on every fifth image of a set of more than `LARGE_MP` megapixels."""
 MAIN_SETS = ("polyu_test", "sidd_dev")
 """Those that are drawn, and that BM3D is run on crops of."""
 SCENE_DISJOINT = ("Canon600D_*", "Sony_*_toy_*", "Sony_*_waterhouse_*")
@@ -67,17 +67,17 @@ RUNTIMES = {"onnxruntime": ("ORT", "o"), "openvino": ("OpenVINO", "s")}
 """Runtime -> its label and marker in the plot."""
 
 
-# ---------------------------------------------------------------- the photographs
+# ---------------------------------------------------------------- the images
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Noisy photographs with their ground truth."""
+    """Noisy images with their ground truth."""
 
     name: str
     what: str
     folder: str
-    """Where the first photographs to be looked for are, below $EDGEDENOISE_DATA."""
+    """Where the first images to be looked for are, below $EDGEDENOISE_DATA."""
     read: Callable[[int], list[Pair]]
     """Called with N, to read every N-th."""
 
@@ -89,10 +89,10 @@ def real_pairs(folder: str, names: tuple[str, ...], every: int) -> list[Pair]:
 
 
 def kodak_pairs(target_db: int | None, every: int) -> list[Pair]:
-    """Read Kodak's photographs and add noise up to a PSNR of `target_db`, or none."""
+    """Read Kodak's images and add noise up to a PSNR of `target_db`, or none."""
     pairs = []
-    for number, path in list(enumerate(list_photos(DATA / "kodak24")))[::every]:
-        clean = from_unit(read_photo(path).unit(), np.uint8)
+    for number, path in list(enumerate(list_images(DATA / "kodak24")))[::every]:
+        clean = from_unit(read_image(path).unit(), np.uint8)
         noisy = clean
         if target_db is not None:
             rng = np.random.default_rng([target_db, number])
@@ -155,7 +155,7 @@ class Score:
     shift_levels: tuple[float, ...]
     """Mean of answer - input, per channel, in 8-bit levels."""
     worst_shift_levels: float
-    """The largest absolute shift of a channel of one photograph."""
+    """The largest absolute shift of a channel of one image."""
     drop_db: float | None = None
     """PSNR of float on the same runtime, less this; None for float itself."""
 
@@ -174,7 +174,7 @@ class SetResult:
     pictures: int
     megapixels: float
     swept: int
-    """Photographs that the peers' strengths were found on."""
+    """Images that the peers' strengths were found on."""
     peers: list[peers.Result]
     """The noisy input, and each peer at its best."""
     students: dict[str, Score]
@@ -290,7 +290,7 @@ def measure_set(
 ) -> SetResult:
     megapixels = sum(noisy.shape[0] * noisy.shape[1] for noisy, _ in pairs) / 1e6
     swept = pairs[:: sweep_every or (SWEEP_EVERY if megapixels > LARGE_MP else 1)]
-    peers.tell(f"{chosen.name}: {len(pairs)} photographs, {megapixels:.1f} MP")
+    peers.tell(f"{chosen.name}: {len(pairs)} images, {megapixels:.1f} MP")
     start = time.perf_counter()
     scores = measure(chosen.name, students, pairs, left_out)
     peers.tell(f"{chosen.name}: {len(students)} variants took {time.perf_counter() - start:.0f} s")
@@ -302,7 +302,7 @@ def measure_set(
 
 
 def timed_picture(noisy: Picture) -> Picture:
-    """Return a photograph of the side that is timed: cropped, or mirrored where it is too small."""
+    """Return an image of the side that is timed: cropped, or mirrored where it is too small."""
     grow = [(0, max(0, DEFAULT_SIDE_PX - side)) for side in noisy.shape[:2]]
     part = np.pad(noisy, [*grow, (0, 0)], mode="symmetric")[:DEFAULT_SIDE_PX, :DEFAULT_SIDE_PX]
     return np.ascontiguousarray(part)
@@ -382,7 +382,7 @@ def panels_of(report: Report) -> list[Panel]:
         noisy = one.peers[0].quality.psnr_db
         whole = one.name == "polyu_test" and one.pictures == POLYU_CROPS  # on a part of them it would mislead
         lines = {f"BM3D, published: {BM3D_PUBLISHED_DB:.2f} dB": BM3D_PUBLISHED_DB} if whole else {}
-        title = f"{one.name}: {one.pictures} photographs, noisy input {noisy:.2f} dB"
+        title = f"{one.name}: {one.pictures} images, noisy input {noisy:.2f} dB"
         panels.append(Panel(title, points, lines))
     return panels
 
@@ -413,7 +413,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sets", type=chosen_sets, default=list(SETS.values()), metavar="NAME,NAME", help=f"of {', '.join(SETS)}"
     )
-    parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th photograph of a set")
+    parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image of a set")
     parser.add_argument("--repeats", type=positive, default=DEFAULT_REPEATS, metavar="N", help="rounds that are timed")
     classical = parser.add_mutually_exclusive_group()
     classical.add_argument("--no-peers", action="store_true", help="without OpenCV and scikit-image")

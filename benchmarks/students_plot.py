@@ -1,4 +1,4 @@
-"""Quality against time as a picture, every point labelled directly: what `students.py` draws."""
+"""Quality against time as an image, every point labelled directly: what `students.py` draws."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of points."""
+    """One image of points."""
 
     title: str
     points: list[Point]

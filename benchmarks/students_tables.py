@@ -95,7 +95,7 @@ def sets_table(report: Report) -> str:
 
 def text(report: Report) -> str:
     parts = [
-        "## Sets" + (f" (one photograph in {report.every} only)" if report.every > 1 else ""), sets_table(report),
+        "## Sets" + (f" (one image in {report.every} only)" if report.every > 1 else ""), sets_table(report),
         f"## Size and time (rounds: {report.repeats}, at {report.side_px}x{report.side_px}, one thread)",
         networks_table(report),
         "## PSNR, dB", quality_table(report, lambda q: f"{q.psnr_db:.2f}"),

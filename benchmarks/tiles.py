@@ -19,7 +19,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.evaluation.worker import peak_rss_bytes
 from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.tiling import WHOLE, plan_tiles, tile_bytes
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
 TILES_PX = (512, 1024, WHOLE, 256, 128)
@@ -30,14 +30,14 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
     """Return (milliseconds per megapixel, growth of the peak memory in bytes)."""
     bundle = Bundle.open(bundle_path)
     manifest = bundle.manifest
-    picture = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
+    image = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
     with open_variant(bundle, bundle.variant(name), prove=False) as session:
-        run_picture(session, picture[:, :64, :64], manifest.normalization, manifest.tiling)
+        run_image(session, image[:, :64, :64], manifest.normalization, manifest.tiling)
         before = peak_rss_bytes() or 0
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
-            run_picture(session, picture, manifest.normalization, manifest.tiling, tile=tile)
+            run_image(session, image, manifest.normalization, manifest.tiling, tile=tile)
             times.append(time.perf_counter() - start)
         return min(times) * 1000 / (side_px**2 / 1e6), (peak_rss_bytes() or 0) - before
 

@@ -41,13 +41,13 @@ class CalibrationReport(msgspec.Struct, frozen=True):
     photographs: int
     seed: int
     noise_levels: list[float]
-    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
+    """Of the synthetic camera noise that was added to clean images; empty for noisy ones."""
     crop_px: int
     stratify: Stratify
     candidates: int
     """Crops that were drawn and measured to choose from; 0 where crops were not stratified."""
     duplicates: list[Duplicate]
-    """Photographs that were dropped because another one shows the same."""
+    """Images that were dropped because another one shows the same."""
     overlapping: int
     """Crops that were dropped because they would have lain exactly where another one does."""
 
@@ -71,7 +71,7 @@ def calibrate_model(
 
     Args:
         bundle: a bundle folder with a float ONNX variant.
-        data: noisy photographs, as noisy as those that will be denoised; clean ones with `noise_levels`. A folder, or
+        data: noisy images, as noisy as those that will be denoised; clean ones with `noise_levels`. A folder, or
             a text file that lists them.
         count: number of crops.
         seed: same seed, same crops.
@@ -79,16 +79,16 @@ def calibrate_model(
         noise_levels: see `CalibrationSet.from_folder`.
         stratify: see `CalibrationSet.from_folder`.
         set_of: a bundle (this one, too) whose recorded crops are measured instead of new ones, after every
-            photograph in `data` has been compared with its recorded hash; the five options above then have no say.
-        progress: told after each photograph, candidate and crop.
+            image in `data` has been compared with its recorded hash; the five options above then have no say.
+        progress: told after each image, candidate and crop.
 
     Returns:
         The bundle as it is now; `calibration_report` tells what it was measured on.
 
     Raises:
         UsageError: `count`, `crop_px`, `stratify` or a noise level is not accepted, one of them was given beside
-            `set_of`, or noise is asked for a network that normalises by the whole photograph.
-        CalibrationError: the photographs cannot be used, or the bundle in `set_of` has no set.
+            `set_of`, or noise is asked for a network that normalises by the whole image.
+        CalibrationError: the images cannot be used, or the bundle in `set_of` has no set.
         BundleError: a bundle cannot be opened or changed.
         RuntimeUnavailableError: onnx is not installed.
     """
@@ -208,9 +208,9 @@ def _check_calibrated(bundle: Bundle, name: str) -> None:
 def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
     if levels and manifest.normalization != "unit":
         raise UsageError(
-            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy photograph; "
-            "accepted for it: noisy photographs alone",
-            hint="Add the noise to the photographs first: edgedenoise.noise.synthesis.add_camera_noise.",
+            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy image; "
+            "accepted for it: noisy images alone",
+            hint="Add the noise to the images first: edgedenoise.noise.synthesis.add_camera_noise.",
         )
 
 

@@ -1,6 +1,6 @@
-"""The photographs behind a calibration set: listed, each different one taken once, and found again by hash.
+"""The images behind a calibration set: listed, each different one taken once, and found again by hash.
 
-They come from a folder, or from a text file that lists them. The same picture under another name would count twice,
+They come from a folder, or from a text file that lists them. The same image under another name would count twice,
 so it is dropped; one that was recorded is known again by its SHA-256, whatever it is called now.
 """
 
@@ -14,17 +14,17 @@ import msgspec
 
 from edgedenoise.errors import CalibrationError
 from edgedenoise.files import sha256_of
-from edgedenoise.imaging.files import EXTENSIONS, list_photos, read_photo
+from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ACCEPTED = "accepted: a folder of photographs, or a text file with the path of one photograph per line"
+_ACCEPTED = "accepted: a folder of images, or a text file with the path of one image per line"
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """A photograph that was dropped, because another one shows the same."""
+    """An image that was dropped, because another one shows the same."""
 
     photo: str
     """File name, without folders."""
@@ -38,7 +38,7 @@ class Duplicate(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph that crops can be drawn from."""
+    """An image that crops can be drawn from."""
 
     path: Path
     sha256: str
@@ -48,7 +48,7 @@ class Photograph:
 
 
 def photographs_of(data: Path | str) -> list[Path]:
-    """Return the photographs of a folder, sorted by name, or those that a list names, in its order.
+    """Return the images of a folder, sorted by name, or those that a list names, in its order.
 
     A list is UTF-8 text with one path per line, relative to the list's own folder; empty lines and those that begin
     with `#` are skipped.
@@ -58,26 +58,26 @@ def photographs_of(data: Path | str) -> list[Path]:
         DatasetError: there is nothing at `data`.
     """
     data = Path(data)
-    found = _listed_in(data) if data.is_file() else list_photos(data)
+    found = _listed_in(data) if data.is_file() else list_images(data)
     if not found:
-        raise CalibrationError(f"{data} holds no photographs to calibrate on; {_ACCEPTED}")
+        raise CalibrationError(f"{data} holds no images to calibrate on; {_ACCEPTED}")
     return found
 
 
 def different_photographs(
     paths: Sequence[Path], most: int, progress: Progress = silent
 ) -> tuple[list[Photograph], list[Duplicate]]:
-    """Read photographs in order until `most` different ones are found; return them and what was dropped.
+    """Read images in order until `most` different ones are found; return them and what was dropped.
 
-    One photograph is in memory at a time.
+    One image is in memory at a time.
 
     Raises:
-        ImageError: a photograph cannot be read.
+        ImageError: an image cannot be read.
     """
     found: list[Photograph] = []
     dropped: list[Duplicate] = []
     files: dict[str, str] = {}
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     total = min(most, len(paths))
     for path in paths:
         if len(found) == most:
@@ -86,31 +86,31 @@ def different_photographs(
         if digest in files:
             dropped.append(Duplicate(path.name, digest, files[digest], "file"))
         else:
-            photo = read_photo(path)
-            picture, height, width = photo.pixels_sha256, photo.height, photo.width
+            photo = read_image(path)
+            image, height, width = photo.pixels_sha256, photo.height, photo.width
             del photo  # before the next one is read
-            if picture in pictures:
-                dropped.append(Duplicate(path.name, digest, pictures[picture], "pixels"))
+            if image in images:
+                dropped.append(Duplicate(path.name, digest, images[image], "pixels"))
             else:
                 found.append(Photograph(path, digest, height, width))
-                pictures[picture] = path.name
-            files[digest] = pictures[picture]
+                images[image] = path.name
+            files[digest] = images[image]
         progress("photographs", min(len(found) + len(dropped), total), total)
     progress("photographs", total, total)  # duplicates may have used the list up before `most` were found
     return found, dropped
 
 
 class Finder:
-    """Finds recorded photographs again: by name first, then by hash among all others."""
+    """Finds recorded images again: by name first, then by hash among all others."""
 
     def __init__(self, data: Path | str) -> None:
-        """List the photographs of a folder or of a list; see `photographs_of`."""
+        """List the images of a folder or of a list; see `photographs_of`."""
         self._data = Path(data)
         self._paths = photographs_of(data)
         self._digests: dict[Path, str] = {}
 
     def path_of(self, photo: str, sha256: str) -> Path:
-        """Return where a recorded photograph is.
+        """Return where a recorded image is.
 
         Raises:
             CalibrationError: it is missing, or there is another one under its name.
@@ -126,7 +126,7 @@ class Finder:
                 hint="put the file back, or draw a new set: edgedenoise calibrate B.edge --data DIR",
             )
         raise CalibrationError(
-            f"{named[0]} is not the photograph that the calibration set recorded: its SHA-256 begins"
+            f"{named[0]} is not the image that the calibration set recorded: its SHA-256 begins"
             f" {self._digest(named[0])[:12]}, the set has {sha256[:12]}",
             hint="put the recorded file back, or draw a new set: edgedenoise calibrate B.edge --data DIR",
         )
@@ -138,13 +138,13 @@ class Finder:
 
 
 def _listed_in(path: Path) -> list[Path]:
-    """Return the photographs that a text file names."""
+    """Return the images that a text file names."""
     if path.suffix.lower() in EXTENSIONS:
-        raise CalibrationError(f"{path} is one picture; {_ACCEPTED}")
+        raise CalibrationError(f"{path} is one image; {_ACCEPTED}")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"{path} cannot be read as a list of photographs: {error}; {_ACCEPTED}") from None
+        raise CalibrationError(f"{path} cannot be read as a list of images: {error}; {_ACCEPTED}") from None
     found = []
     for number, line in enumerate(lines, 1):
         text = line.strip()

@@ -1,7 +1,8 @@
 """Integer encodings as data: every scheme is derived from the same measured ranges, and every device from a scheme.
 
-A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand. `export/quantization/qdq.py`
-encodes any of them, `export/quantization/contracts.py` holds graphs to them. `DEVICE_CLASSES` says which device wants which.
+A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand.
+`export/quantization/qdq.py` encodes any of them, `export/quantization/contracts.py` checks graphs against them.
+`DEVICE_CLASSES` maps each class of device to its schemes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Calibration sets: which crops of which photographs, recorded so that the set can be rebuilt and audited.
+"""Calibration sets: which crops of which images, recorded so that the set can be rebuilt and audited.
 
-A set holds hashes and positions, never pixels: it travels inside bundles, and photographs are private.
+A set holds hashes and positions, never pixels: it travels inside bundles, and images are private.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgedenoise.calibration.strata import (
     measure,
 )
 from edgedenoise.errors import CalibrationError, UsageError
-from edgedenoise.imaging.files import read_photo, to_unit
+from edgedenoise.imaging.files import read_image, to_unit
 from edgedenoise.imaging.normalize import NormalizationKind, Statistics, statistics
 from edgedenoise.imaging.tiling import Tiling, reflected
 from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, sample_noise
@@ -48,12 +48,12 @@ _log = logging.getLogger(__name__)
 
 
 class Crop(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One crop: where it lies in which photograph."""
+    """One crop: where it lies in which image."""
 
     photo: str
     """File name, without folders."""
     sha256: str
-    """Of the photograph's file."""
+    """Of the image's file."""
     y: int
     x: int
     noise_level: float | None = None
@@ -65,7 +65,7 @@ class Crop(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CalibrationSet(msgspec.Struct, frozen=True):
-    """A list of crops, in the order in which they are read (all of one photograph together)."""
+    """A list of crops, in the order in which they are read (all of one image together)."""
 
     seed: int
     crop_px: int
@@ -76,9 +76,9 @@ class CalibrationSet(msgspec.Struct, frozen=True):
     candidates: int = 0
     """How many were drawn and measured to choose from; 0 where all that were drawn were taken."""
     duplicates: list[Duplicate] = []
-    """Photographs that were dropped because another one shows the same."""
+    """Images that were dropped because another one shows the same."""
     overlapping: int = 0
-    """Crops (candidates, where there are any) that were dropped because their photograph had no other place left."""
+    """Crops (candidates, where there are any) that were dropped because their image had no other place left."""
 
     @classmethod
     def from_folder(
@@ -92,27 +92,27 @@ class CalibrationSet(msgspec.Struct, frozen=True):
         stratify: Stratify = "none",
         progress: Progress = silent,
     ) -> CalibrationSet:
-        """Draw `count` random crops of different photographs.
+        """Draw `count` random crops of different images.
 
-        Photographs of which another one has the same file or the same pixels are dropped, and so are crops that lie
+        Images of which another one has the same file or the same pixels are dropped, and so are crops that lie
         exactly where another one (of equal noise level) does: there may be fewer than `count` then.
 
         Args:
-            folder: noisy photographs, as noisy as those that will be denoised; clean ones with `noise_levels`. Or a
+            folder: noisy images, as noisy as those that will be denoised; clean ones with `noise_levels`. Or a
                 text file that lists them, see `photographs_of`.
             count: how many crops, at least 1.
             seed: the same seed draws the same crops.
-            crop_px: side of a crop in pixels; a photograph that is smaller is taken whole.
+            crop_px: side of a crop in pixels; an image that is smaller is taken whole.
             noise_levels: of the synthetic camera noise that is added, each 0 to `MAX_LEVEL`, one crop after another.
-            stratify: `none` spreads the crops evenly over the photographs; `noise` draws four times as many, measures
+            stratify: `none` spreads the crops evenly over the images; `noise` draws four times as many, measures
                 noise, brightness and texture of each, and chooses evenly from every kind that there is.
-            progress: told of every photograph that is read and every candidate that is measured.
+            progress: told of every image that is read and every candidate that is measured.
 
         Raises:
             UsageError: `count` or `crop_px` is not positive, a noise level is outside 0 to `MAX_LEVEL`, or there is
                 no such way to stratify.
-            CalibrationError: the folder or the list holds no photographs.
-            ImageError: a photograph cannot be read.
+            CalibrationError: the folder or the list holds no images.
+            ImageError: an image cannot be read.
         """
         if count < 1 or crop_px < 1:
             raise UsageError(f"a calibration set needs count >= 1 and crop >= 1; received {count} and {crop_px}")
@@ -133,7 +133,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
 
     @property
     def photographs(self) -> int:
-        """How many different photographs the crops come from."""
+        """How many different images the crops come from."""
         return len({crop.sha256 for crop in self.crops})
 
     @property
@@ -142,7 +142,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
         return sorted({crop.noise_level for crop in self.crops if crop.noise_level is not None})
 
     def check(self, folder: Path, progress: Progress = silent) -> None:
-        """Make sure, before long work, that every recorded photograph is in a folder or a list.
+        """Make sure, before long work, that every recorded image is in a folder or a list.
 
         Raises:
             CalibrationError: one is missing or has been changed; up to five such are named.
@@ -159,34 +159,34 @@ class CalibrationSet(msgspec.Struct, frozen=True):
                 names.append(photo)
             progress("photographs", done, len(recorded))
         if lost:
-            more = f"; {len(lost)} of its {len(recorded)} photographs are missing or changed: " if lost[1:] else ""
+            more = f"; {len(lost)} of its {len(recorded)} images are missing or changed: " if lost[1:] else ""
             listed = ", ".join(names[:5]) + (", ..." if names[5:] else "") if more else ""
             raise CalibrationError(f"{lost[0].message}{more}{listed}", hint=lost[0].hint)
 
     def inputs(
         self, folder: Path, kind: NormalizationKind, tiling: Tiling
     ) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
-        """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the photograph's statistics.
+        """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the image's statistics.
 
-        Normalised by the whole photograph, as the Denoiser does, with one photograph in memory at a time. With noise
+        Normalised by the whole image, as the Denoiser does, with one image in memory at a time. With noise
         levels that is the clean one, so `kind` must be `unit`. Sides are multiples of `tiling.multiple_of`.
 
         Args:
-            folder: where the photographs are, or a list of them; one that was renamed is found by its hash.
+            folder: where the images are, or a list of them; one that was renamed is found by its hash.
             kind: how the network wants its input.
             tiling: its halo and grid.
 
         Raises:
-            CalibrationError: a photograph is missing from `folder` or is another one than was recorded.
+            CalibrationError: an image is missing from `folder` or is another one than was recorded.
         """
         finder = Finder(folder)
         current, stats = "", None
         pixels: NDArray[Any] = np.empty((0, 0, 3), np.uint8)
         for index, crop in enumerate(self.crops):
             if crop.sha256 != current or stats is None:
-                # Pixels stay as stored, and only crops become floats: a photograph would take four times the memory.
+                # Pixels stay as stored, and only crops become floats: an image would take four times the memory.
                 pixels = pixels[:0].copy()  # two whole ones are never held at once
-                pixels = read_photo(finder.path_of(crop.photo, crop.sha256)).pixels
+                pixels = read_image(finder.path_of(crop.photo, crop.sha256)).pixels
                 stats = _statistics(pixels, kind)
                 current = crop.sha256
             margin, step = tiling.margin_px, tiling.multiple_of
@@ -224,7 +224,7 @@ def _draw(
     noise_levels: Sequence[float],
     rng: np.random.Generator,
 ) -> tuple[list[Crop], int]:
-    """Draw crops, no two alike, evenly over the photographs; return also how many were given up."""
+    """Draw crops, no two alike, evenly over the images; return also how many were given up."""
     crops: list[Crop] = []
     dropped = 0
     for rank, photo in enumerate(photographs):

@@ -1,6 +1,6 @@
 """Strata: candidate crops sorted by noise, brightness and texture, and chosen evenly from all kinds that there are.
 
-Crops drawn at random are mostly of the commonest kind: a folder of daylight photographs gives a handful of dark or
+Crops drawn at random are mostly of the commonest kind: a folder of daylight images gives a handful of dark or
 noisy ones, or none. Here the range of each measure over the candidates is cut into equal parts, and every combination
 that occurs gives as many crops as every other, as far as it has them.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Stratify = Literal["none", "noise"]
-"""How crops are chosen: `none`, evenly over the photographs; `noise`, evenly over strata of candidates."""
+"""How crops are chosen: `none`, evenly over the images; `noise`, evenly over strata of candidates."""
 MODES: tuple[Stratify, ...] = ("none", "noise")
 
 CANDIDATES_PER_CROP = 4
-_PARTS = (4, 3, 3)  # of noise, brightness, texture: 36 strata, most of which occur in some dozens of photographs
+_PARTS = (4, 3, 3)  # of noise, brightness, texture: 36 strata, most of which occur in some dozens of images
 _CELL_PX = 8  # camera noise is nearly independent at this distance, so its mean over a cell hardly counts as texture
 _FLOOR_LEVELS = 0.5  # below half a level, differences are rounding: the logarithm must not blow them up
 

@@ -1,4 +1,4 @@
-"""edgedenoise: noisy photographs in, a quantized denoiser on your own device out.
+"""edgedenoise: noisy images in, a quantized denoiser on your own device out.
 
 Every public name is loaded on first use (PEP 562), so that `import edgedenoise` costs milliseconds and a
 device never imports what it does not run.

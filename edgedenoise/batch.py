@@ -1,4 +1,4 @@
-"""Files and folders of photographs: each read, denoised and written whole, or reported and left out."""
+"""Files and folders of images: each read, denoised and written whole, or reported and left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, OutputError, UsageError
-from edgedenoise.imaging.files import EXTENSIONS, list_photos, read_photo, write_photo
+from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image, write_image
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one photograph."""
+    """What became of one image."""
 
     source: Path
     output: Path | None
@@ -40,7 +40,7 @@ class BatchReport:
 
     @property
     def failures(self) -> tuple[FileResult, ...]:
-        """The photographs that could not be denoised."""
+        """The images that could not be denoised."""
         return tuple(result for result in self.files if result.error is not None)
 
 
@@ -52,16 +52,16 @@ def denoise_files(
     progress: Progress = silent,
     **options: Any,
 ) -> BatchReport:
-    """Denoise photographs from files to files.
+    """Denoise images from files to files.
 
     Args:
-        inputs: picture files and folders of them.
+        inputs: image files and folders of them.
         out: one output file for one input file, or a folder (made when missing) in which each keeps its name.
         model: bundle or lone model file, or the name of a shipped one.
-        progress: told after each tile and photograph.
+        progress: told after each tile and image.
         **options: those of `edgedenoise.load`.
 
-    A photograph that cannot be read or written is reported and the others go on; nothing half-written is left.
+    An image that cannot be read or written is reported and the others go on; nothing half-written is left.
 
     Raises:
         UsageError: nothing to do, two outputs of one name, or an output that would overwrite its input.
@@ -83,10 +83,10 @@ def _denoise_one(denoiser: Denoiser, source: Path, output: Path, progress: Progr
         progress("tiles", done, total)
 
     try:
-        photo = read_photo(source)
+        photo = read_image(source)
         progress("tiles", 0, 1)
-        write_photo(denoiser(photo, on_tile=on_tile), output)
-    except (DataError, OutputError) as error:  # this photograph's fault; anything else concerns them all
+        write_image(denoiser(photo, on_tile=on_tile), output)
+    except (DataError, OutputError) as error:  # this image's fault; anything else concerns them all
         return FileResult(source, None, error)
     return FileResult(source, output)
 
@@ -95,13 +95,13 @@ def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
     sources: list[Path] = []
     for item in inputs:
         if item.is_dir():
-            sources += list_photos(item)
+            sources += list_images(item)
         elif item.is_file():
             sources.append(item)
         else:
             raise ImageError(f"there is no file or folder {item}")
     if not sources:
-        raise UsageError(f"no photographs in {', '.join(map(str, inputs)) or 'an empty list of inputs'}")
+        raise UsageError(f"no images in {', '.join(map(str, inputs)) or 'an empty list of inputs'}")
     to_file = len(inputs) == 1 and inputs[0].is_file() and out.suffix != "" and not out.is_dir()
     if not to_file and (out.is_file() or (out.suffix.lower() in EXTENSIONS and not out.is_dir())):
         raise UsageError(f"{out} is one file, but there are several outputs", hint="name a folder with -o")

@@ -1,7 +1,7 @@
-"""`edgedenoise demo`: the whole product in one go, on sample pictures or on one's own photographs.
+"""`edgedenoise demo`: the whole product in one go, on sample images or on one's own images.
 
-Sample pictures are the free ones that scikit-image carries, with synthetic camera noise at about 20 dB; two of them are
-held out of training. With one's own photographs there is no ground truth: some are held out, and quantized is
+Sample images are the free ones that scikit-image carries, with synthetic camera noise at about 20 dB; two of them are
+held out of training. With one's own images there is no ground truth: some are held out, and quantized is
 compared with float.
 """
 
@@ -19,8 +19,8 @@ from edgedenoise.evaluation.report.page import compare_table, compare_to_html
 from edgedenoise.exporting.build import build_bundle
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
-from edgedenoise.imaging.files import list_photos, read_photo, write_photo
-from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.imaging.files import list_images, read_image, write_image
+from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pairs import check_stems
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.progress import Progress, silent
@@ -36,7 +36,7 @@ NOISY_DB = 20.0
 TRAINING_PICTURES = ("coffee", "rocket", "stereo_motorcycle", "immunohistochemistry", "retina")
 HELD_OUT_PICTURES = ("astronaut", "chelsea")
 HELD_OUT_SIDE_PX = 1024
-"""One's own held-out photographs are cut to this side, so that the demo's time does not depend on the camera."""
+"""One's own held-out images are cut to this side, so that the demo's time does not depend on the camera."""
 
 _MARKER = ".edgedenoise-demo"
 
@@ -56,7 +56,7 @@ QUICK = Effort("cbsn-16x4", 60, 32, 5)
 
 MIN_GAIN_DB = 4.0
 MAX_GIVEN_BACK_DB = 0.5
-"""What the demo promises on its sample pictures; it says whether it was kept."""
+"""What the demo promises on its sample images; it says whether it was kept."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class DemoResult:
     denoised: Path
     seconds: float
     float_gain_db: float | None
-    """PSNR gained by the float variant on held-out pictures; None with one's own photographs."""
+    """PSNR gained by the float variant on held-out images; None with one's own images."""
     int8_gives_back_db: dict[str, float]
-    """Per INT8 variant, how much of that gain it loses; empty with one's own photographs."""
+    """Per INT8 variant, how much of that gain it loses; empty with one's own images."""
     comparison: CompareReport
 
 
@@ -84,7 +84,7 @@ def run_demo(
 
     Args:
         out: folder for everything; a folder that an earlier demo made is replaced.
-        data: one's own noisy photographs, or None for sample pictures.
+        data: one's own noisy images, or None for sample images.
         quick: train for seconds only.
         seed: of noise, crops and training.
         progress: told stage by stage.
@@ -113,7 +113,7 @@ def run_demo(
         out=str(out / "run"),
         steps=effort.steps,
         learning_rate=2e-3,
-        held_out=0,  # every picture is needed, and minutes give no choice among checkpoints
+        held_out=0,  # every image is needed, and minutes give no choice among checkpoints
         seed=seed,
     )
     edgedenoise.train_model(config, progress=progress)
@@ -149,7 +149,7 @@ def demo_text(result: DemoResult) -> str:
     if result.float_gain_db is not None:
         kept = "as promised" if result.float_gain_db >= MIN_GAIN_DB else "LESS THAN PROMISED"
         lines.append(
-            f"float gains {result.float_gain_db:.2f} dB over the noisy input on held-out pictures"
+            f"float gains {result.float_gain_db:.2f} dB over the noisy input on held-out images"
             f" ({kept}: at least {MIN_GAIN_DB} dB)"
         )
         for name, db in result.int8_gives_back_db.items():
@@ -160,10 +160,10 @@ def demo_text(result: DemoResult) -> str:
         "",
         "look at:",
         f"  {result.report_html}  before and after, and the numbers",
-        f"  {result.denoised}  the denoised pictures of every variant",
+        f"  {result.denoised}  the denoised images of every variant",
         f"  {result.bundle}  the bundle: copy it to the device",
         "",
-        "next, with your own noisy photographs (from one camera, not resized; 20 or more are better):",
+        "next, with your own noisy images (from one camera, not resized; 20 or more are better):",
         "  edgedenoise train --data PHOTOS --out RUN --steps 2000",
         "  edgedenoise build RUN --data PHOTOS -o MINE.edge",
         "  edgedenoise denoise PHOTOS -o DENOISED -m MINE.edge",
@@ -176,7 +176,7 @@ class _Pictures:
     training: Path
     held_out: Path
     clean: Path | None
-    """Ground truth of the held-out pictures."""
+    """Ground truth of the held-out images."""
 
 
 def _check_out(out: Path, data: Path | None) -> None:
@@ -188,7 +188,7 @@ def _check_out(out: Path, data: Path | None) -> None:
             hint="choose another folder with --out",
         )
     if data is not None and data.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"the photographs {data} lie in {out}, which the demo would empty; choose another --out")
+        raise UsageError(f"the images {data} lie in {out}, which the demo would empty; choose another --out")
 
 
 def _prepare(out: Path) -> None:
@@ -217,23 +217,23 @@ def _sample_pictures(out: Path, samples: Any, seed: int, progress: Progress) -> 
         found = getattr(samples, name)()
         picture = found[0] if isinstance(found, tuple) else found  # a stereo pair comes with its disparity
         clean: NDArray[np.uint8] = np.ascontiguousarray(picture[..., :3], np.uint8)
-        # Each picture its own noise: a seed per picture, so that one more picture changes none of the others.
+        # Each image its own noise: a seed per image, so that one more image changes none of the others.
         rng = np.random.default_rng([seed, index])
         parameters = parameters_for_psnr(clean, NOISY_DB, rng)
-        noisy = Photo(from_unit(add_camera_noise(clean, parameters, rng), np.uint8))
+        noisy = Image(from_unit(add_camera_noise(clean, parameters, rng), np.uint8))
         held_out = name in HELD_OUT_PICTURES
-        write_photo(noisy, (pictures.held_out if held_out else pictures.training) / f"{name}.png")
+        write_image(noisy, (pictures.held_out if held_out else pictures.training) / f"{name}.png")
         if held_out and pictures.clean is not None:
-            write_photo(Photo(clean), pictures.clean / f"{name}.png")
+            write_image(Image(clean), pictures.clean / f"{name}.png")
     progress("pictures", len(names), len(names))
     return pictures
 
 
 def _listed(data: Path) -> list[Path]:
-    """Return one's own photographs, after making sure that names made from theirs do not meet."""
-    photographs = list_photos(data)
+    """Return one's own images, after making sure that names made from theirs do not meet."""
+    photographs = list_images(data)
     if not photographs:
-        raise DatasetError(f"{data} holds no photographs")
+        raise DatasetError(f"{data} holds no images")
     check_stems(photographs)
     return photographs
 
@@ -241,15 +241,15 @@ def _listed(data: Path) -> list[Path]:
 def _own_pictures(out: Path, photographs: list[Path], progress: Progress) -> _Pictures:
     count = min(4, max(1, len(photographs) // 5))
     held_out = photographs[:: max(1, len(photographs) // count)][:count]
-    # With very few photographs every one is needed for training, and the held-out ones are trained on as well.
+    # With very few images every one is needed for training, and the held-out ones are trained on as well.
     training = photographs if len(photographs) < 5 else [p for p in photographs if p not in held_out]
     pictures = _Pictures(out / "pictures" / "training", out / "pictures" / "noisy", None)
     pictures.training.mkdir(parents=True)
     for index, path in enumerate(held_out):
         progress("pictures", index, len(held_out), path.name)
-        photo = read_photo(path)
+        photo = read_image(path)
         top, left = (max(0, side - HELD_OUT_SIDE_PX) // 2 for side in (photo.height, photo.width))
-        write_photo(photo.crop(top, left, HELD_OUT_SIDE_PX), pictures.held_out / f"{path.stem}.png")
+        write_image(photo.crop(top, left, HELD_OUT_SIDE_PX), pictures.held_out / f"{path.stem}.png")
     for path in training:
         (pictures.training / path.name).symlink_to(path.resolve())
     progress("pictures", len(held_out), len(held_out))

@@ -1,4 +1,4 @@
-"""One denoise API on every device: `load` a bundle, call the `Denoiser` with a picture, get the same type back."""
+"""One denoise API on every device: `load` a bundle, call the `Denoiser` with an image, get the same type back."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
 from edgedenoise.exporting.targets import all_targets, open_variant, runtime_of, target_named
 from edgedenoise.imaging.codecs import from_pil, to_pil
-from edgedenoise.imaging.image import Photo, from_unit, to_unit
+from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.tiling import auto_tile, plan_tiles, smaller_tile
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
 from edgedenoise.runtimes.machine import free_memory_bytes, has_avx2
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from numpy.typing import NDArray
-    from PIL.Image import Image
+    from PIL.Image import Image as PILImage
 
     from edgedenoise.bundles.manifest import Variant
 
-    Picture = TypeVar("Picture", NDArray[Any], Photo, Image)
+    Picture = TypeVar("Picture", NDArray[Any], Image, PILImage)
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def load(
         precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where it is close enough to float to not
             be seen and known to be faster, by the runtime and the CPU's features: nothing is timed.
         device: `auto`, or a device of the runtime; an explicit device never falls back silently.
-        tile: largest tile side in pixels, 0 for the whole photograph, `auto` to choose from the free memory.
+        tile: largest tile side in pixels, 0 for the whole image, `auto` to choose from the free memory.
         strength: 0 gives the input back, 1 the network's answer, between them a blend.
         threads: threads within one inference; None leaves it to the runtime.
 
@@ -102,7 +102,7 @@ class Denoiser:
         self.bundle = bundle
         self.variant = variant
         self.last_tile: int | None = None
-        """Tile side of the latest picture, in pixels; 0 for the whole."""
+        """Tile side of the latest image, in pixels; 0 for the whole."""
         self._session = session
         self._settings = settings
 
@@ -112,16 +112,16 @@ class Denoiser:
         return self._session.effective
 
     @overload
-    def __call__(self, picture: NDArray[Any], *, on_tile: Callable[[int, int], None] | None = None) -> NDArray[Any]: ...
+    def __call__(self, image: NDArray[Any], *, on_tile: Callable[[int, int], None] | None = None) -> NDArray[Any]: ...
     @overload
-    def __call__(self, picture: Photo, *, on_tile: Callable[[int, int], None] | None = None) -> Photo: ...
+    def __call__(self, image: Image, *, on_tile: Callable[[int, int], None] | None = None) -> Image: ...
     @overload
-    def __call__(self, picture: Image, *, on_tile: Callable[[int, int], None] | None = None) -> Image: ...
-    def __call__(self, picture: Any, *, on_tile: Callable[[int, int], None] | None = None) -> Any:
-        """Denoise one picture and return the same type.
+    def __call__(self, image: PILImage, *, on_tile: Callable[[int, int], None] | None = None) -> PILImage: ...
+    def __call__(self, image: Any, *, on_tile: Callable[[int, int], None] | None = None) -> Any:
+        """Denoise one image and return the same type.
 
         Args:
-            picture: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 or float in [0, 1]; a `Photo`; or a
+            image: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 or float in [0, 1]; an `Image`; or a
                 PIL image. Grayscale is replicated to three channels and the three answers averaged.
             on_tile: called with (done, total) after each tile.
 
@@ -130,19 +130,19 @@ class Denoiser:
             pass through untouched.
 
         Raises:
-            ImageError: the picture is of no accepted type.
+            ImageError: the image is of no accepted type.
             DeviceMemoryError: it does not fit into memory even with the smallest tile.
         """
-        if isinstance(picture, Photo):
-            return picture.with_unit(self._denoise_unit(picture.unit(), on_tile))
-        if isinstance(picture, np.ndarray):
-            unit = self._denoise_unit(to_unit(picture), on_tile)
-            channels = 3 if picture.ndim == 3 and picture.shape[2] == 3 else 1
-            return from_unit(unit, picture.dtype, channels).reshape(picture.shape)
-        if type(picture).__module__.startswith("PIL."):
-            return to_pil(self(from_pil(picture), on_tile=on_tile), like=picture)
+        if isinstance(image, Image):
+            return image.with_unit(self._denoise_unit(image.unit(), on_tile))
+        if isinstance(image, np.ndarray):
+            unit = self._denoise_unit(to_unit(image), on_tile)
+            channels = 3 if image.ndim == 3 and image.shape[2] == 3 else 1
+            return from_unit(unit, image.dtype, channels).reshape(image.shape)
+        if type(image).__module__.startswith("PIL."):
+            return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
         raise ImageError(
-            f"cannot denoise a {type(picture).__name__}; accepted are numpy arrays, PIL images and edgedenoise Photos",
+            f"cannot denoise a {type(image).__name__}; accepted are numpy arrays, PIL images and edgedenoise Images",
             hint="for files use edgedenoise.denoise_files",
         )
 
@@ -180,7 +180,7 @@ class Denoiser:
         )
         while True:
             try:
-                answer = run_picture(
+                answer = run_image(
                     self._session, pixels, manifest.normalization, manifest.tiling, tile=tile, on_tile=on_tile
                 )
             except DeviceMemoryError:
@@ -193,13 +193,13 @@ class Denoiser:
                 return answer
 
 
-def denoise(picture: Picture, model: Path | str = DEFAULT, **options: Any) -> Picture:
-    """Denoise one picture with a bundle that is opened for it alone; `options` are those of `load`.
+def denoise(image: Picture, model: Path | str = DEFAULT, **options: Any) -> Picture:
+    """Denoise one image with a bundle that is opened for it alone; `options` are those of `load`.
 
-    For more than one picture, `load` once and call the `Denoiser`.
+    For more than one image, `load` once and call the `Denoiser`.
     """
     with load(model, **options) as denoiser:
-        return denoiser(picture)
+        return denoiser(image)
 
 
 def open_model(path: Path) -> Bundle:
@@ -329,7 +329,7 @@ def _checked_tile(tile: int | str) -> int | Literal["auto"]:
         return "auto"
     if isinstance(tile, int) and not isinstance(tile, bool) and tile >= 0:
         return tile
-    raise UsageError(f"tile is {tile!r}; accepted are 'auto', 0 (the whole photograph) and a number of pixels")
+    raise UsageError(f"tile is {tile!r}; accepted are 'auto', 0 (the whole image) and a number of pixels")
 
 
 def _checked_strength(strength: float) -> float:

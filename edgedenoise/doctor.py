@@ -1,4 +1,4 @@
-"""What this machine can run, what is missing, and the exact command that would mend it."""
+"""What this machine can run, what is missing, and the exact command that would fix it."""
 
 from __future__ import annotations
 

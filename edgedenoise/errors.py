@@ -1,7 +1,7 @@
 """The error tree. Nothing is imported here.
 
 Every message says what happened, what was received and what is accepted; `hint` says what to do next.
-Each class has an exit code of its own, so that a script can tell a damaged picture from a missing runtime.
+Each class has an exit code of its own, so that a script can tell a damaged image from a missing runtime.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class OutputError(EdgeDenoiseError):
 
 
 class DataError(EdgeDenoiseError):
-    """Something is wrong with the pictures that were given."""
+    """Something is wrong with the images that were given."""
 
     exit_code = 10
 
 
 class ImageError(DataError):
-    """A file is not a picture, or a kind of picture that is not supported."""
+    """A file is not an image, or a kind of image that is not supported."""
 
     exit_code = 11
 
 
 class DamagedImageError(ImageError):
-    """A picture file begins well and then is cut short or corrupt."""
+    """An image file begins well and then is cut short or corrupt."""
 
     exit_code = 12
 
@@ -106,7 +106,10 @@ class QuantizationError(EdgeDenoiseError):
     def __init__(self, message: str, *, hint: str | None = None, plan: object = None) -> None:
         super().__init__(message, hint=hint)
         self.plan = plan
-        """The best `edgedenoise.exporting.quantization.search_result.Plan` that was found within no budget; None where none was searched."""
+        """Best plan of a search that met no budget; None if there was no search.
+
+        See `edgedenoise.exporting.quantization.search_result.Plan`.
+        """
 
 
 class ParityError(EdgeDenoiseError):
@@ -116,7 +119,7 @@ class ParityError(EdgeDenoiseError):
 
 
 class RuntimeUnavailableError(EdgeDenoiseError):
-    """A runtime's package is missing or unusable; the hint is the command that mends it."""
+    """A runtime's package is missing or unusable; the hint is the command that fixes it."""
 
     exit_code = 60
 

@@ -1,4 +1,4 @@
-"""Which extra installs which package, so that a missing one is named by the command that mends it."""
+"""Which extra installs which package, so that a missing one is named by the command that fixes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgedenoise build`: export, calibrate, quantize, compile and verify in one verb."""
+"""`edgedenoise build`: export, calibrate, quantize, compile and verify in one command."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def build_bundle(
 
     Args:
         run: folder made by `edgedenoise train`.
-        data: noisy photographs to calibrate on; clean ones with `noise_levels`.
+        data: noisy images to calibrate on; clean ones with `noise_levels`.
         out: the bundle folder to write.
-        checkpoint: the run's `last` one, or its `best` on photographs that were held out.
+        checkpoint: the run's `last` one, or its `best` on images that were held out.
         count: number of calibration crops.
         seed: of the calibration crops.
         scheme: the integer encoding; None for the default of `quantize_model`.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 """65504."""
 MARGIN = 4.0
-"""How many times larger than on the calibration set a value may become on other photographs."""
+"""How many times larger than on the calibration set a value may become on other images."""
 
 
 def check_fp16(bundle: Bundle, model: onnx.ModelProto) -> None:
@@ -47,7 +47,7 @@ def _check_reach(what: str, reach: float, limit: float) -> None:
     if not reach <= limit:
         raise ExportError(
             f"{what} {reach:.0f}; float16 ends at {FLOAT16_MAX:.0f}, and at most {limit:.0f} is accepted"
-            f" (activations may become {MARGIN:g} times as large on other photographs as on the calibration set)",
+            f" (activations may become {MARGIN:g} times as large on other images as on the calibration set)",
             hint="use --precision fp32 or int8 for this network",
         )
 

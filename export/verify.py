@@ -28,7 +28,7 @@ from edgedenoise.imaging.normalize import statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class VariantCheck:
     precision: str
     status: Status
     reason: str = ""
-    """Why it failed or was not run, and what would mend it; or what is odd about one that passed."""
+    """Why it failed or was not run, and what would fix it; or what is odd about one that passed."""
     state: State = "built here, never run"
     psnr_db: float | None = None
     """Self-test, against the float answer, unit range."""
@@ -228,11 +228,11 @@ def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name and v.encoding == variant.encoding]
     if not graphs or variant.encoding is None:
         return None
-    picture, _ = selftest_pair(bundle)
+    image, _ = selftest_pair(bundle)
     manifest = bundle.manifest
     oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), prove=False)
     try:
-        exact, found = (run_picture(s, picture, manifest.normalization, manifest.tiling) for s in (oracle, session))
+        exact, found = (run_image(s, image, manifest.normalization, manifest.tiling) for s in (oracle, session))
     finally:
         oracle.close()
     psnr_db, max_levels = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
@@ -252,8 +252,8 @@ def _divergence(
     bundle: Bundle, variant: Variant, graph: onnx.ModelProto, bound: OracleBound
 ) -> tuple[Divergence | None, str]:
     """Look for the first layer that a runtime computes differently; return it and the words for it."""
-    picture, _ = selftest_pair(bundle)
-    x = _whole_multiple(statistics(picture, bundle.manifest.normalization).apply(picture), bundle)
+    image, _ = selftest_pair(bundle)
+    x = _whole_multiple(statistics(image, bundle.manifest.normalization).apply(image), bundle)
     try:
         backend = pieces_on(runtime_of(target_named(variant.runtime)), variant, graph, x)
         found = first_divergence(graph, x, backend, bound)

@@ -32,7 +32,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a runtime can be used here, and if not, what would mend it."""
+    """Whether a runtime can be used here, and if not, what would fix it."""
 
     available: bool
     version: str | None = None

@@ -1,6 +1,6 @@
-"""Pixels in, pixels out: normalise by the whole picture, run exact tiles, undo the normalisation.
+"""Pixels in, pixels out: normalise by the whole image, run exact tiles, undo the normalisation.
 
-The one place where a graph meets a picture: the Denoiser, the self-test and the measurements all come through here.
+The one place where a graph meets an image: the Denoiser, the self-test and the measurements all come through here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.base import CheckedSession
 
 
-def run_picture(
+def run_image(
     session: CheckedSession,
     pixels: NDArray[np.float32],
     kind: NormalizationKind,
@@ -28,11 +28,11 @@ def run_picture(
     tile: int = WHOLE,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Denoise one picture.
+    """Denoise one image.
 
     Args:
         session: an opened variant.
-        pixels: (3, H, W) float32 in [0, 1], the whole picture.
+        pixels: (3, H, W) float32 in [0, 1], the whole image.
         kind: what the network was trained on.
         tiling: what the network needs of its tiles.
         tile: largest tile side in pixels, or `WHOLE`.

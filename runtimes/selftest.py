@@ -1,4 +1,4 @@
-"""The self-test that every bundle carries: a small picture and the float answer to it.
+"""The self-test that every bundle carries: a small image and the float answer to it.
 
 A variant proves itself on the device where it is first loaded: its answer must be as close to the float answer as its
 precision promises. What passed is remembered, per file, runtime version and machine, so it costs nothing afterwards.
@@ -19,7 +19,7 @@ from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.files import write_bytes
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.machine import cpu_name
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,15 +61,15 @@ class SelfTestResult:
 
 
 def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> SelfTestResult:
-    """Run the self-test picture through a session and compare with the stored float answer.
+    """Run the self-test image through a session and compare with the stored float answer.
 
     Raises:
         IntegrityError: the self-test files are damaged.
         InferenceError: the session gave NaN, or failed.
     """
-    picture, answer = selftest_pair(bundle)
+    image, answer = selftest_pair(bundle)
     manifest = bundle.manifest
-    found = run_picture(session, picture, manifest.normalization, manifest.tiling)
+    found = run_image(session, image, manifest.normalization, manifest.tiling)
     return SelfTestResult(
         psnr_db=psnr_unit(found, answer),
         max_levels=float(np.abs(found - answer).max() * 255),
@@ -84,20 +84,20 @@ def _bound_db(variant: Variant) -> float:
 
 
 def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (picture, float answer), each (3, H, W) float32 in unit range.
+    """Return (image, float answer), each (3, H, W) float32 in unit range.
 
     Raises:
         IntegrityError: they are damaged, or no such pair.
     """
     try:
-        picture, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
+        image, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
     except ValueError as error:
         raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
-    if picture.ndim != 3 or picture.shape[0] != 3 or picture.shape != answer.shape:
+    if image.ndim != 3 or image.shape[0] != 3 or image.shape != answer.shape:
         raise IntegrityError(
-            f"{bundle.source}: the self-test is {picture.shape} and {answer.shape}; both must be (3, H, W)"
+            f"{bundle.source}: the self-test is {image.shape} and {answer.shape}; both must be (3, H, W)"
         )
-    return picture, answer
+    return image, answer
 
 
 def prove_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession) -> None:

@@ -26,11 +26,11 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope="session")
 def data_root(repo_root: Path) -> Path:
-    """The folder with the real photographs; a test that asks for it is skipped where there is none."""
+    """The folder with the real images; a test that asks for it is skipped where there is none."""
     folder = Path(os.environ.get("EDGEDENOISE_DATA") or repo_root.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(
-            f"no real photographs in {folder}; CONTRIBUTING.md, 'Real photographs', says which data sets go "
+            f"no real images in {folder}; CONTRIBUTING.md, 'Real images', says which data sets go "
             "there, and EDGEDENOISE_DATA names another folder"
         )
     return folder

@@ -92,19 +92,19 @@ class Calibration(msgspec.Struct, frozen=True):
     photographs: int
     seed: int
     noise_levels: list[float] = []
-    """Of the synthetic camera noise that was added to clean photographs; empty for noisy ones."""
+    """Of the synthetic camera noise that was added to clean images; empty for noisy ones."""
 
 
 class Training(msgspec.Struct, frozen=True):
     """How the weights came about."""
 
     objective: str
-    """For example `cbsn`, on noisy photographs alone; see `edgedenoise.training.objectives.objective`."""
+    """For example `cbsn`, on noisy images alone; see `edgedenoise.training.objectives.objective`."""
     steps: int
     hours: float
     """Of wall time, on whatever machine that was."""
     clean: bool = False
-    """Whether clean photographs were learnt from."""
+    """Whether clean images were learnt from."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ def model_card(manifest: Manifest) -> str:
     if manifest.calibration is not None:
         c = manifest.calibration
         noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""
-        lines.append(f"| calibrated on | {c.crops} crops of {c.photographs} photographs, seed {c.seed}{noise} |")
+        lines.append(f"| calibrated on | {c.crops} crops of {c.photographs} images, seed {c.seed}{noise} |")
     lines += [
         "",
         "## Variants",
@@ -53,8 +53,8 @@ def model_card(manifest: Manifest) -> str:
 
 def _purpose(manifest: Manifest) -> str:
     if _is_synthetic(manifest):
-        return "A denoiser for photographs of any camera."
-    return "A denoiser for photographs from the camera and settings it was trained on."
+        return "A denoiser for images of any camera."
+    return "A denoiser for images from the camera and settings it was trained on."
 
 
 def _is_synthetic(manifest: Manifest) -> bool:
@@ -63,11 +63,11 @@ def _is_synthetic(manifest: Manifest) -> bool:
 
 
 _OWN_NOISE = """\
-Trained on noisy photographs: it knows the noise of those photographs and not that of
+Trained on noisy images: it knows the noise of those images and not that of
 others."""
 _SYNTHETIC = """\
-Trained on clean photographs with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far
-as that is like it. Noise that a camera has smoothed already is found in part only; train on your own photographs for
+Trained on clean images with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far
+as that is like it. Noise that a camera has smoothed already is found in part only; train on your own images for
 that."""
 _LOST = """\
-Photographs that were resized or denoised before have lost the noise that it looks for."""
+Images that were resized or denoised before have lost the noise that it looks for."""

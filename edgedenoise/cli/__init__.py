@@ -1,6 +1,6 @@
-"""The command line: one small module per verb, no logic of its own.
+"""The command line: one small module per command, no logic of its own.
 
-Verbs import what they run inside their functions, so that `--help` costs no runtime.
+Commands import what they run inside their functions, so that `--help` costs no runtime.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typer
 
 import edgedenoise
 
-VERBS = (
+COMMANDS = (
     "demo",
     "train",
     "import-tf",
@@ -34,7 +34,7 @@ VERBS = (
 
 app = typer.Typer(
     name="edgedenoise",
-    help="From your own noisy photographs to an INT8 denoiser on your own device, with the numbers to prove it.",
+    help="From your own noisy images to an INT8 denoiser on your own device, with the numbers to prove it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,7 +57,7 @@ def _root(
     pass
 
 
-for _name in VERBS:
+for _name in COMMANDS:
     _module = importlib.import_module(f"edgedenoise.cli.{_name.replace('-', '_')}")
     app.command(_name)(_module.command)
 

@@ -15,7 +15,7 @@ from edgedenoise.cli.common import Output, verb
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
-    side: Annotated[int, typer.Option(help="Side of the square test picture in pixels.")] = 512,
+    side: Annotated[int, typer.Option(help="Side of the square test image in pixels.")] = 512,
     repeats: Annotated[int, typer.Option(help="Timed runs per variant, interleaved.")] = 20,
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,

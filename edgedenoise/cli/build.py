@@ -16,7 +16,7 @@ from edgedenoise.cli.verify import verify_table
 def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
-    data: Annotated[Path, typer.Option(help="Noisy photographs to calibrate on.")],
+    data: Annotated[Path, typer.Option(help="Noisy images to calibrate on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
     checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
     count: Annotated[int, typer.Option(help="Calibration crops.")] = 128,
@@ -31,7 +31,7 @@ def command(
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
-    """Export, calibrate, quantize, compile and verify in one verb."""
+    """Export, calibrate, quantize, compile and verify in one command."""
     with output.progress() as progress:
         report = edgedenoise.build_bundle(
             run,

@@ -13,7 +13,7 @@ from edgedenoise.cli.common import NOISE_LEVEL, Output, verb
 if TYPE_CHECKING:
     from edgedenoise.calibration.calibrate import CalibrationReport
 
-_MOST_NAMED = 10  # dropped photographs; all of them are in the report and in the bundle
+_MOST_NAMED = 10  # dropped images; all of them are in the report and in the bundle
 
 
 @verb
@@ -23,7 +23,7 @@ def command(
     data: Annotated[
         Path,
         typer.Option(
-            help="Noisy photographs, as noisy as those to be denoised: a folder, or a text file with a path per line."
+            help="Noisy images, as noisy as those to be denoised: a folder, or a text file with a path per line."
         ),
     ],
     count: Annotated[int, typer.Option(help="Number of crops.")] = 128,
@@ -32,9 +32,7 @@ def command(
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     stratify: Annotated[
         str,
-        typer.Option(
-            help="none: evenly over the photographs. noise: evenly over noise levels, brightness and texture."
-        ),
+        typer.Option(help="none: evenly over the images. noise: evenly over noise levels, brightness and texture."),
     ] = "none",
     set_of: Annotated[
         Path | None,
@@ -43,7 +41,7 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Measure the range of every activation on noisy photographs and store it in the bundle."""
+    """Measure the range of every activation on noisy images and store it in the bundle."""
     from edgedenoise.calibration.calibrate import calibration_report
     from edgedenoise.calibration.strata import checked_stratify
 
@@ -66,11 +64,11 @@ def command(
 
 def _lines(report: CalibrationReport) -> list[str]:
     chosen = f", chosen from {report.candidates} by noise, brightness and texture" if report.candidates else ""
-    lines = [f"measured ranges on {report.crops} crops of {report.photographs} photographs{chosen}"]
+    lines = [f"measured ranges on {report.crops} crops of {report.photographs} images{chosen}"]
     named = report.duplicates[:_MOST_NAMED]
     lines += [f"dropped {one.photo}: the same {one.by} as {one.same_as}" for one in named]
     if len(named) < len(report.duplicates):
-        lines.append(f"dropped {len(report.duplicates) - len(named)} more photographs that are the same as others")
+        lines.append(f"dropped {len(report.duplicates) - len(named)} more images that are the same as others")
     if report.overlapping:
         kind = "candidates" if report.candidates else "crops"
         lines.append(f"dropped {report.overlapping} {kind} that would lie exactly where others do")

@@ -1,4 +1,4 @@
-"""What every verb shares: `--json`, `-v/-q`, `--debug`, progress bars, and errors as one message with an exit code.
+"""What every command shares: `--json`, `-v/-q`, `--debug`, progress bars, and errors as one message with an exit code.
 
 The standard output carries results only (with `--json` nothing but JSON); progress, warnings and errors go to the
 standard error.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgedenoise.progress import Progress
 
 ABOUT = "Markdown file for the model card: data and their licence, measured quality."
-NOISE_LEVEL = "Add synthetic camera noise to clean photographs: 0 (lowest ISO) to 1 (highest), up to 1.25; repeatable."
+NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), up to 1.25; repeatable."
 
 INTERNAL_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -53,7 +53,7 @@ def text_of(path: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a verb's results and progress go."""
+    """Where a command's results and progress go."""
 
     as_json: bool
     quiet: bool
@@ -78,7 +78,7 @@ class Output:
         def report(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
-            elif done == 0:  # the stage begins anew, for the next photograph or target
+            elif done == 0:  # the stage begins anew, for the next image or target
                 bars.reset(tasks[stage], total=total)
             clock = "taken" if done >= total else "left"
             bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
@@ -92,7 +92,7 @@ class Output:
             typer.echo(text, err=True)
 
     def result(self, value: object, text: str) -> None:
-        """Write a verb's result: `value` as JSON, or `text` for people."""
+        """Write a command's result: `value` as JSON, or `text` for people."""
         if self.as_json:
             data = msgspec.json.encode(value, enc_hook=_encode)  # infinity becomes null, which JSON has
             typer.echo(msgspec.json.format(data, indent=2).decode())

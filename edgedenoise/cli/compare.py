@@ -15,7 +15,7 @@ from edgedenoise.cli.common import Output, verb
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
-    noisy: Annotated[Path, typer.Option(help="Folder of noisy photographs.")],
+    noisy: Annotated[Path, typer.Option(help="Folder of noisy images.")],
     clean: Annotated[Path | None, typer.Option(help="Folder of their ground truth, same names.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML report to write, with crops.")] = None,
     repeats: Annotated[int, typer.Option(help="Timed runs per variant.")] = 20,

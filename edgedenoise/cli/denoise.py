@@ -16,7 +16,7 @@ from edgedenoise.errors import UsageError
 @verb
 def command(
     output: Output,
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Photographs, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
     model: Annotated[
         Path, typer.Option("--model", "-m", help="Bundle or model file, or a shipped one: edge, edge-tiny.")
@@ -24,13 +24,13 @@ def command(
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt, ...; see doctor.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists; never falls back.")] = "auto",
-    tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole photograph.")] = "auto",
+    tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
     strength: Annotated[float, typer.Option(help="0 gives the input, 1 the network's answer.")] = 1.0,
     threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
 ) -> None:
-    """Denoise photographs: same size, depth, format and metadata out as in."""
+    """Denoise images: same size, depth, format and metadata out as in."""
     if tile != "auto" and not tile.isdecimal():
-        raise UsageError(f"--tile is {tile!r}; accepted are auto, 0 (the whole photograph) and a number of pixels")
+        raise UsageError(f"--tile is {tile!r}; accepted are auto, 0 (the whole image) and a number of pixels")
     with output.progress() as progress:
         report = edgedenoise.denoise_files(
             inputs,

@@ -14,9 +14,9 @@ from edgedenoise.cli.common import Output, verb
 @verb
 def command(
     output: Output,
-    data: Annotated[Path | None, typer.Option(help="Photographs to look at instead: can they be trained on?")] = None,
+    data: Annotated[Path | None, typer.Option(help="Images to look at instead: can they be trained on?")] = None,
 ) -> None:
-    """Tell what this machine can run, what is missing, and the command that would mend it; or judge photographs."""
+    """Tell what this machine can run, what is missing, and the command that would fix it; or judge images."""
     if data is not None:
         _photographs(output, data)
         return
@@ -35,7 +35,7 @@ def command(
             state = f"not available: {target.reason}"
         lines.append(f"{target.target:<12} {state}  ({target.runs_on})")
         if target.command:
-            lines.append(f"{'':<12} to mend: {target.command}")
+            lines.append(f"{'':<12} to fix: {target.command}")
     output.result(found, "\n".join(lines))
 
 

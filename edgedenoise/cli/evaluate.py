@@ -15,7 +15,7 @@ from edgedenoise.cli.common import Output, verb
 def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
-    noisy: Annotated[Path, typer.Option(help="Folder of noisy photographs.")],
+    noisy: Annotated[Path, typer.Option(help="Folder of noisy images.")],
     clean: Annotated[Path, typer.Option(help="Folder of their ground truth, under the same names.")],
     mode: Annotated[
         Literal["direct", "stride2", "stride2-enhanced"],
@@ -23,9 +23,9 @@ def command(
     ] = "direct",
     checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    keep: Annotated[Path | None, typer.Option(help="Folder to write the denoised photographs to.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder to write the denoised images to.")] = None,
 ) -> None:
-    """Measure a trained network, before it is exported, on photographs whose ground truth is known."""
+    """Measure a trained network, before it is exported, on images whose ground truth is known."""
     from edgedenoise.tables import table
 
     with output.progress() as progress:
@@ -36,4 +36,4 @@ def command(
         [name, f"{quality.psnr_db:.2f}", f"{quality.ssim:.4f}"]
         for name, quality in (("noisy", found.noisy), (f"{found.network}, {found.mode}", found.denoised))
     ]
-    output.result(found, table([f"{found.photographs} photographs", "PSNR dB", "SSIM"], rows))
+    output.result(found, table([f"{found.photographs} images", "PSNR dB", "SSIM"], rows))

@@ -28,7 +28,7 @@ def command(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Photographs to measure the distance to float on, beside the self-test."),
+        typer.Option(help="Images to measure the distance to float on, beside the self-test."),
     ] = None,
     max_drop: Annotated[
         str | None,

@@ -14,14 +14,14 @@ from edgedenoise.cli.common import Output, verb
 @verb
 def command(
     output: Output,
-    data: Annotated[Path | None, typer.Option(help="Folder of noisy photographs.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of noisy images.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoints, log, previews.")] = None,
     network: Annotated[str | None, typer.Option(help="cbsn-24x4 or another size, edge-tiny, edge, edge-plus.")] = None,
     objective: Annotated[
         str | None, typer.Option(help="What a step minimises: cbsn, sdap, distill, supervised or qat.")
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(help="Clean photographs, for supervised and qat; ground truth for distill.")
+        Path | None, typer.Option(help="Clean images, for supervised and qat; ground truth for distill.")
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Run that distill learns from.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run or bundle whose weights to begin with.")] = None,
@@ -30,9 +30,9 @@ def command(
     patch: Annotated[int | None, typer.Option(help="Side of a training patch in pixels.")] = None,
     batch: Annotated[int | None, typer.Option(help="Patches per step, over all processes.")] = None,
     blind_sampler: Annotated[
-        str | None, typer.Option(help="How the blind loss takes pictures apart: lattice or permuted.")
+        str | None, typer.Option(help="How the blind loss takes images apart: lattice or permuted.")
     ] = None,
-    val_clean: Annotated[Path | None, typer.Option(help="Ground truth of the photographs, for PSNR and SSIM.")] = None,
+    val_clean: Annotated[Path | None, typer.Option(help="Ground truth of the images, for PSNR and SSIM.")] = None,
     val_noisy: Annotated[Path | None, typer.Option(help="What --val-clean belongs to; default: --data.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
@@ -47,7 +47,7 @@ def command(
         bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
     ] = False,
 ) -> None:
-    """Train a denoiser, on noisy photographs alone or on clean ones."""
+    """Train a denoiser, on noisy images alone or on clean ones."""
     from edgedenoise.datacheck.check import data_report_text
     from edgedenoise.training.config.config import BLIND_OBJECTIVES, settings
 

@@ -1,7 +1,7 @@
-"""Whether a folder of photographs can teach a denoiser: what is in it, and what speaks against it.
+"""Whether a folder of images can teach a denoiser: what is in it, and what speaks against it.
 
-Only photographs that are as noisy as their camera made them teach anything: without noise there is nothing to
-learn, and resizing or denoising changes the very correlation that sub-sampling has to undo. Every photograph is
+Only images that are as noisy as their camera made them teach anything: without noise there is nothing to
+learn, and resizing or denoising changes the very correlation that sub-sampling has to undo. Every image is
 judged by itself (`noise_signs.py`), from crops at full resolution; a doubtful one is named in a warning, and the
 folder is refused when most are. How the limits were found, and what cannot be told: docs/data-check.md.
 """
@@ -20,7 +20,7 @@ from edgedenoise.datacheck.report import DataReport, Finding, NoiseAt, PhotoSumm
 from edgedenoise.datacheck.signs import FAINT, FAINT_ALONE, INDEPENDENT, faintness, signs_of, told_by_exif
 from edgedenoise.datacheck.traces import PERIODS, find_traces, profile_spectrum
 from edgedenoise.errors import DatasetError, ImageError
-from edgedenoise.imaging.files import EXTENSIONS, list_photos, read_photo, to_unit
+from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image, to_unit
 from edgedenoise.noise.estimation import BLOCK_PX, NoiseEstimate, estimate_noise
 from edgedenoise.progress import Progress, silent
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.imaging.image import Photo
+    from edgedenoise.imaging.image import Image
 
 __all__ = [
     "DataReport",
@@ -41,24 +41,24 @@ __all__ = [
 ]
 
 MOST_JUDGED: Final = 200
-"""Of a larger folder this many photographs are looked at, evenly spread."""
+"""Of a larger folder this many images are looked at, evenly spread."""
 ENOUGH_MEGAPIXELS: Final = 20.0
 LARGEST_STRIDE: Final = 6
 NEARLY_INDEPENDENT: Final = 0.03
 """Correlation of the noise below which pixels count as independent."""
 
-_CROP_PX = 720  # four of them, two megapixels, are judged of a photograph
+_CROP_PX = 720  # four of them, two megapixels, are judged of an image
 _MUCH_CLIPPED = 0.05
 
 # A refusal needs more than chance would give; docs/data-check.md has the numbers behind these.
-_FAINT_CHANCE = FAINT_ALONE - FAINT  # for one photograph; falls with the square root of their number
+_FAINT_CHANCE = FAINT_ALONE - FAINT  # for one image; falls with the square root of their number
 _MOST = 0.6
-_FEW = 4  # of fewer photographs, all have to be doubtful
-_POOLED_PX = 240**2  # small photographs show traces when they have this many pixels together
+_FEW = 4  # of fewer images, all have to be doubtful
+_POOLED_PX = 240**2  # small images show traces when they have this many pixels together
 
 
 class _Judged(NamedTuple):
-    """One photograph while the folder is read."""
+    """One image while the folder is read."""
 
     summary: PhotoSummary
     pixels_sha256: str
@@ -71,16 +71,16 @@ class _Judged(NamedTuple):
 
 
 def check_photographs(folder: Path | str, *, progress: Progress = silent) -> DataReport:
-    """Look at the photographs of a folder before a denoiser is trained on them.
+    """Look at the images of a folder before a denoiser is trained on them.
 
-    Photographs are decoded one after another and about two megapixels of each are judged, never resized.
+    Images are decoded one after another and about two megapixels of each are judged, never resized.
 
     Args:
-        folder: photographs lie directly in it.
-        progress: told of every photograph.
+        folder: images lie directly in it.
+        progress: told of every image.
 
     Raises:
-        DatasetError: the folder does not exist or holds no photographs, one of them cannot be read, or all are
+        DatasetError: the folder does not exist or holds no images, one of them cannot be read, or all are
             too small to be judged. What else speaks against the folder is in the report, as `refusals`.
     """
     folder = Path(folder)
@@ -88,41 +88,41 @@ def check_photographs(folder: Path | str, *, progress: Progress = silent) -> Dat
     chosen = [paths[i * len(paths) // MOST_JUDGED] for i in range(MOST_JUDGED)] if len(paths) > MOST_JUDGED else paths
     judged = []
     for index, path in enumerate(chosen):
-        progress("check photographs", index, len(chosen), path.name)
+        progress("check images", index, len(chosen), path.name)
         judged.append(_judge(path.name, read_training_photo(folder, path)))
-    progress("check photographs", len(chosen), len(chosen))
+    progress("check images", len(chosen), len(chosen))
     if all(one.noise is None for one in judged):
         raise DatasetError(
-            f"{folder} cannot be trained on: none of its photographs has {BLOCK_PX} pixels on each side",
-            hint="Put photographs there as the camera made them.",
+            f"{folder} cannot be trained on: none of its images has {BLOCK_PX} pixels on each side",
+            hint="Put images there as the camera made them.",
         )
     return _report(folder, len(paths), _with_signs(judged))
 
 
 def list_training_photos(folder: Path | str) -> list[Path]:
-    """Return the photographs that lie directly in `folder`, sorted by name.
+    """Return the images that lie directly in `folder`, sorted by name.
 
     Raises:
-        DatasetError: the folder does not exist, or holds no photographs.
+        DatasetError: the folder does not exist, or holds no images.
     """
     folder = Path(folder)
-    paths = list_photos(folder)
+    paths = list_images(folder)
     if not paths:
         raise DatasetError(
-            f"{folder} holds no photographs{_what_else(folder)}; accepted: {', '.join(EXTENSIONS)}",
-            hint="Name the folder in which the photographs lie directly; subfolders are not searched.",
+            f"{folder} holds no images{_what_else(folder)}; accepted: {', '.join(EXTENSIONS)}",
+            hint="Name the folder in which the images lie directly; subfolders are not searched.",
         )
     return paths
 
 
-def read_training_photo(folder: Path, path: Path) -> Photo:
-    """Read one photograph of a folder that is to be trained on.
+def read_training_photo(folder: Path, path: Path) -> Image:
+    """Read one image of a folder that is to be trained on.
 
     Raises:
-        DatasetError: it cannot be read; the message names folder and photograph.
+        DatasetError: it cannot be read; the message names folder and image.
     """
     try:
-        return read_photo(path)
+        return read_image(path)
     except ImageError as error:
         raise DatasetError(
             f"{folder} cannot be trained on: {error.message}",
@@ -130,11 +130,11 @@ def read_training_photo(folder: Path, path: Path) -> Photo:
         ) from error
 
 
-# ---------------------------------------------------------------- one photograph
+# ---------------------------------------------------------------- one image
 
 
-def _judge(name: str, photo: Photo) -> _Judged:
-    """Measure one photograph, all but its signs; its pixels are not kept."""
+def _judge(name: str, photo: Image) -> _Judged:
+    """Measure one image, all but its signs; its pixels are not kept."""
     pixels = np.ascontiguousarray(photo.pixels)
     maker, edited = told_by_exif(photo)
     noise = spectrum = None
@@ -156,7 +156,7 @@ def _judge(name: str, photo: Photo) -> _Judged:
 
 
 def _crops(pixels: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the whole of a small photograph, or parts of at most 720 pixels from its quarters, (H, W, C) each."""
+    """Return the whole of a small image, or parts of at most 720 pixels from its quarters, (H, W, C) each."""
     height, width = pixels.shape[:2]
     if height * width <= 4 * _CROP_PX**2:
         return [pixels]
@@ -171,7 +171,7 @@ def _crops(pixels: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _with_signs(judged: list[_Judged]) -> list[_Judged]:
-    """Look for signs; small photographs show traces only together."""
+    """Look for signs; small images show traces only together."""
     short = PERIODS[-1] // 2 + 1
     small = [(one.summary, one.spectrum) for one in judged if one.spectrum is not None and len(one.spectrum) == short]
     together = None
@@ -247,7 +247,7 @@ def _stride(noises: list[NoiseEstimate], correlation: NDArray[np.float64]) -> in
 
 
 def _curve(noises: list[NoiseEstimate]) -> tuple[NoiseAt, ...]:
-    """Return the noise per brightness, median over the photographs that show it."""
+    """Return the noise per brightness, median over the images that show it."""
     by_photo = np.array([np.sqrt(np.mean(noise.sigma_by_brightness**2, axis=1)) for noise in noises])
     found = []
     for bin_, brightness in enumerate(noises[0].brightness_levels):
@@ -263,21 +263,21 @@ _NOT_ORIGINAL = {
     "smoothed": "have noise smoother than any camera's that is left alone",
 }
 _TAKE_ORIGINALS = (
-    "Take the photographs as the camera wrote them: not resized, not denoised; crop instead of shrinking, and "
+    "Take the images as the camera wrote them: not resized, not denoised; crop instead of shrinking, and "
     "develop raw files with noise reduction and lens correction off."
 )
 _TAKE_NOISY = (
-    "Take photographs in which the noise is seen: high ISO, poor light, noise reduction off; or add noise to clean "
+    "Take images in which the noise is seen: high ISO, poor light, noise reduction off; or add noise to clean "
     "ones (edgedenoise.noise.synthesis)."
 )
 
 
 def _refusals(judged: list[_Judged], noises: list[NoiseEstimate]) -> Iterable[Finding]:
-    """Say why the folder cannot be trained on: most of its photographs are doubtful for the same kind of reason."""
-    # The median photograph decides; of a few, chance may make it look cleaner than it is.
+    """Say why the folder cannot be trained on: most of its images are doubtful for the same kind of reason."""
+    # The median image decides; of a few, chance may make it look cleaner than it is.
     if np.median([faintness(noise) for noise in noises]) > FAINT + _FAINT_CHANCE / math.sqrt(len(noises)):
         faint = tuple(one.summary.name for one in judged if one.noise and faintness(one.noise) > FAINT)
-        text = f"{len(faint)} of {len(noises)} photographs {_NO_NOISE}; a denoiser learns from noise"
+        text = f"{len(faint)} of {len(noises)} images {_NO_NOISE}; a denoiser learns from noise"
         yield Finding("no-noise", text, _TAKE_NOISY, faint)
     altered = tuple(one.summary.name for one in judged if set(one.summary.signs) & _NOT_ORIGINAL.keys())
     if len(altered) >= (len(noises) if len(noises) < _FEW else _MOST * len(noises)):
@@ -285,7 +285,7 @@ def _refusals(judged: list[_Judged], noises: list[NoiseEstimate]) -> Iterable[Fi
         why = "; ".join(f"{count} {_NOT_ORIGINAL[sign]}" for sign, count in counts.items() if count)
         yield Finding(
             "not-original",
-            f"{len(altered)} of {len(noises)} photographs seem to have been resized or denoised before: {why}",
+            f"{len(altered)} of {len(noises)} images seem to have been resized or denoised before: {why}",
             _TAKE_ORIGINALS,
             altered,
         )
@@ -296,9 +296,9 @@ def _warnings(report: DataReport, judged: list[_Judged]) -> Iterable[Finding]:
     if report.megapixels < ENOUGH_MEGAPIXELS:
         yield Finding(
             "thin",
-            f"{report.megapixels:.1f} megapixels in {report.photographs} photographs are few; {ENOUGH_MEGAPIXELS:.0f} "
-            "megapixels are a beginning, and published work used 100 photographs or more",
-            "Add photographs of the same camera; a network trained on few remembers them.",
+            f"{report.megapixels:.1f} megapixels in {report.photographs} images are few; {ENOUGH_MEGAPIXELS:.0f} "
+            "megapixels are a beginning, and published work used 100 images or more",
+            "Add images of the same camera; a network trained on few remembers them.",
         )
     refused = {finding.code for finding in report.refusals}
     for sign, text in {"no-noise": _NO_NOISE, **_NOT_ORIGINAL}.items():
@@ -306,7 +306,7 @@ def _warnings(report: DataReport, judged: list[_Judged]) -> Iterable[Finding]:
         if names and (sign if sign == "no-noise" else "not-original") not in refused:
             yield Finding(
                 sign,
-                f"{len(names)} of {report.judged} photographs {text}",
+                f"{len(names)} of {report.judged} images {text}",
                 "One sign is weak evidence: look at them, and remove those that are not as the camera made them.",
                 names,
             )
@@ -314,7 +314,7 @@ def _warnings(report: DataReport, judged: list[_Judged]) -> Iterable[Finding]:
     if edited:
         yield Finding(
             "edited",
-            f"{len(edited)} photographs were edited or cropped, by their EXIF: {next(iter(edited.values()))}",
+            f"{len(edited)} images were edited or cropped, by their EXIF: {next(iter(edited.values()))}",
             "Cropping does no harm. Make sure that they were not resized, sharpened or denoised.",
             tuple(edited),
         )
@@ -322,7 +322,7 @@ def _warnings(report: DataReport, judged: list[_Judged]) -> Iterable[Finding]:
         extra = sum(len(group) - 1 for group in report.duplicates)
         yield Finding(
             "duplicates",
-            f"{extra} photographs have the same pixels as another; they count double in training",
+            f"{extra} images have the same pixels as another; they count double in training",
             "Keep one of each.",
             tuple(name for group in report.duplicates for name in group),
         )
@@ -331,19 +331,17 @@ def _warnings(report: DataReport, judged: list[_Judged]) -> Iterable[Finding]:
         yield Finding(
             "clipped",
             f"{report.clipped_share:.1%} of all samples are at black or white, where noise is cut off",
-            "Prefer photographs without burnt-out or drowned areas.",
+            "Prefer images without burnt-out or drowned areas.",
             clipped,
         )
     small = tuple(one.summary.name for one in judged if one.noise is None)
     if small:
-        yield Finding(
-            "too-small", f"{len(small)} photographs are too small to be judged", "Remove or replace them.", small
-        )
+        yield Finding("too-small", f"{len(small)} images are too small to be judged", "Remove or replace them.", small)
     if report.stride == 1 and not report.refusals:
         yield Finding(
             "independent",
             "the noise is independent from pixel to pixel, as hardly any camera's is",
-            "Right for synthetic noise, which stride 1 is for. Camera photographs that look like this were shrunk.",
+            "Right for synthetic noise, which stride 1 is for. Camera images that look like this were shrunk.",
         )
 
 
@@ -352,7 +350,7 @@ def _names_with(judged: list[_Judged], sign: str) -> tuple[str, ...]:
 
 
 def _what_else(folder: Path) -> str:
-    """Say what a folder without photographs does hold."""
+    """Say what a folder without images does hold."""
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
     if not names:
         return ": it is empty"

@@ -1,4 +1,4 @@
-"""What `data_check.py` reports of a folder of photographs: as data, and as text for people."""
+"""What `data_check.py` reports of a folder of images: as data, and as text for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIZES_SHOWN = 4
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that speaks against the folder, or against photographs in it."""
+    """Something that speaks against the folder, or against images in it."""
 
     code: str
     """Stable: what a script may look for; docs/data-check.md lists them."""
@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How many photographs have one size."""
+    """How many images have one size."""
 
     width: int
     height: int
@@ -34,11 +34,11 @@ class NoiseAt(msgspec.Struct, frozen=True):
 
     brightness_levels: float
     sigma_levels: float | None
-    """Median over photographs of the root mean square over channels; None where no photograph shows it."""
+    """Median over images of the root mean square over channels; None where no image shows it."""
 
 
 class PhotoSummary(msgspec.Struct, frozen=True):
-    """One photograph that was looked at."""
+    """One image that was looked at."""
 
     name: str
     width: int
@@ -64,19 +64,19 @@ class DataReport(msgspec.Struct, frozen=True):
     sizes: tuple[Size, ...]
     """Most frequent first."""
     bit_depths: dict[int, int]
-    """Bits per sample -> photographs."""
+    """Bits per sample -> images."""
     sigma_levels: float | None
-    """Root mean square noise, median over photographs, 8-bit levels."""
+    """Root mean square noise, median over images, 8-bit levels."""
     noise: tuple[NoiseAt, ...]
     """Per range of brightness, dark to bright."""
     autocorrelation: tuple[float, ...]
-    """Of the noise with itself 1 to 8 pixels away, median over photographs, in the channel of the farthest reach."""
+    """Of the noise with itself 1 to 8 pixels away, median over images, in the channel of the farthest reach."""
     stride: int
     """Sub-sampling stride that the correlation calls for, 1 to 6."""
     clipped_share: float
     """Share of samples at black or white, 0 to 1."""
     duplicates: tuple[tuple[str, ...], ...]
-    """Names of photographs with the same pixels."""
+    """Names of images with the same pixels."""
     warnings: tuple[Finding, ...]
     refusals: tuple[Finding, ...]
     """Why the folder cannot be trained on; empty where it can."""
@@ -88,7 +88,7 @@ def data_report_text(report: DataReport) -> str:
     sizes = [f"{size.width}x{size.height} ({size.photographs})" for size in report.sizes[:_SIZES_SHOWN]]
     sizes += [f"{len(report.sizes) - _SIZES_SHOWN} other sizes"] if len(report.sizes) > _SIZES_SHOWN else []
     depths = ", ".join(f"{bits}-bit ({count})" for bits, count in sorted(report.bit_depths.items()))
-    lines = [f"{report.folder}: {report.photographs} photographs, {report.megapixels:.1f} megapixels"]
+    lines = [f"{report.folder}: {report.photographs} images, {report.megapixels:.1f} megapixels"]
     if report.judged < report.photographs:
         lines[0] += f" (extrapolated: {report.judged} of them, evenly spread, were looked at)"
     sigma = "not measurable" if report.sigma_levels is None else f"{report.sigma_levels:.1f} of 255 levels"
@@ -97,7 +97,7 @@ def data_report_text(report: DataReport) -> str:
         f"depth       {depths}",
         f"clipped     {report.clipped_share:.1%} of all samples at black or white",
         f"duplicates  {sum(len(group) - 1 for group in report.duplicates)}",
-        f"noise       {sigma}, median of the photographs; by brightness:",
+        f"noise       {sigma}, median of the images; by brightness:",
         "",
         _noise_table(report),
         "",
@@ -113,7 +113,7 @@ def data_report_text(report: DataReport) -> str:
             lines += [f"  {_names(finding.photographs)}"] if finding.photographs else []
             lines.append(f"  {finding.hint}")
     if not report.refusals:
-        lines += ["", "These photographs can be trained on."]
+        lines += ["", "These images can be trained on."]
     return "\n".join(lines)
 
 

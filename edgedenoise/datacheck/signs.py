@@ -1,6 +1,6 @@
-"""What makes one photograph doubtful as a teacher of noise: no noise to speak of, or not as its camera made it.
+"""What makes one image doubtful as a teacher of noise: no noise to speak of, or not as its camera made it.
 
-A sign is weak evidence, and some honest photographs show one: a refusal takes most of a folder (`data_check.py`).
+A sign is weak evidence, and some honest images show one: a refusal takes most of a folder (`data_check.py`).
 How the limits were found, and what cannot be told: docs/data-check.md.
 """
 
@@ -13,7 +13,7 @@ from edgedenoise.imaging.metadata import read_ifds
 
 if TYPE_CHECKING:
     from edgedenoise.datacheck.traces import Traces
-    from edgedenoise.imaging.image import Photo
+    from edgedenoise.imaging.image import Image
     from edgedenoise.noise.estimation import NoiseEstimate
 
 INDEPENDENT: Final = 0.7
@@ -21,10 +21,10 @@ INDEPENDENT: Final = 0.7
 FAINT: Final = 0.8
 """`faintness` above which there is more texture than noise."""
 FAINT_ALONE: Final = 1.6
-"""The same where one photograph alone has to tell."""
+"""The same where one image alone has to tell."""
 
 _RESAMPLED_LINE, _MOSAIC_LINE, _JPEG_LINE = 3.0, 2.0, 3.2
-_POOLED_LINES = 2.0, 1.2, 1.0  # the same where small photographs are looked at together
+_POOLED_LINES = 2.0, 1.2, 1.0  # the same where small images are looked at together
 _SMOOTH, _SMOOTH_JPEG = 0.64, 0.70  # JPEG smooths by itself
 _XTRANS_PX = (3, 6)  # Fujifilm's mosaic repeats after so many pixels, and not after 2
 
@@ -39,12 +39,12 @@ def faintness(noise: NoiseEstimate) -> float:
 
 
 def signs_of(noise: NoiseEstimate, traces: Traces | None, *, pooled: bool, maker: str) -> tuple[str, ...]:
-    """Tell what makes a photograph doubtful.
+    """Tell what makes an image doubtful.
 
     Args:
-        noise: of the photograph.
-        traces: of the photograph; None where it is too small to show any.
-        pooled: whether `traces` are those of many small photographs together.
+        noise: of the image.
+        traces: of the image; None where it is too small to show any.
+        pooled: whether `traces` are those of many small images together.
         maker: the camera's, from its EXIF, in small letters; may be empty.
 
     Returns:
@@ -68,7 +68,7 @@ def signs_of(noise: NoiseEstimate, traces: Traces | None, *, pooled: bool, maker
     return tuple(signs)
 
 
-def told_by_exif(photo: Photo) -> tuple[str, str | None]:
+def told_by_exif(photo: Image) -> tuple[str, str | None]:
     """Return the camera's maker in small letters (or ''), and what the EXIF says about editing, if anything."""
     if photo.metadata.exif is None:
         return "", None

@@ -1,10 +1,10 @@
-"""Traces that a camera leaves in the grain of a photograph, and that resizing or filtering moves or wipes out.
+"""Traces that a camera leaves in the grain of an image, and that resizing or filtering moves or wipes out.
 
-Of every mosaic pixel one colour is measured and two are interpolated, so the fine noise of a camera picture is
-stronger in every other row and column. JPEG works in blocks of 8 pixels. Whatever resamples the picture afterwards
+Of every mosaic pixel one colour is measured and two are interpolated, so the fine noise of a camera image is
+stronger in every other row and column. JPEG works in blocks of 8 pixels. Whatever resamples the image afterwards
 weights its pixels with another period again. So fine contrast is averaged over whole rows and columns, and the
 spectrum of those profiles is searched for lines: at 1/2 (a mosaic), at the odd eighths (JPEG), anywhere else
-(resampling). Where a camera's lines ought to be and are not, something has been done to the picture.
+(resampling). Where a camera's lines ought to be and are not, something has been done to the image.
 
 Sources: Gallagher, 'Detection of linear and cubic interpolation in JPEG compressed images' (CRV 2005); Gallagher and
 Chen, 'Image authentication by detecting traces of demosaicing' (CVPR workshops 2008). numpy only.
@@ -43,7 +43,7 @@ class Traces:
     jpeg: float
     """Mean of those at 1/8 and 3/8: JPEG blocks of 8 pixels. (Halved, they leave those at 1/4 and 1/2 alone.)"""
     resampled: float
-    """The highest at no sixteenth: the picture was resampled, or shows something finely regular."""
+    """The highest at no sixteenth: the image was resampled, or shows something finely regular."""
     resampled_period_px: float
     """Its period."""
 
@@ -52,7 +52,7 @@ def profile_spectrum(crops: Sequence[NDArray[Any]]) -> Float | None:
     """Return the power spectrum of the fine contrast of rows and columns, mean over crops, channels and both ways.
 
     Args:
-        crops: parts of one photograph, (H, W, 3) floats in 8-bit levels, all of one shape, at full resolution.
+        crops: parts of one image, (H, W, 3) floats in 8-bit levels, all of one shape, at full resolution.
 
     Returns:
         (n / 2 + 1,), n the longest of `PERIODS` that fits both sides, or None where none does.
@@ -66,7 +66,7 @@ def profile_spectrum(crops: Sequence[NDArray[Any]]) -> Float | None:
 
 
 def find_traces(spectrum: Float) -> Traces:
-    """Look for the lines in one photograph's `profile_spectrum`, or in the mean of several of one length."""
+    """Look for the lines in one image's `profile_spectrum`, or in the mean of several of one length."""
     length = 2 * (len(spectrum) - 1)
     height = _over_surroundings(np.log(spectrum + 1e-12))
     frequency = np.arange(len(height)) / length

@@ -22,8 +22,8 @@ from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, InferenceErr
 from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.evaluation.worker import Answer, Failure, Job, Opened, Reply, Request
 from edgedenoise.exporting.targets import runtime_of, target_named
-from edgedenoise.imaging.files import write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.fusion import Fusion, TellsFusion
 from edgedenoise.runtimes.machine import saturates_u8s8
@@ -110,7 +110,7 @@ class Worker:
             self.opened = reply
 
     def denoise(self, path: Path, out: Path | None = None) -> float | None:
-        """Denoise a picture file and return milliseconds per megapixel; None once the worker has failed."""
+        """Denoise an image file and return milliseconds per megapixel; None once the worker has failed."""
         if self.error:
             return None
         reply = self._ask(Request(str(path), None if out is None else str(out)))
@@ -168,11 +168,11 @@ def benchmark_model(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> BenchReport:
-    """Time every variant of a bundle on a synthetic picture.
+    """Time every variant of a bundle on a synthetic image.
 
     Args:
         bundle: a bundle folder or archive.
-        side_px: side of the square picture.
+        side_px: side of the square image.
         repeats: timed runs per variant, after the warm-up.
         device: `auto` or a device of the runtimes.
         threads: within one inference; None leaves it to the runtime.
@@ -187,7 +187,7 @@ def benchmark_model(
     opened = Bundle.open(bundle)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         picture = Path(folder) / "picture.png"
-        write_photo(Photo(_noise_picture(side_px)), picture)
+        write_image(Image(_noise_picture(side_px)), picture)
         workers = start_workers(stack, opened, device, threads)
         samples = time_rounds(workers, picture, repeats, progress)
         measured = summarize(opened, workers, samples)
@@ -209,7 +209,7 @@ def start_workers(stack: ExitStack, bundle: Bundle, device: str, threads: int | 
 def time_rounds(
     workers: Sequence[Worker], picture: Path, repeats: int, progress: Progress = silent
 ) -> dict[str, list[float]]:
-    """Time one picture in interleaved rounds and return milliseconds per megapixel by variant."""
+    """Time one image in interleaved rounds and return milliseconds per megapixel by variant."""
     runs = {worker.variant.name: partial(worker.denoise, picture) for worker in workers}
     return time_in_turns(runs, repeats, progress)
 

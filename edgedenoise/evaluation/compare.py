@@ -1,4 +1,4 @@
-"""Every variant of a bundle over a folder of photographs: quality, distance to float, speed, memory."""
+"""Every variant of a bundle over a folder of images: quality, distance to float, speed, memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, Measurement, Worker, start_workers, summarize, time_rounds
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr, psnr_unit, ssim
 from edgedenoise.imaging.pairs import check_pair, list_comparable, list_pairs
 from edgedenoise.progress import Progress, silent
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TIMED_SIDE_PX = 512
-"""Latency is measured on a crop of at most this side, so that comparing many photographs stays bounded."""
+"""Latency is measured on a crop of at most this side, so that comparing many images stays bounded."""
 
 
 class Fidelity(msgspec.Struct, frozen=True):
     """How far a variant is from the float variant."""
 
     psnr_db: float
-    """Mean over the photographs, unit range, clipped, not rounded; 1e9 stands for equal."""
+    """Mean over the images, unit range, clipped, not rounded; 1e9 stands for equal."""
     max_levels: int
-    """Largest difference over all photographs, in 8-bit levels."""
+    """Largest difference over all images, in 8-bit levels."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True):
 
     measurement: Measurement
     quality: Quality | None
-    """None without clean photographs, or when the variant failed."""
+    """None without clean images, or when the variant failed."""
     fidelity: Fidelity | None
     """None for the float reference itself, or when the variant failed."""
     finite: bool
@@ -49,7 +49,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class CompareReport(msgspec.Struct, frozen=True):
-    """Every variant, over one set of photographs."""
+    """Every variant, over one set of images."""
 
     bundle: str
     network: str
@@ -57,7 +57,7 @@ class CompareReport(msgspec.Struct, frozen=True):
     photographs: tuple[str, ...]
     megapixels: float
     noisy: Quality | None
-    """Of the input; None without clean photographs."""
+    """Of the input; None without clean images."""
     rows: tuple[Row, ...]
     timed_px: tuple[int, int]
     """(height, width) of the crop that was timed."""
@@ -76,20 +76,20 @@ def compare_models(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> CompareReport:
-    """Run every variant over a folder of photographs, each variant in a process of its own.
+    """Run every variant over a folder of images, each variant in a process of its own.
 
     Args:
         bundle: a bundle folder or archive.
-        noisy: folder of noisy photographs.
+        noisy: folder of noisy images.
         clean: folder of their ground truth under the same names (endings may differ); None without.
         repeats: timed runs per variant, interleaved, after the warm-up.
         device: `auto` or a device of the runtimes.
         threads: within one inference; None leaves it to the runtime.
-        keep: folder to write each variant's denoised photographs to, as `keep/VARIANT/NAME.png`.
-        progress: told after each photograph and round.
+        keep: folder to write each variant's denoised images to, as `keep/VARIANT/NAME.png`.
+        progress: told after each image and round.
 
     Raises:
-        DatasetError: no photographs, a photograph without its ground truth, or of another size.
+        DatasetError: no images, an image without its ground truth, or of another size.
         BundleError: the bundle cannot be opened.
     """
     opened = Bundle.open(bundle)
@@ -107,9 +107,9 @@ def compare_models(
         input_tally = _Tally()
         for done, (noisy_path, clean_path) in enumerate(pairs):
             progress("denoise", done, len(pairs), noisy_path.name)
-            truth = None if clean_path is None else from_unit(read_photo(clean_path).unit(), np.uint8)
+            truth = None if clean_path is None else from_unit(read_image(clean_path).unit(), np.uint8)
             if truth is not None:
-                input_tally.against_truth(from_unit(read_photo(noisy_path).unit(), np.uint8), truth)
+                input_tally.against_truth(from_unit(read_image(noisy_path).unit(), np.uint8), truth)
             answers = {w.variant.name: _answer(w, noisy_path, scratch) for w in workers}
             for name, answer in answers.items():
                 if answer is None:
@@ -121,7 +121,7 @@ def compare_models(
                 if reference is not None and name != FLOAT_VARIANT:
                     tally[name].against_float(answer, reference)
                 if keep is not None:
-                    write_photo(Photo(rounded), keep / name / f"{noisy_path.stem}.png")
+                    write_image(Image(rounded), keep / name / f"{noisy_path.stem}.png")
         progress("denoise", len(pairs), len(pairs))
         samples = time_rounds(workers, timed, repeats, progress)
         measured = summarize(opened, workers, samples)
@@ -150,7 +150,7 @@ def compare_models(
 
 
 class _Tally:
-    """Sums over photographs, so that no more than one answer per variant is in memory."""
+    """Sums over images, so that no more than one answer per variant is in memory."""
 
     def __init__(self) -> None:
         self._qualities: list[Quality] = []
@@ -165,7 +165,7 @@ class _Tally:
         self._max_levels = max(self._max_levels, level_errors(answer, reference).max_levels)
 
     def quality(self, wanted: int) -> Quality | None:
-        """Return the means, or None when a photograph is missing: a mean over fewer would mislead."""
+        """Return the means, or None when an image is missing: a mean over fewer would mislead."""
         return mean_quality(self._qualities) if len(self._qualities) == wanted else None
 
     def fidelity(self, wanted: int) -> Fidelity | None:
@@ -183,16 +183,16 @@ def _answer(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | 
 
 
 def _checked_pixels(noisy: Path, clean: Path | None) -> int:
-    """Count the pixels of a photograph, and refuse a pair that cannot be compared."""
+    """Count the pixels of an image, and refuse a pair that cannot be compared."""
     if clean is None:
-        photo = read_photo(noisy)
+        photo = read_image(noisy)
         return photo.height * photo.width
     height, width = check_pair(noisy, clean)
     return height * width
 
 
 def _timed_crop(path: Path, scratch: Path) -> tuple[Path, tuple[int, int]]:
-    photo = read_photo(path).crop(0, 0, TIMED_SIDE_PX)
+    photo = read_image(path).crop(0, 0, TIMED_SIDE_PX)
     crop = scratch / "timed.png"
-    write_photo(photo, crop)
+    write_image(photo, crop)
     return crop, (photo.height, photo.width)

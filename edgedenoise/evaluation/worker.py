@@ -20,7 +20,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import Denoiser, load_variant
 from edgedenoise.errors import EdgeDenoiseError, NotFiniteError
 from edgedenoise.exporting.targets import runtime_of, target_named
-from edgedenoise.imaging.files import read_photo
+from edgedenoise.imaging.files import read_image
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Denoise a picture file."""
+    """Denoise an image file."""
 
     path: str
     out: str | None = None
@@ -51,7 +51,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """A picture was denoised."""
+    """An image was denoised."""
 
     seconds: float
     """Normalising, tiles, inference and undoing; reading the file left out."""
@@ -97,7 +97,7 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
 
 def _answer(denoiser: Denoiser, request: Request) -> Reply:
     try:
-        unit = read_photo(Path(request.path)).unit()
+        unit = read_image(Path(request.path)).unit()
         start = time.perf_counter()
         result = denoiser(unit)
         seconds = time.perf_counter() - start

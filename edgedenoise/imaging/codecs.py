@@ -1,7 +1,7 @@
-"""Picture formats: the bytes of a file to a `Photo` and back, and the same for `PIL.Image`.
+"""Image formats: the bytes of a file to a `Image` and back, and the same for `PIL.Image`.
 
 Each format's own header is asked before its pixels are decoded: what would lose bits, frames or channels
-on the way is refused. 8-bit pictures and 16-bit grayscale go through Pillow, the rest of 16 bits through the
+on the way is refused. 8-bit images and 16-bit grayscale go through Pillow, the rest of 16 bits through the
 `io` extra.
 """
 
@@ -16,12 +16,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image as PILImage
+from PIL import UnidentifiedImageError
 
 from edgedenoise.errors import DamagedImageError, ImageError, RuntimeUnavailableError
 from edgedenoise.extras import missing_package
 from edgedenoise.imaging import metadata as containers
-from edgedenoise.imaging.image import Metadata, Photo
+from edgedenoise.imaging.image import Image, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +39,8 @@ _JPEG_QUALITY = 95
 _quiet_lock = threading.Lock()  # warnings.catch_warnings is not safe in threads
 
 
-def decode_photo(data: bytes, *, name: str = "the picture") -> Photo:
-    """Decode the bytes of a picture file; `name` is what messages call it. Raises what `read_photo` does."""
+def decode_image(data: bytes, *, name: str = "the image") -> Image:
+    """Decode the bytes of an image file; `name` is what messages call it. Raises what `read_image` does."""
     format_ = _sniff(data, name)
     try:
         if format_ == "PNG":
@@ -57,8 +58,8 @@ def decode_photo(data: bytes, *, name: str = "the picture") -> Photo:
         ) from error
 
 
-def encode_photo(photo: Photo, format_: str) -> bytes:
-    """Encode a picture as the bytes of a file of one of the formats in `EXTENSIONS`.
+def encode_image(photo: Image, format_: str) -> bytes:
+    """Encode an image as the bytes of a file of one of the formats in `EXTENSIONS`.
 
     Raises:
         ValueError: its metadata does not fit into the format.
@@ -98,11 +99,11 @@ def encode_photo(photo: Photo, format_: str) -> bytes:
 # ---------------------------------------------------------------- Pillow
 
 
-def from_pil(image: Image.Image, *, name: str = "the picture") -> Photo:
-    """Return a `PIL.Image` as a photo: L, LA, RGB, RGBA and I;16 as they are, 1 as L, P and PA as RGB(A).
+def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
+    """Return a `PIL.Image` as an image: L, LA, RGB, RGBA and I;16 as they are, 1 as L, P and PA as RGB(A).
 
     Raises:
-        ImageError: another mode, or a 16-bit colour picture that Pillow would read as 8-bit.
+        ImageError: another mode, or a 16-bit colour image that Pillow would read as 8-bit.
         DamagedImageError: its file is cut short or corrupt.
     """
     mode = image.mode
@@ -110,7 +111,7 @@ def from_pil(image: Image.Image, *, name: str = "the picture") -> Photo:
         if ";16" in str(tile[3]) and not mode.startswith("I") and mode != "F" and image.format != "BMP":
             raise ImageError(
                 f"{name} has 16 bits per sample, which Pillow reads as 8",
-                hint="Use edgedenoise.imaging.files.read_photo.",
+                hint="Use edgedenoise.imaging.files.read_image.",
             )
     if "transparency" in image.info and mode in {"1", "L", "P", "RGB"}:
         wanted = "LA" if mode in {"1", "L"} else "RGBA"
@@ -132,16 +133,16 @@ def from_pil(image: Image.Image, *, name: str = "the picture") -> Photo:
         raise DamagedImageError(
             f"{name} is a damaged {image.format} file: {error}", hint="Copy it again from where it came."
         ) from error
-    array = array.astype(np.uint16 if array.dtype.itemsize == 2 else np.uint8)  # also mends the byte order
-    return _photo(array, _metadata_of(image), image.format or "PNG")
+    array = array.astype(np.uint16 if array.dtype.itemsize == 2 else np.uint8)  # also fixes the byte order
+    return _image(array, _metadata_of(image), image.format or "PNG")
 
 
-def to_pil(photo: Photo, *, like: Image.Image | None = None) -> Image.Image:
-    """Return a photo as a `PIL.Image` of mode L, LA, RGB, RGBA or I;16, with its metadata in `info`.
+def to_pil(photo: Image, *, like: PILImage.Image | None = None) -> PILImage.Image:
+    """Return an image as a `PIL.Image` of mode L, LA, RGB, RGBA or I;16, with its metadata in `info`.
 
     Args:
-        photo: the picture.
-        like: the image that the photo was made of; all of its `info` is taken over, but for a transparent
+        photo: the image.
+        like: the image that the image was made of; all of its `info` is taken over, but for a transparent
             colour, which has become alpha.
 
     Raises:
@@ -158,25 +159,25 @@ def to_pil(photo: Photo, *, like: Image.Image | None = None) -> Image.Image:
     return image
 
 
-def _bare(photo: Photo) -> Image.Image:
+def _bare(photo: Image) -> PILImage.Image:
     """Return the pixels and alpha alone as a `PIL.Image`."""
     stacked = _stack(photo)
     if photo.bits == 16 and stacked.shape[2] > 1:
         raise ImageError(
-            f"Pillow has no mode for 16-bit pictures with {stacked.shape[2]} channels",
-            hint="Keep the Photo or its arrays, or convert to 8 bits.",
+            f"Pillow has no mode for 16-bit images with {stacked.shape[2]} channels",
+            hint="Keep the Image or its arrays, or convert to 8 bits.",
         )
-    return Image.fromarray(stacked[..., 0] if stacked.shape[2] == 1 else stacked)
+    return PILImage.fromarray(stacked[..., 0] if stacked.shape[2] == 1 else stacked)
 
 
-def _load(data: bytes, format_: str, name: str) -> Image.Image:
+def _load(data: bytes, format_: str, name: str) -> PILImage.Image:
     """Open `data` with Pillow, silently; the pixels are decoded later."""
     try:
         with _quiet():
-            # An MPO is a JPEG with more pictures behind it, as phones write: the first is the photograph.
-            image = Image.open(BytesIO(data), formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
+            # An MPO is a JPEG with more images behind it, as phones write: the first is the image.
+            image = PILImage.open(BytesIO(data), formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
             frames = getattr(image, "n_frames", 1)
-    except Image.DecompressionBombError as error:
+    except PILImage.DecompressionBombError as error:
         raise ImageError(
             f"{name} is larger than Pillow accepts: {error}",
             hint="If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS.",
@@ -188,20 +189,20 @@ def _load(data: bytes, format_: str, name: str) -> Image.Image:
     except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"it cannot be decoded ({error})") from error
     if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name} holds {frames} frames; accepted: pictures with one")
+        raise ImageError(f"{name} holds {frames} frames; accepted: images with one")
     image.format = format_
     return image
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Pillow's warnings about odd metadata, which we copy as it is, and about large pictures."""
+    """Silence Pillow's warnings about odd metadata, which we copy as it is, and about large images."""
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _metadata_of(image: Image.Image) -> Metadata:
+def _metadata_of(image: PILImage.Image) -> Metadata:
     """Return what Pillow found; files whose blocks are copied raw add these."""
     info = image.info
     exif = info.get("exif")
@@ -243,15 +244,15 @@ def _sniff(data: bytes, name: str) -> str:
     foreign = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[4:8] == b"ftyp":
         foreign = "HEIC, AVIF or video"
-    what = f"a {foreign} file, which is not supported" if foreign else "not a picture file"
+    what = f"a {foreign} file, which is not supported" if foreign else "not an image file"
     raise ImageError(f"{name} is {what}; it begins with {head[:8]!r}. Accepted: {_ACCEPTED}")
 
 
-def _decode_png(data: bytes, name: str) -> Photo:
+def _decode_png(data: bytes, name: str) -> Image:
     chunks = containers.png_chunks(data)
     frames = next((int.from_bytes(body[:4], "big") for kind, body in chunks if kind == b"acTL"), 1)
     if frames > 1:
-        raise ImageError(f"{name} holds {frames} frames; accepted: pictures with one")
+        raise ImageError(f"{name} holds {frames} frames; accepted: images with one")
     depth, colour_type = chunks[0][1][8], chunks[0][1][9]
     meta = Metadata(*containers.png_profiles(chunks), containers.png_descriptive(chunks), "PNG")
     key = None
@@ -265,16 +266,16 @@ def _decode_png(data: bytes, name: str) -> Photo:
     else:
         imagecodecs = _import_io("imagecodecs", f"reading the 16-bit colour PNG {name}")
         try:
-            photo = _photo(np.asarray(imagecodecs.png_decode(bare), np.uint16), meta, "PNG")
+            photo = _image(np.asarray(imagecodecs.png_decode(bare), np.uint16), meta, "PNG")
         except RuntimeError as error:
             raise ValueError(str(error)) from error
     alpha = photo.alpha
     if key is not None and alpha is None:
         alpha = ((photo.pixels != np.frombuffer(key, ">u2")).any(axis=2) * 65535).astype(np.uint16)
-    return Photo(photo.pixels, alpha, meta, "PNG")
+    return Image(photo.pixels, alpha, meta, "PNG")
 
 
-def _decode_jpeg(data: bytes, name: str) -> Photo:
+def _decode_jpeg(data: bytes, name: str) -> Image:
     segments = containers.jpeg_segments(data)
     bits = containers.jpeg_bits(segments)
     if bits != 8:
@@ -284,7 +285,7 @@ def _decode_jpeg(data: bytes, name: str) -> Photo:
     return replace(photo, metadata=meta)
 
 
-def _decode_tiff(data: bytes, name: str) -> Photo:
+def _decode_tiff(data: bytes, name: str) -> Image:
     ifds = containers.read_ifds(data)
     ifd = ifds[0]
     full_pages = sum(1 for page in ifds if page.numbers(254, (0,))[0] & 5 == 0)  # not a thumbnail nor a mask
@@ -297,7 +298,7 @@ def _decode_tiff(data: bytes, name: str) -> Photo:
             hint="Develop it to a 16-bit TIFF without noise reduction, and without changing its size.",
         )
     if full_pages > 1:
-        raise ImageError(f"{name} holds {full_pages} pages; accepted: pictures with one")
+        raise ImageError(f"{name} holds {full_pages} pages; accepted: images with one")
     bits = set(ifd.numbers(258, (1,)))
     samples, extra = ifd.numbers(277, (1,))[0], ifd.numbers(338)
     if not (bits <= {1, 2, 4, 8} or bits == {16}) or set(ifd.numbers(339, (1,))) != {1}:
@@ -321,10 +322,10 @@ def _decode_tiff(data: bytes, name: str) -> Photo:
             f"{name} is a 16-bit TIFF of photometric interpretation {photometric} with {samples} channels; "
             "accepted: grayscale and RGB, with or without alpha"
         )
-    return Photo(photo.pixels, photo.alpha, meta, "TIFF")
+    return Image(photo.pixels, photo.alpha, meta, "TIFF")
 
 
-def _deep_tiff(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -> Photo:
+def _deep_tiff(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -> Image:
     """Decode a 16-bit TIFF that Pillow would cut to 8 bits or show inverted."""
     tifffile = _import_io("tifffile", f"reading the 16-bit TIFF {name}")
     _import_io("imagecodecs", f"reading the 16-bit TIFF {name}")  # tifffile's decompressors
@@ -339,17 +340,17 @@ def _deep_tiff(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -
         array = np.moveaxis(array, 0, -1)
     if array.ndim not in {2, 3}:
         raise ValueError(f"it decodes to an array of {array.ndim} dimensions")
-    photo = _photo(array, Metadata(), "TIFF")
+    photo = _image(array, Metadata(), "TIFF")
     pixels = photo.pixels
     if premultiplied and photo.alpha is not None:
         opacity = np.maximum(photo.alpha, 1)[..., None].astype(np.float64) / 65535
         pixels = np.floor(np.minimum(pixels / opacity, 65535) + 0.5).astype(np.uint16)
-    return Photo(65535 - pixels if inverted else pixels, photo.alpha, Metadata(), "TIFF")
+    return Image(65535 - pixels if inverted else pixels, photo.alpha, Metadata(), "TIFF")
 
 
 def _refuse_bomb(pixels: int, name: str) -> None:
     """Refuse what Pillow would refuse, where it is not Pillow that decodes."""
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = PILImage.MAX_IMAGE_PIXELS
     if limit is not None and pixels > 2 * limit:
         raise ImageError(
             f"{name} is larger than accepted: {pixels} pixels, and the limit is {2 * limit}",
@@ -376,17 +377,17 @@ def _check_ppm_depth(data: bytes, name: str) -> None:
 # ---------------------------------------------------------------- helpers
 
 
-def _photo(array: NDArray[Any], metadata: Metadata, format_: str) -> Photo:
+def _image(array: NDArray[Any], metadata: Metadata, format_: str) -> Image:
     """Split (H, W) or (H, W, 1..4) into pixels and alpha."""
     if array.ndim == 2:
         array = array[..., None]
     if array.shape[2] in {2, 4}:
         pixels, alpha = array[..., :-1], array[..., -1]
-        return Photo(np.ascontiguousarray(pixels), np.ascontiguousarray(alpha), metadata, format_)
-    return Photo(array, None, metadata, format_)
+        return Image(np.ascontiguousarray(pixels), np.ascontiguousarray(alpha), metadata, format_)
+    return Image(array, None, metadata, format_)
 
 
-def _stack(photo: Photo) -> Pixels:
+def _stack(photo: Image) -> Pixels:
     """Return (H, W, C) with alpha as the last channel when there is one."""
     if photo.alpha is None:
         return photo.pixels

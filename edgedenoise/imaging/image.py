@@ -1,4 +1,4 @@
-"""What a picture is in memory: a `Photo`, and the one way between its integers and floats in [0, 1]."""
+"""What an image is in memory: a `Image`, and the one way between its integers and floats in [0, 1]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture file says about its pixels, byte for byte."""
+    """What an image file says about its pixels, byte for byte."""
 
     icc: bytes | None = None
     """ICC colour profile."""
@@ -37,8 +37,8 @@ class Metadata:
 
 
 @dataclass(frozen=True, eq=False)
-class Photo:
-    """A picture as its file stores it.
+class Image:
+    """An image as its file stores it.
 
     Raises:
         ImageError: the arrays are not of the shapes and types below.
@@ -92,30 +92,30 @@ class Photo:
         digest.update(pixels.data)
         return digest.hexdigest()
 
-    def crop(self, top: int, left: int, side: int) -> Photo:
-        """Return a square part of at most `side` pixels, as far as the photo reaches; metadata stays."""
+    def crop(self, top: int, left: int, side: int) -> Image:
+        """Return a square part of at most `side` pixels, as far as the image reaches; metadata stays."""
         part = (slice(top, top + side), slice(left, left + side))
         pixels: Any = self.pixels[part].copy()
         alpha: Any = None if self.alpha is None else self.alpha[part].copy()
-        return Photo(pixels, alpha, self.metadata, self.format)
+        return Image(pixels, alpha, self.metadata, self.format)
 
     def unit(self) -> NDArray[np.float32]:
         """Return the pixels as float32 (H, W, 3) in [0, 1], grayscale replicated."""
         return to_unit(self.pixels)
 
-    def with_unit(self, unit: NDArray[np.floating[Any]]) -> Photo:
-        """Return the same photo with new pixels, (H, W, 3) in [0, 1].
+    def with_unit(self, unit: NDArray[np.floating[Any]]) -> Image:
+        """Return the same image with new pixels, (H, W, 3) in [0, 1].
 
-        They are clipped and rounded half up to the photo's depth; a grayscale photo takes the mean of the
+        They are clipped and rounded half up to the image's depth; a grayscale image takes the mean of the
         three channels. Alpha and metadata stay as they are.
 
         Raises:
             ImageError: `unit` is of another size, or not finite.
         """
         if unit.shape != (self.height, self.width, 3):
-            raise ImageError(f"new pixels are {unit.shape}, but the photo wants ({self.height}, {self.width}, 3)")
+            raise ImageError(f"new pixels are {unit.shape}, but the image wants ({self.height}, {self.width}, 3)")
         pixels = from_unit(unit, self.pixels.dtype, self.channels)
-        return Photo(pixels, self.alpha, self.metadata, self.format)
+        return Image(pixels, self.alpha, self.metadata, self.format)
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -158,7 +158,7 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
     if unit.ndim != 3 or unit.shape[2] != 3 or unit.dtype.kind != "f":
         raise ImageError(f"expected floats of shape (H, W, 3), not {unit.dtype} {unit.shape}")
     if channels not in {1, 3}:
-        raise ImageError(f"a picture has 1 or 3 channels, not {channels}")
+        raise ImageError(f"an image has 1 or 3 channels, not {channels}")
     if not np.isfinite([unit.min(initial=0), unit.max(initial=0)]).all():  # both are NaN if any value is
         raise ImageError(f"{int((~np.isfinite(unit)).sum())} of {unit.size} values are not finite")
     clipped = np.clip(unit, 0, 1, dtype=np.result_type(unit, np.float32))  # half floats cannot hold 65535
@@ -167,19 +167,19 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
     if dtype.kind == "f":
         return np.asarray(clipped, dtype)
     if dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
-        raise ImageError(f"pictures are uint8, uint16 or float, not {dtype}")
+        raise ImageError(f"images are uint8, uint16 or float, not {dtype}")
     clipped *= np.iinfo(dtype).max
     clipped += 0.5
     return np.asarray(clipped.astype(dtype))  # cuts off, so that halves have been rounded up
 
 
 def _check_array(array: NDArray[Any], *, integer: bool) -> None:
-    """Refuse what is not a picture with one or three channels."""
+    """Refuse what is not an image with one or three channels."""
     if not isinstance(array, np.ndarray):
         raise ImageError(f"expected a numpy array, not {type(array).__name__}")
     accepted = "uint8 or uint16" if integer else "uint8, uint16 or float in [0, 1]"
     if array.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and (integer or array.dtype.kind != "f"):
-        raise ImageError(f"a picture of type {array.dtype} was given; accepted: {accepted}")
+        raise ImageError(f"an image of type {array.dtype} was given; accepted: {accepted}")
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3}):
         hint = None
         if array.ndim == 3 and array.shape[2] in {2, 4}:
@@ -187,10 +187,10 @@ def _check_array(array: NDArray[Any], *, integer: bool) -> None:
         elif array.ndim == 3 and array.shape[0] in {1, 3}:
             hint = "Channels come last: pass array.transpose(1, 2, 0)."
         raise ImageError(
-            f"a picture of shape {array.shape} was given; accepted: (H, W), (H, W, 1) or (H, W, 3)", hint=hint
+            f"an image of shape {array.shape} was given; accepted: (H, W), (H, W, 1) or (H, W, 3)", hint=hint
         )
     if array.size == 0:
-        raise ImageError(f"a picture of shape {array.shape} has no pixels")
+        raise ImageError(f"an image of shape {array.shape} has no pixels")
 
 
 def _check_floats(unit: NDArray[np.float32]) -> None:
@@ -200,6 +200,6 @@ def _check_floats(unit: NDArray[np.float32]) -> None:
         raise ImageError(f"{int((~np.isfinite(unit)).sum())} of {unit.size} values are not finite")
     if low < -2 or high > 3:  # noise reaches past [0, 1], but not that far
         raise ImageError(
-            f"a float picture with values from {low:g} to {high:g} was given; accepted: [0, 1]",
+            f"a float image with values from {low:g} to {high:g} was given; accepted: [0, 1]",
             hint="Divide by the largest value that it can hold (255 or 65535) first.",
         )

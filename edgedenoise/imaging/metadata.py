@@ -56,7 +56,7 @@ def png_chunks(data: bytes) -> list[Block]:
         chunks.append((kind, body))
         at += 12 + length
     if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
-        raise ValueError("it does not begin with a picture header")
+        raise ValueError("it does not begin with an image header")
     return chunks
 
 
@@ -169,7 +169,7 @@ def jpeg_bits(segments: list[Block]) -> int:
 def jpeg_descriptive(segments: list[Block]) -> tuple[Block, ...]:
     """Return the segments that stay true when only the pixels change: EXIF, XMP, ICC, IPTC and comments.
 
-    The index of further pictures in the file (APP2 'MPF') points at bytes that are not copied.
+    The index of further images in the file (APP2 'MPF') points at bytes that are not copied.
     """
     return tuple(
         (marker, payload)
@@ -231,7 +231,7 @@ _TYPE_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 34665, 34853, 40965
 _SUB_IFDS = frozenset({_EXIF_IFD, _GPS_IFD, _INTEROP_IFD})
 TIFF_XMP, TIFF_ICC = 700, 34675
-# What describes the photograph, and not how this file stores its pixels: description, make, model,
+# What describes the image, and not how this file stores its pixels: description, make, model,
 # orientation, resolution, software, date, artist, host, rating, copyright, IPTC, Photoshop, EXIF, GPS, and
 # Windows' own titles.
 _TIFF_DESCRIPTIVE = frozenset(
@@ -322,7 +322,7 @@ def _read_ifd(data: bytes, at: int, order: str, *, big: bool, depth: int) -> tup
 
 
 def exif_of_tiff(ifd: Ifd) -> bytes | None:
-    """Return the tags of a TIFF picture that describe the photograph, as an EXIF block."""
+    """Return the tags of a TIFF image that describe the image, as an EXIF block."""
     values = {tag: value for tag, value in ifd.values.items() if tag in _TIFF_DESCRIPTIVE}
     return _classic(Ifd(ifd.order, values, ifd.children), b"") if values else None
 
@@ -381,7 +381,7 @@ def write_tiff(
 def _classic(ifd: Ifd, strip: bytes) -> bytes:
     """Return a TIFF file: header, `strip`, then `ifd` with everything that it points at."""
     body = bytearray(strip + b"\x00" * (len(strip) % 2))
-    if len(body) > 0xFF000000:  # leaves room for the tags
+    if len(body) > 0xFF000000:  # leaves package for the tags
         raise ValueError("a TIFF file holds at most 4 GB")
     at = _append_ifd(ifd, body)
     mark = b"II" if ifd.order == "<" else b"MM"

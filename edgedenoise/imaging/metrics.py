@@ -1,6 +1,6 @@
-"""How far apart two pictures are: PSNR, SSIM and levels, as the denoising literature reports them.
+"""How far apart two images are: PSNR, SSIM and levels, as the denoising literature reports them.
 
-Pictures are compared as people get them: clipped, rounded 8-bit sRGB with a data range of 255. Arrays are
+Images are compared as people get them: clipped, rounded 8-bit sRGB with a data range of 255. Arrays are
 (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]; both of a pair have the same size.
 """
 
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5  # scikit-image truncates the Gaussian at 3.5 sigma
 SSIM_MIN_SIDE = 2 * _SSIM_RADIUS + 1
-"""The smallest side, in pixels, of a picture that `ssim` can compare."""
+"""The smallest side, in pixels, of an image that `ssim` can compare."""
 _STRIP_ROWS = 256  # bounds SSIM's memory, which is some ten float64 copies of what it works on
 
 
 @dataclass(frozen=True)
 class LevelErrors:
-    """How many of 255 levels two pictures differ by."""
+    """How many of 255 levels two images differ by."""
 
     max_levels: int
     """The largest absolute difference of any sample, 0 to 255."""
     mean_levels: float
     """The mean absolute difference, 0 to 255."""
     nan_count: int
-    """Samples that are not finite in either picture; they are left out of the other two."""
+    """Samples that are not finite in either image; they are left out of the other two."""
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How good a picture is, or pictures are on average."""
+    """How good an image is, or images are on average."""
 
     psnr_db: float
-    """On 8-bit sRGB, data range 255, against the clean photograph."""
+    """On 8-bit sRGB, data range 255, against the clean image."""
     ssim: float
 
 
 def mean_quality(qualities: Sequence[Quality]) -> Quality:
-    """Return the means over photographs, at least one."""
+    """Return the means over images, at least one."""
     return Quality(
         float(np.mean([quality.psnr_db for quality in qualities])),
         float(np.mean([quality.ssim for quality in qualities])),
@@ -57,13 +57,13 @@ def mean_quality(qualities: Sequence[Quality]) -> Quality:
 
 
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the peak signal-to-noise ratio in dB of two pictures rounded to 8 bits, data range 255.
+    """Return the peak signal-to-noise ratio in dB of two images rounded to 8 bits, data range 255.
 
-    Infinity for equal pictures. One mean square error over all channels, as in the SIDD benchmark and
+    Infinity for equal images. One mean square error over all channels, as in the SIDD benchmark and
     scikit-image's `peak_signal_noise_ratio`.
 
     Raises:
-        ImageError: they differ in size, or are no pictures.
+        ImageError: they differ in size, or are no images.
     """
     a8, b8 = _pair(a, b)
     error = a8.astype(np.int32) - b8
@@ -87,7 +87,7 @@ def psnr_unit(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the mean structural similarity of two pictures rounded to 8 bits: at most 1, for equal ones.
+    """Return the mean structural similarity of two images rounded to 8 bits: at most 1, for equal ones.
 
     Wang et al. 2004, with Gaussian weights of sigma 1.5, population covariance and data range 255: the same
     as scikit-image's `structural_similarity(a, b, channel_axis=-1, gaussian_weights=True, sigma=1.5,
@@ -95,12 +95,12 @@ def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
     count.
 
     Raises:
-        ImageError: they differ in size, are no pictures, or are smaller than 11 x 11.
+        ImageError: they differ in size, are no images, or are smaller than 11 x 11.
     """
     a8, b8 = _pair(a, b)
     if min(a8.shape[:2]) < SSIM_MIN_SIDE:
         raise ImageError(
-            f"SSIM of a picture of {a8.shape[0]} x {a8.shape[1]} was asked for; "
+            f"SSIM of an image of {a8.shape[0]} x {a8.shape[1]} was asked for; "
             f"accepted: at least {SSIM_MIN_SIDE} x {SSIM_MIN_SIDE}"
         )
     total, count = 0.0, 0
@@ -112,10 +112,10 @@ def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def level_errors(a: NDArray[Any], b: NDArray[Any]) -> LevelErrors:
-    """Return by how many levels two pictures, rounded to 8 bits, differ; NaN and infinity are counted apart.
+    """Return by how many levels two images, rounded to 8 bits, differ; NaN and infinity are counted apart.
 
     Raises:
-        ImageError: they differ in size, or are no pictures.
+        ImageError: they differ in size, or are no images.
     """
     _check_same_size(a, b)
     finite = np.isfinite(a) & np.isfinite(b)
@@ -142,7 +142,7 @@ def _as_8_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _check_same_size(a: NDArray[Any], b: NDArray[Any]) -> None:
     if np.shape(a) != np.shape(b):
-        raise ImageError(f"pictures of shapes {np.shape(a)} and {np.shape(b)} cannot be compared; they must be equal")
+        raise ImageError(f"images of shapes {np.shape(a)} and {np.shape(b)} cannot be compared; they must be equal")
 
 
 def _decibel(mean_square: float, peak: float) -> float:

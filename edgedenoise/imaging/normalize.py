@@ -1,8 +1,8 @@
-"""What a graph sees: pixels normalised over the whole photograph, or left in [0, 1].
+"""What a graph sees: pixels normalised over the whole image, or left in [0, 1].
 
-C-BSN is trained on patches normalised per channel and is run on photographs normalised by the statistics of the
-**whole** photograph. Statistics of a tile would make neighbouring tiles differ, that is, seams; so they are
-computed once per photograph and every tile is given the same ones.
+C-BSN is trained on patches normalised per channel and is run on images normalised by the statistics of the
+**whole** image. Statistics of a tile would make neighbouring tiles differ, that is, seams; so they are
+computed once per image and every tile is given the same ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NormalizationKind = Literal["whole-image", "unit"]
-"""`whole-image`: zero mean, unit deviation per channel over the photograph. `unit`: pixels in [0, 1] as they are."""
+"""`whole-image`: zero mean, unit deviation per channel over the image. `unit`: pixels in [0, 1] as they are."""
 
 _BAND_ROWS = 64
 
@@ -40,19 +40,19 @@ class Statistics:
 
 
 def statistics(pixels: NDArray[Any], kind: NormalizationKind, *, white: float = 1.0) -> Statistics:
-    """Return the statistics of a whole photograph, in memory that does not grow with it.
+    """Return the statistics of a whole image, in memory that does not grow with it.
 
     Args:
         pixels: (3, H, W), float32 in [0, 1]; or stored integers, of which `white` is 1.
         kind: what the network was trained on.
         white: the value of a pixel that is 1 in units of [0, 1].
 
-    The floor of the deviation, 1 / sqrt(H W), is the one of the C-BSN authors' code; it keeps a flat picture finite.
+    The floor of the deviation, 1 / sqrt(H W), is the one of the C-BSN authors' code; it keeps a flat image finite.
     """
     if kind == "unit":
         return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
     count = pixels.shape[1] * pixels.shape[2]
-    # float64 sums: float32 ones drift visibly on photographs of tens of megapixels.
+    # float64 sums: float32 ones drift visibly on images of tens of megapixels.
     mean = pixels.mean(axis=(1, 2), dtype=np.float64)
     squares = np.zeros(3)
     for top in range(0, pixels.shape[1], _BAND_ROWS):

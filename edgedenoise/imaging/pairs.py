@@ -1,11 +1,11 @@
-"""Noisy photographs and their ground truth: two folders, matched by name."""
+"""Noisy images and their ground truth: two folders, matched by name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import DatasetError
-from edgedenoise.imaging.files import list_photos, read_photo
+from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.metrics import SSIM_MIN_SIDE
 
 if TYPE_CHECKING:
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
 
 
 def list_pairs(noisy: Path, clean: Path) -> list[tuple[Path, Path]]:
-    """Return every photograph of `noisy` with the one of the same name (endings may differ) in `clean`.
+    """Return every image of `noisy` with the one of the same name (endings may differ) in `clean`.
 
     Raises:
-        DatasetError: a folder does not exist, `noisy` holds no photographs, or one of them has no ground truth.
+        DatasetError: a folder does not exist, `noisy` holds no images, or one of them has no ground truth.
     """
     photographs = list_comparable(noisy)
-    truths = {path.stem: path for path in list_photos(clean)}
+    truths = {path.stem: path for path in list_images(clean)}
     missing = [path.name for path in photographs if path.stem not in truths]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {len(photographs)} photographs in {noisy} have no ground truth of the same name in"
+            f"{len(missing)} of {len(photographs)} images in {noisy} have no ground truth of the same name in"
             f" {clean}; the first is {missing[0]}"
         )
     return [(path, truths[path.stem]) for path in photographs]
 
 
 def list_comparable(folder: Path) -> list[Path]:
-    """Return the photographs of a folder, after making sure that their names can be told apart without endings.
+    """Return the images of a folder, after making sure that their names can be told apart without endings.
 
     Raises:
-        DatasetError: the folder does not exist or holds no photographs, or two names differ by their ending only.
+        DatasetError: the folder does not exist or holds no images, or two names differ by their ending only.
     """
-    photographs = list_photos(folder)
+    photographs = list_images(folder)
     if not photographs:
-        raise DatasetError(f"{folder} holds no photographs to compare on")
+        raise DatasetError(f"{folder} holds no images to compare on")
     check_stems(photographs)
     return photographs
 
 
 def check_stems(photographs: list[Path]) -> None:
-    """Refuse photographs whose names differ by their ending only: what is made of them would overwrite itself.
+    """Refuse images whose names differ by their ending only: what is made of them would overwrite itself.
 
     Raises:
         DatasetError: naming the first two.
@@ -69,7 +69,7 @@ def check_pair(noisy: Path, clean: Path) -> tuple[int, int]:
         DatasetError: the two differ in size, or are too small for SSIM.
         ImageError: one cannot be read.
     """
-    given, truth = read_photo(noisy), read_photo(clean)
+    given, truth = read_image(noisy), read_image(clean)
     if min(given.height, given.width) < SSIM_MIN_SIDE:
         raise DatasetError(
             f"{noisy} is {given.height}x{given.width}; SSIM needs at least {SSIM_MIN_SIDE}x{SSIM_MIN_SIDE}"

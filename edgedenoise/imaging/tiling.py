@@ -1,8 +1,8 @@
-"""Exact tiles: a photograph denoised tile by tile gives the very pixels of the photograph denoised whole.
+"""Exact tiles: an image denoised tile by tile gives the very pixels of the image denoised whole.
 
 A convolutional network's output pixel depends on input pixels no further than the receptive-field radius, the
-*halo*. A tile that carries that much real context on every side, reflected only where the photograph itself ends,
-therefore gives the same pixels as the whole. The whole photograph is the plan with one tile, so there is one path.
+*halo*. A tile that carries that much real context on every side, reflected only where the image itself ends,
+therefore gives the same pixels as the whole. The whole image is the plan with one tile, so there is one path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Stream = Callable[[Iterable[NDArray[np.float32]]], Iterator[NDArray[np.float32]]]
 
 WHOLE = 0
-"""The tile size that means: the whole photograph as one tile."""
+"""The tile size that means: the whole image as one tile."""
 
 MIN_TILE_PX = 32
 """Back-off gives up below this side: the halo would cost many times the tile."""
@@ -50,7 +50,7 @@ class Tiling(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TilePlan:
-    """A regular grid of equal tiles over a photograph of `height` x `width` pixels."""
+    """A regular grid of equal tiles over an image of `height` x `width` pixels."""
 
     height: int
     width: int
@@ -82,11 +82,11 @@ class TilePlan:
 
 
 def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
-    """Cut a photograph into equal tiles of at most `tile` pixels a side.
+    """Cut an image into equal tiles of at most `tile` pixels a side.
 
     Args:
-        height: rows of the photograph, at least 1.
-        width: columns of the photograph, at least 1.
+        height: rows of the image, at least 1.
+        width: columns of the image, at least 1.
         tiling: what the network needs.
         tile: largest side of a tile, margins not counted; `WHOLE` (0) for one tile.
 
@@ -98,8 +98,7 @@ def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
     """
     if tile < 0 or 0 < tile < tiling.multiple_of:
         raise UsageError(
-            f"a tile of {tile} pixels was asked for; accepted are 0 (the whole photograph) and"
-            f" {tiling.multiple_of} or more"
+            f"a tile of {tile} pixels was asked for; accepted are 0 (the whole image) and {tiling.multiple_of} or more"
         )
     return TilePlan(height, width, _balanced(height, tile, tiling), _balanced(width, tile, tiling), tiling.margin_px)
 
@@ -144,7 +143,7 @@ def run_tiled(
 def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
     """Return the largest tile of `AUTO_TILES_PX` that fits into a quarter of the free memory.
 
-    A quarter, because the estimate is one and the photograph itself needs room too.
+    A quarter, because the estimate is one and the image itself needs package too.
     """
     for tile in AUTO_TILES_PX:
         if tile_bytes(height, width, tiling, tile) <= free_bytes // 4:

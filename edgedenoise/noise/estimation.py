@@ -1,4 +1,4 @@
-"""How noisy a photograph is, and how far its noise reaches, told from that photograph alone (numpy only).
+"""How noisy an image is, and how far its noise reaches, told from that image alone (numpy only).
 
 The usual estimators read the finest wavelet band, where a camera's noise has hardly any energy: demosaicking
 and the camera's own smoothing have moved it to lower frequencies. Here noise is what is left in flat blocks
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     Float = NDArray[np.float32]
 
 BLOCK_PX = 16
-"""Side of a block, and the smallest side of a photograph that can be judged."""
+"""Side of a block, and the smallest side of an image that can be judged."""
 LAGS = 8
 """Autocorrelation is told for distances of 1 to this many pixels."""
 _COARSE_PX = 4  # flatness is judged on means of this many pixels squared
 _BINS = 16
-_FLAT_SHARE = 0.05  # the flattest twentieth: measured on photographs, more of them brings texture in
+_FLAT_SHARE = 0.05  # the flattest twentieth: measured on images, more of them brings texture in
 _FEWEST_FLAT = 6
 _CLIPPED_SHARE = 0.05  # blocks with more pixels at black or white than this say little about noise
 _FLOOR_SHARE = 0.02
@@ -36,14 +36,14 @@ _RISE_BLOCKS = 40  # a bin with fewer does not tell flat blocks from busy ones
 
 @dataclass(frozen=True, eq=False)
 class NoiseEstimate:
-    """What `estimate_noise` found; levels are 8-bit levels, 0 to 255, whatever the photograph's depth."""
+    """What `estimate_noise` found; levels are 8-bit levels, 0 to 255, whatever the image's depth."""
 
     sigma_levels: NDArray[np.float64]
-    """(3,): root mean square noise per channel over the whole photograph."""
+    """(3,): root mean square noise per channel over the whole image."""
     brightness_levels: NDArray[np.float64]
     """(16,): centres of the brightness bins."""
     sigma_by_brightness: NDArray[np.float64]
-    """(16, 3): noise per bin and channel; NaN where the photograph has too few flat blocks."""
+    """(16, 3): noise per bin and channel; NaN where the image has too few flat blocks."""
     autocorrelation: NDArray[np.float64]
     """(8,): correlation of the noise with itself 1 to 8 pixels away, over rows, columns and channels."""
     flat_blocks: int
@@ -69,25 +69,23 @@ class NoiseEstimate:
 
 
 def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
-    """Estimate noise per brightness and its spatial correlation from one photograph.
+    """Estimate noise per brightness and its spatial correlation from one image.
 
     Independent noise is read within 5 %. A camera's reads somewhat low (0.8 to 0.9 of the truth at the median
-    of real photographs): what is slower than a block of 16 pixels counts as picture, and the flattest blocks
-    are a little less noisy than the others. Texture that fills a photograph (grass, film grain) counts as
+    of real images): what is slower than a block of 16 pixels counts as image, and the flattest blocks
+    are a little less noisy than the others. Texture that fills an image (grass, film grain) counts as
     noise: below some 5 levels the estimate may be twice the truth.
 
     Args:
         pixels: (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]; cropped, never resized.
 
     Raises:
-        ImageError: it is not a picture, or smaller than 16 x 16.
+        ImageError: it is not an image, or smaller than 16 x 16.
     """
     levels = to_unit(pixels) * np.float32(255)
     height, width = levels.shape[:2]
     if min(height, width) < BLOCK_PX:
-        raise ImageError(
-            f"a photograph of {height} x {width} pixels was given; accepted: at least {BLOCK_PX} x {BLOCK_PX}"
-        )
+        raise ImageError(f"an image of {height} x {width} pixels was given; accepted: at least {BLOCK_PX} x {BLOCK_PX}")
     centres = (np.arange(_BINS) + 0.5) * 256 / _BINS
     by_brightness = np.full((_BINS, 3), np.nan)
     sigma = np.zeros(3)
@@ -142,7 +140,7 @@ def autocorrelation(noise: NDArray[Any]) -> NDArray[np.float64]:
     """Return the correlation of known noise with itself at distances of 1 to 8 pixels, (8,).
 
     The counterpart of `NoiseEstimate.autocorrelation` where the truth is known: it is measured in the same
-    blocks, so that what is slower than a block counts as picture in both.
+    blocks, so that what is slower than a block counts as image in both.
 
     Args:
         noise: (H, W, C) floats, noisy minus clean, at least 16 x 16.
@@ -191,7 +189,7 @@ def _flat_blocks(activity: Float, brightness: Float) -> tuple[NDArray[np.bool_],
         wanted = max(_FEWEST_FLAT, round(_FLAT_SHARE * len(members)))
         if len(members) >= _FEWEST_FLAT:
             flat[members[np.argsort(activity[members], kind="stable")[:wanted]]] = True
-    if not flat.any():  # a small photograph: take what there is
+    if not flat.any():  # a small image: take what there is
         flat[np.argsort(activity, kind="stable")[:_FEWEST_FLAT]] = True
     return flat, bins
 

@@ -1,12 +1,12 @@
-"""Camera noise made from a clean photograph, the way a camera makes it (numpy only).
+"""Camera noise made from a clean image, the way a camera makes it (numpy only).
 
 Noise that is added to finished pixels is independent from pixel to pixel; a camera's is not, because it
-arises in the raw mosaic and is then demosaicked, colour-corrected and tone-mapped. So the photograph is
+arises in the raw mosaic and is then demosaicked, colour-corrected and tone-mapped. So the image is
 developed backwards to raw, given shot, read and row noise there, and only the *noise* is demosaicked:
 
     noisy = develop(raw + demosaic(sensor(mosaic(raw)) - mosaic(raw)))
 
-Every demosaicking here is linear, so this is what a camera computes, except that the photograph keeps the
+Every demosaicking here is linear, so this is what a camera computes, except that the image keeps the
 detail that demosaicking would blur: that blur is no noise, and a network must not be asked to undo it.
 
 Sources: Wei et al., 'Physics-based Noise Modeling for Extreme Low-light Photography' (PAMI 2022): noise
@@ -154,18 +154,18 @@ class NoiseParameters:
 
 
 MAX_LEVEL: Final = 1.25
-"""Three to four times the gain of a camera's highest ISO: 18 dB on ordinary photographs."""
+"""Three to four times the gain of a camera's highest ISO: 18 dB on ordinary images."""
 
 
 def sample_noise(
     rng: np.random.Generator, *, level: float | None = None, camera: str | None = None, jpeg: bool = False
 ) -> NoiseParameters:
-    """Draw the parameters of one photograph's noise, jointly: all follow from its gain, with scatter.
+    """Draw the parameters of one image's noise, jointly: all follow from its gain, with scatter.
 
     Args:
         rng: the only source of randomness.
         level: 0 (the camera's lowest ISO) to 1 (its highest), along log gain, and beyond it up to `MAX_LEVEL`, as
-            when a photograph is pushed; None draws it evenly between 0 and 1.
+            when an image is pushed; None draws it evenly between 0 and 1.
         camera: a name in `CAMERAS`; None draws one.
         jpeg: let the result be a JPEG of quality 85 to 98.
 
@@ -198,18 +198,18 @@ def sample_noise(
 
 
 def add_camera_noise(clean: NDArray[Any], parameters: NoiseParameters, rng: np.random.Generator) -> Float:
-    """Return a photograph as the camera would have taken it.
+    """Return an image as the camera would have taken it.
 
     Args:
         clean: (H, W, 3), or anything that `to_unit` takes; sRGB, without noise of its own.
         parameters: from `sample_noise` or `parameters_for_psnr`.
-        rng: the only source of randomness: the same seed gives the same picture.
+        rng: the only source of randomness: the same seed gives the same image.
 
     Returns:
         float32 (H, W, 3) in [0, 1], in whole 8-bit levels.
 
     Raises:
-        ImageError: `clean` is not a picture.
+        ImageError: `clean` is not an image.
     """
     unit = np.clip(to_unit(clean), 0, 1)
     decode, encode = _tone_curves(round(parameters.contrast, 3))
@@ -233,9 +233,9 @@ def parameters_for_psnr(
     camera: str | None = None,
     jpeg: bool = False,
 ) -> NoiseParameters:
-    """Draw parameters and set their gain so that the noisy photograph has a wanted PSNR.
+    """Draw parameters and set their gain so that the noisy image has a wanted PSNR.
 
-    The gain may leave the camera's own range. It is found by bisection on patches of the photograph, so the
+    The gain may leave the camera's own range. It is found by bisection on patches of the image, so the
     PSNR is met within about 0.2 dB; where clipping or quantization keep it from being reached (below about
     8 dB, above about 50), the nearest gain is returned.
 
@@ -248,7 +248,7 @@ def parameters_for_psnr(
 
     Raises:
         UsageError: an unknown camera, or a target that is not a number.
-        ImageError: `clean` is not a picture.
+        ImageError: `clean` is not an image.
     """
     if not math.isfinite(target_db):
         raise UsageError(f"a PSNR of {target_db} dB was asked for; accepted: about 8 to 50")
@@ -390,7 +390,7 @@ def _between(ends: tuple[float, float], share: float) -> float:
 
 
 def _patches(unit: Float, side: int = 128, count: int = 5) -> Float:
-    """Return a large photograph's patches on a count x count lattice, side by side; a small one as it is."""
+    """Return a large image's patches on a count x count lattice, side by side; a small one as it is."""
     height, width = unit.shape[:2]
     if height * width <= 1.5 * (side * count) ** 2 or min(height, width) < side:
         return unit

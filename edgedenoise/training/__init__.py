@@ -14,7 +14,7 @@ _PUBLIC = {
     "CBSNLosses": "edgedenoise.training.objectives.losses",
     "ConditionalMaskedConv2d": "edgedenoise.training.networks.cbsn",
     "NetworkSpec": "edgedenoise.training.networks.families",
-    "PhotoFolder": "edgedenoise.training.data.patches",
+    "ImageFolder": "edgedenoise.training.data.patches",
     "TrainConfig": "edgedenoise.training.config.config",
     "TrainResult": "edgedenoise.training.loop.trainer",
     "batch_to_space": "edgedenoise.training.objectives.sampling",
@@ -34,7 +34,7 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from edgedenoise.training.checkpoint import load_network as load_network
     from edgedenoise.training.config.config import TrainConfig as TrainConfig
-    from edgedenoise.training.data.patches import PhotoFolder as PhotoFolder
+    from edgedenoise.training.data.patches import ImageFolder as ImageFolder
     from edgedenoise.training.loop.trainer import TrainResult as TrainResult
     from edgedenoise.training.loop.trainer import train_model as train_model
     from edgedenoise.training.networks.cbsn import CBSN as CBSN

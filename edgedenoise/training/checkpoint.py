@@ -33,7 +33,7 @@ FORMAT: Final = "edgedenoise-checkpoint/1"
 LAST: Final = "checkpoint-last.safetensors"
 """Name of the newest checkpoint in a run folder."""
 BEST: Final = "checkpoint-best.safetensors"
-"""Name of the one with the least loss on photographs that were held out; weights only."""
+"""Name of the one with the least loss on images that were held out; weights only."""
 Which = Literal["last", "best"]
 
 
@@ -52,7 +52,7 @@ class Checkpoint:
     optimizer: dict[str, dict[str, torch.Tensor]]
     """State of the optimiser by parameter name, on the CPU; empty in a file that only carries weights."""
     best: float = math.inf
-    """Least loss on held-out photographs so far, or infinity."""
+    """Least loss on held-out images so far, or infinity."""
 
     @property
     def kept(self) -> dict[str, torch.Tensor]:
@@ -94,7 +94,7 @@ def save_checkpoint(
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint {path} cannot be written: {error}",
-            hint="Make room or mend the folder's permissions, then go on with --resume.",
+            hint="Make package or fix the folder's permissions, then go on with --resume.",
         ) from error
 
 
@@ -166,7 +166,7 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
 
     Args:
         run: the folder that `train_model` made.
-        which: the checkpoint to take; `best` is the one with the least loss on held-out photographs.
+        which: the checkpoint to take; `best` is the one with the least loss on held-out images.
 
     Returns:
         The network in evaluation mode on the CPU, with the running means as its weights where the run kept
@@ -206,7 +206,7 @@ def read_run(run: Path | str, which: Which = "last") -> Checkpoint:
         raise TrainingError(f"{run} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
     if not (run / _FILES[which]).is_file():
         raise TrainingError(
-            f"{run} has no best checkpoint: photographs must be held out (held_out), and be judged after the ramp",
+            f"{run} has no best checkpoint: images must be held out (held_out), and be judged after the ramp",
             hint="Take the last checkpoint, which is the better choice anyway where the learning rate falls to zero.",
         )
     return read_checkpoint(run / _FILES[which])

@@ -1,7 +1,7 @@
-"""Whole photographs through a PyTorch network, tile by tile, as a device runs them and as papers test them.
+"""Whole images through a PyTorch network, tile by tile, as a device runs them and as papers test them.
 
 Three modes (`MODES`). `direct` is one non-blind pass: what is exported and what devices run. `stride2` is how
-AP-BSN and SDAP test (Pan et al., ICCV 2023): the picture is split into four sub-images of every second pixel,
+AP-BSN and SDAP test (Pan et al., ICCV 2023): the image is split into four sub-images of every second pixel,
 each goes through the blind network, and they are put together again. `stride2-enhanced` runs the blind network
 once more on that result, SDAP's '(E)'.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["direct", "stride2", "stride2-enhanced"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-"""How a photograph can be denoised in evaluation."""
+"""How an image can be denoised in evaluation."""
 
 TILE_PX = 512
 """Largest side of a tile: bounds memory at a few hundred MB for the networks that a CPU trains."""
@@ -68,14 +68,14 @@ def denoise_unit(
     mode: Mode = "direct",
     numbers: Statistics | None = None,
 ) -> NDArray[np.float32]:
-    """Denoise one photograph.
+    """Denoise one image.
 
     Args:
         network: in any mode, on any device; its mode is left as it was.
         spec: of the network.
         unit: (H, W, 3) in [0, 1]; at least 2 pixels a side where `mode` splits it.
         mode: one of `MODES`.
-        numbers: statistics of the whole photograph when `unit` is a part of it; None when it is the whole.
+        numbers: statistics of the whole image when `unit` is a part of it; None when it is the whole.
 
     Returns:
         (H, W, 3), not clipped.

@@ -1,4 +1,4 @@
-"""How good a network is on photographs whose ground truth is known: PSNR and SSIM, before and after."""
+"""How good a network is on images whose ground truth is known: PSNR and SSIM, before and after."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedenoise.imaging.files import Photo, from_unit, read_photo, write_photo
+from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over the photographs, on clipped and rounded 8-bit sRGB."""
+    """Means over the images, on clipped and rounded 8-bit sRGB."""
 
     network: str
     mode: Mode
@@ -47,21 +47,21 @@ def evaluate_run(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Denoise a folder of noisy photographs with a trained run and compare with the ground truth.
+    """Denoise a folder of noisy images with a trained run and compare with the ground truth.
 
     Args:
         run: folder of a training run.
-        noisy: folder of noisy photographs.
+        noisy: folder of noisy images.
         clean: folder of their ground truth under the same names (endings may differ).
-        mode: how a photograph is denoised; see `inference.MODES`. Devices run `direct`.
+        mode: how an image is denoised; see `inference.MODES`. Devices run `direct`.
         which: the checkpoint to take.
         device: as for training.
-        keep: folder to write the denoised photographs to, as `keep/NAME.png`, or None.
-        progress: told of every photograph.
+        keep: folder to write the denoised images to, as `keep/NAME.png`, or None.
+        progress: told of every image.
 
     Raises:
         TrainingError: the run cannot be read.
-        DatasetError: no photographs, a photograph without its ground truth, or of another size.
+        DatasetError: no images, an image without its ground truth, or of another size.
         DeviceNotFoundError: the device that was named is not there.
     """
     network, spec = load_network(run, which)
@@ -75,7 +75,7 @@ def open_pairs(noisy: Path | str, clean: Path | str) -> list[tuple[Path, Path]]:
     """Return the pairs of two folders, after making sure that every one can be compared.
 
     Raises:
-        DatasetError: no photographs, a photograph without its ground truth, or of another size.
+        DatasetError: no images, an image without its ground truth, or of another size.
     """
     pairs = list_pairs(Path(noisy), Path(clean))
     for pair in pairs:
@@ -92,27 +92,27 @@ def evaluate(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Quality:
-    """Return how good the denoised photographs of some pairs are; see `evaluate_run`."""
+    """Return how good the denoised images of some pairs are; see `evaluate_run`."""
     found = []
     for index, (noisy, clean) in enumerate(pairs):
         progress("evaluate", index, len(pairs), noisy.name)
-        answer = _eight_bit(denoise_unit(network, spec, read_photo(noisy).unit(), mode=mode))
+        answer = _eight_bit(denoise_unit(network, spec, read_image(noisy).unit(), mode=mode))
         found.append(_quality(answer, clean))
         if keep is not None:
-            write_photo(Photo(answer), keep / f"{noisy.stem}.png")
+            write_image(Image(answer), keep / f"{noisy.stem}.png")
     progress("evaluate", len(pairs), len(pairs))
     return mean_quality(found)
 
 
 def noisy_quality(pairs: list[tuple[Path, Path]]) -> Quality:
-    """Return how good the photographs are as they are."""
-    return mean_quality([_quality(_eight_bit(read_photo(noisy).unit()), clean) for noisy, clean in pairs])
+    """Return how good the images are as they are."""
+    return mean_quality([_quality(_eight_bit(read_image(noisy).unit()), clean) for noisy, clean in pairs])
 
 
 def _eight_bit(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(from_unit(unit, np.uint8), np.uint8)
 
 
-def _quality(picture: NDArray[np.uint8], clean: Path) -> Quality:
-    truth = _eight_bit(read_photo(clean).unit())
-    return Quality(psnr(picture, truth), ssim(picture, truth))
+def _quality(image: NDArray[np.uint8], clean: Path) -> Quality:
+    truth = _eight_bit(read_image(clean).unit())
+    return Quality(psnr(image, truth), ssim(image, truth))

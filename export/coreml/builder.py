@@ -97,7 +97,7 @@ def _check_io(options: PackageOptions, job: BuildJob) -> None:
     if job.bundle.manifest.normalization != "unit":
         raise UsageError(
             f"image input is for networks that take pixels in [0, 1]; {job.bundle.source} is normalised by the whole"
-            " photograph's statistics, which an image input has no place for",
+            " image's statistics, which an image input has no place for",
             hint="use --option io=tensor, or a student: edgedenoise train --objective distill",
         )
     if job.precision == "fp32":
@@ -179,11 +179,11 @@ def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
     unit = (
         "pixels in [0, 1], sRGB"
         if manifest.normalization == "unit"
-        else ("pixels in [0, 1] less the whole photograph's mean, divided by its deviation, per channel")
+        else ("pixels in [0, 1] less the whole image's mean, divided by its deviation, per channel")
     )
     model.input_description[INPUT_NAME] = f"RGB, planes first; {unit}. Includes {manifest.tiling.margin_px} pixels of"
     model.input_description[INPUT_NAME] += " context on each side."
-    model.output_description[OUTPUT_NAME] = "The denoised picture, in the units and of the size of the input."
+    model.output_description[OUTPUT_NAME] = "The denoised image, in the units and of the size of the input."
 
 
 def _save(model: Any, package: Path) -> None:

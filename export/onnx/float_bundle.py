@@ -15,7 +15,7 @@ from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, pa
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
 
 if TYPE_CHECKING:
@@ -75,18 +75,18 @@ def write_float_bundle(
         draft.put_variant(variant)
         embed(model, draft.essentials(variant))
         draft.write(variant.path, model.SerializeToString())
-        picture = selftest_picture()
+        image = selftest_image()
         # Unfused: the answer that other backends are held to should not depend on this machine's kernels.
         options = SessionOptions(fused=False)
         with CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options)) as session:
-            answer = run_picture(session, picture, normalization, draft.manifest.tiling)
-        draft.write(PICTURE_FILE, _npy(picture))
+            answer = run_image(session, image, normalization, draft.manifest.tiling)
+        draft.write(PICTURE_FILE, _npy(image))
         draft.write(ANSWER_FILE, _npy(answer))
     return Bundle.open(target)
 
 
-def selftest_picture() -> NDArray[np.float32]:
-    """Return a small noisy picture, (3, 96, 96) in [0, 1]: ramps, edges, fine stripes and noise of mixed strength."""
+def selftest_image() -> NDArray[np.float32]:
+    """Return a small noisy image, (3, 96, 96) in [0, 1]: ramps, edges, fine stripes and noise of mixed strength."""
     side = SELFTEST_SIDE_PX
     y, x = np.mgrid[0:side, 0:side] / side
     stripes = 0.5 + 0.5 * np.sin(2 * np.pi * x * np.linspace(2, 24, side)[:, None])
@@ -94,7 +94,7 @@ def selftest_picture() -> NDArray[np.float32]:
     clean = np.stack([0.1 + 0.8 * x, 0.9 - 0.7 * y, 0.3 + 0.4 * stripes]) * (0.6 + 0.4 * disc)
     strength = 0.02 + 0.08 * y
     noisy = clean + strength * np.random.default_rng(0).standard_normal(clean.shape)
-    # Rounded to 8 bits like a photograph, and stored, so that it need not be drawn alike elsewhere.
+    # Rounded to 8 bits like an image, and stored, so that it need not be drawn alike elsewhere.
     rounded = np.floor(np.clip(noisy, 0, 1) * 255 + 0.5) / 255
     return np.asarray(rounded, np.float32)
 

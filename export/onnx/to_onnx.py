@@ -75,7 +75,7 @@ def export_model(
     Args:
         run: folder made by `edgedenoise train`.
         out: the bundle folder to write; an existing bundle is replaced.
-        checkpoint: the run's `last` one, or its `best` on photographs that were held out.
+        checkpoint: the run's `last` one, or its `best` on images that were held out.
         about: Markdown for the model card: data and their licence, measured quality.
         progress: told after each of the steps trace, compare, write.
 

@@ -73,8 +73,8 @@ def quantize_to_budget(
         bundle: a calibrated bundle folder.
         max_drop_db: how much less than float its PSNR to the ground truth may be; needs `clean`.
         min_psnr_db: or: what its PSNR to the float answer must reach.
-        data: noisy photographs to judge on. May be left out for a bundle that was calibrated with synthetic noise.
-        clean: their ground truth under the same names; without `data`, clean photographs that noise is added to.
+        data: noisy images to judge on. May be left out for a bundle that was calibrated with synthetic noise.
+        clean: their ground truth under the same names; without `data`, clean images that noise is added to.
         scheme: try this one alone; None tries all that the runtime runs at full speed here.
         calibrator: try this one alone; None tries all.
         runtime: whose speed counts; the variant must be faster than float there.
@@ -85,7 +85,7 @@ def quantize_to_budget(
         QuantizationError: no plan keeps the budget, or none is faster than float; carries the best plan as `plan`. The
             bundle stays as it was.
         UsageError: both limits or none, no ground truth for a drop, or an unknown scheme, calibrator or runtime.
-        CalibrationError: the bundle has no ranges, or the photographs cannot be used.
+        CalibrationError: the bundle has no ranges, or the images cannot be used.
     """
     budget = Budget(max_drop_db, min_psnr_db)
     opened = Bundle.open(bundle)
@@ -98,7 +98,7 @@ def quantize_to_budget(
         raise QuantizationError(
             f"no plan keeps the budget of {plan.budget} with {LEAST_INT8_SHARE:.0%} of the multiply-accumulates in"
             f" integers; the best of {len(plan.tried)}: {describe(plan.chosen)}",
-            hint="train it in 8 bits (edgedenoise train --objective qat --init RUN), calibrate on more photographs, or"
+            hint="train it in 8 bits (edgedenoise train --objective qat --init RUN), calibrate on more images, or"
             " widen the budget",
             plan=plan,
         )

@@ -1,6 +1,6 @@
 """What a scheme promises about its QDQ graphs, rule by rule: what parsers refuse, and what they compute wrongly.
 
-The second kind is why this exists: an engine is built, it runs, and only the picture tells. docs/schemes.md has a list.
+The second kind is why this exists: an engine is built, it runs, and only the image tells. docs/schemes.md has a list.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _LEVELS = 255
 
 @dataclass(frozen=True)
 class OracleBound:
-    """How far a backend may be from exact W8A8 on a bundle's self-test picture."""
+    """How far a backend may be from exact W8A8 on a bundle's self-test image."""
 
     min_psnr_db: float
     """Unit range."""
@@ -191,7 +191,7 @@ def pieces_on(
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "piece.onnx"
             path.write_bytes(cut_behind(graph, layer.cut).SerializeToString())
-            # Not a CheckedSession: a piece gives out other channels than a picture's.
+            # Not a CheckedSession: a piece gives out other channels than an image's.
             session = runtime.open(told, path, device, options or SessionOptions())
             try:
                 return session.run(x)

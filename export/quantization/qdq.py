@@ -40,7 +40,7 @@ from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
 
 if TYPE_CHECKING:
@@ -63,15 +63,15 @@ class QuantizeReport:
     variant: str
     scheme: str
     selftest_db: float
-    """PSNR to the float answer on the bundle's self-test picture, unit range."""
+    """PSNR to the float answer on the bundle's self-test image, unit range."""
     held_out_db: float | None
-    """PSNR to the float answer over held-out crops of the given photographs; None without photographs."""
+    """PSNR to the float answer over held-out crops of the given images; None without images."""
     size_bytes: int
     float_size_bytes: int
     weight_clip: WeightClip = "none"
     """Which was kept."""
     weight_clip_gain_db: float | None = None
-    """What it gave, on held-out crops or, without photographs, the self-test; None where it was not tried."""
+    """What it gave, on held-out crops or, without images, the self-test; None where it was not tried."""
     bias_correction: BiasCorrection = "none"
     """Which was kept."""
     bias_correction_gain_db: float | None = None
@@ -95,7 +95,7 @@ def quantize_model(
         bundle: a calibrated bundle folder.
         scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for what any CPU runs, because bundles travel.
         calibrator: how ranges are chosen from the stored histograms; see `calibration/calibrators.py`.
-        data: photographs on which to measure the distance to float as well, on crops that calibration did not see.
+        data: images on which to measure the distance to float as well, on crops that calibration did not see.
         keep_float: outputs of layers that stay float; `quantize_to_budget` finds out which.
         weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
             crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
@@ -104,14 +104,14 @@ def quantize_model(
 
     Raises:
         CalibrationError: the bundle has no ranges.
-        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks photographs.
+        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks images.
         QuantizationError: a tensor has no range.
         ExportError: the graph breaks the scheme's contract.
     """
     check_ways(weight_clip, bias_correction)
     if bias_correction != "none" and data is None:
         raise UsageError(
-            f"the bias correction {bias_correction!r} was asked for without photographs to measure means on",
+            f"the bias correction {bias_correction!r} was asked for without images to measure means on",
             hint="give those that the bundle was calibrated on: --data DIR",
         )
     opened = Bundle.open(bundle)
@@ -343,9 +343,9 @@ def _oracle(model: onnx.ModelProto) -> Iterator[CheckedSession]:
 
 
 def _selftest_distance(bundle: Bundle, model: onnx.ModelProto) -> float:
-    picture, answer = selftest_pair(bundle)
+    image, answer = selftest_pair(bundle)
     with _oracle(model) as session:
-        found = run_picture(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
+        found = run_image(session, image, bundle.manifest.normalization, bundle.manifest.tiling)
     return psnr_unit(found, answer)
 
 

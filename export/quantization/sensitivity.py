@@ -55,7 +55,7 @@ class _Crop:
 
 
 class Judge:
-    """Held-out crops of a bundle's photographs, with the float answer to each, and what graphs make of them."""
+    """Held-out crops of a bundle's images, with the float answer to each, and what graphs make of them."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class Judge:
 
         Args:
             bundle: a calibrated bundle.
-            data: noisy photographs; None when the bundle was calibrated with synthetic noise on clean ones.
-            clean: their ground truth under the same names, or the clean photographs that noise is added to; None
+            data: noisy images; None when the bundle was calibrated with synthetic noise on clean ones.
+            clean: their ground truth under the same names, or the clean images that noise is added to; None
                 judges by the distance to the float answer alone.
             count: how many crops.
             progress: told after each crop.
 
         Raises:
-            UsageError: neither `data` nor clean photographs for a bundle with synthetic noise.
-            DatasetError: a noisy photograph has no ground truth.
+            UsageError: neither `data` nor clean images for a bundle with synthetic noise.
+            DatasetError: a noisy image has no ground truth.
             CalibrationError: the folder cannot be used.
         """
         manifest = bundle.manifest
@@ -157,7 +157,7 @@ def _held_out(
     folder = data or (clean if known.noise_levels else None)
     if folder is None:
         raise UsageError(
-            f"noisy photographs are missing: {bundle} was not calibrated with synthetic noise on clean ones",
+            f"noisy images are missing: {bundle} was not calibrated with synthetic noise on clean ones",
             hint="give them with --data DIR, under the same names as the clean ones",
         )
     levels = known.noise_levels if data is None else ()
@@ -165,7 +165,7 @@ def _held_out(
 
 
 def _truths(chosen: CalibrationSet, clean: Path | None, folder: Path, tiling: Tiling) -> Iterator[NDArray[np.float32]]:
-    """Yield the same crops of the clean photographs: of the same folder, before noise, when `clean` is None."""
+    """Yield the same crops of the clean images: of the same folder, before noise, when `clean` is None."""
     crops = [msgspec.structs.replace(crop, noise_level=None) for crop in chosen.crops]
     if clean is not None:
         pairs = {noisy.name: truth for noisy, truth in list_pairs(folder, clean)}

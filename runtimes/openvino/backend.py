@@ -107,7 +107,7 @@ class OpenVino:
 class OpenVinoSession:
     """One opened IR, compiled for the tile shape that is in use.
 
-    NPUs and GPUs want static shapes, and on CPUs they cost nothing (benchmarks/tiles.py). A photograph's tiles all have
+    NPUs and GPUs want static shapes, and on CPUs they cost nothing (benchmarks/tiles.py). An image's tiles all have
     one shape: the model is compiled for the first tile's, and again only when the shape changes.
     """
 

@@ -1,4 +1,4 @@
-"""The whole loop as a user types it: noisy photographs in, a quantized denoiser out, compared."""
+"""The whole loop as a user types it: noisy images in, a quantized denoiser out, compared."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 for _package in ("torch", "onnx", "onnxscript", "openvino", "jinja2", "skimage"):
     pytest.importorskip(_package, reason=f"needs {_package}: pip install 'edgedenoise[all]'")
 
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ VARIANTS = {"onnx-fp32", "onnx-int8-u8s7", "openvino-fp32", "openvino-int8-u8s7"
 
 
 def edgedenoise(*arguments: object) -> dict:
-    """Run a verb with --json and return what it wrote; its standard output must be JSON and nothing else."""
+    """Run a command with --json and return what it wrote; its standard output must be JSON and nothing else."""
     command = [sys.executable, "-m", "edgedenoise", *map(str, arguments), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[-3000:]}"
@@ -35,15 +35,15 @@ def edgedenoise(*arguments: object) -> dict:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """noisy/ and clean/ of four small pictures."""
+    """noisy/ and clean/ of four small images."""
     root = tmp_path_factory.mktemp("loop")
     y, x = np.mgrid[0:120, 0:144] / 144
     for seed in range(4):
         rng = np.random.default_rng(seed)
         clean = 0.5 + 0.4 * np.sin(rng.uniform(2, 9, 3) * x[..., None] + rng.uniform(2, 9, 3) * y[..., None])
         noisy = add_camera_noise(clean, parameters_for_psnr(clean, 20, rng), rng)
-        write_photo(Photo(from_unit(clean, np.uint8)), root / "clean" / f"{seed}.png")
-        write_photo(Photo(from_unit(noisy, np.uint8)), root / "noisy" / f"{seed}.png")
+        write_image(Image(from_unit(clean, np.uint8)), root / "clean" / f"{seed}.png")
+        write_image(Image(from_unit(noisy, np.uint8)), root / "noisy" / f"{seed}.png")
     return root
 
 
@@ -72,7 +72,7 @@ def test_photographs_are_denoised_by_each(bundle: Path, folder: Path, runtime: s
     )
     assert report["effective"]["runtime"] == runtime
     assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png"]
-    assert read_photo(out / "0.png").pixels.shape == (120, 144, 3)
+    assert read_image(out / "0.png").pixels.shape == (120, 144, 3)
 
 
 def test_the_comparison_has_a_row_per_variant_with_quality_fidelity_and_speed(bundle: Path, folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_demo_takes_ones_own_photographs(folder: Path, tmp_path: Path) -> No
     assert {row["measurement"]["variant"] for row in result["comparison"]["rows"]} == VARIANTS
     assert all(row["finite"] for row in result["comparison"]["rows"])
     assert (out / "report.html").is_file()
-    # Photographs that lie in the demo's own folder, or that are not there, cost nothing of what is.
+    # Images that lie in the demo's own folder, or that are not there, cost nothing of what is.
     for data in (out / "pictures" / "noisy", tmp_path / "nowhere"):
         command = [sys.executable, "-m", "edgedenoise", "demo", "--quick", "--out", str(out), "--data", str(data)]
         assert subprocess.run(command, capture_output=True, check=False).returncode in (2, 11, 13)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gpu
 
 
 def test_cuda_computes_what_the_cpu_does_and_says_that_it_did() -> None:
-    picture = np.random.default_rng(0).random((300, 420, 3)).astype(np.float32)
+    image = np.random.default_rng(0).random((300, 420, 3)).astype(np.float32)
     try:
         on_gpu = load("edge", runtime="onnxruntime", precision="fp32", device="cuda")
     except (DeviceNotFoundError, DeviceFallbackError) as error:
@@ -21,4 +21,4 @@ def test_cuda_computes_what_the_cpu_does_and_says_that_it_did() -> None:
     with on_gpu, load("edge", runtime="onnxruntime", precision="fp32", device="cpu") as on_cpu:
         assert on_gpu.effective.device == "cuda"
         assert on_gpu.effective.detail.startswith("CUDAExecutionProvider")
-        assert psnr_unit(on_gpu(picture), on_cpu(picture)) > 60  # TF32 may round what float32 would not
+        assert psnr_unit(on_gpu(image), on_cpu(image)) > 60  # TF32 may round what float32 would not

@@ -80,10 +80,10 @@ def test_every_precision_runs_and_keeps_its_numbers(bundle: Bundle, target: str)
 
 
 def test_tiles_equal_the_whole_picture(bundle: Bundle, target: str) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (300, 420, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (300, 420, 3), dtype=np.uint8)
     name = variants(bundle, target)[0].name
     with load_variant(bundle, name) as tiled, load_variant(bundle, "onnx-fp32") as whole:
-        difference = np.abs(tiled(picture).astype(int) - whole(picture).astype(int))
+        difference = np.abs(tiled(image).astype(int) - whole(image).astype(int))
     assert difference.max() <= 1  # another backend's float rounding, never a seam
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from pictures import write_noisy_pictures
+from images import write_noisy_images
 
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
@@ -62,7 +62,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
     """What `verify` says of a small bundle for which everything was built that this machine can build."""
     folder = tmp_path_factory.mktemp("backends")
     root = Path(shutil.copytree(ROOT / "tests/fixtures/tiny.edge", folder / "tiny.edge"))
-    calibrate_model(root, write_noisy_pictures(folder / "noisy", 2), count=8, crop_px=64)
+    calibrate_model(root, write_noisy_images(folder / "noisy", 2), count=8, crop_px=64)
     wanted = {target.target for target in ROWS if target_named(target.target).builder is not None}
     for scheme in sorted({schemes_for(target_named(name).device_class)[0].name for name in wanted}):
         quantize_model(root, scheme=scheme)

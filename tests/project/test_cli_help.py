@@ -1,4 +1,4 @@
-"""What `--help` says is a promise too: golden/help/ has one page per verb."""
+"""What `--help` says is a promise too: golden/help/ has one page per command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOP = "edgedenoise"
 
 
 def verbs() -> list[str]:
-    """Every verb that is shown to users, read from the application itself."""
+    """Every command that is shown to users, read from the application itself."""
     from edgedenoise.cli import app
 
     command = typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""Rooms lean on rooms to their left only, and nothing heavy is loaded before it is needed.
+"""Packages lean on packages to their left only, and nothing heavy is loaded before it is needed.
 
 The syntax trees are read, not the modules: imports inside functions count, and nothing has to be installed.
 """
@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Left to right. A room imports from its own level and from those above it in this table.
-# A pattern with `*` is a room split over several files.
+# Left to right. A package imports from its own level and from those above it in this table.
+# A pattern with `*` is a package split over several files.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors", "extras", "files", "progress", "tables"),
     ("imaging", "noise", "bundles"),
@@ -38,7 +38,7 @@ USE_TRAINING = (
     "edgedenoise/demo.py",
     "export/onnx/to_onnx.py",
 )
-# The doors of the package: they name everything, lazily (test_light_import.py), and are no room.
+# The doors of the package: they name everything, lazily (test_light_import.py), and are no package.
 DOORS = ("edgedenoise/__init__.py", "edgedenoise/__main__.py")
 
 TORCH_LIVES_IN = ("edgedenoise/training/*", "export/onnx/to_onnx.py")
@@ -80,7 +80,7 @@ class Import:
 
     @property
     def room(self) -> str:
-        """The room of edgedenoise that is imported; '' for the package itself."""
+        """The package of edgedenoise that is imported; '' for the package itself."""
         return room_of_module(self.module)
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ def public_names() -> dict[str, str]:
 
 
 def room_of_module(module: str) -> str:
-    """`edgedenoise.exporting.onnx.graph` is in room `export`; a public name is in the room that it is loaded from."""
+    """`edgedenoise.exporting.onnx.graph` is in `exporting`; a public name is where it is loaded from."""
     room = module.split(".")[1] if "." in module else ""
     if room in public_names():
         return room_of_module(public_names()[room])
@@ -226,15 +226,15 @@ def faults_of_weight(imports: tuple[Import, ...]) -> list[str]:
 def test_every_module_has_a_level() -> None:
     unknown = [file for file in source_files() if file not in DOORS and level_of(room_of_file(file)) is None]
     assert not unknown, (
-        f"{', '.join(unknown)} stands in no room. Decide what it may lean on, add it to a level of LEVELS "
-        "in tests/project/test_imports.py and to 'Rooms' in docs/architecture.md."
+        f"{', '.join(unknown)} stands in no package. Decide what it may lean on, add it to a level of LEVELS "
+        "in tests/project/test_imports.py and to 'Packages' in docs/architecture.md."
     )
 
 
 def test_every_level_has_a_module() -> None:
     rooms = {room_of_file(file) for file in source_files()}
     gone = [pattern for level in LEVELS for pattern in level if "*" not in pattern and pattern not in rooms]
-    assert not gone, f"LEVELS in tests/project/test_imports.py lists rooms that are not there: {', '.join(gone)}"
+    assert not gone, f"LEVELS in tests/project/test_imports.py lists packages that are not there: {', '.join(gone)}"
 
 
 def test_rooms_lean_on_rooms_to_their_left_only() -> None:

@@ -27,12 +27,12 @@ HEAVY = frozenset(
 IMPORT = "import edgedenoise"
 NAMES = "import edgedenoise; dir(edgedenoise); edgedenoise.EdgeDenoiseError; edgedenoise.Bundle"
 LOAD = "import edgedenoise; edgedenoise.load; edgedenoise.denoise_files"
-# The help of every verb in one process: what any of them loads is seen at the end.
+# The help of every command in one process: what any of them loads is seen at the end.
 HELP = """
 import contextlib, io, sys
 from typer.main import get_command
 from edgedenoise.cli import app, main
-for words in [[], *([verb] for verb in get_command(app).commands)]:
+for words in [[], *([command] for command in get_command(app).commands)]:
     sys.argv = ["edgedenoise", *words, "--help"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         main()
@@ -60,7 +60,7 @@ def modules_after(code: str, environment: dict[str, str]) -> set[str]:
         pytest.param(IMPORT, id="import edgedenoise"),
         pytest.param(NAMES, id="light public names"),
         pytest.param(LOAD, id="load"),
-        pytest.param(HELP, id="edgedenoise --help and every verb's"),
+        pytest.param(HELP, id="edgedenoise --help and every command's"),
     ],
 )
 def test_nothing_heavy_is_loaded(code: str, plain_environment: dict[str, str]) -> None:

@@ -111,7 +111,7 @@ def execute(block: Block, folder: Path, environment: dict[str, str]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The reader's folder: eight small noisy photographs, the same without noise, and one to try with."""
+    """The reader's folder: eight small noisy images, the same without noise, and one to try with."""
     height = width = 192
     y, x = np.mgrid[0:height, 0:width] / width
     random = np.random.default_rng(20)
@@ -124,11 +124,11 @@ def folder(tmp_path: Path) -> Path:
         clean = 120 + 60 * np.stack(waves, axis=-1) + 40 * blocks[..., None]
         noisy = clean + random.normal(0, 25, clean.shape)
         for kind, pixels in (("clean", clean), ("photos", noisy)):
-            picture = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-            picture.save(tmp_path / kind / f"{index + 1}.png")
+            image = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+            image.save(tmp_path / kind / f"{index + 1}.png")
             if index == 0 and kind == "photos":
-                picture.save(tmp_path / "photo.png")
-                picture.save(tmp_path / "photo.jpg", quality=95)
+                image.save(tmp_path / "photo.png")
+                image.save(tmp_path / "photo.jpg", quality=95)
     return tmp_path
 
 

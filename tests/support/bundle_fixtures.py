@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from graphs import branched_graph
-from pictures import write_noisy_pictures
+from images import write_noisy_images
 
 from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
 
@@ -27,15 +27,15 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _noisy_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _noisy_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once: finding the gain for a PSNR takes a second."""
-    return write_noisy_pictures(tmp_path_factory.mktemp("noisy-pictures"))
+    return write_noisy_images(tmp_path_factory.mktemp("noisy-pictures"))
 
 
 @pytest.fixture
-def noisy_folder(tmp_path: Path, _noisy_pictures: Path) -> Path:
-    """Four small photographs with camera noise."""
-    return Path(shutil.copytree(_noisy_pictures, tmp_path / "noisy"))
+def noisy_folder(tmp_path: Path, _noisy_images: Path) -> Path:
+    """Four small images with camera noise."""
+    return Path(shutil.copytree(_noisy_images, tmp_path / "noisy"))
 
 
 @pytest.fixture

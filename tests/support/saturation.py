@@ -43,11 +43,11 @@ class Saturation:
 
 
 def measure(scheme_name: str, folder: Path) -> Saturation:
-    """Run a bright picture through a network that saturates, in every way."""
+    """Run a bright image through a network that saturates, in every way."""
     scheme = scheme_named(scheme_name)
     model = saturating_graph()
     rng = np.random.default_rng(0)
-    # Bright, as photographs of snow are: values near the top of the range in every channel.
+    # Bright, as images of snow are: values near the top of the range in every channel.
     x = (0.8 + 0.2 * rng.random((1, 3, 64, 64))).astype(np.float32)
     ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
     float_path, int8_path = folder / "float.onnx", folder / f"{scheme_name}.onnx"

@@ -1,4 +1,4 @@
-"""What the tests of the base install share: a small bundle, generated pictures, and a cache that is nobody's."""
+"""What the tests of the base install share: a small bundle, generated images, and a cache that is nobody's."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def clean_picture() -> Callable[[int], np.ndarray]:
-    """Make a picture (256, 256, 3) in [0, 1] from a seed. The bundle was trained on seeds 0 to 5."""
+def clean_image() -> Callable[[int], np.ndarray]:
+    """Make an image (256, 256, 3) in [0, 1] from a seed. The bundle was trained on seeds 0 to 5."""
     spec = importlib.util.spec_from_file_location("make_tiny_bundle", _FIXTURES / "make_tiny_bundle.py")
     assert spec is not None
     assert spec.loader is not None
@@ -76,11 +76,11 @@ def clean_picture() -> Callable[[int], np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def pair(clean_picture: Callable[[int], np.ndarray]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """Make a (noisy, clean) pair of uint8 pictures (256, 256, 3) from a seed; the noise is a camera's, at 22 dB."""
+def pair(clean_image: Callable[[int], np.ndarray]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Make a (noisy, clean) pair of uint8 images (256, 256, 3) from a seed; the noise is a camera's, at 22 dB."""
 
     def made(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        clean = clean_picture(seed)
+        clean = clean_image(seed)
         rng = np.random.default_rng([1, seed])
         noisy = add_camera_noise(clean, parameters_for_psnr(clean, 22, rng), rng)
         return from_unit(noisy, np.uint8), from_unit(clean, np.uint8)

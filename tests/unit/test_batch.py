@@ -10,8 +10,8 @@ import pytest
 from edgedenoise.batch import denoise_files
 from edgedenoise.denoiser import denoise
 from edgedenoise.errors import BundleError, DamagedImageError, ImageError, UsageError
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,8 @@ def photos(tmp_path: Path) -> Path:
     """A folder with a.png, b.jpg and c.png, and something else."""
     folder = tmp_path / "photos"
     for seed, name in enumerate(("a.png", "b.jpg", "c.png")):
-        write_photo(Photo(pixels(seed)), folder / name)
-    (folder / "notes.txt").write_text("not a photograph")
+        write_image(Image(pixels(seed)), folder / name)
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
@@ -38,7 +38,7 @@ def test_one_file_to_one_file(photos: Path, committed_bundle: Path, tmp_path: Pa
     out = tmp_path / "new" / "result.png"
     report = denoise_files([photos / "a.png"], out, committed_bundle, precision="fp32")
     expected = denoise(pixels(0), committed_bundle, precision="fp32")
-    np.testing.assert_array_equal(read_photo(out).pixels, expected)
+    np.testing.assert_array_equal(read_image(out).pixels, expected)
     assert [(r.source, r.output, r.error) for r in report.files] == [(photos / "a.png", out, None)]
     assert report.failures == ()
     assert report.variant == "onnx-fp32"
@@ -47,7 +47,7 @@ def test_one_file_to_one_file(photos: Path, committed_bundle: Path, tmp_path: Pa
 
 def test_a_file_may_change_its_format_by_its_ending(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
     denoise_files([photos / "b.jpg"], tmp_path / "b.tif", committed_bundle)
-    assert read_photo(tmp_path / "b.tif").format == "TIFF"
+    assert read_image(tmp_path / "b.tif").format == "TIFF"
 
 
 @pytest.mark.parametrize("as_folder", [True, False], ids=["folder", "files"])
@@ -66,9 +66,9 @@ def test_several_go_into_a_folder_and_keep_their_names(
     assert len(report.files) == 3
     assert not report.failures
     assert [s for s in stages if s[0] == "denoise"] == [("denoise", done, 3) for done in range(4)]
-    assert stages.count(("tiles", 1, 1)) == 3  # and within each photograph
+    assert stages.count(("tiles", 1, 1)) == 3  # and within each image
     for name in ("a.png", "b.jpg", "c.png"):
-        photo = read_photo(tmp_path / "out" / name)
+        photo = read_image(tmp_path / "out" / name)
         assert photo.pixels.shape == (30, 40, 3)
         assert photo.format == ("JPEG" if name == "b.jpg" else "PNG")
 
@@ -82,9 +82,9 @@ def test_one_file_into_an_existing_folder(photos: Path, committed_bundle: Path, 
 def test_16_bits_stay_16_bits(committed_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("imagecodecs", reason='pip install "edgedenoise[io]"')
     given = pixels(5, np.uint16)
-    write_photo(Photo(given), tmp_path / "deep.png")
+    write_image(Image(given), tmp_path / "deep.png")
     denoise_files([tmp_path / "deep.png"], tmp_path / "out.png", committed_bundle)
-    answer = read_photo(tmp_path / "out.png").pixels
+    answer = read_image(tmp_path / "out.png").pixels
     assert answer.dtype == np.uint16
     assert len(np.unique(answer)) > 256
     np.testing.assert_array_equal(answer, denoise(given, committed_bundle))
@@ -95,7 +95,7 @@ def test_a_damaged_file_among_good_ones_costs_itself_only(
 ) -> None:
     whole = (photos / "b.jpg").read_bytes()
     (photos / "b.jpg").write_bytes(whole[: len(whole) // 2])
-    (photos / "d.jpg").write_text("a text file, called a photograph")
+    (photos / "d.jpg").write_text("a text file, called an image")
     report = denoise_files([photos], tmp_path / "out", committed_bundle)
     assert sorted(contents(tmp_path / "out")) == ["a.png", "c.png"]  # and nothing half-written
     assert [(r.source.name, r.output, type(r.error)) for r in report.failures] == [
@@ -109,16 +109,16 @@ def test_an_output_that_cannot_hold_the_picture_is_reported(
     photos: Path, committed_bundle: Path, tmp_path: Path
 ) -> None:
     gray = np.random.default_rng(0).integers(0, 65536, (20, 20, 1), dtype=np.uint16)
-    write_photo(Photo(gray), tmp_path / "deep.png")
+    write_image(Image(gray), tmp_path / "deep.png")
     (failure,) = denoise_files([tmp_path / "deep.png"], tmp_path / "out.jpg", committed_bundle).failures
-    assert "JPEG holds 8 bits and the picture has 16" in str(failure.error)
+    assert "JPEG holds 8 bits and the image has 16" in str(failure.error)
     assert not (tmp_path / "out.jpg").exists()
 
 
 def test_two_inputs_never_share_an_output(
     photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    write_photo(Photo(pixels(9)), tmp_path / "other" / "a.png")
+    write_image(Image(pixels(9)), tmp_path / "other" / "a.png")
     with pytest.raises(UsageError, match="would both be written to") as caught:
         denoise_files([photos, tmp_path / "other" / "a.png"], tmp_path / "out", committed_bundle)
     assert str(photos / "a.png") in str(caught.value)
@@ -149,7 +149,7 @@ def test_several_inputs_do_not_fit_into_one_file(photos: Path, committed_bundle:
 
 def test_nothing_to_do_is_an_error(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"no photographs in .*empty"):
+    with pytest.raises(UsageError, match=r"no images in .*empty"):
         denoise_files([tmp_path / "empty"], tmp_path / "out", committed_bundle)
     with pytest.raises(UsageError, match="an empty list"):
         denoise_files([], tmp_path / "out", committed_bundle)

@@ -1,4 +1,4 @@
-"""One call denoises any picture and gives back what it was given: type, shape, depth, everything but the noise."""
+"""One call denoises any image and gives back what it was given: type, shape, depth, everything but the noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as PILImage
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
@@ -23,7 +23,7 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
-from edgedenoise.imaging.image import Metadata, Photo
+from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.metrics import psnr, psnr_unit
 from edgedenoise.runtimes import machine as machine_module
 
@@ -83,11 +83,11 @@ def test_a_pil_image_comes_back_in_its_mode(denoiser: Denoiser, mode: str) -> No
     channels = len(mode) if mode.isalpha() else 1
     shape = (33, 47) if channels == 1 else (33, 47, channels)
     array = picture(shape, "uint16" if mode == "I;16" else "uint8")
-    given = Image.fromarray(array)
+    given = PILImage.fromarray(array)
     given.info["dpi"] = (300, 300)
     assert given.mode == mode
     answer = denoiser(given)
-    assert isinstance(answer, Image.Image)
+    assert isinstance(answer, PILImage.Image)
     assert (answer.mode, answer.size, answer.info["dpi"]) == (mode, given.size, (300, 300))
     colours = array[..., :3] if channels == 4 else array
     found = np.asarray(answer)
@@ -98,9 +98,9 @@ def test_a_pil_image_comes_back_in_its_mode(denoiser: Denoiser, mode: str) -> No
 
 def test_a_photo_keeps_its_alpha_and_metadata(denoiser: Denoiser) -> None:
     alpha = picture((33, 47), "uint16", seed=1)
-    given = Photo(picture((33, 47, 3), "uint16"), alpha, Metadata(icc=b"profile", dpi=(72, 72)), "TIFF")
+    given = Image(picture((33, 47, 3), "uint16"), alpha, Metadata(icc=b"profile", dpi=(72, 72)), "TIFF")
     answer = denoiser(given)
-    assert isinstance(answer, Photo)
+    assert isinstance(answer, Image)
     np.testing.assert_array_equal(answer.pixels, denoiser(given.pixels))
     assert answer.alpha is alpha
     assert (answer.metadata, answer.format) == (given.metadata, "TIFF")
@@ -129,7 +129,7 @@ def test_what_is_no_picture_is_refused(denoiser: Denoiser, given: Any, message: 
 
 @pytest.mark.parametrize("name", ["onnx-fp32", "onnx-int8-u8s7"])
 def test_it_takes_noise_out(committed_bundle: Path, pair: Pair, name: str) -> None:
-    """On pictures and noise that it was not trained on."""
+    """On images and noise that it was not trained on."""
     gains = []
     with load_variant(Bundle.open(committed_bundle), name, prove=False) as opened:
         for seed in (100, 101, 102):
@@ -170,7 +170,7 @@ def test_strength_blends_input_and_answer(committed_bundle: Path) -> None:
 
 
 def test_the_statistics_are_those_of_the_whole_picture(denoiser: Denoiser) -> None:
-    """A crop alone is another picture: the same pixels are normalised by other statistics."""
+    """A crop alone is another image: the same pixels are normalised by other statistics."""
     given = picture((96, 96, 3), "float32")
     inner = slice(24, 72)  # further from the crop's border than the halo
     crop = given[8:88, 8:88]

@@ -1,6 +1,6 @@
 """Bundles that are shipped, by name: what works at once, offline, before anything was trained.
 
-They were trained on free photographs with synthetic camera noise; each carries a model card with data, licences,
+They were trained on free images with synthetic camera noise; each carries a model card with data, licences,
 numbers and limits. How they are made again, and trained further, is in docs/students.md.
 """
 

@@ -1,4 +1,4 @@
-"""Reports: the tables that verbs print, and one HTML page with pictures, beside the same numbers as JSON."""
+"""Reports: the tables that commands print, and one HTML page with images, beside the same numbers as JSON."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from edgedenoise.evaluation.report.layer_chart import plan_charts
 from edgedenoise.extras import missing_package
 from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.imaging.codecs import to_pil
-from edgedenoise.imaging.files import list_photos, read_photo
-from edgedenoise.imaging.image import Photo, from_unit
+from edgedenoise.imaging.files import list_images, read_image
+from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.tables import table
 
@@ -38,7 +38,7 @@ SHOWN_PHOTOGRAPHS = 4
 
 @dataclass(frozen=True)
 class Crop:
-    """One picture of the page."""
+    """One image of the page."""
 
     caption: str
     source: str
@@ -47,7 +47,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class CropRow:
-    """The same place of one photograph: before, each variant, and the ground truth when there is one."""
+    """The same place of one image: before, each variant, and the ground truth when there is one."""
 
     photograph: str
     crops: tuple[Crop, ...]
@@ -70,7 +70,7 @@ def compare_to_html(
         noisy: as `compare_models`.
         clean: as `compare_models`.
         out: the HTML file to write.
-        keep: folder for the denoised photographs; None to not keep them.
+        keep: folder for the denoised images; None to not keep them.
         progress: as `compare_models`.
         **options: `repeats`, `device` and `threads` of `compare_models`.
 
@@ -113,7 +113,7 @@ def compare_table(report: CompareReport) -> str:
         rows.insert(0, ["noisy input", f"{quality.psnr_db:.2f}", f"{quality.ssim:.4f}"] + ["-"] * (len(header) - 3))
     lines.append(table(header, rows))
     lines.append(
-        f"{len(report.photographs)} photographs, {report.megapixels:.1f} MP; latency on a"
+        f"{len(report.photographs)} images, {report.megapixels:.1f} MP; latency on a"
         f" {report.timed_px[0]}x{report.timed_px[1]} crop, {report.repeats} interleaved runs"
     )
     return "\n".join([*lines, *_remarks([row.measurement for row in report.rows])])
@@ -220,7 +220,7 @@ def _crop_rows(report: CompareReport, noisy: Path, clean: Path | None, kept: Pat
     names = report.photographs
     count = min(SHOWN_PHOTOGRAPHS, len(names))
     shown = [names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(count)]
-    truths = {} if clean is None else {path.stem: path for path in list_photos(clean)}
+    truths = {} if clean is None else {path.stem: path for path in list_images(clean)}
     rows = []
     for name in dict.fromkeys(shown):
         stem = Path(name).stem
@@ -231,10 +231,10 @@ def _crop_rows(report: CompareReport, noisy: Path, clean: Path | None, kept: Pat
                 sources.append((row.measurement.variant, path))
         if stem in truths:
             sources.append(("ground truth", truths[stem]))
-        guide = read_photo(sources[1][1] if len(sources) > 1 else sources[0][1]).unit()
+        guide = read_image(sources[1][1] if len(sources) > 1 else sources[0][1]).unit()
         y, x = _detailed_place(guide)
         crops = [
-            Crop(caption, _data_uri(read_photo(path).unit()[y : y + CROP_PX, x : x + CROP_PX]))
+            Crop(caption, _data_uri(read_image(path).unit()[y : y + CROP_PX, x : x + CROP_PX]))
             for caption, path in sources
         ]
         rows.append(CropRow(name, tuple(crops)))
@@ -259,5 +259,5 @@ def _contrast(gray: NDArray[np.float32], y: int, x: int) -> float:
 
 def _data_uri(unit: NDArray[np.float32]) -> str:
     stream = io.BytesIO()
-    to_pil(Photo(from_unit(unit, np.uint8))).save(stream, "PNG")
+    to_pil(Image(from_unit(unit, np.uint8))).save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

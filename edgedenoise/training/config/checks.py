@@ -101,8 +101,8 @@ def _check_network(config: TrainConfig, spec: NetworkSpec) -> None:
     if config.val_clean and not config.val_noisy and not config.data and config.clean:
         raise UsageError(
             f"val_clean = {config.val_clean!r} is given without val_noisy, and objective = {config.objective!r} "
-            "has no noisy photographs that it could belong to",
-            hint="Give the noisy photographs: --val-noisy DIR.",
+            "has no noisy images that it could belong to",
+            hint="Give the noisy images: --val-noisy DIR.",
         )
     if config.val_mode != "direct" and not spec.has_blind_path:
         raise UsageError(
@@ -129,7 +129,7 @@ def _check_objective(config: TrainConfig, spec: NetworkSpec) -> None:
         if config.clean and spec.normalization != "unit":
             raise UsageError(
                 f"clean = {config.clean!r} cannot teach network = {config.network!r} in 8 bits; accepted with it: data",
-                hint="Give noisy photographs: --data DIR.",
+                hint="Give noisy images: --data DIR.",
             )
         if config.clean and config.data:
             raise UsageError(
@@ -153,7 +153,7 @@ def _check_objective(config: TrainConfig, spec: NetworkSpec) -> None:
 
 
 def _check_noise(config: TrainConfig) -> None:
-    """Make sure that the noise and the pictures of students are possible ones."""
+    """Make sure that the noise and the images of students are possible ones."""
     if not 0 <= config.noise_low <= config.noise_high <= MAX_LEVEL:
         raise UsageError(
             f"noise_low = {config.noise_low} and noise_high = {config.noise_high} are not accepted: "

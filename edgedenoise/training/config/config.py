@@ -42,9 +42,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     objective: Literal["cbsn", "sdap", "distill", "supervised", "qat"] = "cbsn"
     """What one step minimises; see `objectives.OBJECTIVES`."""
     data: str = ""
-    """Folder of noisy photographs, at least `patch` pixels on each side; `supervised` needs none."""
+    """Folder of noisy images, at least `patch` pixels on each side; `supervised` needs none."""
     clean: str = ""
-    """Folder of clean photographs, at least `patch` + 8 pixels on each side: what `supervised` and `qat` add noise to;
+    """Folder of clean images, at least `patch` + 8 pixels on each side: what `supervised` and `qat` add noise to;
     for `distill`, the ground truth of `data`."""
     teacher: str = ""
     """Folder of the run whose network `distill` learns from."""
@@ -82,11 +82,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     blind_stride: int | Literal["auto"] = "auto"
     """Distance in pixels at which the noise is taken to be independent; `auto` asks the data. Officially 5."""
     blind_sampler: Literal["lattice", "permuted"] = "lattice"
-    """How L_blind takes a picture apart: every `blind_stride`-th pixel (official), or SDAP's random permutation."""
+    """How L_blind takes an image apart: every `blind_stride`-th pixel (official), or SDAP's random permutation."""
     sub_stride: int = 2
     """Cell of the random sub-sampler. Officially 2."""
     statistics: Literal["patch", "photo"] = "photo"
-    """What a crop is normalised by: itself (official), or the photograph that it is from, as on a device."""
+    """What a crop is normalised by: itself (official), or the image that it is from, as on a device."""
     first_weights: Literal["he", "local-mean"] = "local-mean"
     """Of a C-BSN: He fan-in (official), or such that it begins as a local mean, which suits short trainings.
     Students begin as the identity."""
@@ -98,7 +98,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     darken: float = 0.4
     """Least gain that patches of students are multiplied by; 1 leaves them alone."""
     magnify: float = 2.0
-    """Most that clean patches are magnified by before noise is added: 1 for photographs as sharp as a camera's."""
+    """Most that clean patches are magnified by before noise is added: 1 for images as sharp as a camera's."""
     noise_low: float = 0.0
     """Least level of the noise that `supervised` adds: 0 is a camera's lowest ISO; see `noise.sample_noise`."""
     noise_high: float = 1.0
@@ -112,7 +112,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     blind_views: int = 1
     """Blind answers beside them, of random sub-samples; the stronger the noise, the more they are worth."""
     recharge: float = 0.1
-    """Part of the pixels of one of these targets that are the noisy photograph's."""
+    """Part of the pixels of one of these targets that are the noisy image's."""
     noise_jitter: float = 0.2
     """How far `distill` scales the noise that the student sees, taken to be what the teacher removes."""
     scheme: str = "u8s7"
@@ -121,15 +121,15 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Part of the steps of `qat` over which ranges of activations follow the batches, before they are frozen."""
 
     held_out: int | Literal["auto"] = "auto"
-    """Photographs kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
+    """Images kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
     val_clean: str = ""
     """Folder with the ground truth of `val_noisy`, for PSNR and SSIM during training; empty when there is none."""
     val_noisy: str = ""
-    """Noisy photographs that `val_clean` belongs to; empty for those of `data`."""
+    """Noisy images that `val_clean` belongs to; empty for those of `data`."""
     val_mode: Literal["direct", "stride2", "stride2-enhanced"] = "direct"
     """How `val_noisy` is denoised; see `inference.MODES`. Devices run `direct`."""
     data_check: Literal["refuse", "warn", "off"] = "refuse"
-    """What happens when the photographs cannot be trained on: refuse, warn and go on, or do not look."""
+    """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
 
     seed: int = 0
     """Of the first weights and of every crop, turn and sub-sampling."""
@@ -138,13 +138,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     checkpoint_every: int = 200
     """Steps between checkpoints, which is what a kill can cost. The last step is always kept."""
     preview_every: int = 1000
-    """Steps between preview pictures. The last step always has one."""
+    """Steps between preview images. The last step always has one."""
     val_every: int = 500
     """Steps between validations. The last step always has one."""
     log_every: int = 10
     """Steps between rows of `log.csv`. The last step always has one."""
     cache_mb: int = 2048
-    """Decoded photographs held in memory, in MiB; those beyond are decoded again whenever they are drawn."""
+    """Decoded images held in memory, in MiB; those beyond are decoded again whenever they are drawn."""
     workers: int = 1
     """Threads that decode and cut the patches of coming steps; 0 does it between the steps."""
 

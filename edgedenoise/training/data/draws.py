@@ -15,13 +15,13 @@ class Stream(IntEnum):
     """What numbers are drawn for; each has numbers of its own."""
 
     CROP = 1
-    """Which photograph, where in it, and how it is turned."""
+    """Which image, where in it, and how it is turned."""
     SUBSAMPLE = 2
     """Which pixel of every cell the random sub-sampler keeps."""
     PERMUTATION = 3
     """Which sub-image every pixel of a cell goes to."""
     HELD_OUT = 4
-    """Crops of the photographs that are held out; the same ones at every validation."""
+    """Crops of the images that are held out; the same ones at every validation."""
     CHANGE = 5
     """How much darker and noisier a student sees a patch, and which pixels of its target are recharged."""
     VIEWS = 6

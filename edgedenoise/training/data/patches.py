@@ -1,6 +1,6 @@
-"""Photographs as training patches: random crops, turned and normalised. No torch here.
+"""Images as training patches: random crops, turned and normalised. No torch here.
 
-A patch is a function of (seed, step, sample), see `draws.py`. Photographs are decoded once, before the first
+A patch is a function of (seed, step, sample), see `draws.py`. Images are decoded once, before the first
 step, so that a bad file is told at once and by its name; they stay in memory as stored (8 or 16 bits) within
 a budget.
 """
@@ -30,7 +30,7 @@ _ENOUGH_TO_HOLD_OUT = 8
 
 
 def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[list[Path], list[Path]]:
-    """Return the photographs to train on and those held out, evenly spread over the folder.
+    """Return the images to train on and those held out, evenly spread over the folder.
 
     Args:
         paths: all of them.
@@ -44,7 +44,7 @@ def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[lis
         return split_held_out(paths, max(1, len(paths) // 20) if len(paths) >= _ENOUGH_TO_HOLD_OUT else 0)
     if count >= len(paths):
         raise DatasetError(
-            f"held_out = {count} of {len(paths)} photographs leaves none to train on",
+            f"held_out = {count} of {len(paths)} images leaves none to train on",
             hint="Hold out fewer, or none: --set held_out=0.",
         )
     if count == 0:
@@ -56,15 +56,15 @@ def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[lis
     )
 
 
-class PhotoFolder:
-    """The photographs of one folder, or some of them."""
+class ImageFolder:
+    """The images of one folder, or some of them."""
 
     paths: list[Path]
     """Sorted by name."""
     cached_bytes: int
-    """Decoded photographs held in memory."""
+    """Decoded images held in memory."""
     statistics: list[Statistics]
-    """Of the photographs, when crops are normalised by those; else empty."""
+    """Of the images, when crops are normalised by those; else empty."""
 
     def __init__(
         self,
@@ -76,18 +76,18 @@ class PhotoFolder:
         cache_mb: int = 2048,
         progress: Progress = silent,
     ) -> None:
-        """Read every photograph of `folder` once, and keep what fits into `cache_mb` MiB.
+        """Read every image of `folder` once, and keep what fits into `cache_mb` MiB.
 
         Args:
-            folder: photographs lie directly in it; files whose ending is not a picture's are passed over.
+            folder: images lie directly in it; files whose ending is not an image's are passed over.
             patch: side of the crops in pixels.
-            paths: photographs of the folder to take, one or more; None for all.
-            statistics: what a crop is normalised by, itself or the photograph that it is from.
-            cache_mb: memory for decoded photographs; those beyond are decoded again for every crop.
-            progress: told of every photograph.
+            paths: images of the folder to take, one or more; None for all.
+            statistics: what a crop is normalised by, itself or the image that it is from.
+            cache_mb: memory for decoded images; those beyond are decoded again for every crop.
+            progress: told of every image.
 
         Raises:
-            DatasetError: the folder does not exist or holds no photographs, or one of them cannot be read
+            DatasetError: the folder does not exist or holds no images, or one of them cannot be read
                 or is smaller than the patch.
         """
         self.folder, self.patch = Path(folder), patch
@@ -96,28 +96,28 @@ class PhotoFolder:
         self.statistics = []
         self._cache: dict[int, NDArray[Any]] = {}
         for index, path in enumerate(self.paths):
-            progress("read photographs", index, len(self.paths), path.name)
+            progress("read images", index, len(self.paths), path.name)
             pixels = self._decode(path)
             if statistics == "photo":
                 self.statistics.append(_statistics_of(pixels))
             if self.cached_bytes + pixels.nbytes <= cache_mb << 20:
                 self._cache[index] = pixels
                 self.cached_bytes += pixels.nbytes
-        progress("read photographs", len(self.paths), len(self.paths))
+        progress("read images", len(self.paths), len(self.paths))
 
     def __len__(self) -> int:
-        """Return the number of photographs."""
+        """Return the number of images."""
         return len(self.paths)
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """Return photograph `index` as stored: (H, W, 1 or 3), uint8 or uint16."""
+        """Return image `index` as stored: (H, W, 1 or 3), uint8 or uint16."""
         cached = self._cache.get(index)
         return self._decode(self.paths[index]) if cached is None else cached
 
     def crop(self, seed: int, step: int, sample: int, *, stream: Stream = Stream.CROP) -> NDArray[np.float32]:
         """Return patch `sample` of `step`: (3, patch, patch), normalised per channel.
 
-        Every photograph is equally likely, then every position in it, then each of the 8 flips and turns.
+        Every image is equally likely, then every position in it, then each of the 8 flips and turns.
         By its own statistics a patch has zero mean and unit deviation, the deviation having a floor of 1 / patch
         in units of the [0, 1] pixel range, as in the authors' code.
         """
@@ -126,7 +126,7 @@ class PhotoFolder:
         return numbers.apply(unit_planes(crop))
 
     def cut(self, random: np.random.Generator, side: int) -> tuple[int, NDArray[Any]]:
-        """Draw a photograph, a square in it, and how it is turned; return its number and the (side, side, C) square.
+        """Draw an image, a square in it, and how it is turned; return its number and the (side, side, C) square.
 
         Args:
             random: where chance comes from.
@@ -146,7 +146,7 @@ class PhotoFolder:
         return np.stack([self.crop(seed, step, sample, stream=stream) for sample in samples])
 
     def _decode(self, path: Path) -> NDArray[Any]:
-        """Read one photograph and make sure that a patch fits into it."""
+        """Read one image and make sure that a patch fits into it."""
         pixels = read_training_photo(self.folder, path).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < self.patch:

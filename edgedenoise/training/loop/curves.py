@@ -1,4 +1,4 @@
-"""A run's curves as a picture: losses, and what validation found, over the steps."""
+"""A run's curves as an image: losses, and what validation found, over the steps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _draw_quality(axes: Any, rows: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float64]]) -> None:
     """Draw PSNR where it is known, and else the learning rate."""
     if np.isfinite(found.get("psnr_db", np.empty(0))).any():
-        axes.plot(found["step"], found["psnr_db"], "o-", markersize=3, label="PSNR, clean photographs")
+        axes.plot(found["step"], found["psnr_db"], "o-", markersize=3, label="PSNR, clean images")
         axes.set_ylabel("PSNR (dB)")
     else:
         axes.plot(rows["step"], rows["learning_rate"], label="learning rate")

@@ -1,4 +1,4 @@
-"""Before the first step: where a run begins, what its photographs are, and what `auto` and `hours` come to.
+"""Before the first step: where a run begins, what its images are, and what `auto` and `hours` come to.
 
 What is settled here is written to the run's `config.toml`, so that a resumed run does the very same thing.
 """
@@ -41,8 +41,8 @@ _MAY_CHANGE = {
 """What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
 
 _FOLDERS = {
-    "data": "folder of noisy photographs",
-    "clean": "folder of clean photographs",
+    "data": "folder of noisy images",
+    "clean": "folder of clean images",
     "teacher": "run whose network is the teacher",
     "init": "run or bundle to begin with",
     "out": "folder for the run",
@@ -64,7 +64,7 @@ class Plan:
     checkpoint: Checkpoint | None
     """Where it goes on, or None at the beginning."""
     report: DataReport | None
-    """What the photographs were found to be; None when that was not looked at now."""
+    """What the images were found to be; None when that was not looked at now."""
 
     @property
     def start(self) -> int:
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def best(self) -> float:
-        """Least loss on held-out photographs so far."""
+        """Least loss on held-out images so far."""
         return self.checkpoint.best if self.checkpoint is not None else math.inf
 
 
@@ -84,7 +84,7 @@ def plan_run(
     on_data_check: Callable[[DataReport], None] | None = None,
     progress: Progress = silent,
 ) -> Plan:
-    """Look at the run folder and at the photographs, and settle what the config leaves open.
+    """Look at the run folder and at the images, and settle what the config leaves open.
 
     Raises:
         UsageError, DatasetError, TrainingError: see `trainer.train_model`.
@@ -96,7 +96,7 @@ def plan_run(
         before = TrainConfig.from_toml(run / RUN_CONFIG)
     report = None
     if config.teacher:
-        read_run(config.teacher)  # before minutes are spent on looking at the photographs
+        read_run(config.teacher)  # before minutes are spent on looking at the images
     if before is None:
         report = _checked_data(config, on_data_check, progress)
         stride = OFFICIAL_STRIDE if report is None else report.stride
@@ -135,7 +135,7 @@ def steps_in(config: TrainConfig, objective: Objective, network: nn.Module, worl
 def _checked_data(
     config: TrainConfig, on_data_check: Callable[[DataReport], None] | None, progress: Progress
 ) -> DataReport | None:
-    """Look at the photographs, and refuse those that cannot be trained on."""
+    """Look at the images, and refuse those that cannot be trained on."""
     if config.data_check == "off" or not config.data:
         return None
     report = check_photographs(config.data, progress=progress)
@@ -164,7 +164,7 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
     was, now = msgspec.structs.asdict(before), msgspec.structs.asdict(config)
     if before.objective == "qat" and bool(before.clean) != bool(config.clean):
         raise UsageError(
-            f"{run} was trained on {'clean' if before.clean else 'noisy'} photographs; it cannot be resumed on others",
+            f"{run} was trained on {'clean' if before.clean else 'noisy'} images; it cannot be resumed on others",
             hint=f"Give --{'clean' if before.clean else 'data'} DIR, or train into another folder.",
         )
     if before.objective != "qat":  # which asks it for targets; of the others, where it lies does not matter any more
@@ -189,7 +189,7 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     if not resume:
         return new_run_folder(run, hint="Go on with it with --resume, or name another folder with --out.")
     if not _holds_run(run):
-        raise UsageError(f"there is no training run to resume in {run}", hint="Leave out --resume, or mend --out.")
+        raise UsageError(f"there is no training run to resume in {run}", hint="Leave out --resume, or fix --out.")
     return run
 
 

@@ -1,4 +1,4 @@
-"""Preview pictures: photographs with their noise (left) and denoised (right)."""
+"""Preview images: images with their noise (left) and denoised (right)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedenoise.imaging.files import Photo, from_unit, write_photo
+from edgedenoise.imaging.files import Image, from_unit, write_image
 from edgedenoise.imaging.normalize import statistics
 from edgedenoise.training.inference import denoise_unit
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from edgedenoise.training.networks.families import NetworkSpec
 
 SHOWN = 2
-"""Photographs in a preview."""
+"""Images in a preview."""
 SHOWN_PX = 1_500_000
-"""Of a photograph with more pixels only the middle is denoised and shown, by the statistics of the whole."""
+"""Of an image with more pixels only the middle is denoised and shown, by the statistics of the whole."""
 
 
-def write_preview(path: Path, network: nn.Module, spec: NetworkSpec, pictures: Iterable[NDArray[np.float32]]) -> None:
-    """Write a PNG with a row for each photograph (H, W, 3): as it is, and as a device would denoise it."""
+def write_preview(path: Path, network: nn.Module, spec: NetworkSpec, images: Iterable[NDArray[np.float32]]) -> None:
+    """Write a PNG with a row for each image (H, W, 3): as it is, and as a device would denoise it."""
     rows = []
-    for whole in pictures:
+    for whole in images:
         numbers = statistics(whole.transpose(2, 0, 1), spec.normalization)
         before = middle(whole, SHOWN_PX)
         rows.append(np.concatenate([before, denoise_unit(network, spec, before, numbers=numbers)], axis=1))
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    write_photo(Photo(from_unit(np.concatenate(rows), np.uint8)), path)
+    write_image(Image(from_unit(np.concatenate(rows), np.uint8)), path)
 
 
 def middle(unit: NDArray[np.float32], most_px: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """What changes over a training: the learning rate, and the weight of the non-blind losses. No torch here.
 
-Both scale with the step budget, so that a short run is a small picture of a long one.
+Both scale with the step budget, so that a short run is a small image of a long one.
 """
 
 from __future__ import annotations

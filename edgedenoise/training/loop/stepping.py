@@ -65,7 +65,7 @@ class Stepper:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # What the failed step had made hangs on its frames, and would leave no room for a smaller one.
+            # What the failed step had made hangs on its frames, and would leave no package for a smaller one.
             traceback.clear_frames(error.__traceback__)
             self.optimizer.zero_grad(set_to_none=True)
             raise self._out_of_memory(step, batch) from error

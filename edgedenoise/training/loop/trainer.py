@@ -5,7 +5,7 @@ all that changes, so a run that was killed and resumed ends with the weights of 
 the bit; and with another number of processes, but for rounding.
 
     RUN/config.toml    what was trained, with every `auto` settled
-        data-check.json                   what the photographs were found to be
+        data-check.json                   what the images were found to be
         checkpoint-last.safetensors       checkpoint-best.safetensors
         log.csv   validation.csv   curves.png   previews/step-001000.png   tensorboard/
 """
@@ -64,7 +64,7 @@ class TrainResult:
     losses: dict[str, float]
     """Of the last step: `total` and its parts."""
     best: float | None
-    """Least loss on held-out photographs; None when none were held out, and on ranks above 0."""
+    """Least loss on held-out images; None when none were held out, and on ranks above 0."""
     rank: int = 0
     """Of this process: above 0 only under torchrun, where every process returns."""
 
@@ -83,13 +83,13 @@ def train_model(
     Args:
         config: the run.
         resume: go on where the run folder's last checkpoint stands (at the beginning when it has none yet).
-        on_data_check: called with what the photographs were found to be, before training; not on a resume.
-        progress: told of every photograph and of every step, on rank 0.
+        on_data_check: called with what the images were found to be, before training; not on a resume.
+        progress: told of every image and of every step, on rank 0.
 
     Raises:
         UsageError: no data or run folder is named, or the run folder holds a run without `resume`, or it
             holds none with `resume`.
-        DatasetError: the photographs cannot be trained on.
+        DatasetError: the images cannot be trained on.
         DeviceNotFoundError: the device that was named is not there.
         TrainingError: the checkpoint cannot be used or written, the loss is no longer a number, or memory is at
             its end.

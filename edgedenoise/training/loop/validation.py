@@ -1,4 +1,4 @@
-"""What is looked at now and then: held-out photographs, clean ones where there are some, previews and curves."""
+"""What is looked at now and then: held-out images, clean ones where there are some, previews and curves."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Scores:
     """What one validation found; NaN for what cannot be told."""
 
     held_out_loss: float
-    """What the objective counts on held-out photographs."""
+    """What the objective counts on held-out images."""
     psnr_db: float
     ssim: float
-    """Against clean photographs."""
+    """Against clean images."""
 
 
 COLUMNS = tuple(field.name for field in fields(Scores))
@@ -45,7 +45,7 @@ class Validator:
 
         Args:
             config: of the run.
-            objective: judges networks on the photographs that it holds out.
+            objective: judges networks on the images that it holds out.
             spec: of the network.
             best: the least such loss so far.
 
@@ -57,7 +57,7 @@ class Validator:
 
     @property
     def has_something_to_tell(self) -> bool:
-        """Whether there are photographs to validate on."""
+        """Whether there are images to validate on."""
         return bool(self._pairs) or self.objective.judges
 
     def validate(self, run: Path, network: nn.Module, done: int) -> Scores:

@@ -122,7 +122,7 @@ class CBSN(nn.Module):
             UsageError: the network has fewer than six channels.
         """
         if self.width < LOCAL_MEAN_CHANNELS:
-            raise UsageError(f"a C-BSN of {self.width} channels has no room for the {LOCAL_MEAN_CHANNELS} of a mean")
+            raise UsageError(f"a C-BSN of {self.width} channels has no package for the {LOCAL_MEAN_CHANNELS} of a mean")
         carried = torch.eye(LOCAL_MEAN_CHANNELS)[:, :, None, None]
         self.head.weight[:LOCAL_MEAN_CHANNELS] = torch.cat([carried[:3, :3], -carried[:3, :3]])
         for branch in (self.branch1, self.branch2):
@@ -138,7 +138,7 @@ class CBSN(nn.Module):
         _carry(self.tail4, torch.cat([carried[:3, :3], -carried[:3, :3]], dim=1))
 
     def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
-        """Denoise normalised pictures.
+        """Denoise normalised images.
 
         Args:
             x: (N, 3, H, W), float, zero mean and unit deviation per channel; any H and W.

@@ -34,7 +34,7 @@ class NetworkSpec:
     macs_per_px: int
     """Multiplications with an addition per output pixel of the deployed path, rounded; biases not counted."""
     halo_px: int
-    """Receptive-field radius: context that a tile needs on each side to give the whole picture's pixels."""
+    """Receptive-field radius: context that a tile needs on each side to give the whole image's pixels."""
     multiple_of: int
     """Height and width of an input must be divisible by it."""
     normalization: NormalizationKind

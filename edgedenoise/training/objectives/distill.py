@@ -1,9 +1,9 @@
-"""A student learns from a C-BSN, on noisy photographs alone.
+"""A student learns from a C-BSN, on noisy images alone.
 
 Its targets are answers of the teacher to the very patch: non-blind ones, which know each pixel but keep some of its
 noise, and blind ones of random sub-samples, which know only the neighbours (Pan et al., ICCV 2023); each of another
 flip or turn, which averages out what depends on the direction. In one of them, drawn anew at every
-step, some pixels are put back to the noisy photograph's: blind targets have lost what only the pixel itself knew.
+step, some pixels are put back to the noisy image's: blind targets have lost what only the pixel itself knew.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import BLIND_OBJECTIVES
 from edgedenoise.training.data.draws import Stream, draw
-from edgedenoise.training.data.patches import PhotoFolder, unit_planes
+from edgedenoise.training.data.patches import ImageFolder, unit_planes
 from edgedenoise.training.objectives.objective import (
     Batch,
     StepLosses,
     draw_permutations,
-    first_photographs,
+    first_images,
     mean_over_held_out,
-    open_photographs,
+    open_images,
 )
 from edgedenoise.training.objectives.sampling import from_permuted, permuted_subsamples
 from edgedenoise.training.objectives.supervised import student_losses
@@ -68,7 +68,7 @@ class DistillObjective:
                 hint="Train one first: edgedenoise train --data DIR --out TEACHER",
             )
         self._teacher.requires_grad_(False)
-        self.photos, self._held_out = open_photographs(config, statistics="photo", progress=progress)
+        self.photos, self._held_out = open_images(config, statistics="photo", progress=progress)
         truth = _truth(config) if config.clean else {}
         self._clean = _opened(self.photos, truth, config, progress)
         self._held_out_clean = _opened(self._held_out, truth, config, progress)
@@ -102,7 +102,7 @@ class DistillObjective:
         chosen = int(random.integers(len(targets)))
         targets[chosen] = torch.where(recharged, patches, targets[chosen])
         gain, scale = (scales[:, i, None, None, None] for i in (0, 1))
-        # The teacher says what is noise: the student sees more or less of it, and the photograph darker.
+        # The teacher says what is noise: the student sees more or less of it, and the image darker.
         noisy = (gain * (denoised + scale * (patches - denoised))).clamp(0, 1)
         answer = network(noisy)
         found = [student_losses(self.config, answer, gain * target) for target in (*targets, *clean)]
@@ -110,7 +110,7 @@ class DistillObjective:
         return StepLosses(torch.stack([one.total for one in found]).mean(), parts)
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return the loss on fixed crops of held-out photographs, against the truth or else the teacher."""
+        """Return the loss on fixed crops of held-out images, against the truth or else the teacher."""
         held_out, config = self._held_out, self.config
         if held_out is None:
             return None
@@ -128,8 +128,8 @@ class DistillObjective:
         return True
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first photographs."""
-        return first_photographs(self.photos, count)
+        """Give the first images."""
+        return first_images(self.photos, count)
 
     @torch.no_grad()
     def _views(
@@ -155,14 +155,14 @@ class DistillObjective:
 
 
 def _patches(
-    photos: PhotoFolder,
-    clean: PhotoFolder | None,
+    photos: ImageFolder,
+    clean: ImageFolder | None,
     config: TrainConfig,
     step: int,
     samples: Iterable[int],
     stream: Stream,
 ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-    """Return patches in [0, 1], the mean and deviation (N, 2, 3) of their photographs, and their truth, if known."""
+    """Return patches in [0, 1], the mean and deviation (N, 2, 3) of their images, and their truth, if known."""
     patches, numbers, truth = [], [], []
     for sample in samples:
         index, crop = photos.cut(draw(config.seed, stream, step, sample), config.patch)
@@ -175,7 +175,7 @@ def _patches(
 
 
 def _truth(config: TrainConfig) -> dict[Path, Path]:
-    """Return the ground truth of every photograph.
+    """Return the ground truth of every image.
 
     Raises:
         DatasetError: one has none, or one of another size.
@@ -187,13 +187,13 @@ def _truth(config: TrainConfig) -> dict[Path, Path]:
 
 
 def _opened(
-    photos: PhotoFolder | None, truth: dict[Path, Path], config: TrainConfig, progress: Progress
-) -> PhotoFolder | None:
-    """Open the ground truth of photographs, in their order."""
+    photos: ImageFolder | None, truth: dict[Path, Path], config: TrainConfig, progress: Progress
+) -> ImageFolder | None:
+    """Open the ground truth of images, in their order."""
     if photos is None or not truth:
         return None
     paths = [truth[path] for path in photos.paths]
-    return PhotoFolder(config.clean, paths=paths, patch=config.patch, cache_mb=config.cache_mb, progress=progress)
+    return ImageFolder(config.clean, paths=paths, patch=config.patch, cache_mb=config.cache_mb, progress=progress)
 
 
 def _turned(x: torch.Tensor, turn: int) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Networks that train as their INT8 form computes: convolutions see rounded activations and weights, sums do too.
 
-The arithmetic is that of the QDQ graph (`export/quantization/qdq.py`), by the same scheme: activations per tensor, weights per
-output channel, rounded half to even by torch's own fake-quantize functions, whose gradient is one inside the range and
-zero where values are clipped. What is joined is rounded by the convolution that reads it, with the same range. The sum
-of image and residual stays float, as there.
+The arithmetic is that of the QDQ graph (`export/quantization/qdq.py`), by the same scheme: activations per
+tensor, weights per output channel, rounded half to even by torch's own fake-quantize functions, whose gradient is
+one inside the range and zero where values are clipped. What is joined is rounded by the convolution that reads it,
+with the same range. The sum of image and residual stays float, as there.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class CBSNLosses(NamedTuple):
     self_: torch.Tensor
     """Lets the network that sees everything keep what it sees."""
     inv: torch.Tensor
-    """Holds it, down-sampled, to what the blind network makes of the down-sampled picture."""
+    """Holds it, down-sampled, to what the blind network makes of the down-sampled image."""
 
     def total(self, schedule: float, *, lambda_inv: float = 2.0) -> torch.Tensor:
         """Return L_blind + s (L_self + lambda L_inv), s = `schedule` growing from 0 to 1 in training."""

@@ -16,7 +16,7 @@ from edgedenoise.datacheck.check import list_training_photos
 from edgedenoise.imaging.files import to_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
-from edgedenoise.training.data.patches import PhotoFolder, split_held_out
+from edgedenoise.training.data.patches import ImageFolder, split_held_out
 from edgedenoise.training.loop.schedules import ramp_at
 from edgedenoise.training.objectives.losses import blind_loss, cbsn_losses, sdap_loss
 
@@ -33,7 +33,7 @@ Batch = tuple[torch.Tensor, ...]
 """What one step needs, on the CPU, samples along the first axis of each; the rest is between `batch` and `losses`."""
 
 HELD_OUT_CROPS = 32
-"""Crops of held-out photographs that a network is judged by, the same ones each time."""
+"""Crops of held-out images that a network is judged by, the same ones each time."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Objective(Protocol):
     parts: ClassVar[tuple[str, ...]]
     """Names of the parts of the loss."""
     judges: bool
-    """Whether photographs are held out, so that `judge` can tell."""
+    """Whether images are held out, so that `judge` can tell."""
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
         """Draw some samples of what `step` trains on; a function of the config's seed, of `step` and of them."""
@@ -61,23 +61,23 @@ class Objective(Protocol):
         """Return the losses of `batch`, wherever its tensors are."""
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return what the best checkpoint has least of, in evaluation; None without held-out photographs."""
+        """Return what the best checkpoint has least of, in evaluation; None without held-out images."""
 
     def may_be_best(self, step: int) -> bool:
         """Tell whether a network of this step has learnt all that it is trained for, and may be the best one."""
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give up to `count` noisy photographs (H, W, 3) in [0, 1], the same ones each time, to look at."""
+        """Give up to `count` noisy images (H, W, 3) in [0, 1], the same ones each time, to look at."""
 
 
 class CBSNObjective:
-    """C-BSN from noisy photographs alone: L_blind + s (L_self + lambda L_inv); see `losses.py`."""
+    """C-BSN from noisy images alone: L_blind + s (L_self + lambda L_inv); see `losses.py`."""
 
     parts: ClassVar[tuple[str, ...]] = ("blind", "self", "inv")
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.photos, self._held_out = open_images(config, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -106,7 +106,7 @@ class CBSNObjective:
         return StepLosses(total, {"blind": losses.blind, "self": losses.self_, "inv": losses.inv})
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return L_blind on the held-out photographs."""
+        """Return L_blind on the held-out images."""
         return held_out_loss(network, self._held_out, self.config)
 
     def may_be_best(self, step: int) -> bool:
@@ -114,8 +114,8 @@ class CBSNObjective:
         return ramp_at(self.config, step) >= 1
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first photographs."""
-        return first_photographs(self.photos, count)
+        """Give the first images."""
+        return first_images(self.photos, count)
 
 
 class SDAPObjective:
@@ -125,7 +125,7 @@ class SDAPObjective:
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.photos, self._held_out = open_images(config, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -140,7 +140,7 @@ class SDAPObjective:
         return StepLosses(cyclic, {"cyclic": cyclic})
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return L_blind on the held-out photographs."""
+        """Return L_blind on the held-out images."""
         return held_out_loss(network, self._held_out, self.config)
 
     def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
@@ -148,8 +148,8 @@ class SDAPObjective:
         return True
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first photographs."""
-        return first_photographs(self.photos, count)
+        """Give the first images."""
+        return first_images(self.photos, count)
 
 
 OBJECTIVES: Final = {
@@ -173,22 +173,22 @@ def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objec
     return objective
 
 
-def open_photographs(
+def open_images(
     config: TrainConfig,
     *,
     folder: str | None = None,
     patch: int | None = None,
     statistics: Literal["patch", "photo"] | None = None,
     progress: Progress,
-) -> tuple[PhotoFolder, PhotoFolder | None]:
-    """Open the photographs to train on, and those that are held out (None when there are none).
+) -> tuple[ImageFolder, ImageFolder | None]:
+    """Open the images to train on, and those that are held out (None when there are none).
 
     Args:
         config: of the run.
         folder: where they lie; None for `config.data`.
-        patch: what they must have room for; None for `config.patch`.
+        patch: what they must have package for; None for `config.patch`.
         statistics: what crops are normalised by; None for `config.statistics`.
-        progress: told of every photograph.
+        progress: told of every image.
 
     Raises:
         DatasetError: they cannot be trained on.
@@ -196,8 +196,8 @@ def open_photographs(
     folder = config.data if folder is None else folder
     trained, held_out = split_held_out(list_training_photos(folder), config.held_out)
 
-    def opened(paths: list[Path]) -> PhotoFolder:
-        return PhotoFolder(
+    def opened(paths: list[Path]) -> ImageFolder:
+        return ImageFolder(
             folder,
             paths=paths,
             patch=patch or config.patch,
@@ -209,8 +209,8 @@ def open_photographs(
     return opened(trained), opened(held_out) if held_out else None
 
 
-def first_photographs(photos: PhotoFolder, count: int) -> list[NDArray[np.float32]]:
-    """Return up to `count` photographs of a folder, (H, W, 3) in [0, 1]."""
+def first_images(photos: ImageFolder, count: int) -> list[NDArray[np.float32]]:
+    """Return up to `count` images of a folder, (H, W, 3) in [0, 1]."""
     return [to_unit(photos.pixels(index)) for index in range(min(count, len(photos)))]
 
 
@@ -222,8 +222,8 @@ def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) ->
     return torch.from_numpy(np.stack(drawn))
 
 
-def held_out_loss(network: nn.Module, held_out: PhotoFolder | None, config: TrainConfig) -> float | None:
-    """Return the mean L_blind over fixed crops of held-out photographs, the lattice one whatever is trained with."""
+def held_out_loss(network: nn.Module, held_out: ImageFolder | None, config: TrainConfig) -> float | None:
+    """Return the mean L_blind over fixed crops of held-out images, the lattice one whatever is trained with."""
     if held_out is None:
         return None
 
@@ -236,7 +236,7 @@ def held_out_loss(network: nn.Module, held_out: PhotoFolder | None, config: Trai
 
 @torch.no_grad()
 def mean_over_held_out(network: nn.Module, batch: int, loss_of: Callable[[range, torch.device], torch.Tensor]) -> float:
-    """Return the mean of a loss over the fixed crops of held-out photographs.
+    """Return the mean of a loss over the fixed crops of held-out images.
 
     Args:
         network: tells the device.

@@ -1,7 +1,7 @@
 """Quantization-aware training: a trained network learns to give its answers in 8 bits.
 
-The network is that of `init`, with fake quantization of a scheme. It learns from clean photographs with synthetic noise
-(`clean`), as the shipped students did, or from what it answered itself in float to noisy photographs (`data`). Ranges
+The network is that of `init`, with fake quantization of a scheme. It learns from clean images with synthetic noise
+(`clean`), as the shipped students did, or from what it answered itself in float to noisy images (`data`). Ranges
 of activations follow a running mean first, and are frozen for the rest: from then on weights learn what will be run.
 """
 
@@ -21,9 +21,9 @@ from edgedenoise.training.objectives.fake_quant import observe
 from edgedenoise.training.objectives.objective import (
     Batch,
     StepLosses,
-    first_photographs,
+    first_images,
     mean_over_held_out,
-    open_photographs,
+    open_images,
 )
 from edgedenoise.training.objectives.supervised import SupervisedObjective, student_losses
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedenoise.training.config.config import TrainConfig
-    from edgedenoise.training.data.patches import PhotoFolder
+    from edgedenoise.training.data.patches import ImageFolder
 
 
 class SupervisedQAT(SupervisedObjective):
-    """Fake quantization, on clean photographs with synthetic noise."""
+    """Fake quantization, on clean images with synthetic noise."""
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Return the distance to the clean patches."""
@@ -51,14 +51,14 @@ class SupervisedQAT(SupervisedObjective):
 
 
 class SelfDistilledQAT:
-    """Fake quantization, on noisy photographs, towards the network's own answers in float."""
+    """Fake quantization, on noisy images, towards the network's own answers in float."""
 
     parts: ClassVar[tuple[str, ...]] = SupervisedObjective.parts
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self._float = float_network(config).eval().requires_grad_(False)
-        self.photos, self._held_out = open_photographs(config, progress=progress)
+        self.photos, self._held_out = open_images(config, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -71,7 +71,7 @@ class SelfDistilledQAT:
         return self._losses(network, batch[0])
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return the loss on fixed crops of held-out photographs."""
+        """Return the loss on fixed crops of held-out images."""
         held_out = self._held_out
         if held_out is None:
             return None
@@ -87,15 +87,15 @@ class SelfDistilledQAT:
         return not ranges_move(self.config, step)
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first photographs."""
-        return first_photographs(self.photos, count)
+        """Give the first images."""
+        return first_images(self.photos, count)
 
     def _losses(self, network: nn.Module, patches: torch.Tensor) -> StepLosses:
         with torch.no_grad():
             target = self._float.to(patches.device)(patches)
         return student_losses(self.config, network(patches), target)
 
-    def _patches(self, photos: PhotoFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
+    def _patches(self, photos: ImageFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
         config = self.config
         if network_spec(config.network).normalization == "whole-image":
             return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
@@ -104,7 +104,7 @@ class SelfDistilledQAT:
 
 
 def qat_objective(config: TrainConfig, *, progress: Progress = silent) -> SupervisedQAT | SelfDistilledQAT:
-    """Return the objective that the photographs of a config are for."""
+    """Return the objective that the images of a config are for."""
     return (SupervisedQAT if config.clean else SelfDistilledQAT)(config, progress=progress)
 
 

@@ -1,7 +1,7 @@
-"""How far an answer is from its target, for students: one number per picture of a batch.
+"""How far an answer is from its target, for students: one number per image of a batch.
 
 `l1` is the mean absolute error. `charbonnier` is the same, smooth at zero (Charbonnier et al., ICIP 1994). `psnr`
-is the error in decibel (Chen et al., 'HINet', CVPRW 2021): every picture counts alike, however noisy, so that
+is the error in decibel (Chen et al., 'HINet', CVPRW 2021): every image counts alike, however noisy, so that
 strong noise does not teach a network to smooth weak noise away.
 """
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 CHARBONNIER_EPSILON = 1e-3
 """Below a quarter of an 8-bit level the loss is a parabola."""
 PSNR_FLOOR = 1e-5
-"""Of the mean square error, 50 dB: a picture that is as good as that asks for nothing more."""
+"""Of the mean square error, 50 dB: an image that is as good as that asks for nothing more."""
 
 
 def l1(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean of |answer - target| of each picture of (N, 3, H, W): (N,)."""
+    """Return the mean of |answer - target| of each image of (N, 3, H, W): (N,)."""
     return (answer - target).abs().mean(dim=(1, 2, 3))
 
 
 def charbonnier(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean of sqrt((answer - target)² + epsilon²) of each picture of (N, 3, H, W): (N,)."""
+    """Return the mean of sqrt((answer - target)² + epsilon²) of each image of (N, 3, H, W): (N,)."""
     return ((answer - target).square() + CHARBONNIER_EPSILON**2).sqrt().mean(dim=(1, 2, 3))
 
 
 def negative_psnr(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return minus the PSNR in dB, peak 1, of each picture of (N, 3, H, W): (N,)."""
+    """Return minus the PSNR in dB, peak 1, of each image of (N, 3, H, W): (N,)."""
     return 10 * torch.log10((answer - target).square().mean(dim=(1, 2, 3)) + PSNR_FLOOR)
 
 
@@ -44,7 +44,7 @@ LOSSES: Final[dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] =
 
 
 def laplacian(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of the Laplacians of each picture of (N, 3, H, W), the edge left out: (N,).
+    """Return the mean absolute difference of the Laplacians of each image of (N, 3, H, W), the edge left out: (N,).
 
     It weighs fine detail, of which the mean error has little.
     """

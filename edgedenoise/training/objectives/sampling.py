@@ -1,4 +1,4 @@
-"""How a picture is taken apart: on a lattice, at random, or keeping one pixel of every cell; and put together again.
+"""How an image is taken apart: on a lattice, at random, or keeping one pixel of every cell; and put together again.
 
 They only move pixels. Neighbouring pixels share their noise (a camera's demosaicing spreads it), so
 sub-images whose pixels were five apart have nearly independent noise: what blind-spot training needs.
@@ -14,7 +14,7 @@ from edgedenoise.errors import UsageError
 
 
 def space_to_batch(x: torch.Tensor, block: int) -> torch.Tensor:
-    """Split every picture into block² sub-images of the pixels that lie `block` apart.
+    """Split every image into block² sub-images of the pixels that lie `block` apart.
 
     Args:
         x: (N, C, H, W); H and W divisible by `block`.
@@ -22,14 +22,14 @@ def space_to_batch(x: torch.Tensor, block: int) -> torch.Tensor:
 
     Returns:
         (block² N, C, H / block, W / block). The offset within the block is the slowest part of the batch axis
-        (TensorFlow's order): sub-image (row, column) of picture n is number (row * block + column) * N + n.
+        (TensorFlow's order): sub-image (row, column) of image n is number (row * block + column) * N + n.
 
     Raises:
         UsageError: H or W is not divisible by `block`.
     """
     n, c, h, w = x.shape
     if h % block or w % block:
-        raise UsageError(f"a {h}x{w} picture cannot be split by {block}: both sides must be divisible by it")
+        raise UsageError(f"a {h}x{w} image cannot be split by {block}: both sides must be divisible by it")
     cells = x.reshape(n, c, h // block, block, w // block, block)
     return cells.permute(3, 5, 0, 1, 2, 4).reshape(block * block * n, c, h // block, w // block)
 
@@ -49,13 +49,13 @@ def batch_to_space(x: torch.Tensor, block: int) -> torch.Tensor:
     """
     m, c, h, w = x.shape
     if m % (block * block):
-        raise UsageError(f"{m} sub-images are no whole number of pictures split by {block}")
+        raise UsageError(f"{m} sub-images are no whole number of images split by {block}")
     cells = x.reshape(block, block, m // (block * block), c, h, w)
     return cells.permute(2, 3, 4, 0, 5, 1).reshape(m // (block * block), c, h * block, w * block)
 
 
 def permuted_subsamples(x: torch.Tensor, permutation: torch.Tensor) -> torch.Tensor:
-    """Split every picture into k² sub-images, the pixels of each k x k cell going to them at random.
+    """Split every image into k² sub-images, the pixels of each k x k cell going to them at random.
 
     The random sub-samples generation of SDAP (Pan et al., ICCV 2023, section 3.3): space-to-batch with another
     order in every cell.
@@ -113,7 +113,7 @@ def random_subsample(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     k = h // rows if rows else 0
     if mask.shape != (n, rows, columns) or (rows * k, columns * k) != (h, w):
         raise UsageError(
-            f"a mask of shape {tuple(mask.shape)} does not fit pictures of shape {tuple(x.shape)}; "
+            f"a mask of shape {tuple(mask.shape)} does not fit images of shape {tuple(x.shape)}; "
             "accepted: (N, H / k, W / k)"
         )
     index = _over_channels(mask[..., None], c)
@@ -138,7 +138,7 @@ def _cell_of(x: torch.Tensor, permutation: torch.Tensor) -> int:
     wanted = (x.shape[0], x.shape[2] // k, x.shape[3] // k, k * k) if k else ()
     if permutation.shape != wanted or x.shape[2] % k or x.shape[3] % k:
         raise UsageError(
-            f"a permutation of shape {tuple(permutation.shape)} does not fit pictures of shape {tuple(x.shape)}; "
+            f"a permutation of shape {tuple(permutation.shape)} does not fit images of shape {tuple(x.shape)}; "
             "accepted: (N, H / k, W / k, k²)"
         )
     return k

@@ -1,7 +1,7 @@
-"""Training on clean photographs with synthetic camera noise: what the shipped defaults were trained with.
+"""Training on clean images with synthetic camera noise: what the shipped defaults were trained with.
 
 The range and the mix of noise levels decide what a network learns: much strong noise teaches it to smooth weak
-noise away. So every level is drawn, and the loss may count every picture alike (`psnr`).
+noise away. So every level is drawn, and the loss may count every image alike (`psnr`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import turned
 from edgedenoise.training.loop.previews import SHOWN_PX, middle
-from edgedenoise.training.objectives.objective import Batch, StepLosses, mean_over_held_out, open_photographs
+from edgedenoise.training.objectives.objective import Batch, StepLosses, mean_over_held_out, open_images
 from edgedenoise.training.objectives.reconstruction import LOSSES, laplacian
 
 if TYPE_CHECKING:
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedenoise.training.config.config import TrainConfig
-    from edgedenoise.training.data.patches import PhotoFolder
+    from edgedenoise.training.data.patches import ImageFolder
 
 OFFSETS = 8
 """Places in either direction where a patch may begin in the blocks of JPEG, and in the mosaic."""
 
 DEVELOPMENTS: Final = {"matrix": (0.0, 1.0), "malvar": (0.0, 1.2), "contrast": (0.0, 1.0)}
-"""How photographs are developed, in a wider range than by the cameras of `noise.py`: a network that knows only those
+"""How images are developed, in a wider range than by the cameras of `noise.py`: a network that knows only those
 has trouble with the next, for example with one that has no tone curve but gamma."""
 
 _PREVIEW_LEVEL = 0.7
 
 
 class SupervisedObjective:
-    """A student from clean photographs, to which noise is added anew each time."""
+    """A student from clean images, to which noise is added anew each time."""
 
     parts: ClassVar[tuple[str, ...]] = ("reconstruction", "laplacian")
 
     def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_photographs(
+        self.photos, self._held_out = open_images(
             config, folder=config.clean, patch=config.patch + OFFSETS, statistics="patch", progress=progress
         )
         self.judges = self._held_out is not None
@@ -63,7 +63,7 @@ class SupervisedObjective:
         return student_losses(self.config, network(noisy), clean)
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return the loss on fixed crops of held-out photographs with fixed noise."""
+        """Return the loss on fixed crops of held-out images with fixed noise."""
         held_out = self._held_out
         if held_out is None:
             return None
@@ -79,28 +79,28 @@ class SupervisedObjective:
         return True
 
     def previews(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """Give the first photographs that are held out, or else trained on, with rather strong noise."""
+        """Give the first images that are held out, or else trained on, with rather strong noise."""
         photos = self.photos if self._held_out is None else self._held_out
         for index in range(min(count, len(photos))):
             random = draw(self.config.seed, Stream.HELD_OUT, 1, index)
             clean = middle(to_unit(photos.pixels(index)), SHOWN_PX)
             yield add_camera_noise(clean, sample_noise(random, level=_PREVIEW_LEVEL), random)
 
-    def _pairs(self, photos: PhotoFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
+    def _pairs(self, photos: ImageFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
         pairs = [noisy_pair(photos, self.config, draw(self.config.seed, stream, step, sample)) for sample in samples]
-        noisy, clean = (torch.from_numpy(np.stack(pictures)) for pictures in zip(*pairs, strict=True))
+        noisy, clean = (torch.from_numpy(np.stack(images)) for images in zip(*pairs, strict=True))
         return noisy, clean
 
 
 def noisy_pair(
-    photos: PhotoFolder, config: TrainConfig, random: np.random.Generator
+    photos: ImageFolder, config: TrainConfig, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw a patch and its noise: (noisy, clean), (3, P, P) each in [0, 1].
 
-    Photographs that were made smaller are sharper than what a camera records; magnified by up to `magnify`, they
+    Images that were made smaller are sharper than what a camera records; magnified by up to `magnify`, they
     have every sharpness. Half of the patches are made darker, down to `darken`: noise depends on the light. The patch
     is cut out of, and turned, after the noise: a mosaic and JPEG's blocks may begin anywhere, and a network that
-    halves the picture would learn one place by heart (5 dB on real noise).
+    halves the image would learn one place by heart (5 dB on real noise).
     """
     whole = config.patch + OFFSETS
     _, crop = photos.cut(random, max(1, round(whole / random.uniform(1, config.magnify))))

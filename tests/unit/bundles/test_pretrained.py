@@ -1,4 +1,4 @@
-"""What is shipped works at once: by name, offline, without torch, and does not harm a photograph."""
+"""What is shipped works at once: by name, offline, without torch, and does not harm an image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import DEFAULT, SHIPPED, resolve, shipped
 from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import BundleError
-from edgedenoise.imaging.files import list_photos, read_photo
+from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.noise.synthesis import add_camera_noise, sample_noise
 
 CLEAN_KODAK_DB = {"edge": 38.0, "edge-tiny": 35.4}
-"""What clean photographs come back at, at least; 38 is aimed at, and reached by `edge`."""
+"""What clean images come back at, at least; 38 is aimed at, and reached by `edge`."""
 COLOUR_SHIFT_LEVELS = 0.5
 
 VARIANTS = [(name, variant) for name in SHIPPED for variant in ("onnx-fp32", "onnx-int8-u8s7")]
@@ -43,8 +43,8 @@ def command(*arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def picture(seed: int = 0, side: int = 192) -> np.ndarray:
-    """A clean picture of edges, ramps and stripes, (side, side, 3) uint8."""
+def image(seed: int = 0, side: int = 192) -> np.ndarray:
+    """A clean image of edges, ramps and stripes, (side, side, 3) uint8."""
     y, x = np.mgrid[0:side, 0:side] / side
     disc = ((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.1) * 0.3
     stripes = 0.1 * np.sin(40 * x * (1 + y))
@@ -99,7 +99,7 @@ def test_a_shipped_bundle_cannot_be_changed_but_copied(tmp_path):
 
 
 def test_one_command_denoises_a_photograph_without_torch_and_without_a_model(tmp_path):
-    clean = picture()
+    clean = image()
     rng = np.random.default_rng(0)
     noisy = add_camera_noise(clean, sample_noise(rng, level=0.7), rng)
     Image.fromarray((noisy * 255).round().astype(np.uint8)).save(tmp_path / "photo.png")
@@ -115,7 +115,7 @@ def test_every_flat_grey_comes_back_within_one_level(denoiser):
 
 
 def test_strength_goes_from_the_input_to_the_networks_answer():
-    noisy = picture()
+    noisy = image()
     answers = {}
     for strength in (0.0, 0.5, 1.0):
         with edgedenoise.load(strength=strength, tile=0) as denoiser:
@@ -129,12 +129,12 @@ def test_strength_goes_from_the_input_to_the_networks_answer():
 @pytest.mark.parametrize("level", [0.3, 0.6, 0.9])
 def test_a_second_pass_changes_less_than_the_first(denoiser, level):
     rng = np.random.default_rng(1)
-    noisy = add_camera_noise(picture(), sample_noise(rng, level=level), rng)
+    noisy = add_camera_noise(image(), sample_noise(rng, level=level), rng)
     once = denoiser(noisy)
     assert np.abs(denoiser(once) - once).mean() < 0.6 * np.abs(once - noisy).mean()
 
 
-# ---------------------------------------------------------------- on real photographs
+# ---------------------------------------------------------------- on real images
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_a_second_pass_changes_less_than_the_first(denoiser, level):
 def test_colours_stay_where_they_are_and_noise_goes(denoiser, data_root, folder):
     shifts, before, after = [], [], []
     for noisy, clean in list_pairs(data_root / folder / "noisy", data_root / folder / "clean")[::4]:
-        photo, truth = read_photo(noisy).pixels, read_photo(clean).pixels
+        photo, truth = read_image(noisy).pixels, read_image(clean).pixels
         answer = denoiser(photo)
         shifts.append((answer.astype(float) - photo).mean(axis=(0, 1)))
         before.append(psnr(photo, truth))
@@ -154,7 +154,7 @@ def test_colours_stay_where_they_are_and_noise_goes(denoiser, data_root, folder)
 
 @pytest.mark.slow
 def test_clean_photographs_come_back_nearly_as_they_were(denoiser, data_root):
-    photos = [read_photo(path).pixels for path in list_photos(data_root / "kodak24")[::4]]
+    photos = [read_image(path).pixels for path in list_images(data_root / "kodak24")[::4]]
     answers = [denoiser(photo) for photo in photos]
     bundle = denoiser.bundle.manifest.name
     assert (

@@ -1,7 +1,7 @@
 """Fixtures of these tests."""
 
 from bundle_fixtures import (  # noqa: F401
-    _noisy_pictures,
+    _noisy_images,
     branched_bundle,
     make_bundle,
     noisy_folder,

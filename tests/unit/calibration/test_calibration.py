@@ -1,6 +1,6 @@
-"""Calibration: crops can be drawn again, ranges are those of the kept pixels, and a changed photograph is noticed.
+"""Calibration: crops can be drawn again, ranges are those of the kept pixels, and a changed image is noticed.
 
-Nothing counts twice, photographs may be listed, crops may be chosen by what they look like, and a recorded set can be
+Nothing counts twice, images may be listed, crops may be chosen by what they look like, and a recorded set can be
 measured again.
 """
 
@@ -32,8 +32,8 @@ from edgedenoise.calibration.sets import CalibrationSet, Crop
 from edgedenoise.calibration.strata import Measures, choose_evenly, measure
 from edgedenoise.cli import app
 from edgedenoise.errors import BundleError, CalibrationError, DatasetError, UsageError
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_noise_level_out_of_range_is_refused(noisy_folder: Path) -> None:
 def test_noise_is_not_added_for_a_network_that_would_have_to_be_told_its_statistics(
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
-    with pytest.raises(UsageError, match="normalises by the whole noisy photograph"):
+    with pytest.raises(UsageError, match="normalises by the whole noisy image"):
         calibrate_model(branched_bundle.root, noisy_folder, count=2, noise_levels=(0.5,))
 
 
@@ -106,7 +106,7 @@ def test_a_bundle_that_cannot_be_changed_is_refused_before_anything_is_measured(
 def test_a_changed_photograph_is_noticed(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 8)
     shutil.copy(noisy_folder / "0.png", noisy_folder / "1.png")
-    with pytest.raises(CalibrationError, match=r"1\.png is not the photograph"):
+    with pytest.raises(CalibrationError, match=r"1\.png is not the image"):
         list(chosen.inputs(noisy_folder, "unit", Tiling(halo_px=4)))
 
 
@@ -191,7 +191,7 @@ def test_a_list_names_photographs_in_any_folder(noisy_folder: Path) -> None:
     assert chosen.photographs == 2
     assert {crop.photo for crop in chosen.crops} == {"0.png"}, "no folder is recorded: it may tell who someone is"
     inputs = [x for x, _ in chosen.inputs(listed, "unit", Tiling(halo_px=0))]
-    pictures = [read_photo(path).unit().transpose(2, 0, 1) for path in (noisy_folder / "0.png", other / "0.png")]
+    pictures = [read_image(path).unit().transpose(2, 0, 1) for path in (noisy_folder / "0.png", other / "0.png")]
     for crop, x in zip(chosen.crops, inputs, strict=True):
         part = (slice(None), slice(crop.y, crop.y + 64), slice(crop.x, crop.x + 64))
         assert any(np.array_equal(x[0], picture[part]) for picture in pictures)
@@ -201,8 +201,8 @@ def test_a_list_names_photographs_in_any_folder(noisy_folder: Path) -> None:
     ("content", "said"),
     [
         (b"0.png\nlost.png\n", r"line 2 of .*list\.txt names 'lost\.png', and there is no file"),
-        (b"# nothing\n", r"list\.txt holds no photographs to calibrate on; accepted: a folder of photographs, or a"),
-        (b"\xff\xfe\x00", r"cannot be read as a list of photographs"),
+        (b"# nothing\n", r"list\.txt holds no images to calibrate on; accepted: a folder of images, or a"),
+        (b"\xff\xfe\x00", r"cannot be read as a list of images"),
     ],
 )
 def test_a_list_that_cannot_be_used_says_why(noisy_folder: Path, content: bytes, said: str) -> None:
@@ -213,7 +213,7 @@ def test_a_list_that_cannot_be_used_says_why(noisy_folder: Path, content: bytes,
 
 
 def test_a_picture_is_no_list(noisy_folder: Path) -> None:
-    with pytest.raises(CalibrationError, match=r"0\.png is one picture; accepted: a folder .*, or a text file"):
+    with pytest.raises(CalibrationError, match=r"0\.png is one image; accepted: a folder .*, or a text file"):
         CalibrationSet.from_folder(noisy_folder / "0.png")
 
 
@@ -222,7 +222,7 @@ def test_a_picture_is_no_list(noisy_folder: Path) -> None:
 
 def test_the_same_photograph_counts_once_whatever_its_name_or_container(noisy_folder: Path) -> None:
     shutil.copy(noisy_folder / "0.png", noisy_folder / "copy.png")
-    write_photo(Photo(read_photo(noisy_folder / "1.png").pixels), noisy_folder / "other.tif")
+    write_image(Image(read_image(noisy_folder / "1.png").pixels), noisy_folder / "other.tif")
     chosen = CalibrationSet.from_folder(noisy_folder, 12, crop_px=64)
     assert chosen.photographs == 4
     assert len(chosen.crops) == 12, "the others give more instead"
@@ -232,10 +232,10 @@ def test_the_same_photograph_counts_once_whatever_its_name_or_container(noisy_fo
 
 
 def test_no_two_crops_lie_exactly_upon_each_other(noisy_folder: Path) -> None:
-    chosen = CalibrationSet.from_folder(noisy_folder, 40, crop_px=158)  # 3 x 35 places in each photograph
+    chosen = CalibrationSet.from_folder(noisy_folder, 40, crop_px=158)  # 3 x 35 places in each image
     assert len({(crop.photo, crop.y, crop.x) for crop in chosen.crops}) == 40
     whole = CalibrationSet.from_folder(noisy_folder, 40, crop_px=4096)
-    assert (len(whole.crops), whole.overlapping) == (4, 36), "a photograph that is taken whole is taken once"
+    assert (len(whole.crops), whole.overlapping) == (4, 36), "an image that is taken whole is taken once"
     ladder = CalibrationSet.from_folder(noisy_folder, 40, crop_px=4096, noise_levels=(0.2, 0.8))
     assert (len(ladder.crops), ladder.overlapping) == (8, 32), "and once with every noise level"
 
@@ -245,14 +245,14 @@ def test_no_two_crops_lie_exactly_upon_each_other(noisy_folder: Path) -> None:
 
 @pytest.fixture
 def mixed_folder(tmp_path: Path) -> Path:
-    """Nine photographs alike, bright and smooth and quiet, and one that is dark and noisy."""
+    """Nine images alike, bright and smooth and quiet, and one that is dark and noisy."""
     folder = tmp_path / "mixed"
     ramp = np.linspace(150, 200, 128)[:, None, None] * np.ones((128, 128, 3))
     for seed in range(10):
         rng = np.random.default_rng(seed)
         clean, sigma = (ramp, 2) if seed else (ramp / 4, 20)
         noisy = clean + rng.normal(0, sigma, clean.shape)
-        write_photo(Photo(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)), folder / f"{seed}.png")
+        write_image(Image(np.clip(np.rint(noisy), 0, 255).astype(np.uint8)), folder / f"{seed}.png")
     return folder
 
 
@@ -335,7 +335,7 @@ def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anythin
     (noisy_folder / "0.png").unlink()
     shutil.copy(noisy_folder / "2.png", noisy_folder / "1.png")
     told: list[str] = []
-    with pytest.raises(CalibrationError, match="2 of its 4 photographs are missing or changed: ") as caught:
+    with pytest.raises(CalibrationError, match="2 of its 4 images are missing or changed: ") as caught:
         calibrate_model(
             branched_bundle.root,
             noisy_folder,
@@ -361,7 +361,7 @@ def test_a_set_with_added_noise_is_not_measured_on_a_network_that_normalises_by_
     ladder = CalibrationSet.from_folder(noisy_folder, 2, crop_px=64, noise_levels=(0.5,))
     with branched_bundle.edit() as draft:
         draft.write(SET_FILE, msgspec.json.encode(ladder))
-    with pytest.raises(UsageError, match="normalises by the whole noisy photograph"):
+    with pytest.raises(UsageError, match="normalises by the whole noisy image"):
         calibrate_model(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
 
 
@@ -371,7 +371,7 @@ def test_sets_of_older_bundles_are_read() -> None:
     assert read == CalibrationSet(1, 64, [Crop("a.png", "00", 1, 2)])
 
 
-# ---------------------------------------------------------------- the verb
+# ---------------------------------------------------------------- the command
 
 
 def test_the_verb_tells_what_was_dropped_and_scripts_get_all_of_it(branched_bundle: Bundle, noisy_folder: Path) -> None:
@@ -379,7 +379,7 @@ def test_the_verb_tells_what_was_dropped_and_scripts_get_all_of_it(branched_bund
     given = ["calibrate", str(branched_bundle.root), "--data", str(noisy_folder), "--count", "5", "--crop", "64"]
     plain = CliRunner().invoke(app, [*given, "--quiet"])
     assert plain.exit_code == 0, plain.output
-    assert "measured ranges on 5 crops of 4 photographs\n" in plain.stdout
+    assert "measured ranges on 5 crops of 4 images\n" in plain.stdout
     assert "the same file as" in plain.stdout
     chosen = CliRunner().invoke(app, [*given, "--stratify", "noise", "--json"])
     assert chosen.exit_code == 0, chosen.output

@@ -17,9 +17,9 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.cli import app
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.exporting.targets import open_variant
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    write_photo(Photo(pixels), tmp_path / "in" / "photo.png")
+    write_image(Image(pixels), tmp_path / "in" / "photo.png")
     return tmp_path / "in" / "photo.png"
 
 
@@ -82,7 +82,7 @@ def test_denoise_writes_the_picture_and_tells_what_ran(
     done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--precision", "fp32")
     assert done.code == 0, done.err
     assert done.out.startswith("denoised 1 of 1 with onnx-fp32 on onnxruntime")
-    assert read_photo(tmp_path / "out.png").pixels.shape == (40, 50, 3)
+    assert read_image(tmp_path / "out.png").pixels.shape == (40, 50, 3)
 
 
 def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Pa
 def test_quiet_says_nothing_on_stderr(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
     done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "-q", "--strength", "0")
     assert (done.code, done.err) == (0, "")
-    np.testing.assert_array_equal(read_photo(tmp_path / "out.png").pixels, read_photo(photo).pixels)
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png").pixels, read_image(photo).pixels)
 
 
 def test_one_bad_photograph_is_told_and_the_others_are_written(
     run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    (photo.parent / "text.jpg").write_text("not a photograph")
+    (photo.parent / "text.jpg").write_text("not an image")
     done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json", "-q")
     assert done.code == errors.ImageError.exit_code
     assert list(contents(tmp_path / "out")) == ["photo.png"]
@@ -137,7 +137,7 @@ def test_one_bad_photograph_is_told_and_the_others_are_written(
 
 def text_as_jpg(photo: Path, bundle: Path) -> list[object]:
     bad = photo.with_name("text.jpg")
-    bad.write_text("Dear diary, this is not a photograph. " * 20)
+    bad.write_text("Dear diary, this is not an image. " * 20)
     return [bad, "-m", bundle]
 
 
@@ -320,7 +320,7 @@ def test_an_interrupt_is_not_an_error_of_ours(run: Run, monkeypatch: pytest.Monk
     assert "interrupted" in done.err
 
 
-# ---------------------------------------------------------------- the other verbs of the base install
+# ---------------------------------------------------------------- the other commands of the base install
 
 
 def test_doctor_lists_every_target_with_what_would_mend_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,24 +333,24 @@ def test_doctor_lists_every_target_with_what_would_mend_it(run: Run, monkeypatch
     assert found["environment"]["cores"] >= 1
     assert "onnxruntime" in found["environment"]["packages"]
     text = run("doctor").out
-    assert 'to mend: pip install "edgedenoise[openvino]"' in text
+    assert 'to fix: pip install "edgedenoise[openvino]"' in text
     assert all(name in text for name in targets)
 
 
 @pytest.fixture
 def noisy_folder(tmp_path: Path, pair: Callable[[int], tuple[np.ndarray, np.ndarray]]) -> Path:
-    """Four photographs with camera noise in `noisy`, and without in `clean`; returns the folder above."""
+    """Four images with camera noise in `noisy`, and without in `clean`; returns the folder above."""
     for seed in range(4):
         noisy, clean = pair(300 + seed)
-        write_photo(Photo(noisy), tmp_path / "noisy" / f"{seed}.png")
-        write_photo(Photo(clean), tmp_path / "clean" / f"{seed}.png")
+        write_image(Image(noisy), tmp_path / "noisy" / f"{seed}.png")
+        write_image(Image(clean), tmp_path / "clean" / f"{seed}.png")
     return tmp_path
 
 
 def test_doctor_looks_at_photographs(run: Run, noisy_folder: Path) -> None:
     done = run("doctor", "--data", noisy_folder / "noisy")
     assert done.code == 0, done.out + done.err
-    assert "4 photographs, 0.3 megapixels" in done.out
+    assert "4 images, 0.3 megapixels" in done.out
     assert "can be trained on" in done.out
     found = run("doctor", "--data", noisy_folder / "noisy", "--json", "-q").json()
     assert (found["photographs"], found["refusals"]) == (4, [])
@@ -364,7 +364,7 @@ def test_doctor_says_by_its_code_that_photographs_cannot_be_trained_on(run: Run,
     assert "no-noise" in [finding["code"] for finding in done.json()["refusals"]]
     done = run("doctor", "--data", noisy_folder)
     assert done.code == errors.DatasetError.exit_code
-    assert "holds no photographs" in done.err
+    assert "holds no images" in done.err
 
 
 def test_inspect_shows_what_a_bundle_holds(run: Run, committed_bundle: Path) -> None:
@@ -389,7 +389,7 @@ def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     session = open_variant(bundle, bundle.variant("onnx-fp32"), prove=False)
     picture, _ = selftest_pair(bundle)
-    answer = run_picture(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
+    answer = run_image(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
     session.close()
     with bundle.edit() as draft:
         np.save(draft.root / "selftest" / "answer.npy", answer)

@@ -1,4 +1,4 @@
-"""A folder of photographs is described, doubtful ones are named, and what cannot be trained on is refused."""
+"""A folder of images is described, doubtful ones are named, and what cannot be trained on is refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as PILImage
 
 from edgedenoise.datacheck.check import MOST_JUDGED, DataReport, check_photographs, data_report_text
 from edgedenoise.errors import DatasetError
-from edgedenoise.imaging.files import Photo, from_unit, write_photo
+from edgedenoise.imaging.files import Image, from_unit, write_image
 from edgedenoise.imaging.image import Metadata
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     Change = Callable[[np.ndarray], np.ndarray]
 
 
-SIDE = 320  # enough for a photograph to show traces by itself
+SIDE = 320  # enough for an image to show traces by itself
 
 
 def scene(seed: int, side: int = SIDE) -> np.ndarray:
-    """A clean picture (side, side, 3) in [0, 1]: smooth shades, edges, and a patch of texture."""
+    """A clean image (side, side, 3) in [0, 1]: smooth shades, edges, and a patch of texture."""
     rng = np.random.default_rng([7, seed])
     y, x = np.mgrid[:side, :side] / side
     colours = rng.uniform(0.1, 0.4, (3, 3))
@@ -57,10 +57,10 @@ def white(seed: int, sigma: float = 12, side: int = SIDE) -> np.ndarray:
     return eight_bit(scene(seed, side) + np.random.default_rng(seed).normal(0, sigma / 255, (side, side, 3)))
 
 
-def resized(factor: float, how: Image.Resampling) -> Change:
+def resized(factor: float, how: PILImage.Resampling) -> Change:
     def change(pixels: np.ndarray) -> np.ndarray:
         side = round(len(pixels) * factor)
-        return np.asarray(Image.fromarray(pixels).resize((side, side), how))
+        return np.asarray(PILImage.fromarray(pixels).resize((side, side), how))
 
     return change
 
@@ -76,14 +76,14 @@ def blurred(pixels: np.ndarray) -> np.ndarray:
 
 class Folder(Protocol):
     def __call__(self, pictures: Iterable[np.ndarray], ending: str = "png") -> Path:
-        """Write pictures as 0.png, 1.png, ..."""
+        """Write images as 0.png, 1.png, ..."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     def made(pictures: Iterable[np.ndarray], ending: str = "png") -> Path:
         for index, pixels in enumerate(pictures):
-            write_photo(Photo(pixels.reshape(*pixels.shape[:2], -1)), tmp_path / "photos" / f"{index}.{ending}")
+            write_image(Image(pixels.reshape(*pixels.shape[:2], -1)), tmp_path / "photos" / f"{index}.{ending}")
         return tmp_path / "photos"
 
     return made
@@ -129,7 +129,7 @@ def test_the_report_is_strict_json_and_comes_back_from_it(folder: Folder) -> Non
 def test_the_text_says_it_for_people(folder: Folder) -> None:
     report = check_photographs(folder([camera(0), camera(1)]))
     text = data_report_text(report)
-    assert "2 photographs, 0.2 megapixels" in text
+    assert "2 images, 0.2 megapixels" in text
     assert f"sub-sampling stride {report.stride}" in text
     assert "warning [thin]" in text
     assert "can be trained on" in text
@@ -210,9 +210,9 @@ def test_clean_photographs_are_refused(folder: Folder, ending: str) -> None:
     assert "can be trained on." not in text
 
 
-@pytest.mark.parametrize("how", [Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BOX])
+@pytest.mark.parametrize("how", [PILImage.Resampling.LANCZOS, PILImage.Resampling.BICUBIC, PILImage.Resampling.BOX])
 @pytest.mark.parametrize("factor", [0.5, 0.6, 0.75])
-def test_shrunk_photographs_are_refused(folder: Folder, factor: float, how: Image.Resampling) -> None:
+def test_shrunk_photographs_are_refused(folder: Folder, factor: float, how: PILImage.Resampling) -> None:
     report = check_photographs(folder(resized(factor, how)(camera(seed)) for seed in range(4)))
     assert refused(report) == ["not-original"], data_report_text(report)
     assert "crop instead of shrinking" in report.refusals[0].hint
@@ -220,7 +220,7 @@ def test_shrunk_photographs_are_refused(folder: Folder, factor: float, how: Imag
 
 @pytest.mark.parametrize(
     "change",
-    [resized(1.5, Image.Resampling.BICUBIC), resized(2, Image.Resampling.LANCZOS), blurred],
+    [resized(1.5, PILImage.Resampling.BICUBIC), resized(2, PILImage.Resampling.LANCZOS), blurred],
     ids=["enlarged by half", "doubled", "blurred"],
 )
 def test_enlarged_and_denoised_photographs_are_refused(folder: Folder, change: Change) -> None:
@@ -230,7 +230,7 @@ def test_enlarged_and_denoised_photographs_are_refused(folder: Folder, change: C
 
 def test_one_doubtful_photograph_among_good_ones_is_named_and_not_refused(folder: Folder) -> None:
     pictures = [camera(seed) for seed in range(5)]
-    pictures[3] = resized(0.75, Image.Resampling.LANCZOS)(pictures[3])
+    pictures[3] = resized(0.75, PILImage.Resampling.LANCZOS)(pictures[3])
     report = check_photographs(folder(pictures))
     assert refused(report) == []
     named = {
@@ -251,7 +251,7 @@ def test_tiny_pictures_with_plain_noise_are_accepted(folder: Folder, channels: i
 
 
 def test_small_cuttings_show_together_what_none_shows_alone(folder: Folder) -> None:
-    shrunk = resized(0.75, Image.Resampling.BICUBIC)
+    shrunk = resized(0.75, PILImage.Resampling.BICUBIC)
     for change, right in ((lambda pixels: pixels, []), (shrunk, ["not-original"])):
         whole = change(camera(0, 24, side=560))
         starts = range(0, 420, 105)
@@ -264,7 +264,7 @@ def test_small_cuttings_show_together_what_none_shows_alone(folder: Folder) -> N
 
 def test_duplicates_are_found_by_their_pixels_whatever_the_file(folder: Folder) -> None:
     where = folder([white(0, side=64), white(1, side=64), white(2, side=64)])
-    write_photo(Photo(white(1, side=64)), where / "copy.tif")
+    write_image(Image(white(1, side=64)), where / "copy.tif")
     report = check_photographs(where)
     assert report.duplicates == (("1.png", "copy.tif"),)
     (finding,) = (finding for finding in report.warnings if finding.code == "duplicates")
@@ -284,7 +284,7 @@ def test_thin_data_is_told_with_what_others_used(folder: Folder) -> None:
     report = check_photographs(folder([white(0)]))
     (finding,) = (finding for finding in report.warnings if finding.code == "thin")
     assert "0.1 megapixels" in finding.message
-    assert "100 photographs" in finding.message
+    assert "100 images" in finding.message
 
 
 def exif(software: str = "", width: int = 0, height: int = 0) -> bytes:
@@ -308,7 +308,7 @@ def exif(software: str = "", width: int = 0, height: int = 0) -> bytes:
 def test_what_exif_says_about_editing_is_passed_on(folder: Folder, block: bytes, said: str) -> None:
     where = folder([white(0, side=64)])
     pixels: Pixels = white(1, side=64)
-    write_photo(Photo(pixels, metadata=Metadata(exif=block)), where / "edited.jpg")
+    write_image(Image(pixels, metadata=Metadata(exif=block)), where / "edited.jpg")
     (finding,) = (finding for finding in check_photographs(where).warnings if finding.code == "edited")
     assert said in finding.message
     assert finding.photographs == ("edited.jpg",)
@@ -318,7 +318,7 @@ def test_what_exif_says_about_editing_is_passed_on(folder: Folder, block: bytes,
 def test_exif_that_says_nothing_of_editing_does_no_harm(folder: Folder, block: bytes) -> None:
     where = folder([white(0, side=64)])
     pixels: Pixels = white(1, side=64)
-    write_photo(Photo(pixels, metadata=Metadata(exif=block)), where / "plain.jpg")
+    write_image(Image(pixels, metadata=Metadata(exif=block)), where / "plain.jpg")
     assert "edited" not in codes(check_photographs(where))
 
 
@@ -327,8 +327,8 @@ def test_exif_that_says_nothing_of_editing_does_no_harm(folder: Folder, block: b
 
 def test_folders_without_photographs_are_errors(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
-    (tmp_path / "none" / "notes.txt").write_text("no picture")
-    with pytest.raises(DatasetError, match=r"holds no photographs, only notes\.txt; accepted: \.png"):
+    (tmp_path / "none" / "notes.txt").write_text("no image")
+    with pytest.raises(DatasetError, match=r"holds no images, only notes\.txt; accepted: \.png"):
         check_photographs(tmp_path / "none")
     with pytest.raises(DatasetError, match="no such folder"):
         check_photographs(tmp_path / "nowhere")
@@ -336,7 +336,7 @@ def test_folders_without_photographs_are_errors(tmp_path: Path) -> None:
 
 def test_a_photograph_that_cannot_be_read_is_named(folder: Folder) -> None:
     where = folder([white(0, side=64)])
-    (where / "bad.jpg").write_text("not a photograph")
+    (where / "bad.jpg").write_text("not an image")
     with pytest.raises(DatasetError, match=r"cannot be trained on: .*bad\.jpg") as caught:
         check_photographs(where)
     assert "Move bad.jpg out of the folder" in str(caught.value)
@@ -351,7 +351,7 @@ def test_what_is_too_small_to_judge_is_named_and_alone_an_error(folder: Folder) 
     assert finding.photographs == ("0.png",)
 
 
-# ---------------------------------------------------------------- real photographs
+# ---------------------------------------------------------------- real images
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from edgedenoise.evaluation.bench import (
 from edgedenoise.evaluation.compare import CompareReport, compare_models
 from edgedenoise.evaluation.report.page import bench_table, compare_table, html_rows
 from edgedenoise.evaluation.worker import Opened
-from edgedenoise.imaging.files import read_photo, write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metrics import level_errors, psnr, psnr_unit
 from edgedenoise.runtimes.fusion import Fusion
 
@@ -54,12 +54,12 @@ def folder(
     flip_byte: FlipByte,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Two noisy photographs with their ground truth, and a bundle with two sound and two bad variants."""
+    """Two noisy images with their ground truth, and a bundle with two sound and two bad variants."""
     root = tmp_path_factory.mktemp("compare")
     for seed, ending in ((200, "png"), (201, "tif")):
         noisy, clean = (picture[:90, :110] for picture in pair(seed))
-        write_photo(Photo(noisy), root / "noisy" / f"{seed}.png")
-        write_photo(Photo(clean), root / "clean" / f"{seed}.{ending}")
+        write_image(Image(noisy), root / "noisy" / f"{seed}.png")
+        write_image(Image(clean), root / "clean" / f"{seed}.{ending}")
     bundle = shutil.copytree(committed_bundle, root / "mixed.edge")
     with Bundle.open(bundle).edit() as draft:
         draft.write("onnx-broken/model.onnx", (bundle / "onnx-fp32" / "model.onnx").read_bytes())
@@ -90,8 +90,8 @@ def test_every_variant_has_a_row(report: CompareReport) -> None:
 
 def test_quality_is_against_the_ground_truth(report: CompareReport, folder: Path, committed_bundle: Path) -> None:
     names = ("200.png", "201.tif")
-    noisy = [read_photo(folder / "noisy" / f"{name[:3]}.png").pixels for name in names]
-    clean = [read_photo(folder / "clean" / name).pixels for name in names]
+    noisy = [read_image(folder / "noisy" / f"{name[:3]}.png").pixels for name in names]
+    clean = [read_image(folder / "clean" / name).pixels for name in names]
     assert report.noisy is not None
     assert report.noisy.psnr_db == pytest.approx(np.mean([psnr(n, c) for n, c in zip(noisy, clean, strict=True)]))
     answers = [denoise(picture, committed_bundle, precision="fp32") for picture in noisy]
@@ -104,7 +104,7 @@ def test_quality_is_against_the_ground_truth(report: CompareReport, folder: Path
 def test_int8_is_measured_against_float(report: CompareReport, folder: Path, committed_bundle: Path) -> None:
     distances, levels = [], []
     for seed in (200, 201):
-        unit = read_photo(folder / "noisy" / f"{seed}.png").unit()
+        unit = read_image(folder / "noisy" / f"{seed}.png").unit()
         integers, floats = (denoise(unit, committed_bundle, precision=name) for name in ("int8", "fp32"))
         distances.append(psnr_unit(integers, floats))
         levels.append(level_errors(integers, floats).max_levels)
@@ -157,8 +157,8 @@ def test_a_variant_that_gives_nan_is_not_finite(report: CompareReport) -> None:
 def test_the_denoised_photographs_can_be_kept(report: CompareReport, folder: Path, committed_bundle: Path) -> None:
     kept = sorted(path.relative_to(folder / "kept").as_posix() for path in (folder / "kept").rglob("*.png"))
     assert kept == [f"{name}/{seed}.png" for name in NAMES[:2] for seed in (200, 201)]
-    noisy = read_photo(folder / "noisy" / "200.png").pixels
-    found = read_photo(folder / "kept" / "onnx-fp32" / "200.png").pixels
+    noisy = read_image(folder / "noisy" / "200.png").pixels
+    found = read_image(folder / "kept" / "onnx-fp32" / "200.png").pixels
     np.testing.assert_array_equal(found, denoise(noisy, committed_bundle, precision="fp32"))
 
 
@@ -176,15 +176,15 @@ def test_photographs_that_cannot_be_compared_are_named(
 ) -> None:
     noisy, clean = (shutil.copytree(folder / name, tmp_path / name) for name in ("noisy", "clean"))
     message = {
-        "missing": r"1 of 2 photographs in .* have no ground truth .* the first is 201\.png",
+        "missing": r"1 of 2 images in .* have no ground truth .* the first is 201\.png",
         "other size": r"200\.png is 90x110 and its ground truth .*200\.png is 90x100",
-        "empty": "holds no photographs",
+        "empty": "holds no images",
         "no folder": "nowhere",
     }[wrong]
     if wrong == "missing":
         (clean / "201.tif").unlink()
     elif wrong == "other size":
-        write_photo(Photo(np.zeros((90, 100, 3), np.uint8)), clean / "200.png")
+        write_image(Image(np.zeros((90, 100, 3), np.uint8)), clean / "200.png")
     elif wrong == "empty":
         noisy = tmp_path / "none"
         noisy.mkdir()

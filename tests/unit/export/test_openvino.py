@@ -19,7 +19,7 @@ from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.openvino.backend import OpenVino
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,17 +68,17 @@ def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str
     name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
     session = load_variant(compiled, name)._session
     x = np.random.default_rng(0).random((3, *size), np.float32)
-    whole = run_picture(session, x, "whole-image", compiled.manifest.tiling)
+    whole = run_image(session, x, "whole-image", compiled.manifest.tiling)
     for tile in (64, 96, 128, 256, 512):
-        tiled = run_picture(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
+        tiled = run_image(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
         assert np.abs(np.rint(tiled * 255) - np.rint(whole * 255)).max() <= 1
 
 
 def test_a_lone_ir_file_still_loads(compiled: Bundle) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     with load(compiled.root / "openvino-fp32" / "model.xml") as alone, load_variant(compiled, "onnx-fp32") as whole:
         assert alone.effective.runtime == "openvino"
-        assert np.abs(alone(picture).astype(int) - whole(picture)).max() <= 1
+        assert np.abs(alone(image).astype(int) - whole(image)).max() <= 1
 
 
 def test_an_explicit_device_that_is_not_here_is_refused(compiled: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Two pictures are compared as the literature does it."""
+"""Two images are compared as the literature does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network sees has zero mean and unit deviation over the whole picture, and comes back unchanged."""
+"""What a network sees has zero mean and unit deviation over the whole image, and comes back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture denoised tile by tile is, bit for bit, the picture denoised whole."""
+"""An image denoised tile by tile is, bit for bit, the image denoised whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgedenoise.imaging.tiling import (
     tile_bytes,
 )
 from edgedenoise.runtimes.base import CheckedSession
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +45,7 @@ SIZES = ((1, 1), (1, 9), (7, 1), (2, 3), (31, 33), (63, 129), (257, 101), (301, 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 63])
 @pytest.mark.parametrize("margin", [0, 1, 8, 29, 100])
 def test_margins_are_numpys_reflection(size: int, margin: int) -> None:
-    expected = np.pad(np.arange(size), margin, mode="reflect")  # repeats where the picture is shorter than the margin
+    expected = np.pad(np.arange(size), margin, mode="reflect")  # repeats where the image is shorter than the margin
     np.testing.assert_array_equal(reflected(-margin, size + margin, size), expected)
 
 
@@ -105,7 +105,7 @@ def random_pixels(height: int, width: int) -> np.ndarray:
 
 def run(opened: tuple[CheckedSession, Bundle], pixels: np.ndarray, tiling: Tiling, tile: int) -> np.ndarray:
     session, bundle = opened
-    return run_picture(session, pixels, bundle.manifest.normalization, tiling, tile=tile)
+    return run_image(session, pixels, bundle.manifest.normalization, tiling, tile=tile)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -181,7 +181,7 @@ class SmallDevice:
     def run(self, x: np.ndarray) -> np.ndarray:
         side = max(x.shape[2:])
         if side > self.limit_px:
-            raise DeviceMemoryError(f"no room for {side} px", suggested_tile=side // 2, hint=f"--tile {side // 2}")
+            raise DeviceMemoryError(f"no package for {side} px", suggested_tile=side // 2, hint=f"--tile {side // 2}")
         return self.inner.run(x)
 
     def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

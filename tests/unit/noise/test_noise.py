@@ -1,4 +1,4 @@
-"""Synthetic noise is like a camera's, and the noise of a photograph is told from that photograph alone."""
+"""Synthetic noise is like a camera's, and the noise of an image is told from that image alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import ImageError, UsageError
-from edgedenoise.imaging.files import list_photos, read_photo
+from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.noise import synthesis as noise
 from edgedenoise.noise.estimation import BLOCK_PX, autocorrelation, estimate_noise
@@ -26,14 +26,14 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def scene(side: int = 256, seed: int = 0) -> np.ndarray:
-    """A photograph of sorts: smooth shades of every brightness and colour, with a few hard edges."""
+    """An image of sorts: smooth shades of every brightness and colour, with a few hard edges."""
     ramp = np.linspace(0, 1, side)
     red, green = np.meshgrid(ramp, ramp)
-    picture = np.stack([red, green, (red + green) / 2], axis=2)
+    image = np.stack([red, green, (red + green) / 2], axis=2)
     for corner in rng(seed).integers(0, side - side // 4, (6, 2)):
         place = slice(corner[0], corner[0] + side // 5), slice(corner[1], corner[1] + side // 5)
-        picture[place] = 0.3 * picture[place] + 0.7 * rng(int(corner[0])).random(3)
-    return np.floor(picture * 255 + 0.5).astype(np.float32) / 255
+        image[place] = 0.3 * image[place] + 0.7 * rng(int(corner[0])).random(3)
+    return np.floor(image * 255 + 0.5).astype(np.float32) / 255
 
 
 def gray_ramp(levels: int = 16, side: int = 64) -> np.ndarray:
@@ -43,9 +43,9 @@ def gray_ramp(levels: int = 16, side: int = 64) -> np.ndarray:
 
 
 def truth_pairs(folder: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    noisy, clean = list_photos(folder / "noisy"), list_photos(folder / "clean")
+    noisy, clean = list_images(folder / "noisy"), list_images(folder / "clean")
     step = max(1, len(noisy) // count)
-    return [(read_photo(a).pixels, read_photo(b).pixels) for a, b in zip(noisy[::step], clean[::step], strict=True)]
+    return [(read_image(a).pixels, read_image(b).pixels) for a, b in zip(noisy[::step], clean[::step], strict=True)]
 
 
 # ---------------------------------------------------------------- synthesis
@@ -263,8 +263,8 @@ def test_wrong_wishes_are_named() -> None:
 
 @pytest.mark.parametrize("sigma", [1, 5, 25])
 def test_independent_noise_is_read_within_5_percent_and_as_uncorrelated(sigma: float) -> None:
-    picture = 0.5 + rng().normal(0, sigma / 255, (256, 256, 3))
-    found = estimate_noise(picture)
+    image = 0.5 + rng().normal(0, sigma / 255, (256, 256, 3))
+    found = estimate_noise(image)
     assert found.sigma == pytest.approx(sigma, rel=0.05)
     assert np.abs(found.autocorrelation).max() < 0.06
 
@@ -281,9 +281,9 @@ def test_camera_noise_on_a_smooth_scene_is_read_within_25_percent(seed: int, tar
 
 
 def test_noise_is_told_apart_by_channel_and_by_brightness() -> None:
-    picture = gray_ramp(16, 64).repeat(2, axis=0) * 0.9 + 0.05
-    sigma = np.array([2, 4, 8]) / 255 * (0.5 + picture)
-    found = estimate_noise(picture + rng().normal(0, 1, picture.shape) * sigma)
+    image = gray_ramp(16, 64).repeat(2, axis=0) * 0.9 + 0.05
+    sigma = np.array([2, 4, 8]) / 255 * (0.5 + image)
+    found = estimate_noise(image + rng().normal(0, 1, image.shape) * sigma)
     for bin_, brightness in enumerate(found.brightness_levels):
         row = found.sigma_by_brightness[bin_]
         if np.isfinite(row).all():

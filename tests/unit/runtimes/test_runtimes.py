@@ -25,7 +25,7 @@ from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def opened(bundle: Path, name: str, **options: Any) -> tuple[CheckedSession, Bun
 def answered(bundle: Path, name: str, **options: Any) -> np.ndarray:
     session, found = opened(bundle, name, **options)
     pixels = np.random.default_rng(0).random((3, 60, 70), dtype=np.float32)
-    answer = run_picture(session, pixels, found.manifest.normalization, found.manifest.tiling)
+    answer = run_image(session, pixels, found.manifest.normalization, found.manifest.tiling)
     session.close()
     return answer
 

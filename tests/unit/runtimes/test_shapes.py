@@ -1,4 +1,4 @@
-"""A file that accepts some sizes only denoises any picture, to the very pixels of one that accepts all."""
+"""A file that accepts some sizes only denoises any image, to the very pixels of one that accepts all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgedenoise.errors import InferenceError
 from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.imaging.tiling import Tiling, largest_tile
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.shapes import accepted_side
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def test_any_picture_comes_back_as_from_a_file_that_accepts_all(
     manifest = bundle.manifest
     pixels = np.random.default_rng(0).random((3, *size), np.float32)
     with CheckedSession(opened(bundle)) as free:
-        expected = run_picture(free, pixels, manifest.normalization, manifest.tiling)
+        expected = run_image(free, pixels, manifest.normalization, manifest.tiling)
     picky = Picky(opened(bundle), shapes)
     with CheckedSession(picky, shapes) as session:
-        found = run_picture(session, pixels, manifest.normalization, manifest.tiling, tile=tile)
+        found = run_image(session, pixels, manifest.normalization, manifest.tiling, tile=tile)
     np.testing.assert_array_equal(found, expected)
     assert picky.given
 

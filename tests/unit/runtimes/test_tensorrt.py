@@ -32,7 +32,7 @@ from edgedenoise.errors import (
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
 from edgedenoise.runtimes.fusion import Fusion
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.tensorrt import backend as trt
 from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX, fusion_of
 from edgedenoise.runtimes.tensorrt.cudart import ENVIRONMENT, Cudart
@@ -158,7 +158,7 @@ def test_tiles_of_an_engine_give_the_whole_picture(
 ) -> None:
     pixels = np.random.default_rng(1).random((3, *size), np.float32)
     with opened(engine()) as session:
-        found = run_picture(session, pixels, "unit", Tiling(halo_px=5))
+        found = run_image(session, pixels, "unit", Tiling(halo_px=5))
     np.testing.assert_array_equal(found, pixels + 1)
     assert cuda.live == 0
 

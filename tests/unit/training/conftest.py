@@ -1,4 +1,4 @@
-"""Tiny photographs and networks for the training tests."""
+"""Tiny images and networks for the training tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgedenoise.imaging.files import Photo, write_photo
+from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.config.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def noisy_pixels(seed: int, height: int = 40, width: int = 52, channels: int = 3) -> NDArray[np.uint8]:
-    """A smooth picture with noise: (height, width, channels)."""
+    """A smooth image with noise: (height, width, channels)."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     smooth = 128 + 60 * np.sin(x / 9 + seed)[..., None] * np.cos(y / 7)[..., None] * np.ones(channels)
@@ -32,11 +32,11 @@ def same_chance() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of three small noisy photographs, one of them grayscale, one of them 16-bit grayscale."""
+    """A folder of three small noisy images, one of them grayscale, one of them 16-bit grayscale."""
     folder = tmp_path / "photos"
-    write_photo(Photo(noisy_pixels(0)), folder / "a.png")
-    write_photo(Photo(noisy_pixels(1, 61, 47, channels=1)), folder / "b.png")
-    write_photo(Photo(noisy_pixels(2, channels=1).astype(np.uint16) * 257), folder / "c.png")
+    write_image(Image(noisy_pixels(0)), folder / "a.png")
+    write_image(Image(noisy_pixels(1, 61, 47, channels=1)), folder / "b.png")
+    write_image(Image(noisy_pixels(2, channels=1).astype(np.uint16) * 257), folder / "c.png")
     return folder
 
 
@@ -50,7 +50,7 @@ def config(photos: Path, tmp_path: Path) -> TrainConfig:
         steps=10,
         patch=20,
         blind_stride=5,
-        data_check="off",  # three small pictures are too few to be judged; test_plan.py is about it
+        data_check="off",  # three small images are too few to be judged; test_plan.py is about it
         checkpoint_every=3,
         preview_every=4,
         log_every=2,

@@ -1,4 +1,4 @@
-"""Whole photographs go through a network as devices run it, and as papers test it."""
+"""Whole images go through a network as devices run it, and as papers test it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgedenoise.errors import DatasetError, UsageError
-from edgedenoise.imaging.files import Photo, from_unit, read_photo, write_photo
+from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr, ssim
 from edgedenoise.training import inference
 from edgedenoise.training.inference import denoise_unit
@@ -35,7 +35,7 @@ def normalised(unit):
 
 
 def reflected(network, x, *, blind):
-    """The network with as much reflected context as it sees: what tiles of a photograph have."""
+    """The network with as much reflected context as it sees: what tiles of an image have."""
     halo = SPEC.halo_px
     with torch.no_grad():
         padded = torch.nn.functional.pad(x, (halo,) * 4, mode="reflect")
@@ -95,14 +95,14 @@ def test_a_run_is_measured_against_the_truth(config, photos, tmp_path):
     run = train_model(config).run
     keep = tmp_path / "denoised"
     for path in photos.iterdir():
-        shifted = from_unit(np.clip(read_photo(path).unit() + 0.02, 0, 1), np.uint8)
-        write_photo(Photo(shifted), tmp_path / "clean" / path.name)
+        shifted = from_unit(np.clip(read_image(path).unit() + 0.02, 0, 1), np.uint8)
+        write_image(Image(shifted), tmp_path / "clean" / path.name)
     found = evaluate_run(run, photos, tmp_path / "clean", keep=keep)
     assert (found.photographs, found.mode, found.network) == (3, "direct", "cbsn-6x1")
     pairs = [(keep / f"{name}.png", tmp_path / "clean" / f"{name}.png") for name in "abc"]
-    pictures = [tuple(from_unit(read_photo(path).unit(), np.uint8) for path in pair) for pair in pairs]
-    assert found.denoised.psnr_db == pytest.approx(np.mean([psnr(*pair) for pair in pictures]))
-    assert found.denoised.ssim == pytest.approx(np.mean([ssim(*pair) for pair in pictures]))
+    images = [tuple(from_unit(read_image(path).unit(), np.uint8) for path in pair) for pair in pairs]
+    assert found.denoised.psnr_db == pytest.approx(np.mean([psnr(*pair) for pair in images]))
+    assert found.denoised.ssim == pytest.approx(np.mean([ssim(*pair) for pair in images]))
     assert found.noisy.psnr_db == pytest.approx(20 * np.log10(1 / 0.02), abs=1.5)
     (tmp_path / "clean" / "b.png").unlink()
     with pytest.raises(DatasetError, match="no ground truth"):

@@ -8,7 +8,7 @@ import torch
 
 from edgedenoise.errors import BundleError, ExportError, UsageError
 from edgedenoise.exporting.onnx.to_onnx import export_model
-from edgedenoise.imaging.files import Photo, write_photo
+from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import TrainConfig, settings
 from edgedenoise.training.initial_weights import initial_network
@@ -41,7 +41,7 @@ def test_a_training_begins_with_the_weights_that_a_run_is_known_by(config, tmp_p
 @pytest.mark.parametrize("name", ["edge-tiny", "edge-plus"])
 def test_a_student_goes_on_with_the_folded_weights_of_its_bundle(tmp_path, name):
     random = np.random.default_rng(0)
-    write_photo(Photo(random.integers(0, 256, (48, 48, 3), np.uint8)), tmp_path / "clean" / "0.png")
+    write_image(Image(random.integers(0, 256, (48, 48, 3), np.uint8)), tmp_path / "clean" / "0.png")
     config = TrainConfig(
         network=name, objective="supervised", clean=str(tmp_path / "clean"), out=str(tmp_path / "run"), device="cpu",
         steps=3, patch=32, batch=1, learning_rate=1e-2,

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
-    from edgedenoise.imaging.files import write_photo
-    from edgedenoise.imaging.image import Photo
+    from edgedenoise.imaging.files import write_image
+    from edgedenoise.imaging.image import Image
 
     folder = tmp_path_factory.mktemp("run")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    write_photo(Photo(pixels), folder / "noisy" / "0.png")
+    write_image(Image(pixels), folder / "noisy" / "0.png")
     config = TrainConfig(
         network="cbsn-8x2", data=str(folder / "noisy"), out=str(folder / "run"), steps=2, batch=1, patch=40
     )
@@ -85,12 +85,12 @@ STUDENTS = ("edge-tiny", "edge", "edge-plus")
 @pytest.fixture(scope="module")
 def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Bundle]]:
     """Runs of two steps, and what was exported from them."""
-    from edgedenoise.imaging.files import write_photo
-    from edgedenoise.imaging.image import Photo
+    from edgedenoise.imaging.files import write_image
+    from edgedenoise.imaging.image import Image
 
     folder = tmp_path_factory.mktemp("students")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    write_photo(Photo(pixels), folder / "clean" / "0.png")
+    write_image(Image(pixels), folder / "clean" / "0.png")
     found = {}
     for name in STUDENTS:
         config = TrainConfig(

@@ -18,8 +18,8 @@ from edgedenoise.exporting.quantization.budget import LEAST_INT8_SHARE, quantize
 from edgedenoise.exporting.quantization.qdq import encode, quantize_model, quantized_layers
 from edgedenoise.exporting.quantization.search_result import Budget, Plan, plan_table, stored_plan
 from edgedenoise.exporting.quantization.sensitivity import Judge, layer_costs
-from edgedenoise.imaging.files import list_photos, read_photo, write_photo
-from edgedenoise.imaging.image import Photo
+from edgedenoise.imaging.files import list_images, read_image, write_image
+from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metrics import psnr_unit
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def calibrated(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
 
 @pytest.fixture
 def clean_folder(noisy_folder: Path, tmp_path: Path) -> Path:
-    """What the noisy photographs would be without noise: here, a little smoother."""
-    for path in list_photos(noisy_folder):
-        pixels = read_photo(path).pixels.astype(np.float32)
+    """What the noisy images would be without noise: here, a little smoother."""
+    for path in list_images(noisy_folder):
+        pixels = read_image(path).pixels.astype(np.float32)
         smooth = (pixels + np.roll(pixels, 1, 0) + np.roll(pixels, 1, 1)) / 3
-        write_photo(Photo(smooth.astype(np.uint8)), tmp_path / "clean" / path.name)
+        write_image(Image(smooth.astype(np.uint8)), tmp_path / "clean" / path.name)
     return tmp_path / "clean"
 
 
@@ -94,7 +94,7 @@ def _exact(model: onnx.ModelProto):
 def test_the_truth_of_a_crop_is_the_same_place_of_the_clean_photograph(
     calibrated: Bundle, noisy_folder: Path, clean_folder: Path
 ):
-    """Judged with the noisy photographs as their own ground truth, a crop's truth is its own input."""
+    """Judged with the noisy images as their own ground truth, a crop's truth is its own input."""
     judge = Judge(calibrated, noisy_folder, noisy_folder, 4)
     margin = judge.tiling.margin_px
     for crop in judge.crops:
@@ -189,5 +189,5 @@ def test_a_budget_is_one_sensible_limit(limits: dict[str, float], message: str):
 def test_a_drop_without_ground_truth_and_no_photographs_at_all_are_refused(calibrated: Bundle, noisy_folder: Path):
     with pytest.raises(UsageError, match="needs the ground truth"):
         quantize_to_budget(calibrated.root, max_drop_db=0.1, data=noisy_folder, **ALL_IN_U8S7)
-    with pytest.raises(UsageError, match="noisy photographs are missing"):
+    with pytest.raises(UsageError, match="noisy images are missing"):
         quantize_to_budget(calibrated.root, min_psnr_db=50, **ALL_IN_U8S7)

@@ -34,7 +34,7 @@ from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.machine import saturates_u8s8
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.pipeline import run_picture
+from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -344,7 +344,7 @@ def test_weights_that_were_trained_in_8_bits_are_never_changed_unless_asked(
 
 def test_correcting_biases_without_photographs_is_refused(branched_bundle: Bundle, noisy_folder: Path) -> None:
     calibrate_model(branched_bundle.root, noisy_folder, count=2, crop_px=64)
-    with pytest.raises(UsageError, match="without photographs"):
+    with pytest.raises(UsageError, match="without images"):
         quantize_model(branched_bundle.root, bias_correction="auto")
     with pytest.raises(UsageError, match="accepted are none, mean, auto"):
         quantize_model(branched_bundle.root, bias_correction="some")  # type: ignore[arg-type]
@@ -465,9 +465,9 @@ def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
     name = next(v.name for v in bundle.manifest.variants if v.precision == precision)
     session = load_variant(bundle, name)._session
     x = np.random.default_rng(0).random((3, *size), np.float32)
-    whole = run_picture(session, x, "whole-image", bundle.manifest.tiling)
+    whole = run_image(session, x, "whole-image", bundle.manifest.tiling)
     for tile in (8, 15, 64):
-        tiled = run_picture(session, x, "whole-image", bundle.manifest.tiling, tile=tile)
+        tiled = run_image(session, x, "whole-image", bundle.manifest.tiling, tile=tile)
         np.testing.assert_array_equal(tiled, whole)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import DatasetError, UsageError
-from edgedenoise.imaging.files import Photo, write_photo
+from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.loop.trainer import DATA_CHECK, train_model
 
@@ -17,7 +17,7 @@ AUTO = ["blind_stride=auto", "data_check=refuse", "patch=60"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Write photographs of a scene, each with what `noise(random, shape)` adds."""
+    """Write images of a scene, each with what `noise(random, shape)` adds."""
 
     def make(noise, count=4, side=160):
         y, x = np.mgrid[:side, :side]
@@ -25,7 +25,7 @@ def folder(tmp_path):
             random = np.random.default_rng(index)
             scene = 120 + 50 * np.sin(x / 40 + index)[..., None] * np.cos(y / 50)[..., None] * np.ones(3)
             noisy = np.clip(scene + noise(random, scene.shape), 0, 255).round().astype(np.uint8)
-            write_photo(Photo(noisy), tmp_path / "noisy" / f"{index}.png")
+            write_image(Image(noisy), tmp_path / "noisy" / f"{index}.png")
         return tmp_path / "noisy"
 
     return make
@@ -76,12 +76,12 @@ def test_a_patch_that_the_settled_stride_does_not_divide_says_which_do(config, f
 @pytest.mark.parametrize(
     ("objective", "missing", "what"),
     [
-        ("supervised", "clean", "folder of clean photographs"),
+        ("supervised", "clean", "folder of clean images"),
         ("supervised", "out", "folder for the run"),
-        ("distill", "data", "folder of noisy photographs"),
+        ("distill", "data", "folder of noisy images"),
         ("distill", "teacher", "run whose network is the teacher"),
         ("distill", "out", "folder for the run"),
-        ("cbsn", "data", "folder of noisy photographs"),
+        ("cbsn", "data", "folder of noisy images"),
     ],
 )
 def test_a_folder_that_is_missing_is_named_with_the_flag_that_gives_it(objective, missing, what, tmp_path):
@@ -95,7 +95,7 @@ def test_a_folder_that_is_missing_is_named_with_the_flag_that_gives_it(objective
 
 
 def supervised(folder, tmp_path):
-    """A run of a student on photographs without noise, which the data check would refuse."""
+    """A run of a student on images without noise, which the data check would refuse."""
     clean = folder(lambda random, shape: np.zeros(shape))
     return TrainConfig(
         network="edge-tiny", objective="supervised", clean=str(clean), out=str(tmp_path / "student"), patch=32, batch=1,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgedenoise.errors import DatasetError, DeviceNotFoundError, UsageError
-from edgedenoise.imaging.files import Photo, read_photo, write_photo
+from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.loop.trainer import train_model
@@ -49,7 +49,7 @@ def test_a_run_leaves_weights_config_log_and_previews(config):
         "previews",
     ]
     assert TrainConfig.from_toml(result.run / "config.toml") == config
-    assert read_photo(result.run / "curves.png").pixels.std() > 10, "curves were drawn"
+    assert read_image(result.run / "curves.png").pixels.std() > 10, "curves were drawn"
     assert [int(row["step"]) for row in rows(result.run)] == [2, 4, 6, 8, 10]
     last = rows(result.run)[-1]
     assert result.steps == 10
@@ -59,7 +59,7 @@ def test_a_run_leaves_weights_config_log_and_previews(config):
     previews = sorted((result.run / "previews").iterdir())
     assert [path.name for path in previews] == ["step-000004.png", "step-000008.png", "step-000010.png"]
     # a.png is 40 rows of 52, b.png 61 of 47: one above the other, each before and after.
-    assert read_photo(previews[0]).pixels.shape == (40 + 61, 2 * 52, 3)
+    assert read_image(previews[0]).pixels.shape == (40 + 61, 2 * 52, 3)
     assert [done for stage, done, _ in told if stage == "train"] == list(range(11))
 
 
@@ -77,12 +77,12 @@ def test_the_curves_are_in_tensorboard_too(config):
 
 
 def test_training_takes_noise_away(tmp_path):
-    """Noise that is independent from pixel to pixel, on a smooth picture: the easiest case there is."""
+    """Noise that is independent from pixel to pixel, on a smooth image: the easiest case there is."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:80, :80]
     clean = np.stack([120 + 80 * np.sin(x / 25), 120 + 60 * np.cos(y / 20), 100 + x + y / 2], axis=-1)
     noisy = np.clip(clean + random.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
-    write_photo(Photo(noisy), tmp_path / "photos" / "a.png")
+    write_image(Image(noisy), tmp_path / "photos" / "a.png")
     config = TrainConfig(
         network="cbsn-8x1",
         data=str(tmp_path / "photos"),
@@ -99,7 +99,7 @@ def test_training_takes_noise_away(tmp_path):
         ramp_fraction=0.6,
     )
     run = train_model(config).run
-    right = read_photo(run / "previews" / "step-000300.png").pixels[:, 80:]
+    right = read_image(run / "previews" / "step-000300.png").pixels[:, 80:]
     before, after = (float(np.square(pixels - clean).mean()) for pixels in (noisy, right))
     assert after < 0.75 * before, f"squared error {before:.0f} -> {after:.0f}"
 
@@ -298,7 +298,7 @@ def test_validation_tells_quality_and_keeps_the_best_network(config, photos):
     with (result.run / "validation.csv").open(newline="") as stream:
         found = list(csv.DictReader(stream))
     assert [int(row["step"]) for row in found] == [2, 4, 6, 8, 10]
-    # Against themselves the noisy photographs have an infinite PSNR, and what the network made of them a finite one.
+    # Against themselves the noisy images have an infinite PSNR, and what the network made of them a finite one.
     assert all(10 < float(row["psnr_db"]) < 60 and 0 < float(row["ssim"]) < 1 for row in found)
     after_ramp = {int(row["step"]): float(row["held_out_loss"]) for row in found if int(row["step"]) >= 6}
     best = read_checkpoint(result.run / BEST)

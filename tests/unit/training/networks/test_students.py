@@ -85,7 +85,7 @@ def test_a_pixel_sees_exactly_as_far_as_the_halo(name):
                 layer.weight.copy_((0.5 + drawn / 2) / fan_in)
                 layer.bias.zero_()
     cell, halo = spec.multiple_of, spec.halo_px
-    middle = -(-(halo + 2) // cell) * cell  # first pixel of a cell, with more room around it than the halo
+    middle = -(-(halo + 2) // cell) * cell  # first pixel of a cell, with more package around it than the halo
     side = 2 * middle + cell
     image = torch.full((1, 3, side, side), 0.1, dtype=torch.float64, requires_grad=True)
     answer, reaches = network(image), []

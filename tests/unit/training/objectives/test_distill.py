@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
-from edgedenoise.imaging.files import Photo, from_unit, read_photo, write_photo
+from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.training.checkpoint import LAST, load_network, read_checkpoint, save_checkpoint
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.data.patches import unit_planes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATCH, STRIDE = 20, 5
 FLOOR = CHARBONNIER_EPSILON
-"""The Charbonnier loss of equal pictures."""
+"""The Charbonnier loss of equal images."""
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def teacher(config, tmp_path) -> Path:
 
 @pytest.fixture
 def noisy(tmp_path) -> Path:
-    """Four photographs, each of its own brightness and contrast."""
+    """Four images, each of its own brightness and contrast."""
     random = np.random.default_rng(0)
     folder = tmp_path / "noisy"
     for index in range(4):
         y, x = np.mgrid[:40, :48]
         smooth = 0.3 + 0.1 * index + (0.05 + 0.03 * index) * np.sin(x / 5 + y / 9)[..., None] * np.ones(3)
-        write_photo(Photo(from_unit(smooth + random.normal(0, 0.08, smooth.shape), np.uint8)), folder / f"{index}.png")
+        write_image(Image(from_unit(smooth + random.normal(0, 0.08, smooth.shape), np.uint8)), folder / f"{index}.png")
     return folder
 
 
@@ -65,7 +65,7 @@ def student(noisy, teacher, tmp_path) -> TrainConfig:
         patch=PATCH,
         batch=3,
         blind_stride=STRIDE,
-        data_check="off",  # the photographs are too few to be judged
+        data_check="off",  # the images are too few to be judged
         held_out=0,
         checkpoint_every=2,
         preview_every=3,
@@ -77,7 +77,7 @@ def student(noisy, teacher, tmp_path) -> TrainConfig:
 
 @pytest.fixture
 def plain(student) -> TrainConfig:
-    """The student sees the photograph as it is, and one answer of the teacher."""
+    """The student sees the image as it is, and one answer of the teacher."""
     return with_(student, views=1, blind_views=0, recharge=0, noise_jitter=0, darken=1)
 
 
@@ -100,12 +100,12 @@ class Told(nn.Module):
 
 
 def crops(config: TrainConfig, step: int = 0, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first patches of a step, and their photographs' mean and deviation, from the files."""
+    """The first patches of a step, and their images' mean and deviation, from the files."""
     found, numbers = [], []
     objective = DistillObjective(config)
     for sample in range(count):
         index, crop = objective.photos.cut(distill.draw(config.seed, distill.Stream.CROP, step, sample), PATCH)
-        whole = unit_planes(read_photo(objective.photos.paths[index]).pixels).astype(np.float64)
+        whole = unit_planes(read_image(objective.photos.paths[index]).pixels).astype(np.float64)
         found.append(unit_planes(crop))
         numbers.append(np.stack([whole.mean(axis=(1, 2)), whole.std(axis=(1, 2))]))
     return torch.from_numpy(np.stack(found)), torch.from_numpy(np.stack(numbers).astype(np.float32))
@@ -170,7 +170,7 @@ def test_the_target_is_the_teachers_non_blind_answer(plain, teacher, monkeypatch
         losses = objective.losses(network, batch, step)
         assert losses.parts["reconstruction"].item() == pytest.approx(FLOOR, rel=1e-4), "nothing better can be learnt"
         assert losses.parts["laplacian"].item() < 1e-6
-        assert torch.allclose(network.seen, patches, atol=1e-6), "and it saw the photograph"
+        assert torch.allclose(network.seen, patches, atol=1e-6), "and it saw the image"
         assert objective.losses(Told(patches), batch, step).total > 3 * FLOOR
     assert len(turns) > 4, "each step turns another way"
 
@@ -213,7 +213,7 @@ def test_statistics_are_those_of_the_photograph_and_not_of_the_patch(plain):
 
 def test_recharging_puts_pixels_of_one_target_back(plain, monkeypatch):
     def changed(share: float, step: int) -> list[float]:
-        """Part of the pixels of each target that are the noisy photograph's."""
+        """Part of the pixels of each target that are the noisy image's."""
         objective = DistillObjective(with_(plain, views=2, blind_views=1, recharge=share))
         batch = objective.batch(step, range(3))
         found = targets_of(objective, batch, step, monkeypatch)
@@ -341,9 +341,9 @@ def test_a_teacher_that_is_no_run_is_named(student, tmp_path):
 
 @pytest.fixture
 def truth(noisy, tmp_path) -> Path:
-    """The 'truth' of every photograph: its own pixels, turned into others one by one, so that pairs can be told."""
+    """The 'truth' of every image: its own pixels, turned into others one by one, so that pairs can be told."""
     for path in noisy.iterdir():
-        write_photo(Photo(255 - read_photo(path).pixels), tmp_path / "truth" / path.name)
+        write_image(Image(255 - read_image(path).pixels), tmp_path / "truth" / path.name)
     return tmp_path / "truth"
 
 
@@ -368,14 +368,14 @@ def test_the_truth_of_a_darker_patch_is_darker(plain, truth, monkeypatch):
 
 def test_truth_may_have_another_ending_and_must_not_be_missing_or_of_another_size(student, truth):
     (truth / "2.png").rename(truth / "2.tmp")
-    with pytest.raises(DatasetError, match=r"1 of 4 photographs .* the first is 2\.png"):
+    with pytest.raises(DatasetError, match=r"1 of 4 images .* the first is 2\.png"):
         DistillObjective(with_(student, clean=truth))
     (truth / "2.tmp").rename(truth / "2.png")
-    write_photo(Photo(np.zeros((40, 47, 3), np.uint8)), truth / "2.png")
+    write_image(Image(np.zeros((40, 47, 3), np.uint8)), truth / "2.png")
     with pytest.raises(DatasetError, match=r"2\.png is 40x48 and its ground truth .* is 40x47"):
         train_model(with_(student, clean=truth))
     (truth / "2.png").unlink()
-    write_photo(Photo(np.zeros((40, 48, 3), np.uint8)), truth / "2.tiff")
+    write_image(Image(np.zeros((40, 48, 3), np.uint8)), truth / "2.tiff")
     assert DistillObjective(with_(student, clean=truth)).batch(0, range(1))[5].shape == (1, 3, PATCH, PATCH)
 
 

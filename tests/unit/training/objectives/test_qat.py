@@ -19,7 +19,7 @@ from edgedenoise.exporting.build import build_bundle
 from edgedenoise.exporting.onnx.to_onnx import export_model
 from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.targets import open_variant
-from edgedenoise.imaging.files import Photo, write_photo
+from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.training.checkpoint import load_network
@@ -36,15 +36,15 @@ U8S7, U8S8 = scheme_named("u8s7"), scheme_named("u8s8")
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Six pictures of blocks and ramps, and the same ones with noise."""
+    """Six images of blocks and ramps, and the same ones with noise."""
     root = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     for index in range(6):
         blocks = random.integers(0, 200, (8, 8, 3)).repeat(12, 0).repeat(12, 1)
         clean = blocks + np.linspace(0, 50, 96)[:, None, None]
         noisy = clean + 12 * random.standard_normal(clean.shape)
-        for name, picture in (("clean", clean), ("noisy", noisy)):
-            write_photo(Photo(np.clip(picture, 0, 255).astype(np.uint8)), root / name / f"{index}.png")
+        for name, image in (("clean", clean), ("noisy", noisy)):
+            write_image(Image(np.clip(image, 0, 255).astype(np.uint8)), root / name / f"{index}.png")
     return root
 
 
@@ -136,7 +136,7 @@ def test_without_rounding_the_network_is_the_one_it_was_made_from():
 
 
 def test_the_exported_int8_graph_gives_what_the_run_trained(qat_run, photographs, tmp_path):
-    """The whole network, on a photograph: 60 dB and more between PyTorch's fake quantization and the oracle."""
+    """The whole network, on an image: 60 dB and more between PyTorch's fake quantization and the oracle."""
     bundle = tmp_path / "qat.edge"
     export_model(qat_run, bundle)
     calibrate_model(bundle, photographs / "noisy", count=4, crop_px=48)
@@ -253,8 +253,8 @@ def test_what_was_trained_in_a_scheme_is_built_in_it(photographs, float_run, tmp
     built = build_bundle(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
     assert [v.encoding.scheme for v in built.manifest.variants if v.encoding] == ["u8s8"]
     card = (built.root / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "clean photographs with synthetic camera noise" in card
-    assert "noisy photographs" not in card
+    assert "clean images with synthetic camera noise" in card
+    assert "noisy images" not in card
 
 
 def test_a_resumed_run_needs_its_first_weights_no_more_but_the_same_photographs(photographs, float_run, tmp_path):
@@ -265,7 +265,7 @@ def test_a_resumed_run_needs_its_first_weights_no_more_but_the_same_photographs(
     train_model(config)
     shutil.rmtree(first)
     longer = msgspec.structs.replace(config, steps=3)
-    with pytest.raises(UsageError, match="trained on clean photographs; it cannot be resumed on others"):
+    with pytest.raises(UsageError, match="trained on clean images; it cannot be resumed on others"):
         train_model(msgspec.structs.replace(longer, clean="", data=str(photographs / "noisy")), resume=True)
     assert train_model(longer, resume=True).steps == 3
 

@@ -1,4 +1,4 @@
-"""Losses of students are what their formulas say, picture by picture."""
+"""Losses of students are what their formulas say, image by image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edgedenoise.training.objectives.reconstruction import (
 from edgedenoise.training.objectives.supervised import student_losses
 
 
-def pictures(count: int = 2, side: int = 8, seed: int = 0) -> torch.Tensor:
+def images(count: int = 2, side: int = 8, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def one_pixel_off(by: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A picture of 3 x 4 x 4 numbers, one of which is `by` too large, and the right one."""
+    """An image of 3 x 4 x 4 numbers, one of which is `by` too large, and the right one."""
     target = torch.full((1, 3, 4, 4), 0.5)
     answer = target.clone()
     answer[0, 1, 1, 2] += by
@@ -55,7 +55,7 @@ def test_the_psnr_loss_is_the_squared_error_in_decibel_down_to_a_floor():
 
 @pytest.mark.parametrize("deviation", [0.3, 0.1, 0.05])
 def test_the_psnr_loss_is_the_psnr_that_is_reported(deviation):
-    target = pictures(3, 32)
+    target = images(3, 32)
     answer = target + deviation * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
     reported = [-psnr_unit(a.numpy(), t.numpy()) for a, t in zip(answer, target, strict=True)]
     assert negative_psnr(answer, target).tolist() == pytest.approx(reported, abs=0.02)
@@ -77,7 +77,7 @@ def test_the_laplacian_does_not_count_what_changes_evenly():
 
 @pytest.mark.parametrize("loss", [*LOSSES.values(), laplacian])
 def test_every_picture_has_a_loss_of_its_own(loss):
-    answer, target = pictures(3, seed=0), pictures(3, seed=1)
+    answer, target = images(3, seed=0), images(3, seed=1)
     together = loss(answer, target)
     assert together.shape == (3,)
     assert together.tolist() == pytest.approx([loss(answer[i : i + 1], target[i : i + 1]).item() for i in range(3)])
@@ -90,7 +90,7 @@ def test_every_picture_has_a_loss_of_its_own(loss):
 
 @pytest.mark.parametrize("loss", [*LOSSES.values(), laplacian])
 def test_gradients_reach_the_answer_and_lead_to_the_target(loss):
-    target, answer = pictures(seed=1), pictures(seed=0).requires_grad_()
+    target, answer = images(seed=1), images(seed=0).requires_grad_()
     loss(answer, target).sum().backward()
     inner = answer.grad[..., 2:-2, 2:-2]
     assert torch.isfinite(answer.grad).all()
@@ -101,7 +101,7 @@ def test_gradients_reach_the_answer_and_lead_to_the_target(loss):
 
 @pytest.mark.parametrize("loss", LOSSES.values())
 def test_a_perfect_answer_has_the_least_loss_and_finite_gradients(loss):
-    target = pictures()
+    target = images()
     answer = target.clone().requires_grad_()
     least = loss(answer, target)
     least.sum().backward()
@@ -112,7 +112,7 @@ def test_a_perfect_answer_has_the_least_loss_and_finite_gradients(loss):
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_minimised_is_the_loss_of_the_config_and_its_share_of_detail(name):
     config = TrainConfig(network="edge-tiny", objective="supervised", loss=name, laplacian=0.25, patch=32)
-    answer, target = pictures(seed=0), pictures(seed=1)
+    answer, target = images(seed=0), images(seed=1)
     found = student_losses(config, answer, target)
     wanted = LOSSES[name](answer, target).mean(), laplacian(answer, target).mean()
     assert (found.parts["reconstruction"], found.parts["laplacian"]) == wanted

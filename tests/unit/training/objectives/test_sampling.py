@@ -1,4 +1,4 @@
-"""Pictures are taken apart without losing or changing a pixel."""
+"""Images are taken apart without losing or changing a pixel."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_every_kept_pixel_comes_from_its_own_cell_and_gets_the_gradient():
 
 
 def test_sizes_that_do_not_divide_are_refused():
-    with pytest.raises(UsageError, match="31x30 picture cannot be split by 5"):
+    with pytest.raises(UsageError, match="31x30 image cannot be split by 5"):
         space_to_batch(torch.zeros(1, 3, 31, 30), 5)
-    with pytest.raises(UsageError, match="no whole number of pictures"):
+    with pytest.raises(UsageError, match="no whole number of images"):
         batch_to_space(torch.zeros(10, 3, 4, 4), 3)
     for shape in ((1, 3, 4), (2, 4, 4), (1, 4, 2), (1, 0, 0)):
         with pytest.raises(UsageError, match="does not fit"):

@@ -1,4 +1,4 @@
-"""Students learn from clean photographs: noise is drawn, not stored, and every draw is a function of its number."""
+"""Students learn from clean images: noise is drawn, not stored, and every draw is a function of its number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
-from edgedenoise.imaging.files import Photo, from_unit, read_photo, write_photo
+from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import TrainConfig, settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def scene(seed: int, height: int = 72, width: int = 64) -> NDArray[np.float32]:
-    """A clean picture with an edge, in [0, 1]."""
+    """A clean image with an edge, in [0, 1]."""
     y, x = np.mgrid[:height, :width] / 64
     waves = 0.45 + 0.25 * np.sin(5 * x + seed)[..., None] * np.cos(4 * y + seed)[..., None] * np.array([1, 0.7, -0.6])
     return np.where((x + y > 0.9 + 0.1 * seed)[..., None], waves, 0.8 - waves / 2).astype(np.float32)
@@ -37,7 +37,7 @@ def scene(seed: int, height: int = 72, width: int = 64) -> NDArray[np.float32]:
 def clean(tmp_path) -> Path:
     folder = tmp_path / "clean"
     for seed in range(4):
-        write_photo(Photo(from_unit(scene(seed), np.uint8)), folder / f"{seed}.png")
+        write_image(Image(from_unit(scene(seed), np.uint8)), folder / f"{seed}.png")
     return folder
 
 
@@ -109,8 +109,8 @@ def test_a_pair_is_a_function_of_seed_step_and_sample(student):
 
 
 def test_the_noise_of_a_patch_is_another_one_at_every_step(student, tmp_path):
-    """One photograph of one colour, so that steps differ by noise alone."""
-    write_photo(Photo(np.full((48, 48, 3), 120, np.uint8)), tmp_path / "flat" / "0.png")
+    """One image of one colour, so that steps differ by noise alone."""
+    write_image(Image(np.full((48, 48, 3), 120, np.uint8)), tmp_path / "flat" / "0.png")
     config = with_(student, clean=tmp_path / "flat", held_out=0, magnify=1, darken=1, noise_low=0.5)
     (one, clean), (other, same) = pairs(config, step=0), pairs(config, step=1)
     assert torch.equal(clean, same)
@@ -163,7 +163,7 @@ def test_magnification_keeps_a_ramp_a_ramp(student, tmp_path):
     """Bicubic magnification of a slope is a gentler slope, wherever the crop's edge is out of reach."""
     y, x = np.mgrid[:64, :64]
     ramp = (12_000 + 400 * x + 150 * y)[..., None] * np.ones(3)
-    write_photo(Photo(ramp.astype(np.uint16)), tmp_path / "ramp" / "0.png")
+    write_image(Image(ramp.astype(np.uint16)), tmp_path / "ramp" / "0.png")
     config = with_(student, clean=tmp_path / "ramp", held_out=0, darken=1, magnify=4)
     _, clean = pairs(config, count=48)
     inner = clean[..., 8:-8, 8:-8].double()
@@ -184,7 +184,7 @@ def test_magnification_keeps_a_ramp_a_ramp(student, tmp_path):
 
 
 def test_mosaic_and_blocks_of_jpeg_begin_anywhere_in_a_patch(student, monkeypatch):
-    """Each pixel is marked with its place in its block: a camera that leaves the picture as it is, but for that."""
+    """Each pixel is marked with its place in its block: a camera that leaves the image as it is, but for that."""
 
     def marking(clean, parameters, random):
         y, x = np.indices(clean.shape[:2])
@@ -220,7 +220,7 @@ def test_photographs_have_room_for_the_patch_and_its_margin(student, tmp_path):
     """Or else a step fails, sooner or later, in the middle of the run."""
     sides = 32 + OFFSETS, 32 + OFFSETS - 1
     for side in sides:
-        write_photo(Photo(np.full((side, 60, 3), 99, np.uint8)), tmp_path / str(side) / "a.png")
+        write_image(Image(np.full((side, 60, 3), 99, np.uint8)), tmp_path / str(side) / "a.png")
     enough, small = (with_(student, clean=tmp_path / str(side), held_out=0, magnify=1) for side in sides)
     assert pairs(enough)[0].shape == (4, 3, 32, 32)
     with pytest.raises(DatasetError, match=r"a\.png is 60x39 .* at least 40 on each side"):
@@ -263,8 +263,8 @@ def test_the_loss_of_a_step_is_between_the_answer_and_the_clean_patch(student):
 
 def test_a_run_leaves_scores_and_pictures(student, clean, tmp_path):
     for path in clean.iterdir():
-        noisy = read_photo(path).unit() + np.random.default_rng(0).normal(0, 0.05, (72, 64, 3))
-        write_photo(Photo(from_unit(noisy.astype(np.float32), np.uint8)), tmp_path / "noisy" / path.name)
+        noisy = read_image(path).unit() + np.random.default_rng(0).normal(0, 0.05, (72, 64, 3))
+        write_image(Image(from_unit(noisy.astype(np.float32), np.uint8)), tmp_path / "noisy" / path.name)
     result = train_model(with_(student, val_noisy=tmp_path / "noisy", val_clean=clean))
     assert [int(row["step"]) for row in rows(result.run / "log.csv")] == [2, 4, 6]
     assert set(result.losses) == {"total", "reconstruction", "laplacian"}
@@ -276,11 +276,11 @@ def test_a_run_leaves_scores_and_pictures(student, clean, tmp_path):
     assert read_checkpoint(result.run / BEST).step in (3, 6)
     previews = sorted((result.run / "previews").iterdir())
     assert [path.name for path in previews] == ["step-000003.png", "step-000006.png"]
-    # One photograph is held out: 72 rows, before and after; nothing but its noise and the student are between.
-    picture = read_photo(previews[0]).pixels
-    assert picture.shape == (72, 2 * 64, 3)
-    noisy = picture[:, :64].astype(float)
-    assert 3 < np.abs(noisy - 255 * scene(0)).mean() < 40, "with noise, of the photograph that was held out"
+    # One image is held out: 72 rows, before and after; nothing but its noise and the student are between.
+    image = read_image(previews[0]).pixels
+    assert image.shape == (72, 2 * 64, 3)
+    noisy = image[:, :64].astype(float)
+    assert 3 < np.abs(noisy - 255 * scene(0)).mean() < 40, "with noise, of the image that was held out"
 
 
 def test_a_student_learns_to_take_noise_away(student):
