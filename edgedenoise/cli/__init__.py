@@ -30,13 +30,12 @@ COMMANDS = (
     "doctor",
     "pack",
 )
-"""In the order in which `--help` lists them; each is the module `edgedenoise.cli.VERB_verb` (hyphens become _)."""
+"""In the order of `--help`. Each is a module of `edgedenoise.cli`, with `_` for hyphens."""
 
 app = typer.Typer(
     name="edgedenoise",
     help="From your own noisy images to an INT8 denoiser on your own device, with the numbers to prove it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, NOISE_LEVEL, Output, text_of, verb
+from edgedenoise.cli.common import ABOUT, NOISE_LEVEL, Output, cli_command, text_of
 from edgedenoise.cli.verify import verify_table
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],

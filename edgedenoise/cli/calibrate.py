@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import NOISE_LEVEL, Output, verb
+from edgedenoise.cli.common import NOISE_LEVEL, Output, cli_command
 
 if TYPE_CHECKING:
     from edgedenoise.calibration.calibrate import CalibrationReport
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 10  # dropped images; all of them are in the report and in the bundle
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],

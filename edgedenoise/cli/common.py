@@ -107,7 +107,7 @@ _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an 
 _SHARED = {"json_": _JSON, "verbose": _VERBOSE, "quiet": _QUIET, "debug": _DEBUG}
 
 
-def verb(function: Callable[..., None]) -> Callable[..., None]:
+def cli_command(function: Callable[..., None]) -> Callable[..., None]:
     """Turn `function(output, ...)` into a command: adds the shared options and turns errors into exit codes."""
 
     @functools.wraps(function)

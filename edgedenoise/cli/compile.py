@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.errors import UsageError
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("build/demo"),

@@ -9,11 +9,11 @@ import typer
 
 import edgedenoise
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.errors import UsageError
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of them.")],

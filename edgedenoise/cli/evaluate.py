@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, Output, text_of, verb
+from edgedenoise.cli.common import ABOUT, Output, cli_command, text_of
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],

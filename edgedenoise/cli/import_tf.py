@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     checkpoint: Annotated[

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import InputShapes
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     model: Annotated[Path, typer.Argument(help="Bundle folder, archive, or a model file that edgedenoise wrote.")],

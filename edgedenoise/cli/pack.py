@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle to pack; with --unpack, an archive or a shipped one.")],

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.errors import QuantizationError, UsageError
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.quantization.qdq import QuantizeReport
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],

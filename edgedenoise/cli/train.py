@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 
 
-@verb
+@cli_command
 def command(
     output: Output,
     data: Annotated[Path | None, typer.Option(help="Folder of noisy images.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, verb
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.errors import ParityError
 from edgedenoise.tables import table
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
 
 
-@verb
+@cli_command
 def command(output: Output, bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")]) -> None:
     """Check every file, every graph and every variant's self-test on this machine."""
     with output.progress() as progress:
