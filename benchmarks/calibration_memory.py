@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.calibration.strata import MODES, Stratify
 from edgedenoise.evaluation.worker import peak_rss_bytes
 from edgedenoise.imaging.files import write_image
@@ -49,10 +49,10 @@ def measure(bundle_path: str, photographs: str, count: int, stratify: Stratify) 
         work, tiny = Path(scratch) / "work.edge", Path(scratch) / "tiny"
         shutil.copytree(Bundle.open(bundle_path).root, work)
         make_photographs(tiny, 1, 2 * CROP_PX)
-        calibrate_model(work, tiny, count=2, crop_px=CROP_PX)
+        edgedenoise.calibrate(work, tiny, count=2, crop_px=CROP_PX)
         before = peak_rss_bytes() or 0
         start = time.perf_counter()
-        calibrate_model(work, photographs, count=count, crop_px=CROP_PX, stratify=stratify)
+        edgedenoise.calibrate(work, photographs, count=count, crop_px=CROP_PX, stratify=stratify)
         return time.perf_counter() - start, (peak_rss_bytes() or 0) - before
 
 

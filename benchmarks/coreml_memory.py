@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.coreml.emulation import program_of
 from edgedenoise.runtimes.coreml.backend import package_of
 
@@ -53,7 +53,7 @@ def measure(path: Path) -> list[str]:
         root = Path(shutil.copytree(path, Path(scratch) / "net.edge"))
         for precision in PRECISIONS:
             for tile in TILES_PX:
-                compile_model(root, target="coreml", precision=precision, options=BuildOptions(tile=tile))
+                edgedenoise.compile(root, target="coreml", precision=precision, options=BuildOptions(tile=tile))
                 bundle = Bundle.open(root)
                 variant = bundle.variant(f"coreml-{precision}")
                 operations, dtype_of = program_of(package_of(bundle.variant_file(variant)))

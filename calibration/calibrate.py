@@ -52,7 +52,7 @@ class CalibrationReport(msgspec.Struct, frozen=True):
     """Crops that were dropped because they would have lain exactly where another one does."""
 
 
-def calibrate_model(
+def calibrate(
     bundle: Path | str,
     data: Path | str,
     *,

@@ -1,12 +1,13 @@
-"""edgedenoise: noisy images in, a quantized denoiser on your own device out.
+"""Train image denoisers on noisy images, quantize them to INT8, and run them on edge devices.
 
-Every public name is loaded on first use (PEP 562), so that `import edgedenoise` costs milliseconds and a
-device never imports what it does not run.
+Every public name is loaded on first use (PEP 562), so that `import edgedenoise` takes milliseconds and a device
+never imports what it does not run.
 """
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -16,52 +17,80 @@ _PUBLIC = {
     "CalibrationSet": "edgedenoise.calibration.sets",
     "Denoiser": "edgedenoise.denoiser",
     "EdgeDenoiseError": "edgedenoise.errors",
+    "Image": "edgedenoise.imaging.image",
     "TrainConfig": "edgedenoise.training.config.config",
-    "benchmark_model": "edgedenoise.evaluation.bench",
-    "build_bundle": "edgedenoise.exporting.build",
-    "calibrate_model": "edgedenoise.calibration.calibrate",
-    "compare_models": "edgedenoise.evaluation.compare",
-    "compile_model": "edgedenoise.exporting.compile",
+    "bench": "edgedenoise.evaluation.bench",
+    "build": "edgedenoise.exporting.build",
+    "calibrate": "edgedenoise.calibration.calibrate",
+    "compare": "edgedenoise.evaluation.compare",
+    "compile": "edgedenoise.exporting.compile",
     "denoise": "edgedenoise.denoiser",
     "denoise_files": "edgedenoise.batch",
     "diagnose": "edgedenoise.doctor",
-    "evaluate_run": "edgedenoise.training.scoring",
-    "export_model": "edgedenoise.exporting.onnx.to_onnx",
-    "import_tf_checkpoint": "edgedenoise.training.tf_import",
+    "evaluate": "edgedenoise.training.scoring",
+    "export": "edgedenoise.exporting.onnx.to_onnx",
+    "import_tf": "edgedenoise.training.tf_import",
     "load": "edgedenoise.denoiser",
-    "quantize_model": "edgedenoise.exporting.quantization.qdq",
+    "quantize": "edgedenoise.exporting.quantization.qdq",
     "quantize_to_budget": "edgedenoise.exporting.quantization.budget",
-    "train_model": "edgedenoise.training.loop.trainer",
-    "verify_bundle": "edgedenoise.exporting.verify",
+    "train": "edgedenoise.training.loop.trainer",
+    "verify": "edgedenoise.exporting.verify",
 }
+
+_DEPRECATED = {
+    "benchmark_model": "bench",
+    "build_bundle": "build",
+    "calibrate_model": "calibrate",
+    "compare_models": "compare",
+    "compile_model": "compile",
+    "evaluate_run": "evaluate",
+    "export_model": "export",
+    "import_tf_checkpoint": "import_tf",
+    "quantize_model": "quantize",
+    "train_model": "train",
+    "verify_bundle": "verify",
+}
+"""Old names, and the public names that replace them."""
+
+_DEPRECATED_UNTIL = "0.2.0"
+"""The version in which the names of `_DEPRECATED` are removed."""
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from edgedenoise.batch import denoise_files as denoise_files
     from edgedenoise.bundles.bundle import Bundle as Bundle
-    from edgedenoise.calibration.calibrate import calibrate_model as calibrate_model
+    from edgedenoise.calibration.calibrate import calibrate as calibrate
     from edgedenoise.calibration.sets import CalibrationSet as CalibrationSet
     from edgedenoise.denoiser import Denoiser as Denoiser
     from edgedenoise.denoiser import denoise as denoise
     from edgedenoise.denoiser import load as load
     from edgedenoise.doctor import diagnose as diagnose
     from edgedenoise.errors import EdgeDenoiseError as EdgeDenoiseError
-    from edgedenoise.evaluation.bench import benchmark_model as benchmark_model
-    from edgedenoise.evaluation.compare import compare_models as compare_models
-    from edgedenoise.exporting.build import build_bundle as build_bundle
-    from edgedenoise.exporting.compile import compile_model as compile_model
-    from edgedenoise.exporting.onnx.to_onnx import export_model as export_model
+    from edgedenoise.evaluation.bench import bench as bench
+    from edgedenoise.evaluation.compare import compare as compare
+    from edgedenoise.exporting.build import build as build
+    from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)
+    from edgedenoise.exporting.onnx.to_onnx import export as export
     from edgedenoise.exporting.quantization.budget import quantize_to_budget as quantize_to_budget
-    from edgedenoise.exporting.quantization.qdq import quantize_model as quantize_model
-    from edgedenoise.exporting.verify import verify_bundle as verify_bundle
+    from edgedenoise.exporting.quantization.qdq import quantize as quantize
+    from edgedenoise.exporting.verify import verify as verify
+    from edgedenoise.imaging.image import Image as Image
     from edgedenoise.training.config.config import TrainConfig as TrainConfig
-    from edgedenoise.training.loop.trainer import train_model as train_model
-    from edgedenoise.training.scoring import evaluate_run as evaluate_run
-    from edgedenoise.training.tf_import import import_tf_checkpoint as import_tf_checkpoint
+    from edgedenoise.training.loop.trainer import train as train
+    from edgedenoise.training.scoring import evaluate as evaluate
+    from edgedenoise.training.tf_import import import_tf as import_tf
 
 
 def __getattr__(name: str) -> object:
+    if name in _DEPRECATED:
+        new = _DEPRECATED[name]
+        warnings.warn(
+            f"edgedenoise.{name} is deprecated and will be removed in {_DEPRECATED_UNTIL}; use edgedenoise.{new}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(__name__), new)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'edgedenoise' has no attribute {name!r}; public names: {', '.join(__all__)}")
     try:
@@ -70,7 +99,7 @@ def __getattr__(name: str) -> object:
         from edgedenoise.extras import missing_package
 
         raise (missing_package(error) or error) from error
-    globals()[name] = value  # the next look-up costs nothing
+    globals()[name] = value  # the next look-up finds it without this function
     return value
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.evaluation.report.page import compare_table, compare_to_html
-from edgedenoise.exporting.build import build_bundle
+from edgedenoise.exporting.build import build
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes
 from edgedenoise.imaging.files import list_images, read_image, write_image
@@ -116,9 +116,9 @@ def run_demo(
         held_out=0,  # every image is needed, and minutes give no choice among checkpoints
         seed=seed,
     )
-    edgedenoise.train_model(config, progress=progress)
+    edgedenoise.train(config, progress=progress)
     bundle = out / "demo.edge"
-    build_bundle(out / "run", pictures.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
+    build(out / "run", pictures.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
     html = out / "report.html"
     report = compare_to_html(
         bundle,

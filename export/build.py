@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle, check_replaceable
-from edgedenoise.calibration.calibrate import calibrate_model
+from edgedenoise.calibration.calibrate import calibrate
 from edgedenoise.calibration.sets import DEFAULT_COUNT
 from edgedenoise.errors import ParityError, RuntimeUnavailableError
-from edgedenoise.exporting.compile import compile_model
-from edgedenoise.exporting.quantization.qdq import quantize_model
+from edgedenoise.exporting.compile import compile as compile_target
+from edgedenoise.exporting.quantization.qdq import quantize
 from edgedenoise.exporting.targets import TARGETS, runtime_of
-from edgedenoise.exporting.verify import not_built, verify_bundle
+from edgedenoise.exporting.verify import not_built, verify
 from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
 
@@ -34,12 +34,12 @@ class BuildReport:
     verified: VerifyReport
 
 
-def build_bundle(
-    run: Path | str,
+def build(
+    checkpoint: Path | str,
     data: Path | str,
     out: Path | str,
     *,
-    checkpoint: Literal["last", "best"] = "last",
+    which: Literal["last", "best"] = "last",
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     scheme: str | None = None,
@@ -51,13 +51,13 @@ def build_bundle(
     """Make a complete bundle from a trained run: all of it or nothing.
 
     Args:
-        run: folder made by `edgedenoise train`.
+        checkpoint: folder made by `edgedenoise train`.
         data: noisy images to calibrate on; clean ones with `noise_levels`.
         out: the bundle folder to write.
-        checkpoint: the run's `last` one, or its `best` on images that were held out.
+        which: the `last` state of the run, or its `best` on images that were held out.
         count: number of calibration crops.
         seed: of the calibration crops.
-        scheme: the integer encoding; None for the default of `quantize_model`.
+        scheme: the integer encoding; None for the default of `quantize`.
         targets: what to compile for besides ONNX Runtime; None for everything that is installed here.
         noise_levels: of synthetic camera noise; see `CalibrationSet.from_folder`.
         about: Markdown for the model card: data and their licence, measured quality.
@@ -67,20 +67,20 @@ def build_bundle(
         ParityError: a variant fails its self-test; nothing is written.
         EdgeDenoiseError: whatever one of the steps raises.
     """
-    from edgedenoise.exporting.onnx.to_onnx import export_model, trained_scheme  # torch, only now
+    from edgedenoise.exporting.onnx.to_onnx import export, trained_scheme  # torch, only now
 
     final = Path(out)
     check_replaceable(final)
     wanted = buildable_targets() if targets is None else targets
     with atomic_folder(final) as temporary:
         work = temporary / final.name
-        export_model(run, work, checkpoint=checkpoint, about=about, progress=progress)
-        calibrate_model(work, data, count=count, seed=seed, noise_levels=noise_levels, progress=progress)
-        scheme = scheme or trained_scheme(run, checkpoint)
-        quantized = quantize_model(work, scheme=scheme, data=data, progress=progress)
+        export(checkpoint, work, which=which, about=about, progress=progress)
+        calibrate(work, data, count=count, seed=seed, noise_levels=noise_levels, progress=progress)
+        scheme = scheme or trained_scheme(checkpoint, which)
+        quantized = quantize(work, scheme=scheme, data=data, progress=progress)
         for target in wanted:
-            compile_model(work, target=target, progress=progress)
-        verified = verify_bundle(work, progress=progress)
+            compile_target(work, target=target, progress=progress)
+        verified = verify(work, progress=progress)
         failed = [check for check in verified.variants if check.status == "failed"]
         if failed:
             raise ParityError(

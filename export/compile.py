@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _AS_IT_IS = BuildOptions()
 
 
-def compile_model(
+def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module compiles no Python)
     bundle: Path | str,
     *,
     target: str,

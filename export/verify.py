@@ -99,7 +99,7 @@ class VerifyReport:
         return all(check.status != "failed" for check in self.variants)
 
 
-def verify_bundle(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
+def verify(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
     """Check a bundle: every file's hash, every graph's contract, every variant's self-test.
 
     Args:

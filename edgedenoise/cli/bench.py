@@ -24,7 +24,7 @@ def command(
     from edgedenoise.evaluation.report.page import bench_table
 
     with output.progress() as progress:
-        report = edgedenoise.benchmark_model(
+        report = edgedenoise.bench(
             bundle, side_px=side, repeats=repeats, device=device, threads=threads, progress=progress
         )
     output.result(report, bench_table(report.variants))

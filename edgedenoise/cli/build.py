@@ -33,11 +33,11 @@ def command(
 ) -> None:
     """Export, calibrate, quantize, compile and verify in one command."""
     with output.progress() as progress:
-        report = edgedenoise.build_bundle(
+        report = edgedenoise.build(
             run,
             data,
             out,
-            checkpoint=checkpoint,
+            which=checkpoint,
             count=count,
             seed=seed,
             scheme=scheme,

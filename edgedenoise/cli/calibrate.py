@@ -46,7 +46,7 @@ def command(
     from edgedenoise.calibration.strata import checked_stratify
 
     with output.progress() as progress:
-        calibrated = edgedenoise.calibrate_model(
+        calibrated = edgedenoise.calibrate(
             bundle,
             data,
             count=count,

@@ -27,7 +27,7 @@ def command(
 
     with output.progress() as progress:
         if out is None:
-            report = edgedenoise.compare_models(
+            report = edgedenoise.compare(
                 bundle, noisy, clean, repeats=repeats, device=device, threads=threads, progress=progress
             )
         else:

@@ -43,9 +43,7 @@ def command(
     )
     wanted = None if precision is None else checked_precision(precision)
     with output.progress() as progress:
-        compiled = edgedenoise.compile_model(
-            bundle, target=target, precision=wanted, options=options, progress=progress
-        )
+        compiled = edgedenoise.compile(bundle, target=target, precision=wanted, options=options, progress=progress)
     names = [variant.name for variant in compiled.manifest.variants]
     output.result(compiled.manifest.variants, f"{bundle} now has {', '.join(names)}")
 

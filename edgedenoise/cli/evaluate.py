@@ -29,7 +29,7 @@ def command(
     from edgedenoise.tables import table
 
     with output.progress() as progress:
-        found = edgedenoise.evaluate_run(
+        found = edgedenoise.evaluate(
             run, noisy, clean, mode=mode, which=checkpoint, device=device, keep=keep, progress=progress
         )
     rows = [

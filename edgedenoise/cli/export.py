@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Trace the non-blind path of a trained network into a bundle."""
     with output.progress() as progress:
-        bundle = edgedenoise.export_model(run, out, checkpoint=checkpoint, about=text_of(about), progress=progress)
+        bundle = edgedenoise.export(run, out, which=checkpoint, about=text_of(about), progress=progress)
     manifest = bundle.manifest
     parity = manifest.parity
     text = f"exported {manifest.network.name} to {out}"

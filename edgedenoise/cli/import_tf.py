@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Make a run from the C-BSN authors' TensorFlow checkpoint."""
     with output.progress() as progress:
-        result = edgedenoise.import_tf_checkpoint(checkpoint, out, progress=progress)
+        result = edgedenoise.import_tf(checkpoint, out, progress=progress)
     text = (
         f"imported {result.network} ({result.parameters:,} parameters): {result.run}\n"
         f"next: edgedenoise build {result.run} --data DIR -o NAME.edge"

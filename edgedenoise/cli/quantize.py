@@ -53,7 +53,7 @@ def command(
         if clean is not None:
             raise UsageError("--clean was given without a budget", hint="add one: --max-drop 0.1dB")
         with output.progress() as progress:
-            report = edgedenoise.quantize_model(
+            report = edgedenoise.quantize(
                 bundle,
                 scheme=scheme,
                 calibrator=calibrator or "minmax",

@@ -72,7 +72,7 @@ def command(
     overrides = [*(set_ or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
     chosen = settings(config, overrides, resume=resume)
     with output.progress() as progress:
-        result = edgedenoise.train_model(
+        result = edgedenoise.train(
             chosen,
             resume=resume,
             on_data_check=lambda report: output.note(data_report_text(report)),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(output: Output, bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")]) -> None:
     """Check every file, every graph and every variant's self-test on this machine."""
     with output.progress() as progress:
-        report = edgedenoise.verify_bundle(bundle, progress=progress)
+        report = edgedenoise.verify(bundle, progress=progress)
     output.result(report, verify_table(report))
     if not report.passed:
         raise typer.Exit(ParityError.exit_code)

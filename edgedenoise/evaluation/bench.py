@@ -159,7 +159,7 @@ class Worker:
         return self._stderr.read()[-500:].decode(errors="replace").strip() or "it said nothing"
 
 
-def benchmark_model(
+def bench(
     bundle: Path | str,
     *,
     side_px: int = DEFAULT_SIDE_PX,

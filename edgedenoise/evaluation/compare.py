@@ -65,7 +65,7 @@ class CompareReport(msgspec.Struct, frozen=True):
     environment: Environment
 
 
-def compare_models(
+def compare(
     bundle: Path | str,
     noisy: Path | str,
     clean: Path | str | None = None,

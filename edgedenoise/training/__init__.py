@@ -20,13 +20,13 @@ _PUBLIC = {
     "batch_to_space": "edgedenoise.training.objectives.sampling",
     "build_network": "edgedenoise.training.networks.families",
     "cbsn_losses": "edgedenoise.training.objectives.losses",
-    "import_tf_checkpoint": "edgedenoise.training.tf_import",
+    "import_tf": "edgedenoise.training.tf_import",
     "load_network": "edgedenoise.training.checkpoint",
     "load_tf_checkpoint": "edgedenoise.training.tf_import",
     "network_spec": "edgedenoise.training.networks.families",
     "random_subsample": "edgedenoise.training.objectives.sampling",
     "space_to_batch": "edgedenoise.training.objectives.sampling",
-    "train_model": "edgedenoise.training.loop.trainer",
+    "train": "edgedenoise.training.loop.trainer",
 }
 
 __all__ = sorted(_PUBLIC)
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgedenoise.training.config.config import TrainConfig as TrainConfig
     from edgedenoise.training.data.patches import ImageFolder as ImageFolder
     from edgedenoise.training.loop.trainer import TrainResult as TrainResult
-    from edgedenoise.training.loop.trainer import train_model as train_model
+    from edgedenoise.training.loop.trainer import train as train
     from edgedenoise.training.networks.cbsn import CBSN as CBSN
     from edgedenoise.training.networks.cbsn import ConditionalMaskedConv2d as ConditionalMaskedConv2d
     from edgedenoise.training.networks.families import NetworkSpec as NetworkSpec
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from edgedenoise.training.objectives.sampling import batch_to_space as batch_to_space
     from edgedenoise.training.objectives.sampling import random_subsample as random_subsample
     from edgedenoise.training.objectives.sampling import space_to_batch as space_to_batch
-    from edgedenoise.training.tf_import import import_tf_checkpoint as import_tf_checkpoint
+    from edgedenoise.training.tf_import import import_tf as import_tf
     from edgedenoise.training.tf_import import load_tf_checkpoint as load_tf_checkpoint
 
 

@@ -165,7 +165,7 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
     """Return the trained network of a run folder and what it is.
 
     Args:
-        run: the folder that `train_model` made.
+        run: the folder that `train` made.
         which: the checkpoint to take; `best` is the one with the least loss on held-out images.
 
     Returns:

@@ -36,8 +36,8 @@ class Evaluation:
     denoised: Quality
 
 
-def evaluate_run(
-    run: Path | str,
+def evaluate(
+    checkpoint: Path | str,
     noisy: Path | str,
     clean: Path | str,
     *,
@@ -50,11 +50,11 @@ def evaluate_run(
     """Denoise a folder of noisy images with a trained run and compare with the ground truth.
 
     Args:
-        run: folder of a training run.
+        checkpoint: folder made by `edgedenoise train`.
         noisy: folder of noisy images.
         clean: folder of their ground truth under the same names (endings may differ).
         mode: how an image is denoised; see `inference.MODES`. Devices run `direct`.
-        which: the checkpoint to take.
+        which: the `last` state of the run, or its `best` on held-out images.
         device: as for training.
         keep: folder to write the denoised images to, as `keep/NAME.png`, or None.
         progress: told of every image.
@@ -64,10 +64,10 @@ def evaluate_run(
         DatasetError: no images, an image without its ground truth, or of another size.
         DeviceNotFoundError: the device that was named is not there.
     """
-    network, spec = load_network(run, which)
+    network, spec = load_network(checkpoint, which)
     pairs = open_pairs(noisy, clean)
     network = network.to(resolve_device(device))
-    denoised = evaluate(network, spec, pairs, mode=mode, keep=keep, progress=progress)
+    denoised = score_pairs(network, spec, pairs, mode=mode, keep=keep, progress=progress)
     return Evaluation(spec.name, mode, len(pairs), noisy_quality(pairs), denoised)
 
 
@@ -83,7 +83,7 @@ def open_pairs(noisy: Path | str, clean: Path | str) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def evaluate(
+def score_pairs(
     network: nn.Module,
     spec: NetworkSpec,
     pairs: list[tuple[Path, Path]],
@@ -92,7 +92,7 @@ def evaluate(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Quality:
-    """Return how good the denoised images of some pairs are; see `evaluate_run`."""
+    """Return how good the denoised images of some pairs are; see `evaluate`."""
     found = []
     for index, (noisy, clean) in enumerate(pairs):
         progress("evaluate", index, len(pairs), noisy.name)

@@ -49,7 +49,7 @@ class ImportedRun:
     """Trainable numbers."""
 
 
-def import_tf_checkpoint(prefix: Path | str, out: Path | str, *, progress: Progress = silent) -> ImportedRun:
+def import_tf(prefix: Path | str, out: Path | str, *, progress: Progress = silent) -> ImportedRun:
     """Make a run folder from the C-BSN authors' TensorFlow checkpoint.
 
     The run has the authors' settings and counts as trained to its end. Train it on with `init`.

@@ -59,7 +59,7 @@ def build(job: BuildJob) -> Variant:
         The new variant, added to the draft. Its `path` is the package's `Manifest.json`.
 
     Raises:
-        ModuleNotFoundError: coremltools is not installed; `compile_model` words it.
+        ModuleNotFoundError: coremltools is not installed; `compile` words it.
         ExportError: the graph cannot be translated, or does not fit into float16.
         UsageError: an option or a shape is not accepted.
     """

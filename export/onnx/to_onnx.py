@@ -62,20 +62,20 @@ class NonBlind(torch.nn.Module):
         return result
 
 
-def export_model(
-    run: Path | str,
+def export(
+    checkpoint: Path | str,
     out: Path | str,
     *,
-    checkpoint: Which = "last",
+    which: Which = "last",
     about: str = "",
     progress: Progress = silent,
 ) -> Bundle:
     """Export a trained run as a new bundle with a float ONNX variant.
 
     Args:
-        run: folder made by `edgedenoise train`.
+        checkpoint: folder made by `edgedenoise train`.
         out: the bundle folder to write; an existing bundle is replaced.
-        checkpoint: the run's `last` one, or its `best` on images that were held out.
+        which: the `last` state of the run, or its `best` on images that were held out.
         about: Markdown for the model card: data and their licence, measured quality.
         progress: told after each of the steps trace, compare, write.
 
@@ -83,21 +83,21 @@ def export_model(
         The new bundle.
 
     Raises:
-        TrainingError: `run` holds no readable checkpoint.
+        TrainingError: `checkpoint` holds no readable checkpoint.
         ExportError: the graph breaks the contract, or differs from PyTorch; or the run only trained the blind
             network, which no device runs.
         BundleError: `out` exists and is not a bundle.
     """
     target = Path(out)
-    trained = read_run(run, checkpoint)
+    trained = read_run(checkpoint, which)
     objective = trained.config.objective
     if objective in BLIND_OBJECTIVES:
         raise ExportError(
-            f"{run} was trained with objective = {objective!r}, which only teaches the blind network; devices run the"
-            " non-blind path, which has learnt nothing",
-            hint=f"Teach it first: edgedenoise train --objective cbsn --init {run} --data DIR --out RUN",
+            f"{checkpoint} was trained with objective = {objective!r}, which only teaches the blind network; devices"
+            " run the non-blind path, which has learnt nothing",
+            hint=f"Teach it first: edgedenoise train --objective cbsn --init {checkpoint} --data DIR --out RUN",
         )
-    network, spec = kept_network(trained, source=Path(run))
+    network, spec = kept_network(trained, source=Path(checkpoint))
     steps = 3
     progress("export", 0, steps, "tracing")
     module = NonBlind(network).eval()
@@ -113,7 +113,7 @@ def export_model(
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
         parity=parity,
-        training=Training(objective, trained.step, _hours(Path(run), trained.step), bool(trained.config.clean)),
+        training=Training(objective, trained.step, _hours(Path(checkpoint), trained.step), bool(trained.config.clean)),
         about=about,
     )
     if objective == "qat":
@@ -122,9 +122,9 @@ def export_model(
     return bundle
 
 
-def trained_scheme(run: Path | str, checkpoint: Which = "last") -> str | None:
+def trained_scheme(checkpoint: Path | str, which: Which = "last") -> str | None:
     """Return the integer encoding that a run was trained in, or None for one that was trained in float."""
-    config = read_run(run, checkpoint).config
+    config = read_run(checkpoint, which).config
     return config.scheme if config.objective == "qat" else None
 
 

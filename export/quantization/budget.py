@@ -27,7 +27,7 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
-from edgedenoise.exporting.quantization.qdq import QuantizeReport, encode, quantize_model, quantized_layers
+from edgedenoise.exporting.quantization.qdq import QuantizeReport, encode, quantize, quantized_layers
 from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, describe
 from edgedenoise.exporting.quantization.sensitivity import HELD_OUT_CROPS, Judge, layer_costs
 from edgedenoise.exporting.targets import runtime_of, target_named
@@ -110,7 +110,7 @@ def quantize_to_budget(
             plan=plan,
         )
     chosen = plan.chosen
-    quantized = quantize_model(
+    quantized = quantize(
         opened.root,
         scheme=chosen.scheme,
         calibrator=chosen.calibrator,

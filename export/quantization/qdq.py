@@ -78,7 +78,7 @@ class QuantizeReport:
     """Likewise, beside the weight clipping that was kept."""
 
 
-def quantize_model(
+def quantize(
     bundle: Path | str,
     *,
     scheme: str | None = None,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.denoiser import load, load_variant
@@ -28,9 +29,6 @@ from edgedenoise.runtimes.timing import time_in_turns
 
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
-from edgedenoise.exporting.compile import compile_model
-from edgedenoise.exporting.quantization.qdq import quantize_model
-from edgedenoise.exporting.verify import verify_bundle
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Variant
@@ -55,9 +53,9 @@ def bundle(request: pytest.FixtureRequest, target: str, tmp_path_factory: pytest
     """Everything built that the target can be given."""
     source = FIXTURES / "tiny.edge" if request.param == "C-BSN" else shipped("edge")
     root = Path(shutil.copytree(source, tmp_path_factory.mktemp("gpu") / "net.edge"))
-    quantize_model(root, scheme="s8s8")
+    edgedenoise.quantize(root, scheme="s8s8")
     for precision in target_named(target).precisions:
-        compile_model(root, target=target, precision=precision, options=BuildOptions(tile=TILE_PX))
+        edgedenoise.compile(root, target=target, precision=precision, options=BuildOptions(tile=TILE_PX))
     return Bundle.open(root)
 
 
@@ -72,7 +70,7 @@ def variants(bundle: Bundle, target: str) -> list[Variant]:
 
 
 def test_every_precision_runs_and_keeps_its_numbers(bundle: Bundle, target: str) -> None:
-    checks = {c.variant: c for c in verify_bundle(bundle.root).variants}
+    checks = {c.variant: c for c in edgedenoise.verify(bundle.root).variants}
     for variant in variants(bundle, target):
         check = checks[variant.name]
         assert (check.status, check.state) == ("passed", "ran here"), check

@@ -16,14 +16,12 @@ from images import write_noisy_images
 
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
-from edgedenoise.calibration.calibrate import calibrate_model
+import edgedenoise
 from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.compile import compile_model
-from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.targets import runtime_of, target_named
-from edgedenoise.exporting.verify import State, verify_bundle
+from edgedenoise.exporting.verify import State
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
@@ -62,17 +60,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
     """What `verify` says of a small bundle for which everything was built that this machine can build."""
     folder = tmp_path_factory.mktemp("backends")
     root = Path(shutil.copytree(ROOT / "tests/fixtures/tiny.edge", folder / "tiny.edge"))
-    calibrate_model(root, write_noisy_images(folder / "noisy", 2), count=8, crop_px=64)
+    edgedenoise.calibrate(root, write_noisy_images(folder / "noisy", 2), count=8, crop_px=64)
     wanted = {target.target for target in ROWS if target_named(target.target).builder is not None}
     for scheme in sorted({schemes_for(target_named(name).device_class)[0].name for name in wanted}):
-        quantize_model(root, scheme=scheme)
+        edgedenoise.quantize(root, scheme=scheme)
     for name in sorted(wanted):
         target = target_named(name)
         for precision in (p for p in target.precisions if p in PRECISIONS):
             with suppress(RuntimeUnavailableError):
                 options = BuildOptions(tile=None if name == "openvino" else 96)  # which takes any size
-                compile_model(root, target=name, precision=precision, options=options)
-    return verify_bundle(root)
+                edgedenoise.compile(root, target=name, precision=precision, options=options)
+    return edgedenoise.verify(root)
 
 
 def state(row: Row, precision: str, report: VerifyReport) -> str:

@@ -273,9 +273,9 @@ def test_tests_and_benchmarks_are_not_imported_by_the_package() -> None:
         ("edgedenoise/imaging/tiling.py", "importlib.import_module('edgedenoise.denoiser')"),
         ("runtimes/onnxruntime/backend.py", "from ...exporting import graph"),
         ("edgedenoise/training/data/patches.py", "from edgedenoise.exporting import graph"),
-        ("edgedenoise/batch.py", "from edgedenoise.training.loop.trainer import train_model"),
-        ("edgedenoise/batch.py", "from edgedenoise import train_model"),
-        ("edgedenoise/cli/denoise.py", "edgedenoise.train_model(config)"),
+        ("edgedenoise/batch.py", "from edgedenoise.training.loop.trainer import train"),
+        ("edgedenoise/batch.py", "from edgedenoise import train"),
+        ("edgedenoise/cli/denoise.py", "edgedenoise.train(config)"),
     ],
 )
 def test_a_wrong_direction_is_seen_however_it_is_written(file: str, source: str) -> None:

@@ -95,3 +95,22 @@ def test_public_names_are_listed_and_nothing_else() -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'denoize'.*denoise_files"):
         _ = edgedenoise.denoize
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(edgedenoise._DEPRECATED.items()))
+def test_an_old_name_still_works_and_names_the_new_one(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"edgedenoise\.{old} is deprecated.*use edgedenoise\.{new}$"):
+        value = getattr(edgedenoise, old)
+    assert value is getattr(edgedenoise, new)
+    assert old not in edgedenoise.__all__
+
+
+def test_old_names_are_removed_when_their_version_is_reached() -> None:
+    due = version_tuple(edgedenoise._DEPRECATED_UNTIL)
+    assert version_tuple(edgedenoise.__version__) < due or not edgedenoise._DEPRECATED, (
+        f"edgedenoise {edgedenoise.__version__}: remove the names in edgedenoise._DEPRECATED"
+    )
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3])

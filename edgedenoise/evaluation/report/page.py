@@ -14,7 +14,7 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
-from edgedenoise.evaluation.compare import CompareReport, compare_models
+from edgedenoise.evaluation.compare import CompareReport, compare
 from edgedenoise.evaluation.report.layer_chart import plan_charts
 from edgedenoise.extras import missing_package
 from edgedenoise.files import check_writable, write_bytes
@@ -66,23 +66,23 @@ def compare_to_html(
     """Compare and write `out` (HTML) and the same numbers beside it as `.json`.
 
     Args:
-        bundle: as `compare_models`.
-        noisy: as `compare_models`.
-        clean: as `compare_models`.
+        bundle: as `compare`.
+        noisy: as `compare`.
+        clean: as `compare`.
         out: the HTML file to write.
         keep: folder for the denoised images; None to not keep them.
-        progress: as `compare_models`.
-        **options: `repeats`, `device` and `threads` of `compare_models`.
+        progress: as `compare`.
+        **options: `repeats`, `device` and `threads` of `compare`.
 
     Raises:
         RuntimeUnavailableError: jinja2 is not installed.
-        EdgeDenoiseError: as `compare_models`.
+        EdgeDenoiseError: as `compare`.
     """
     template = _template()  # before the work: a missing package or a wrong output should not cost minutes
     check_writable(Path(out))
     with tempfile.TemporaryDirectory() as folder:
         kept = keep or Path(folder)
-        report = compare_models(bundle, noisy, clean, keep=kept, progress=progress, **options)
+        report = compare(bundle, noisy, clean, keep=kept, progress=progress, **options)
         rows = _crop_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
     plans = plan_charts(Bundle.open(bundle))
     page = template.render(report=report, crop_rows=rows, table=html_rows(report), plans=plans)

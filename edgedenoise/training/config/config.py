@@ -168,7 +168,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """`blind_stride` as a number.
 
         Raises:
-            UsageError: it is still `auto`; `trainer.train_model` asks the data and settles it.
+            UsageError: it is still `auto`; `trainer.train` asks the data and settles it.
         """
         if self.blind_stride == "auto":
             raise UsageError("blind_stride = 'auto' has not been settled", hint="Give a number, officially 5.")

@@ -87,7 +87,7 @@ def plan_run(
     """Look at the run folder and at the images, and settle what the config leaves open.
 
     Raises:
-        UsageError, DatasetError, TrainingError: see `trainer.train_model`.
+        UsageError, DatasetError, TrainingError: see `trainer.train`.
     """
     run = _run_folder(config, resume=resume)
     checkpoint = read_checkpoint(run / LAST) if resume and (run / LAST).exists() else None

@@ -69,7 +69,7 @@ class TrainResult:
     """Of this process: above 0 only under torchrun, where every process returns."""
 
 
-def train_model(
+def train(
     config: TrainConfig,
     *,
     resume: bool = False,

@@ -10,7 +10,7 @@ from edgedenoise.training.checkpoint import BEST, save_checkpoint
 from edgedenoise.training.inference import evaluating
 from edgedenoise.training.loop.curves import write_curves
 from edgedenoise.training.loop.previews import SHOWN, write_preview
-from edgedenoise.training.scoring import evaluate, open_pairs
+from edgedenoise.training.scoring import open_pairs, score_pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ class Validator:
             save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=loss)
         psnr_db = ssim = math.nan
         if self._pairs:
-            quality = evaluate(network, self.spec, self._pairs, mode=self.config.val_mode)
+            quality = score_pairs(network, self.spec, self._pairs, mode=self.config.val_mode)
             psnr_db, ssim = quality.psnr_db, quality.ssim
         return Scores(math.nan if loss is None else loss, psnr_db, ssim)
 

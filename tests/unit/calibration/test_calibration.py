@@ -17,15 +17,9 @@ import pytest
 from graphs import branched_graph, shuffling_graph
 from typer.testing import CliRunner
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import (
-    RANGES_FILE,
-    SET_FILE,
-    calibrate_model,
-    calibration_report,
-    recorded_set,
-    stored_ranges,
-)
+from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibration_report, recorded_set, stored_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.sets import CalibrationSet, Crop
@@ -93,13 +87,13 @@ def test_noise_is_not_added_for_a_network_that_would_have_to_be_told_its_statist
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
     with pytest.raises(UsageError, match="normalises by the whole noisy image"):
-        calibrate_model(branched_bundle.root, noisy_folder, count=2, noise_levels=(0.5,))
+        edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, noise_levels=(0.5,))
 
 
 def test_a_bundle_that_cannot_be_changed_is_refused_before_anything_is_measured(noisy_folder: Path) -> None:
     told: list[str] = []
     with pytest.raises(BundleError, match="part of the installed package"):
-        calibrate_model("edge", noisy_folder, progress=lambda stage, *_: told.append(stage))
+        edgedenoise.calibrate("edge", noisy_folder, progress=lambda stage, *_: told.append(stage))
     assert told == []
 
 
@@ -154,7 +148,7 @@ def test_a_network_that_gives_nan_cannot_be_calibrated() -> None:
 
 
 def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    bundle = calibrate_model(branched_bundle.root, noisy_folder, count=6, seed=1, crop_px=64)
+    bundle = edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=6, seed=1, crop_px=64)
     assert stored_ranges(bundle).crops == 6
     stored = msgspec.json.decode(bundle.file(SET_FILE).read_bytes(), type=CalibrationSet)
     assert stored == CalibrationSet.from_folder(noisy_folder, 6, 1, 64)
@@ -164,7 +158,7 @@ def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle
 
 
 def test_ranges_of_another_graph_are_refused(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    bundle = calibrate_model(branched_bundle.root, noisy_folder, count=2, crop_px=64)
+    bundle = edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, crop_px=64)
     ranges = stored_ranges(bundle)
     with bundle.edit() as draft:
         other = msgspec.structs.replace(ranges, graph_sha256="0" * 64)
@@ -319,10 +313,10 @@ def test_an_unknown_way_to_stratify_is_told_what_is_accepted(noisy_folder: Path)
 
 
 def test_a_recorded_set_is_measured_again_even_under_other_names(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    first = calibrate_model(branched_bundle.root, noisy_folder, count=6, seed=5, crop_px=64, stratify="noise")
+    first = edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=6, seed=5, crop_px=64, stratify="noise")
     chosen, ranges = recorded_set(first), stored_ranges(first)
     (noisy_folder / "0.png").rename(noisy_folder / "renamed.png")
-    again = calibrate_model(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
+    again = edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
     assert recorded_set(again) == chosen
     assert stored_ranges(again) == ranges
     assert again.manifest.calibration == first.manifest.calibration
@@ -331,12 +325,12 @@ def test_a_recorded_set_is_measured_again_even_under_other_names(branched_bundle
 def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anything_is_measured(
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=6, crop_px=64)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=6, crop_px=64)
     (noisy_folder / "0.png").unlink()
     shutil.copy(noisy_folder / "2.png", noisy_folder / "1.png")
     told: list[str] = []
     with pytest.raises(CalibrationError, match="2 of its 4 images are missing or changed: ") as caught:
-        calibrate_model(
+        edgedenoise.calibrate(
             branched_bundle.root,
             noisy_folder,
             set_of=branched_bundle.root,
@@ -350,9 +344,9 @@ def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anythin
 
 def test_a_recorded_set_has_its_own_options(branched_bundle: Bundle, noisy_folder: Path) -> None:
     with pytest.raises(CalibrationError, match=r"has not been calibrated: it has no calibration/set\.json"):
-        calibrate_model(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
+        edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
     with pytest.raises(UsageError, match="options of a new set were given as well"):
-        calibrate_model(branched_bundle.root, noisy_folder, set_of=branched_bundle.root, count=7)
+        edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root, count=7)
 
 
 def test_a_set_with_added_noise_is_not_measured_on_a_network_that_normalises_by_the_photograph(
@@ -362,7 +356,7 @@ def test_a_set_with_added_noise_is_not_measured_on_a_network_that_normalises_by_
     with branched_bundle.edit() as draft:
         draft.write(SET_FILE, msgspec.json.encode(ladder))
     with pytest.raises(UsageError, match="normalises by the whole noisy image"):
-        calibrate_model(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
+        edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
 
 
 def test_sets_of_older_bundles_are_read() -> None:

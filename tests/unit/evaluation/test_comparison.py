@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.denoiser import denoise
@@ -20,13 +21,12 @@ from edgedenoise.evaluation.bench import (
     NOT_WORTH_IT,
     BenchReport,
     Worker,
-    benchmark_model,
     start_workers,
     summarize,
     time_rounds,
     why_slower,
 )
-from edgedenoise.evaluation.compare import CompareReport, compare_models
+from edgedenoise.evaluation.compare import CompareReport
 from edgedenoise.evaluation.report.page import bench_table, compare_table, html_rows
 from edgedenoise.evaluation.worker import Opened
 from edgedenoise.imaging.files import read_image, write_image
@@ -72,7 +72,7 @@ def folder(
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> CompareReport:
-    return compare_models(
+    return edgedenoise.compare(
         folder / "mixed.edge", folder / "noisy", folder / "clean", repeats=REPEATS, keep=folder / "kept"
     )
 
@@ -191,11 +191,11 @@ def test_photographs_that_cannot_be_compared_are_named(
     else:
         noisy = tmp_path / "nowhere"
     with pytest.raises(DatasetError, match=message):
-        compare_models(committed_bundle, noisy, clean, repeats=1)
+        edgedenoise.compare(committed_bundle, noisy, clean, repeats=1)
 
 
 def test_without_ground_truth_there_is_no_quality(folder: Path, committed_bundle: Path) -> None:
-    found = compare_models(committed_bundle, folder / "noisy", repeats=1, threads=1)
+    found = edgedenoise.compare(committed_bundle, folder / "noisy", repeats=1, threads=1)
     assert found.noisy is None
     assert [row.quality for row in found.rows] == [None, None]
     assert [row.fidelity is None for row in found.rows] == [True, False]
@@ -206,7 +206,7 @@ def test_without_ground_truth_there_is_no_quality(folder: Path, committed_bundle
 
 def test_bench_times_every_variant_side_by_side(committed_bundle: Path) -> None:
     stages: list[tuple[int, int]] = []
-    found = benchmark_model(
+    found = edgedenoise.bench(
         committed_bundle,
         side_px=48,
         repeats=2,
@@ -297,10 +297,10 @@ def test_the_reason_is_what_was_found_on_this_machine(monkeypatch: pytest.Monkey
 def test_measuring_nothing_is_an_error(tiny_bundle: Path) -> None:
     for options in ({"side_px": 0}, {"repeats": 0}):
         with pytest.raises(UsageError, match="must be at least 1"):
-            benchmark_model(tiny_bundle, **options)
+            edgedenoise.bench(tiny_bundle, **options)
     with pytest.raises(BundleError, match="no bundle at"):
-        benchmark_model(tiny_bundle.with_name("nowhere.edge"))
+        edgedenoise.bench(tiny_bundle.with_name("nowhere.edge"))
     with Bundle.open(tiny_bundle).edit() as draft:
         draft.drop_variants({"onnx-fp32", "onnx-int8-u8s7"})
     with pytest.raises(IncompatibleError, match="no variants to measure"):
-        benchmark_model(tiny_bundle)
+        edgedenoise.bench(tiny_bundle)

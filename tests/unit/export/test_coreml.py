@@ -15,22 +15,19 @@ from graphs import GraphBuilder
 
 pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edgedenoise[coreml]'")
 
+import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.denoiser import open_model
 from edgedenoise.errors import CalibrationError, ExportError, InferenceError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.coreml import emulation as coreml_emulation
 from edgedenoise.exporting.coreml import program as coreml_program
 from edgedenoise.exporting.coreml.builder import _converted, _save
 from edgedenoise.exporting.coreml.emulation import EmulatedPackage
 from edgedenoise.exporting.onnx.graph import FLOAT_OPERATORS, QDQ_OPERATORS
-from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.targets import open_variant
-from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.coreml.backend import coremltools_quietly, package_of
@@ -214,14 +211,14 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A bundle with everything that can be built for Core ML."""
     source = FIXTURES / "tiny.edge" if request.param == "C-BSN" else shipped(request.param)
     root = Path(shutil.copytree(source, tmp_path_factory.mktemp("coreml") / "net.edge"))
-    quantize_model(root, scheme="coreml")
+    edgedenoise.quantize(root, scheme="coreml")
     for precision in ("fp32", "fp16", "w8a16", "int8"):
-        compile_model(root, target="coreml", precision=precision, options=BuildOptions(tile=128))
+        edgedenoise.compile(root, target="coreml", precision=precision, options=BuildOptions(tile=128))
     return Bundle.open(root)
 
 
 def test_every_precision_keeps_its_numbers(built: Bundle) -> None:
-    checks = {c.variant: c for c in verify_bundle(built.root).variants}
+    checks = {c.variant: c for c in edgedenoise.verify(built.root).variants}
     for name in ("coreml-fp32", "coreml-fp16", "coreml-w8a16", "coreml-int8"):
         assert (checks[name].status, checks[name].state) == ("passed", "built here, numbers checked by emulation")
     assert checks["coreml-fp32"].psnr_db > 110
@@ -259,7 +256,7 @@ def test_a_package_carries_its_own_description(built: Bundle) -> None:
 
 def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
-    checks = {c.variant: c for c in verify_bundle(built.root).variants}
+    checks = {c.variant: c for c in edgedenoise.verify(built.root).variants}
     assert checks["onnx-fp32"].state == "ran here"
     missing = checks["coreml-fp16"]
     assert (missing.status, missing.state) == ("not run", "built here, never run")
@@ -268,12 +265,12 @@ def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, m
     root = built.root.parent / "other.edge"
     shutil.copytree(built.root, root, dirs_exist_ok=True)
     with pytest.raises(RuntimeUnavailableError, match="the package coremltools is needed"):
-        compile_model(root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+        edgedenoise.compile(root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
 
 
 def test_the_same_bundle_gives_the_same_bytes(built: Bundle, tmp_path: Path) -> None:
     root = Path(shutil.copytree(built.root, tmp_path / "again.edge"))
-    again = compile_model(root, target="coreml", precision="int8", options=BuildOptions(tile=128))
+    again = edgedenoise.compile(root, target="coreml", precision="int8", options=BuildOptions(tile=128))
     name = "coreml-int8/"
     assert {k: v for k, v in again.manifest.files.items() if k.startswith(name)} == {
         k: v for k, v in built.manifest.files.items() if k.startswith(name)
@@ -290,10 +287,10 @@ def test_a_dead_channel_is_no_trouble(make_bundle: Callable[..., Bundle], noisy_
         values = onnx.numpy_helper.to_array(tensor).copy()
         values[1] = 0
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
-    bundle = calibrate_model(make_bundle(model).root, noisy_folder, count=4, crop_px=48)
-    quantize_model(bundle.root, scheme="coreml")
-    compile_model(bundle.root, target="coreml", precision="int8", options=BuildOptions(tile=128))
-    check = next(c for c in verify_bundle(bundle.root).variants if c.variant == "coreml-int8")
+    bundle = edgedenoise.calibrate(make_bundle(model).root, noisy_folder, count=4, crop_px=48)
+    edgedenoise.quantize(bundle.root, scheme="coreml")
+    edgedenoise.compile(bundle.root, target="coreml", precision="int8", options=BuildOptions(tile=128))
+    check = next(c for c in edgedenoise.verify(bundle.root).variants if c.variant == "coreml-int8")
     assert check.status == "passed"
 
 
@@ -314,7 +311,7 @@ def input_type(root: Path, name: str) -> Any:
 
 def test_shapes_are_in_the_package(tiny_student: Path) -> None:
     def shapes(options: BuildOptions) -> Any:
-        compile_model(tiny_student, target="coreml", precision="fp16", options=options)
+        edgedenoise.compile(tiny_student, target="coreml", precision="fp16", options=options)
         return input_type(tiny_student, "coreml-fp16").multiArrayType
 
     assert list(shapes(BuildOptions(tile=128)).shape) == [1, 3, 128, 128]
@@ -326,8 +323,8 @@ def test_shapes_are_in_the_package(tiny_student: Path) -> None:
 
 def test_images_in_and_out_compute_the_same(tiny_student: Path) -> None:
     options = BuildOptions(tile=128, more={"io": "image"})
-    bundle = compile_model(tiny_student, target="coreml", precision="fp16", options=options)
-    compile_model(tiny_student, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+    bundle = edgedenoise.compile(tiny_student, target="coreml", precision="fp16", options=options)
+    edgedenoise.compile(tiny_student, target="coreml", precision="fp16", options=BuildOptions(tile=128))
     kind = input_type(tiny_student, "coreml-fp16-image")
     assert (kind.imageType.width, kind.imageType.height) == (128, 128)
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 128, 128)).astype(np.float32) / 255
@@ -349,16 +346,20 @@ REFUSED: dict[str, tuple[Precision, dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("precision", "more", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_is_told(tiny_student: Path, precision: Precision, more: dict[str, str], words: str) -> None:
-    quantize_model(tiny_student, scheme="coreml")
+    edgedenoise.quantize(tiny_student, scheme="coreml")
     with pytest.raises(UsageError, match=words):
-        compile_model(tiny_student, target="coreml", precision=precision, options=BuildOptions(tile=128, more=more))
+        edgedenoise.compile(
+            tiny_student, target="coreml", precision=precision, options=BuildOptions(tile=128, more=more)
+        )
     assert not [v for v in Bundle.open(tiny_student).manifest.variants if v.runtime == "coreml"]
 
 
 def test_images_are_refused_where_statistics_of_the_photograph_are_needed(tmp_path: Path) -> None:
     root = Path(shutil.copytree(FIXTURES / "tiny.edge", tmp_path / "tiny.edge"))
     with pytest.raises(UsageError, match="normalised by the whole image's statistics"):
-        compile_model(root, target="coreml", precision="fp16", options=BuildOptions(tile=128, more={"io": "image"}))
+        edgedenoise.compile(
+            root, target="coreml", precision="fp16", options=BuildOptions(tile=128, more={"io": "image"})
+        )
 
 
 def test_float16_needs_ranges(make_bundle: Callable[..., Bundle]) -> None:
@@ -366,4 +367,4 @@ def test_float16_needs_ranges(make_bundle: Callable[..., Bundle]) -> None:
     b.conv("image", "denoised", (3, 3, 3))
     bundle = make_bundle(b.model())
     with pytest.raises(CalibrationError, match="has not been calibrated"):
-        compile_model(bundle.root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+        edgedenoise.compile(bundle.root, target="coreml", precision="fp16", options=BuildOptions(tile=128))

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 from graphs import branched_graph, shuffling_graph
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import RANGES_FILE, calibrate_model, measured_ranges
+from edgedenoise.calibration.calibrate import RANGES_FILE, measured_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.errors import CalibrationError, ExportError
 from edgedenoise.exporting.fp16 import FLOAT16_MAX, MARGIN, check_fp16, to_fp16
@@ -45,7 +46,7 @@ def graph() -> onnx.ModelProto:
 
 @pytest.fixture
 def calibrated(make_bundle: Callable[..., Bundle], graph: onnx.ModelProto, noisy_folder: Path) -> Bundle:
-    return calibrate_model(make_bundle(graph).root, noisy_folder, count=4, crop_px=48)
+    return edgedenoise.calibrate(make_bundle(graph).root, noisy_folder, count=4, crop_px=48)
 
 
 @pytest.mark.parametrize("make", [branched_graph, shuffling_graph])

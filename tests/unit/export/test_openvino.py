@@ -9,14 +9,11 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
 
-from edgedenoise.calibration.calibrate import calibrate_model
+import edgedenoise
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, UsageError
 from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.quantization.divergence import ORACLE_BOUNDS
-from edgedenoise.exporting.quantization.qdq import quantize_model
-from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
@@ -29,9 +26,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def compiled(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
-    calibrate_model(branched_bundle.root, noisy_folder, count=8, crop_px=64)
-    quantize_model(branched_bundle.root)
-    return compile_model(branched_bundle.root, target="openvino")
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=8, crop_px=64)
+    edgedenoise.quantize(branched_bundle.root)
+    return edgedenoise.compile(branched_bundle.root, target="openvino")
 
 
 def test_compiling_adds_a_variant_per_precision(compiled: Bundle) -> None:
@@ -40,7 +37,7 @@ def test_compiling_adds_a_variant_per_precision(compiled: Bundle) -> None:
 
 
 def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: Bundle) -> None:
-    report = verify_bundle(compiled.root)
+    report = edgedenoise.verify(compiled.root)
     assert report.passed
     assert len(report.linted) == 2
     by_name = {check.variant: check for check in report.variants}
@@ -94,10 +91,10 @@ def test_a_file_that_is_no_model_is_refused(compiled: Bundle, tmp_path: Path) ->
 
 
 def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:
-    bundle = compile_model(compiled.root, target="openvino", precision="fp16")
+    bundle = edgedenoise.compile(compiled.root, target="openvino", precision="fp16")
     sizes = {name: bundle.manifest.files[f"openvino-{name}/model.bin"].size_bytes for name in ("fp32", "fp16")}
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
-    check = next(c for c in verify_bundle(bundle.root).variants if c.variant == "openvino-fp16")
+    check = next(c for c in edgedenoise.verify(bundle.root).variants if c.variant == "openvino-fp16")
     assert (check.status, check.state) == ("passed", "ran here")
     assert check.psnr_db > 60
     with load_variant(bundle, "openvino-fp16") as denoiser:
@@ -106,13 +103,13 @@ def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:
 
 def test_what_a_target_does_not_build_is_told(compiled: Bundle) -> None:
     with pytest.raises(UsageError, match="openvino has no precision w8a16; accepted are fp32, fp16, int8"):
-        compile_model(compiled.root, target="openvino", precision="w8a16")
+        edgedenoise.compile(compiled.root, target="openvino", precision="w8a16")
     with pytest.raises(UsageError, match=r"an --option for openvino is not accepted: .* accepted are none"):
-        compile_model(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
+        edgedenoise.compile(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
     with pytest.raises(UsageError, match="openvino takes inputs of any size"):
-        compile_model(compiled.root, target="openvino", options=BuildOptions(tile=256))
+        edgedenoise.compile(compiled.root, target="openvino", options=BuildOptions(tile=256))
     with pytest.raises(UsageError, match="onnxruntime, openvino"):
-        compile_model(compiled.root, target="abacus")
+        edgedenoise.compile(compiled.root, target="abacus")
 
 
 def test_a_build_that_fails_its_self_test_leaves_the_bundle_as_it_was(
@@ -123,5 +120,5 @@ def test_a_build_that_fails_its_self_test_leaves_the_bundle_as_it_was(
     monkeypatch.setattr("edgedenoise.runtimes.selftest.FLOAT_BOUND_DB", float("inf"))
     monkeypatch.setattr("edgedenoise.runtimes.selftest.psnr_unit", lambda a, b: 20.0)
     with pytest.raises(ParityError, match="left as it was"):
-        compile_model(branched_bundle.root, target="openvino")
+        edgedenoise.compile(branched_bundle.root, target="openvino")
     assert sorted(branched_bundle.root.rglob("*")) == before

@@ -17,20 +17,17 @@ import pytest
 from broken_qdq import BROKEN, encoded, image_skip_quantized, student_graph
 from tensorrt_api import SINCE, UNTIL, ever_used_names, missing, used_names
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.calibration.calibrate import calibrate_model
 from edgedenoise.errors import ExportError, IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import BuildJob, BuildOptions, backend_options
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
 from edgedenoise.exporting.quantization.contracts import RULES
-from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.targets import emulated
 from edgedenoise.exporting.tensorrt import builder as to_tensorrt
 from edgedenoise.exporting.tensorrt.child import BuildSpec
-from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.progress import silent
 from edgedenoise.runtimes.base import Availability
 from edgedenoise.runtimes.tensorrt.engine_record import read_record
@@ -104,8 +101,8 @@ def exported(request: pytest.FixtureRequest, tmp_path: Path, noisy_folder: Path)
         source = FIXTURES / "tiny.edge" if request.param == "C-BSN" else shipped(request.param)
     root = Path(shutil.copytree(source, tmp_path / "net.edge"))
     if request.param in ("edge-plus", "C-BSN"):
-        calibrate_model(root, noisy_folder, count=4, crop_px=64)
-    quantize_model(root, scheme="s8s8")
+        edgedenoise.calibrate(root, noisy_folder, count=4, crop_px=64)
+    edgedenoise.quantize(root, scheme="s8s8")
     return root
 
 
@@ -113,7 +110,9 @@ def exported(request: pytest.FixtureRequest, tmp_path: Path, noisy_folder: Path)
 def test_every_network_is_built_in_every_precision_and_its_numbers_are_checked(exported: Path) -> None:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     for precision in precisions:
-        bundle = compile_model(exported, target="tensorrt-rtx", precision=precision, options=BuildOptions(tile=128))
+        bundle = edgedenoise.compile(
+            exported, target="tensorrt-rtx", precision=precision, options=BuildOptions(tile=128)
+        )
     variants = [v for v in bundle.manifest.variants if v.runtime == "tensorrt-rtx"]
     assert [v.precision for v in variants] == list(precisions)
     for variant in variants:
@@ -123,7 +122,7 @@ def test_every_network_is_built_in_every_precision_and_its_numbers_are_checked(e
         assert record.flags == [*(["no TF32"] if variant.precision == "fp32" else []), "STRONGLY_TYPED"]
         log = (bundle.root / variant.name / "build.log").read_text(encoding="utf-8")
         assert "Engine generation completed" in log
-    checks = {c.variant: c for c in verify_bundle(exported).variants}
+    checks = {c.variant: c for c in edgedenoise.verify(exported).variants}
     for variant in variants:
         check = checks[variant.name]
         assert (check.status, check.state) == ("passed", "built here, numbers checked by emulation"), check
@@ -136,7 +135,7 @@ def test_every_network_is_built_in_every_precision_and_its_numbers_are_checked(e
 def test_a_range_of_shapes_is_built_for_every_network(exported: Path) -> None:
     options = BuildOptions(tile_range=(96, 128, 256))
     for precision in ("fp32", "int8"):
-        bundle = compile_model(exported, target="tensorrt-rtx", precision=precision, options=options)
+        bundle = edgedenoise.compile(exported, target="tensorrt-rtx", precision=precision, options=options)
     variant = bundle.manifest.variants[-1]
     assert read_record(bundle.variant_file(variant)).shapes == InputShapes("ranged", [96, 128, 256])
 
@@ -200,7 +199,7 @@ def tiny(tmp_path: Path) -> Path:
 @needs_no_gpu
 def test_without_a_gpu_the_message_is_what_to_run_on_the_device(tiny: Path) -> None:
     with pytest.raises(RuntimeUnavailableError, match="built on the device that runs them") as told:
-        compile_model(tiny, target="tensorrt", precision="fp32")
+        edgedenoise.compile(tiny, target="tensorrt", precision="fp32")
     for line in (
         f"scp -r {tiny} DEVICE:tiny.edge",
         "python3 -m venv --system-site-packages venv",
@@ -216,7 +215,7 @@ def test_without_a_gpu_the_message_is_what_to_run_on_the_device(tiny: Path) -> N
 def test_options_and_shapes_that_are_not_accepted_are_told(tiny: Path) -> None:
     def refused(options: BuildOptions) -> str:
         with pytest.raises(UsageError) as told:
-            compile_model(tiny, target="tensorrt-rtx", precision="fp32", options=options)
+            edgedenoise.compile(tiny, target="tensorrt-rtx", precision="fp32", options=options)
         return str(told.value)
 
     assert "timeout_s (default 1800)" in refused(BuildOptions(more={"timeout": "3"}))
@@ -241,7 +240,7 @@ def test_a_builder_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pyt
 def test_the_log_of_a_build_that_failed_is_kept(tiny: Path) -> None:
     options = BuildOptions(tile=96, more={"workspace_mb": "1"})
     with pytest.raises(ExportError, match=r"its log is .*tensorrt-rtx-fp32-any-[0-9.]+\.log, and ends:") as told:
-        compile_model(tiny, target="tensorrt-rtx", precision="fp32", options=options)
+        edgedenoise.compile(tiny, target="tensorrt-rtx", precision="fp32", options=options)
     log = Path(str(told.value).partition("its log is ")[2].partition(", and ends:")[0])
     assert "[TRT]" in log.read_text(encoding="utf-8")
     assert not [v for v in Bundle.open(tiny).manifest.variants if v.runtime == "tensorrt-rtx"]
@@ -279,7 +278,7 @@ def test_progress_goes_from_nothing_to_all_once_and_names_what_goes_on(tiny: Pat
         if stage == "engine":
             told.append((done, total, note))
 
-    compile_model(tiny, target="tensorrt-rtx", precision="fp32", options=BuildOptions(tile=96), progress=progress)
+    edgedenoise.compile(tiny, target="tensorrt-rtx", precision="fp32", options=BuildOptions(tile=96), progress=progress)
     done = [d for d, _, _ in told]
     assert done == sorted(done)
     assert (done[0], told[-1][0]) == (0, told[-1][1])
@@ -317,7 +316,7 @@ def test_the_lean_runtime_alone_builds_nothing(tiny: Path, monkeypatch: pytest.M
     monkeypatch.setattr(to_tensorrt.TensorRT, "probe", lambda self: found)
     monkeypatch.setattr(to_tensorrt.TensorRT, "module", lambda self: "tensorrt_lean")
     with pytest.raises(RuntimeUnavailableError, match="only tensorrt_lean is installed here"):
-        compile_model(tiny, target="tensorrt", precision="fp32")
+        edgedenoise.compile(tiny, target="tensorrt", precision="fp32")
 
 
 def _spec(module: str, folder: Path) -> BuildSpec:
@@ -352,15 +351,15 @@ def test_numbers_are_checked_only_against_the_graph_that_was_compiled(exported_t
     changed = Bundle.open(exported_tiny.root)
     with pytest.raises(IncompatibleError, match="has no such graph any more"):
         emulated(changed, variant)
-    check = next(c for c in verify_bundle(changed.root).variants if c.variant == variant.name)
+    check = next(c for c in edgedenoise.verify(changed.root).variants if c.variant == variant.name)
     assert (check.status, check.state) == ("not run", "built here, never run")
 
 
 @pytest.fixture
 def exported_tiny(tiny: Path, noisy_folder: Path) -> Bundle:
-    calibrate_model(tiny, noisy_folder, count=4, crop_px=64)
-    quantize_model(tiny, scheme="s8s8")
-    return compile_model(tiny, target="tensorrt-rtx", precision="int8", options=BuildOptions(tile=96))
+    edgedenoise.calibrate(tiny, noisy_folder, count=4, crop_px=64)
+    edgedenoise.quantize(tiny, scheme="s8s8")
+    return edgedenoise.compile(tiny, target="tensorrt-rtx", precision="int8", options=BuildOptions(tile=96))
 
 
 @needs_rtx
@@ -373,7 +372,7 @@ def test_an_engine_whose_numbers_are_off_is_not_kept(tiny: Path, monkeypatch: py
     monkeypatch.setattr(to_tensorrt, "to_fp16", wrong)
     calibrated_variants = Bundle.open(tiny).manifest.variants
     with pytest.raises(ParityError, match="the bundle was left as it was"):
-        compile_model(tiny, target="tensorrt-rtx", precision="fp16", options=BuildOptions(tile=96))
+        edgedenoise.compile(tiny, target="tensorrt-rtx", precision="fp16", options=BuildOptions(tile=96))
     assert Bundle.open(tiny).manifest.variants == calibrated_variants
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import edgedenoise
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.errors import (
     DeviceFallbackError,
@@ -225,10 +226,8 @@ def test_on_a_mac_a_package_proves_itself(precision: Any, tmp_path: Path) -> Non
 
     from edgedenoise.bundles.pretrained import shipped
     from edgedenoise.exporting.build_options import BuildOptions
-    from edgedenoise.exporting.compile import compile_model
-    from edgedenoise.exporting.verify import verify_bundle
 
     root = Path(shutil.copytree(shipped("edge-tiny"), tmp_path / "edge-tiny.edge"))
-    compile_model(root, target="coreml", precision=precision, options=BuildOptions(tile=128))
-    check = next(c for c in verify_bundle(root).variants if c.runtime == "coreml")
+    edgedenoise.compile(root, target="coreml", precision=precision, options=BuildOptions(tile=128))
+    check = next(c for c in edgedenoise.verify(root).variants if c.runtime == "coreml")
     assert (check.status, check.state) == ("passed", "ran here"), check

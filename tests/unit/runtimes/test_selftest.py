@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.denoiser import load
 from edgedenoise.errors import IntegrityError, ParityError
 from edgedenoise.exporting.targets import open_variant
-from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.runtimes import selftest
 from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, run_selftest, selftest_pair
 
@@ -107,7 +107,7 @@ def test_a_home_that_cannot_be_written_only_costs_the_test_again(
 
 
 def test_verify_checks_files_and_every_variant(committed_bundle: Path) -> None:
-    report = verify_bundle(committed_bundle)
+    report = edgedenoise.verify(committed_bundle)
     assert report.passed
     assert report.files_checked == 7
     floats, integers = report.variants
@@ -122,7 +122,7 @@ def test_verify_checks_files_and_every_variant(committed_bundle: Path) -> None:
 
 def test_verify_without_onnx_only_leaves_the_lint_out(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    report = verify_bundle(committed_bundle)
+    report = edgedenoise.verify(committed_bundle)
     assert report.linted == ()
     assert report.passed
     assert [check.status for check in report.variants] == ["passed", "passed"]
@@ -131,7 +131,7 @@ def test_verify_without_onnx_only_leaves_the_lint_out(committed_bundle: Path, mo
 def test_verify_reports_what_failed_and_goes_on(tiny_bundle: Path, nan_model: bytes) -> None:
     with Bundle.open(tiny_bundle).edit() as draft:
         draft.write("onnx-fp32/model.onnx", nan_model)
-    report = verify_bundle(tiny_bundle)
+    report = edgedenoise.verify(tiny_bundle)
     assert not report.passed
     assert [check.status for check in report.variants] == ["failed", "passed"]
     assert "not finite" in report.variants[0].reason
@@ -142,7 +142,7 @@ def test_verify_says_which_runtime_is_missing(tiny_bundle: Path, monkeypatch: py
     with Bundle.open(tiny_bundle).edit() as draft:
         draft.write("openvino-fp32/model.xml", b"<net/>")
         draft.put_variant(Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"))
-    report = verify_bundle(tiny_bundle)
+    report = edgedenoise.verify(tiny_bundle)
     assert report.passed  # nothing that can run here failed
     assert [check.status for check in report.variants] == ["passed", "passed", "not run"]
     assert 'pip install "edgedenoise[openvino]"' in report.variants[2].reason
@@ -151,7 +151,7 @@ def test_verify_says_which_runtime_is_missing(tiny_bundle: Path, monkeypatch: py
 def test_verify_refuses_a_damaged_bundle(tiny_bundle: Path, flip_byte: FlipByte) -> None:
     flip_byte(tiny_bundle / "calibration" / "ranges.json")
     with pytest.raises(IntegrityError, match=r"calibration/ranges\.json"):
-        verify_bundle(tiny_bundle)
+        edgedenoise.verify(tiny_bundle)
 
 
 def test_a_bundle_without_self_test_is_not_taken_on_trust(tiny_bundle: Path) -> None:

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import edgedenoise
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr, ssim
 from edgedenoise.training import inference
 from edgedenoise.training.inference import denoise_unit
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.networks.families import build_network, network_spec
-from edgedenoise.training.scoring import evaluate_run
 
 SPEC = network_spec("cbsn-6x1")
 
@@ -92,12 +91,12 @@ def test_a_network_without_a_blind_path_has_only_the_direct_mode(unit, mode):
 
 
 def test_a_run_is_measured_against_the_truth(config, photos, tmp_path):
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     keep = tmp_path / "denoised"
     for path in photos.iterdir():
         shifted = from_unit(np.clip(read_image(path).unit() + 0.02, 0, 1), np.uint8)
         write_image(Image(shifted), tmp_path / "clean" / path.name)
-    found = evaluate_run(run, photos, tmp_path / "clean", keep=keep)
+    found = edgedenoise.evaluate(run, photos, tmp_path / "clean", keep=keep)
     assert (found.photographs, found.mode, found.network) == (3, "direct", "cbsn-6x1")
     pairs = [(keep / f"{name}.png", tmp_path / "clean" / f"{name}.png") for name in "abc"]
     images = [tuple(from_unit(read_image(path).unit(), np.uint8) for path in pair) for pair in pairs]
@@ -106,4 +105,4 @@ def test_a_run_is_measured_against_the_truth(config, photos, tmp_path):
     assert found.noisy.psnr_db == pytest.approx(20 * np.log10(1 / 0.02), abs=1.5)
     (tmp_path / "clean" / "b.png").unlink()
     with pytest.raises(DatasetError, match="no ground truth"):
-        evaluate_run(run, photos, tmp_path / "clean")
+        edgedenoise.evaluate(run, photos, tmp_path / "clean")

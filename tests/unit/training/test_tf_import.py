@@ -18,7 +18,7 @@ from edgedenoise.errors import RuntimeUnavailableError, TrainingError, UsageErro
 from edgedenoise.training.checkpoint import LAST, load_network, read_run
 from edgedenoise.training.config.config import RUN_CONFIG, TrainConfig
 from edgedenoise.training.networks.families import build_network, network_spec
-from edgedenoise.training.tf_import import import_tf_checkpoint, load_tf_checkpoint
+from edgedenoise.training.tf_import import load_tf_checkpoint
 
 AUTHORS = Path(__file__).parent / "fixtures" / "tf_checkpoint_8x2" / "CBSN.ckpt"
 INDEX, DATA = "CBSN.ckpt.index", "CBSN.ckpt.data-00000-of-00001"
@@ -67,7 +67,7 @@ def test_the_weights_are_the_authors_to_the_bit(reference):
 @needs_tensorflow
 @pytest.mark.parametrize("mode", ["blind", "nonblind"])
 def test_the_run_computes_what_the_authors_code_computes(tmp_path, reference, mode):
-    assert import_tf_checkpoint(AUTHORS, tmp_path / "run").network == "cbsn-8x2"
+    assert edgedenoise.import_tf(AUTHORS, tmp_path / "run").network == "cbsn-8x2"
     network, _ = load_network(tmp_path / "run")
     with torch.no_grad():
         output = network(torch.from_numpy(reference["image"]), blind=mode == "blind").numpy()
@@ -77,7 +77,7 @@ def test_the_run_computes_what_the_authors_code_computes(tmp_path, reference, mo
 @needs_tensorflow
 def test_the_run_is_one_like_any_other_and_official(tmp_path):
     stages = []
-    result = edgedenoise.import_tf_checkpoint(
+    result = edgedenoise.import_tf(
         AUTHORS, tmp_path / "run", progress=lambda stage, done, total, note="": stages.append((stage, done, total))
     )
     assert (result.run, result.parameters) == (tmp_path / "run", 10_347)
@@ -194,7 +194,7 @@ def test_another_network_is_refused_with_the_first_differences(tmp_path):
     variables["DBSN/conv4/bias"] = variables["DBSN/conv4/bias"].astype(np.float64)
     variables["DBSN/conv5/kernel"] = np.zeros((1, 1, 3, 3), np.float32)
     with pytest.raises(TrainingError, match="as cbsn-8x2 it has 4 differences") as caught:
-        import_tf_checkpoint(saved(tmp_path / "x.ckpt", variables), tmp_path / "run")
+        edgedenoise.import_tf(saved(tmp_path / "x.ckpt", variables), tmp_path / "run")
     for difference in (
         "DBSN/B2/conv1/W1 is missing, not float32 (5, 5, 8, 8)",
         "DBSN/conv2/kernel is float32 (1, 1, 8, 32), not float32 (1, 1, 8, 64)",
@@ -223,7 +223,7 @@ def test_a_checkpoint_without_the_authors_names_is_refused(tmp_path):
 def test_a_run_is_never_overwritten(tmp_path, there):
     (tmp_path / there).write_text("mine")
     with pytest.raises(UsageError, match="already holds a training run") as caught:
-        import_tf_checkpoint(AUTHORS, tmp_path)
+        edgedenoise.import_tf(AUTHORS, tmp_path)
     assert "--out" in caught.value.hint
     assert (tmp_path / there).read_text() == "mine"
 
@@ -231,13 +231,13 @@ def test_a_run_is_never_overwritten(tmp_path, there):
 def test_a_run_cannot_take_the_place_of_a_file(tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(UsageError, match="a file of that name"):
-        import_tf_checkpoint(AUTHORS, tmp_path / "run")
+        edgedenoise.import_tf(AUTHORS, tmp_path / "run")
 
 
 def test_without_tensorflow_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(RuntimeUnavailableError, match="tensorflow is needed") as caught:
-        import_tf_checkpoint(AUTHORS, tmp_path / "run")
+        edgedenoise.import_tf(AUTHORS, tmp_path / "run")
     assert caught.value.hint == 'install it with: pip install "edgedenoise[tf]"'
     assert not (tmp_path / "run").exists()
 

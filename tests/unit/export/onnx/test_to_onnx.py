@@ -11,16 +11,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
 
+import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
 from edgedenoise.denoiser import load
 from edgedenoise.errors import EdgeDenoiseError, ExportError
 from edgedenoise.exporting.onnx import to_onnx
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count
-from edgedenoise.exporting.onnx.to_onnx import PARITY_BOUND, PARITY_SIZES, NonBlind, export_model, trace
+from edgedenoise.exporting.onnx.to_onnx import PARITY_BOUND, PARITY_SIZES, NonBlind, trace
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.inference import denoise_unit
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.networks.cbsn import CBSN
 from edgedenoise.training.networks.families import network_spec
 
@@ -40,12 +40,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainConfig(
         network="cbsn-8x2", data=str(folder / "noisy"), out=str(folder / "run"), steps=2, batch=1, patch=40
     )
-    return train_model(config).run
+    return edgedenoise.train(config).run
 
 
 @pytest.fixture(scope="module")
 def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_model(run, tmp_path_factory.mktemp("exported") / "two-steps.edge")
+    return edgedenoise.export(run, tmp_path_factory.mktemp("exported") / "two-steps.edge")
 
 
 def test_the_graph_is_plain_and_keeps_its_sides_symbolic(exported: Bundle) -> None:
@@ -97,8 +97,8 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
             network=name, objective="supervised", clean=str(folder / "clean"), out=str(folder / name), device="cpu",
             steps=2, batch=1, patch=32, learning_rate=1e-2,
         )  # fmt: skip
-        run = train_model(config).run
-        found[name] = (run, export_model(run, folder / f"{name}.edge"))
+        run = edgedenoise.train(config).run
+        found[name] = (run, edgedenoise.export(run, folder / f"{name}.edge"))
     return found
 
 
@@ -182,10 +182,10 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
 
     monkeypatch.setattr(to_onnx, "trace", traced_wrongly)
     with pytest.raises(ExportError, match=r"differs from PyTorch by .*accepted is 1e-05"):
-        export_model(run, tmp_path / "wrong.edge")
+        edgedenoise.export(run, tmp_path / "wrong.edge")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeDenoiseError, match=r"no run|not a run|holds no|no checkpoint"):
-        export_model(tmp_path, tmp_path / "out.edge")
+        edgedenoise.export(tmp_path, tmp_path / "out.edge")

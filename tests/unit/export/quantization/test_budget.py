@@ -8,14 +8,15 @@ import numpy as np
 import onnx
 import pytest
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle, report_file
-from edgedenoise.calibration.calibrate import calibrate_model, float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph_file, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import calibrator_named
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import DatasetError, QuantizationError, UsageError
 from edgedenoise.exporting.quantization import budget as budget_module
 from edgedenoise.exporting.quantization.budget import LEAST_INT8_SHARE, quantize_to_budget
-from edgedenoise.exporting.quantization.qdq import encode, quantize_model, quantized_layers
+from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.quantization.search_result import Budget, Plan, plan_table, stored_plan
 from edgedenoise.exporting.quantization.sensitivity import Judge, layer_costs
 from edgedenoise.imaging.files import list_images, read_image, write_image
@@ -30,7 +31,7 @@ ALL_IN_U8S7 = {"scheme": "u8s7", "calibrator": "minmax", "crops": 4}
 
 @pytest.fixture
 def calibrated(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
-    return calibrate_model(branched_bundle.root, noisy_folder, count=8)
+    return edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=8)
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_every_calibrator_is_tried_and_the_best_is_recorded(calibrated: Bundle, 
 def test_quantizing_again_without_a_budget_forgets_the_plan(calibrated: Bundle, noisy_folder: Path):
     _whole(calibrated, noisy_folder)
     assert Bundle.open(calibrated.root).has(report_file("onnx-int8-u8s7"))
-    quantize_model(calibrated.root, scheme="u8s7")
+    edgedenoise.quantize(calibrated.root, scheme="u8s7")
     assert not Bundle.open(calibrated.root).has(report_file("onnx-int8-u8s7"))
 
 

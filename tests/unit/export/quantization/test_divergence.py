@@ -15,12 +15,12 @@ import pytest
 from graphs import branched_graph, shuffling_graph
 from onnx import numpy_helper
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.quantization.divergence import (
     ORACLE_BOUNDS,
     cut_behind,
@@ -29,14 +29,15 @@ from edgedenoise.exporting.quantization.divergence import (
     oracle_bound,
     pieces_on,
 )
-from edgedenoise.exporting.quantization.qdq import encode, quantize_model
+from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.exporting.targets import TARGETS
-from edgedenoise.exporting.verify import VerifyReport, verify_bundle
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgedenoise.exporting.verify import VerifyReport
 
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
 TINY = Path(__file__).resolve().parents[3] / "fixtures" / "tiny.edge"
@@ -53,9 +54,9 @@ def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     source = TINY if request.param == "tiny" else shipped(request.param)
     root = shutil.copytree(source, tmp_path_factory.mktemp("bounds") / f"{request.param}.edge")
     for scheme in dict.fromkeys(scheme for scheme, _ in ORACLE_BOUNDS):
-        quantize_model(root, scheme=scheme)
-    compile_model(root, target="openvino")
-    return verify_bundle(root)
+        edgedenoise.quantize(root, scheme=scheme)
+    edgedenoise.compile(root, target="openvino")
+    return edgedenoise.verify(root)
 
 
 @pytest.mark.parametrize(("scheme", "runtime"), ORACLE_BOUNDS)
@@ -186,7 +187,7 @@ def test_verify_names_the_layer_that_a_variant_gets_wrong(tmp_path: Path, monkey
         return right_open(self, variant, path, device, options)
 
     monkeypatch.setattr(OnnxRuntime, "open", broken)
-    check = {c.variant: c for c in verify_bundle(root).variants}["onnx-int8-u8s7"]
+    check = {c.variant: c for c in edgedenoise.verify(root).variants}["onnx-int8-u8s7"]
     assert check.divergence is not None
     assert check.divergence.layer == wrong.name
     assert f"the first layer that differs is {wrong.name}" in check.reason

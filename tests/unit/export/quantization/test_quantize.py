@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 from graphs import branched_graph, shuffling_graph
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, RANGES_FILE, TRAINED_RANGES_FILE, calibrate_model
+from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, RANGES_FILE, TRAINED_RANGES_FILE
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import (
     DEVICE_CLASSES,
@@ -25,12 +26,10 @@ from edgedenoise.calibration.schemes import (
 )
 from edgedenoise.denoiser import choose_variant, load, load_variant
 from edgedenoise.errors import CalibrationError, IncompatibleError, QuantizationError, UsageError
-from edgedenoise.exporting.compile import compile_model
 from edgedenoise.exporting.onnx.graph import lint
 from edgedenoise.exporting.quantization.correction import LEAST_GAIN_DB, mean_shifts, refine
-from edgedenoise.exporting.quantization.qdq import encode, quantize_model, quantized_layers
+from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.targets import TARGETS
-from edgedenoise.exporting.verify import verify_bundle
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.machine import saturates_u8s8
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
@@ -268,8 +267,8 @@ def test_a_tensor_without_a_range_is_refused_by_name() -> None:
 
 
 def test_quantize_adds_a_variant_that_loads_and_is_close_to_float(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=8, crop_px=64)
-    report = quantize_model(branched_bundle.root, data=noisy_folder)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=8, crop_px=64)
+    report = edgedenoise.quantize(branched_bundle.root, data=noisy_folder)
     bundle = Bundle.open(branched_bundle.root)
     variant = bundle.variant("onnx-int8-u8s7")
     assert variant.fidelity_db == pytest.approx(report.selftest_db, abs=0.01)
@@ -282,9 +281,9 @@ def test_quantize_adds_a_variant_that_loads_and_is_close_to_float(branched_bundl
 
 
 def test_a_bundle_can_hold_every_scheme_from_the_same_ranges(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=4, crop_px=64)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=4, crop_px=64)
     for scheme in SCHEMES:
-        report = quantize_model(branched_bundle.root, scheme=scheme.name)
+        report = edgedenoise.quantize(branched_bundle.root, scheme=scheme.name)
         assert report.selftest_db > 25
     opened = Bundle.open(branched_bundle.root)
     for scheme in SCHEMES:
@@ -314,10 +313,10 @@ def test_what_clipping_and_correction_gain_is_measured_and_recorded(
     make_bundle: Callable[..., Bundle], noisy_folder: Path
 ) -> None:
     made = make_bundle(_uneven_graph(), halo_px=6, multiple_of=2)
-    calibrate_model(made.root, noisy_folder, count=4, crop_px=64)
-    plain = quantize_model(made.root, data=noisy_folder)
+    edgedenoise.calibrate(made.root, noisy_folder, count=4, crop_px=64)
+    plain = edgedenoise.quantize(made.root, data=noisy_folder)
     assert (plain.weight_clip, plain.weight_clip_gain_db) == ("none", None), "nothing is tried unasked"
-    report = quantize_model(made.root, data=noisy_folder, weight_clip="auto", bias_correction="auto")
+    report = edgedenoise.quantize(made.root, data=noisy_folder, weight_clip="auto", bias_correction="auto")
     assert report.weight_clip == "mse"
     assert report.weight_clip_gain_db is not None
     assert report.bias_correction_gain_db is not None
@@ -333,21 +332,21 @@ def test_weights_that_were_trained_in_8_bits_are_never_changed_unless_asked(
     make_bundle: Callable[..., Bundle], noisy_folder: Path
 ) -> None:
     made = make_bundle(_uneven_graph(), halo_px=6, multiple_of=2)
-    bundle = calibrate_model(made.root, noisy_folder, count=2, crop_px=64)
+    bundle = edgedenoise.calibrate(made.root, noisy_folder, count=2, crop_px=64)
     with bundle.edit() as draft:
         draft.write(TRAINED_RANGES_FILE, bundle.file(RANGES_FILE).read_bytes())
-    report = quantize_model(made.root, data=noisy_folder, weight_clip="auto", bias_correction="auto")
+    report = edgedenoise.quantize(made.root, data=noisy_folder, weight_clip="auto", bias_correction="auto")
     assert (report.weight_clip, report.bias_correction) == ("none", "none")
     assert (report.weight_clip_gain_db, report.bias_correction_gain_db) == (None, None), "not even tried"
-    assert quantize_model(made.root, weight_clip="mse").weight_clip == "mse"
+    assert edgedenoise.quantize(made.root, weight_clip="mse").weight_clip == "mse"
 
 
 def test_correcting_biases_without_photographs_is_refused(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=2, crop_px=64)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, crop_px=64)
     with pytest.raises(UsageError, match="without images"):
-        quantize_model(branched_bundle.root, bias_correction="auto")
+        edgedenoise.quantize(branched_bundle.root, bias_correction="auto")
     with pytest.raises(UsageError, match="accepted are none, mean, auto"):
-        quantize_model(branched_bundle.root, bias_correction="some")  # type: ignore[arg-type]
+        edgedenoise.quantize(branched_bundle.root, bias_correction="some")  # type: ignore[arg-type]
 
 
 @EACH_SCHEME
@@ -401,9 +400,9 @@ def test_what_is_only_tried_is_kept_only_when_it_measures_better(
 def test_calibrating_again_removes_what_was_encoded_from_the_old_ranges(
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=2, crop_px=64)
-    quantize_model(branched_bundle.root)
-    bundle = calibrate_model(branched_bundle.root, noisy_folder, count=3, crop_px=64)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, crop_px=64)
+    edgedenoise.quantize(branched_bundle.root)
+    bundle = edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=3, crop_px=64)
     assert [v.name for v in bundle.manifest.variants] == ["onnx-fp32"]
     assert not (bundle.root / "onnx-int8-u8s7").exists()
 
@@ -411,11 +410,11 @@ def test_calibrating_again_removes_what_was_encoded_from_the_old_ranges(
 def test_another_calibrator_chooses_other_ranges_without_another_pass(
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=6, crop_px=64)
-    quantize_model(branched_bundle.root)
-    compile_model(branched_bundle.root, target="openvino", precision="int8")
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=6, crop_px=64)
+    edgedenoise.quantize(branched_bundle.root)
+    edgedenoise.compile(branched_bundle.root, target="openvino", precision="int8")
     (whole,) = _activation_scales(Bundle.open(branched_bundle.root)).values()
-    quantize_model(branched_bundle.root, calibrator="percentile-99")
+    edgedenoise.quantize(branched_bundle.root, calibrator="percentile-99")
     opened = Bundle.open(branched_bundle.root)
     (clipped,) = _activation_scales(opened).values()
     assert clipped["image"] == whole["image"], "the image is never clipped"
@@ -427,12 +426,12 @@ def test_another_calibrator_chooses_other_ranges_without_another_pass(
 
 
 def test_without_histograms_only_the_whole_range_can_be_had(branched_bundle: Bundle, noisy_folder: Path) -> None:
-    calibrate_model(branched_bundle.root, noisy_folder, count=4, crop_px=64)
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=4, crop_px=64)
     with Bundle.open(branched_bundle.root).edit() as draft:  # as bundles were that were made before
         (draft.root / HISTOGRAMS_FILE).unlink()
     with pytest.raises(CalibrationError, match="stores no histograms, from which mse would choose; accepted: minmax"):
-        quantize_model(branched_bundle.root, calibrator="mse")
-    quantize_model(branched_bundle.root)
+        edgedenoise.quantize(branched_bundle.root, calibrator="mse")
+    edgedenoise.quantize(branched_bundle.root)
 
 
 def _activation_scales(bundle: Bundle) -> dict[str, dict[str, float]]:
@@ -450,7 +449,7 @@ def _activation_scales(bundle: Bundle) -> dict[str, dict[str, float]]:
 
 def test_quantizing_before_calibrating_says_what_to_do(branched_bundle: Bundle) -> None:
     with pytest.raises(CalibrationError, match="edgedenoise calibrate"):
-        quantize_model(branched_bundle.root)
+        edgedenoise.quantize(branched_bundle.root)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -459,8 +458,8 @@ def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
     make_bundle: Callable[..., Bundle], noisy_folder: Path, precision: str, size: tuple[int, int]
 ) -> None:
     made = make_bundle(shuffling_graph(), halo_px=6, multiple_of=2)
-    calibrate_model(made.root, noisy_folder, count=4, crop_px=64)
-    quantize_model(made.root)
+    edgedenoise.calibrate(made.root, noisy_folder, count=4, crop_px=64)
+    edgedenoise.quantize(made.root)
     bundle = Bundle.open(made.root)
     name = next(v.name for v in bundle.manifest.variants if v.precision == precision)
     session = load_variant(bundle, name)._session
@@ -475,13 +474,13 @@ def test_where_eight_bits_would_saturate_auto_takes_another_variant(
     branched_bundle: Bundle, noisy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
-    calibrate_model(branched_bundle.root, noisy_folder, count=4, crop_px=64)
-    quantize_model(branched_bundle.root, scheme="u8s8")
-    bundle = compile_model(branched_bundle.root, target="openvino")
+    edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=4, crop_px=64)
+    edgedenoise.quantize(branched_bundle.root, scheme="u8s8")
+    bundle = edgedenoise.compile(branched_bundle.root, target="openvino")
     assert choose_variant(bundle, "auto", "int8").name == "openvino-int8-u8s8" or saturates_u8s8()
     monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
     assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s8"
-    report = verify_bundle(bundle.root)
+    report = edgedenoise.verify(bundle.root)
     assert report.passed
     assert {c.variant: c.status for c in report.variants}["openvino-int8-u8s8"] == "not run"
     with pytest.raises(IncompatibleError, match="would saturate"):

@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 
+import edgedenoise
 from edgedenoise.errors import UsageError
 from edgedenoise.training.checkpoint import LAST, read_checkpoint
 from edgedenoise.training.loop.distributed import World
-from edgedenoise.training.loop.trainer import train_model
 
 
 def torchrun(config, tmp_path, *arguments):
@@ -34,17 +34,17 @@ def curve(run):
 @pytest.mark.slow
 def test_two_processes_give_the_curve_of_one_and_any_number_goes_on(config, tmp_path):
     config = config.with_overrides(["batch=4", "log_every=1", "held_out=1", "val_every=5"])
-    one = train_model(config.with_overrides([f"out={tmp_path / 'one'}"])).run
+    one = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'one'}"])).run
     # Six steps in two processes, and the other four in one.
     two = tmp_path / "two"
     first = config.with_overrides([f"out={two}", "steps=6", "schedule=constant", "ramp_fraction=0"])
     torchrun(first, tmp_path)
-    alone = train_model(first.with_overrides([f"out={tmp_path / 'alone'}"])).run
+    alone = edgedenoise.train(first.with_overrides([f"out={tmp_path / 'alone'}"])).run
     assert [step for step, _ in curve(two)] == list(range(1, 7))
     assert [loss for _, loss in curve(two)] == pytest.approx([loss for _, loss in curve(alone)], rel=1e-4)
 
     longer = first.with_overrides(["steps=10"])
-    train_model(longer, resume=True)
+    edgedenoise.train(longer, resume=True)
     torchrun(longer.with_overrides([f"out={alone}"]), tmp_path, "--resume")
     assert [loss for _, loss in curve(two)] == pytest.approx([loss for _, loss in curve(alone)], rel=1e-4)
     for run in (two, alone):

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
+import edgedenoise
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.config.config import TrainConfig
-from edgedenoise.training.loop.trainer import DATA_CHECK, train_model
+from edgedenoise.training.loop.trainer import DATA_CHECK
 
 AUTO = ["blind_stride=auto", "data_check=refuse", "patch=60"]
 
@@ -46,12 +47,12 @@ def wide(random, shape):
 def test_the_stride_is_what_the_noise_calls_for_and_is_written_down(config, folder, noise, more, stride):
     seen = []
     config = config.with_overrides([*AUTO, f"data={folder(noise)}", *more, "steps=2"])
-    run = train_model(config, on_data_check=seen.append).run
+    run = edgedenoise.train(config, on_data_check=seen.append).run
     assert seen[0].stride == stride
     assert TrainConfig.from_toml(run / "config.toml").blind_stride == stride
     assert json.loads((run / DATA_CHECK).read_text())["stride"] == stride
     # On a resume the number stands: nobody looks again.
-    train_model(config.with_overrides(["steps=3"]), resume=True, on_data_check=seen.append)
+    edgedenoise.train(config.with_overrides(["steps=3"]), resume=True, on_data_check=seen.append)
     assert len(seen) == 1
 
 
@@ -59,18 +60,18 @@ def test_photographs_without_noise_are_refused_and_nothing_is_written(config, fo
     clean = folder(lambda random, shape: np.zeros(shape))
     config = config.with_overrides([*AUTO, f"data={clean}"])
     with pytest.raises(DatasetError, match="cannot be trained on") as caught:
-        train_model(config)
+        edgedenoise.train(config)
     assert "data_check=warn" in caught.value.hint
     assert not (tmp_path / "run").exists()
     seen = []
-    train_model(config.with_overrides(["data_check=warn"]), on_data_check=seen.append)
+    edgedenoise.train(config.with_overrides(["data_check=warn"]), on_data_check=seen.append)
     assert seen[0].refusals
 
 
 def test_a_patch_that_the_settled_stride_does_not_divide_says_which_do(config, folder):
     config = config.with_overrides([*AUTO, f"data={folder(wide)}", "patch=50", "data_check=warn"])
     with pytest.raises(UsageError, match=r"patch = 50 must be divisible by blind_stride = 3"):
-        train_model(config)
+        edgedenoise.train(config)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_folder_that_is_missing_is_named_with_the_flag_that_gives_it(objective
     folders = {key: str(tmp_path / key) for key in needed if key != missing}
     network = "cbsn-6x1" if objective == "cbsn" else "edge-tiny"
     with pytest.raises(UsageError, match=f"names no {what}") as caught:
-        train_model(TrainConfig(network=network, objective=objective, **folders))
+        edgedenoise.train(TrainConfig(network=network, objective=objective, **folders))
     assert f"--{missing} DIR" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -106,26 +107,26 @@ def supervised(folder, tmp_path):
 def test_clean_photographs_are_not_asked_for_noise(folder, tmp_path):
     config = supervised(folder, tmp_path)
     assert config.data_check == "refuse"
-    run = train_model(config, on_data_check=lambda report: pytest.fail("looked at")).run
+    run = edgedenoise.train(config, on_data_check=lambda report: pytest.fail("looked at")).run
     assert not (run / DATA_CHECK).exists()
 
 
 def test_a_run_on_clean_photographs_is_resumed_wherever_they_went(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = supervised(folder, tmp_path).with_overrides(["clean=noisy", "out=student"])
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     assert TrainConfig.from_toml(run / "config.toml").clean == str(tmp_path / "noisy"), "absolute"
     (tmp_path / "noisy").rename(tmp_path / "moved")
-    assert train_model(config.with_overrides(["clean=moved", "steps=3"]), resume=True).steps == 3
+    assert edgedenoise.train(config.with_overrides(["clean=moved", "steps=3"]), resume=True).steps == 3
     for change in ("loss=l1", "noise_high=0.5", "magnify=1", "jpeg_share=0"):
         with pytest.raises(UsageError, match=f"was trained with {change.partition('=')[0]} = "):
-            train_model(config.with_overrides([change, "clean=moved"]), resume=True)
+            edgedenoise.train(config.with_overrides([change, "clean=moved"]), resume=True)
 
 
 def test_hours_become_steps_that_a_resume_keeps(config):
-    run = train_model(config.with_overrides(["hours=0.0002", "checkpoint_every=1", "preview_every=100000"])).run
+    run = edgedenoise.train(config.with_overrides(["hours=0.0002", "checkpoint_every=1", "preview_every=100000"])).run
     written = TrainConfig.from_toml(run / "config.toml")
     assert written.hours == 0
     assert written.steps > 1
-    again = train_model(config.with_overrides(["hours=0.0002"]), resume=True)
+    again = edgedenoise.train(config.with_overrides(["hours=0.0002"]), resume=True)
     assert again.steps == written.steps

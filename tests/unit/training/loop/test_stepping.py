@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import edgedenoise
 from edgedenoise.errors import TrainingError
 from edgedenoise.training.checkpoint import LAST, load_network, read_checkpoint
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.objectives import objective as objectives
 
 
@@ -31,7 +31,7 @@ def test_a_loss_that_is_no_number_keeps_its_batch_and_leaves_the_last_checkpoint
 
     with_losses(monkeypatch, broken)
     with pytest.raises(TrainingError, match=r"loss became nan at step 4; the batch is in .*bad-batch-step-000004"):
-        train_model(config)
+        edgedenoise.train(config)
     network, _ = load_network(config.out)
     assert read_checkpoint(Path(config.out) / LAST).step == 3
     assert all(parameter.isfinite().all() for parameter in network.parameters())
@@ -48,7 +48,7 @@ def test_a_gradient_that_is_no_number_is_told_before_the_weights_are_touched(con
 
     with_losses(monkeypatch, broken)
     with pytest.raises(TrainingError, match=r"gradient's norm became (nan|inf) at step 5"):
-        train_model(config)
+        edgedenoise.train(config)
 
 
 def test_running_out_of_memory_names_a_batch_that_fits(config, monkeypatch):
@@ -59,7 +59,7 @@ def test_running_out_of_memory_names_a_batch_that_fits(config, monkeypatch):
 
     with_losses(monkeypatch, narrow)
     with pytest.raises(TrainingError, match="batch = 12 and patch = 20; batch = 3 was tried and fits") as caught:
-        train_model(config.with_overrides(["batch=12"]))
+        edgedenoise.train(config.with_overrides(["batch=12"]))
     assert "--batch 3" in caught.value.hint
 
 
@@ -69,7 +69,7 @@ def test_running_out_of_memory_with_one_sample_says_so(config, monkeypatch):
 
     with_losses(monkeypatch, none)
     with pytest.raises(TrainingError, match="a single sample does not fit") as caught:
-        train_model(config)
+        edgedenoise.train(config)
     assert "smaller patch" in caught.value.hint
 
 
@@ -89,12 +89,12 @@ def test_what_a_failed_step_held_is_given_back_before_a_smaller_one_is_tried(con
 
     with_losses(monkeypatch, narrow)
     with pytest.raises(TrainingError, match="batch = 3 was tried and fits"):
-        train_model(config.with_overrides(["batch=12"]))
+        edgedenoise.train(config.with_overrides(["batch=12"]))
     assert in_the_way == [0, 0, 0]
 
 
 def test_compiling_without_a_compiler_says_what_is_missing(config, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(TrainingError, match="no-such-compiler") as caught:
-        train_model(config.with_overrides(["compile=true"]))
+        edgedenoise.train(config.with_overrides(["compile=true"]))
     assert "leave compile out" in caught.value.hint

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+import edgedenoise
 from edgedenoise.errors import DatasetError, DeviceNotFoundError, UsageError
 from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import TrainConfig
-from edgedenoise.training.loop.trainer import train_model
 
 
 def assert_same_run(one, other):
@@ -40,7 +40,7 @@ def rows(run):
 
 def test_a_run_leaves_weights_config_log_and_previews(config):
     told = []
-    result = train_model(config, progress=lambda stage, done, total, note="": told.append((stage, done, total)))
+    result = edgedenoise.train(config, progress=lambda stage, done, total, note="": told.append((stage, done, total)))
     assert sorted(path.name for path in result.run.iterdir() if path.name != "tensorboard") == [
         LAST,
         "config.toml",
@@ -67,7 +67,7 @@ def test_the_curves_are_in_tensorboard_too(config):
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed: pip install tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert {"total", "blind", "self", "inv", "learning_rate"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("total")] == [2, 4, 6, 8, 10]
@@ -98,15 +98,15 @@ def test_training_takes_noise_away(tmp_path):
         clip_norm=0,
         ramp_fraction=0.6,
     )
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     right = read_image(run / "previews" / "step-000300.png").pixels[:, 80:]
     before, after = (float(np.square(pixels - clean).mean()) for pixels in (noisy, right))
     assert after < 0.75 * before, f"squared error {before:.0f} -> {after:.0f}"
 
 
 DIE = """
-import os, signal, sys
-from edgedenoise.training import checkpoint, TrainConfig, train_model
+import edgedenoise, os, signal, sys
+from edgedenoise.training import checkpoint, TrainConfig
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -114,7 +114,7 @@ BETWEEN_STEPS = """
 def progress(stage, done, total, note=""):
     if stage == "train" and done == {step}:
         die()
-train_model(TrainConfig.from_toml(sys.argv[1]), resume={resume}, progress=progress)
+edgedenoise.train(TrainConfig.from_toml(sys.argv[1]), resume={resume}, progress=progress)
 """
 
 WHILE_WRITING = """
@@ -126,13 +126,13 @@ def save_half(tensors, path, metadata):
         die()
     whole(tensors, path, metadata)
 checkpoint.save_file = save_half
-train_model(TrainConfig.from_toml(sys.argv[1]))
+edgedenoise.train(TrainConfig.from_toml(sys.argv[1]))
 """
 
 AT_ANY_INSTANT = """
 import threading
 threading.Timer({seconds}, die).start()
-train_model(TrainConfig.from_toml(sys.argv[1]), resume={resume})
+edgedenoise.train(TrainConfig.from_toml(sys.argv[1]), resume={resume})
 """
 
 
@@ -166,8 +166,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, code, chec
     assert (run / LAST).exists() == (checkpoint_step is not None)
     if checkpoint_step is not None:
         assert read_checkpoint(run / LAST).step == checkpoint_step
-    resumed = train_model(config, resume=True)
-    whole = train_model(config.with_overrides([f"out={tmp_path / 'whole'}"]))
+    resumed = edgedenoise.train(config, resume=True)
+    whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
     assert_same_run(resumed.run, whole.run)
     assert resumed.losses == whole.losses
     assert_same_logs(resumed.run, whole.run)
@@ -187,8 +187,8 @@ def test_kills_at_random_instants_change_nothing(config, photos, tmp_path):
         kills += killed(code, config, tmp_path)
     assert kills, "every run ended before it was killed"
     resume = (tmp_path / "run" / "config.toml").exists()
-    resumed = train_model(config, resume=resume)
-    whole = train_model(config.with_overrides([f"out={tmp_path / 'whole'}"]))
+    resumed = edgedenoise.train(config, resume=resume)
+    whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
     assert_same_run(resumed.run, whole.run)
     best, other = read_checkpoint(resumed.run / BEST), read_checkpoint(whole.run / BEST)
     assert (best.step, best.best) == (other.step, other.best)
@@ -197,81 +197,81 @@ def test_kills_at_random_instants_change_nothing(config, photos, tmp_path):
 
 def test_a_run_does_not_depend_on_torchs_own_random_state(config, tmp_path):
     torch.manual_seed(1)
-    one = train_model(config)
+    one = edgedenoise.train(config)
     torch.manual_seed(2)
-    assert_same_run(one.run, train_model(config.with_overrides([f"out={tmp_path / 'again'}"])).run)
+    assert_same_run(one.run, edgedenoise.train(config.with_overrides([f"out={tmp_path / 'again'}"])).run)
 
 
 def test_a_finished_run_can_be_resumed_and_nothing_happens(config):
-    first = train_model(config)
-    again = train_model(config, resume=True)
+    first = edgedenoise.train(config)
+    again = edgedenoise.train(config, resume=True)
     assert again.steps == 10
     assert again.losses == pytest.approx(first.losses)
 
 
 def test_a_run_can_be_trained_further_and_elsewhere(config):
-    train_model(config)
-    result = train_model(config.with_overrides(["steps=12", "log_every=1"]), resume=True)
+    edgedenoise.train(config)
+    result = edgedenoise.train(config.with_overrides(["steps=12", "log_every=1"]), resume=True)
     assert [int(row["step"]) for row in rows(result.run)] == [2, 4, 6, 8, 10, 11, 12]
     assert TrainConfig.from_toml(result.run / "config.toml").steps == 12
 
 
 def test_a_row_that_a_kill_cut_short_is_dropped(config):
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     with (run / "log.csv").open("a") as stream:
         stream.write("12,0.5,0.00")
-    train_model(config.with_overrides(["steps=14"]), resume=True)
+    edgedenoise.train(config.with_overrides(["steps=14"]), resume=True)
     assert [int(row["step"]) for row in rows(run)] == [2, 4, 6, 8, 10, 12, 14]
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(config):
-    run = train_model(config).run
+    run = edgedenoise.train(config).run
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="already holds a training run") as caught:
-        train_model(config)
+        edgedenoise.train(config)
     assert "--resume" in caught.value.hint
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def test_resuming_what_is_not_there_is_refused(config, tmp_path):
     with pytest.raises(UsageError, match="no training run to resume"):
-        train_model(config, resume=True)
+        edgedenoise.train(config, resume=True)
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UsageError, match="a file of that name"):
-        train_model(config)
+        edgedenoise.train(config)
 
 
 @pytest.mark.parametrize("override", ["network=cbsn-7x1", "seed=1", "patch=30", "learning_rate=1"])
 def test_a_run_is_not_resumed_as_another_one(config, override):
-    train_model(config)
+    edgedenoise.train(config)
     key = override.partition("=")[0]
     with pytest.raises(UsageError, match=f"was trained with {key} = "):
-        train_model(config.with_overrides([override]), resume=True)
+        edgedenoise.train(config.with_overrides([override]), resume=True)
 
 
 def test_fewer_steps_than_are_done_are_refused(config):
-    train_model(config)
+    edgedenoise.train(config)
     with pytest.raises(UsageError, match="10 steps already"):
-        train_model(config.with_overrides(["steps=9"]), resume=True)
+        edgedenoise.train(config.with_overrides(["steps=9"]), resume=True)
 
 
 @pytest.mark.parametrize("key", ["data", "out"])
 def test_a_config_without_data_or_run_folder_says_what_to_give(config, key):
     with pytest.raises(UsageError) as caught:
-        train_model(config.with_overrides([f"{key}="]))
+        edgedenoise.train(config.with_overrides([f"{key}="]))
     assert f"--{key}" in caught.value.hint
 
 
 def test_bad_photographs_are_told_before_anything_is_written(config, photos, tmp_path):
     (photos / "bad.png").write_bytes(b"text")
     with pytest.raises(DatasetError, match=r"bad\.png"):
-        train_model(config)
+        edgedenoise.train(config)
     assert not (tmp_path / "run").exists()
 
 
 def test_gradients_are_clipped_to_the_norm_that_is_allowed(config, tmp_path):
     tight, loose = (
-        train_model(config.with_overrides([f"clip_norm={limit}", f"out={tmp_path / str(limit)}"])).run
+        edgedenoise.train(config.with_overrides([f"clip_norm={limit}", f"out={tmp_path / str(limit)}"])).run
         for limit in (1e-4, 0)
     )
     norms = [float(row["gradient_norm"]) for row in rows(tight)]
@@ -283,7 +283,7 @@ def test_gradients_are_clipped_to_the_norm_that_is_allowed(config, tmp_path):
 
 
 def test_the_running_mean_of_the_weights_is_kept_apart_and_is_what_a_run_is_known_by(config):
-    run = train_model(config.with_overrides(["learning_rate=1e-2"])).run
+    run = edgedenoise.train(config.with_overrides(["learning_rate=1e-2"])).run
     checkpoint = read_checkpoint(run / LAST)
     assert checkpoint.mean.keys() == checkpoint.network.keys()
     assert not torch.equal(checkpoint.mean["head.weight"], checkpoint.network["head.weight"])
@@ -294,7 +294,7 @@ def test_validation_tells_quality_and_keeps_the_best_network(config, photos):
     config = config.with_overrides(
         ["held_out=1", "val_every=2", "ramp_fraction=0.5", f"val_clean={photos}", "learning_rate=1e-2"]
     )
-    result = train_model(config)
+    result = edgedenoise.train(config)
     with (result.run / "validation.csv").open(newline="") as stream:
         found = list(csv.DictReader(stream))
     assert [int(row["step"]) for row in found] == [2, 4, 6, 8, 10]
@@ -310,7 +310,7 @@ def test_validation_tells_quality_and_keeps_the_best_network(config, photos):
 @pytest.mark.parametrize("override", ["objective=sdap", "blind_sampler=permuted", "precision=bf16", "workers=0"])
 def test_every_way_of_training_trains_and_resumes(config, tmp_path, override):
     config = config.with_overrides([override])
-    whole = train_model(config.with_overrides([f"out={tmp_path / 'whole'}"]))
+    whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
     assert all(np.isfinite(list(whole.losses.values())))
 
     class Killed(Exception):
@@ -321,11 +321,11 @@ def test_every_way_of_training_trains_and_resumes(config, tmp_path, override):
             raise Killed
 
     with pytest.raises(Killed):
-        train_model(config, progress=stop)
-    resumed = train_model(config, resume=True)
+        edgedenoise.train(config, progress=stop)
+    resumed = edgedenoise.train(config, resume=True)
     assert_same_run(resumed.run, whole.run)
     if "workers" not in override:
-        plain = train_model(config.with_overrides([f"out={tmp_path / 'plain'}", *PLAIN]))
+        plain = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'plain'}", *PLAIN]))
         with pytest.raises(AssertionError):
             assert_same_run(plain.run, whole.run)
 
@@ -334,12 +334,14 @@ PLAIN = ("objective=cbsn", "blind_sampler=lattice", "precision=fp32")
 
 
 def test_threads_that_cut_patches_ahead_change_nothing(config, tmp_path):
-    one, other = (train_model(config.with_overrides([f"workers={n}", f"out={tmp_path / str(n)}"])).run for n in (0, 3))
+    one, other = (
+        edgedenoise.train(config.with_overrides([f"workers={n}", f"out={tmp_path / str(n)}"])).run for n in (0, 3)
+    )
     assert_same_run(one, other)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_refused_and_not_replaced(config, tmp_path):
     with pytest.raises(DeviceNotFoundError, match=r"'cuda'.*available: .*cpu"):
-        train_model(config.with_overrides(["device=cuda"]))
+        edgedenoise.train(config.with_overrides(["device=cuda"]))
     assert not (tmp_path / "run").exists()

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+import edgedenoise
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.training.checkpoint import LAST, load_network, read_checkpoint, save_checkpoint
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.data.patches import unit_planes
 from edgedenoise.training.initial_weights import initial_network
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives import distill
 from edgedenoise.training.objectives.distill import DistillObjective
@@ -299,14 +299,14 @@ def test_only_the_student_learns(student, teacher):
     assert all(parameter.grad is None for parameter in objective._teacher.parameters())
     assert not any(parameter.requires_grad for parameter in objective._teacher.parameters())
     assert not objective._teacher.training
-    train_model(student)
+    edgedenoise.train(student)
     after = load_network(teacher)[0].state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_the_teacher_is_what_its_run_is_known_by(config, student, tmp_path):
     """That is, with the running means as its weights."""
-    trained = train_model(config.with_overrides([f"out={tmp_path / 'trained'}", "learning_rate=1e-2"])).run
+    trained = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'trained'}", "learning_rate=1e-2"])).run
     means = read_checkpoint(trained / LAST).mean
     objective = DistillObjective(with_(student, teacher=trained))
     for name, value in objective._teacher.named_parameters():
@@ -318,7 +318,7 @@ def test_a_student_is_no_teacher(student, tmp_path):
     folder.mkdir()
     save_checkpoint(folder / LAST, config=student, step=0, network=build_network(network_spec("edge-tiny"), seed=0))
     with pytest.raises(UsageError, match=r"no-teacher' .* edge-tiny, which has no blind path; accepted: a C-BSN"):
-        train_model(with_(student, teacher=folder))
+        edgedenoise.train(with_(student, teacher=folder))
     assert not (tmp_path / "student").exists()
 
 
@@ -335,7 +335,7 @@ def test_a_teacher_that_only_learnt_blind_is_refused(config, student, tmp_path):
 
 def test_a_teacher_that_is_no_run_is_named(student, tmp_path):
     with pytest.raises(TrainingError, match="nowhere is no training run"):
-        train_model(with_(student, teacher=tmp_path / "nowhere"))
+        edgedenoise.train(with_(student, teacher=tmp_path / "nowhere"))
     assert not (tmp_path / "student").exists()
 
 
@@ -373,7 +373,7 @@ def test_truth_may_have_another_ending_and_must_not_be_missing_or_of_another_siz
     (truth / "2.tmp").rename(truth / "2.png")
     write_image(Image(np.zeros((40, 47, 3), np.uint8)), truth / "2.png")
     with pytest.raises(DatasetError, match=r"2\.png is 40x48 and its ground truth .* is 40x47"):
-        train_model(with_(student, clean=truth))
+        edgedenoise.train(with_(student, clean=truth))
     (truth / "2.png").unlink()
     write_image(Image(np.zeros((40, 48, 3), np.uint8)), truth / "2.tiff")
     assert DistillObjective(with_(student, clean=truth)).batch(0, range(1))[5].shape == (1, 3, PATCH, PATCH)
@@ -419,12 +419,12 @@ def stop(stage, done, total, note=""):
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(student, truth, tmp_path, precision):
     student = with_(student, held_out=1, clean=truth, precision=precision)
     torch.manual_seed(1)
-    whole = train_model(with_(student, out=tmp_path / "whole"))
+    whole = edgedenoise.train(with_(student, out=tmp_path / "whole"))
     torch.manual_seed(2)
     with pytest.raises(Stopped):
-        train_model(student, progress=stop)
+        edgedenoise.train(student, progress=stop)
     assert read_checkpoint(tmp_path / "student" / LAST).step == 4
-    resumed = train_model(student, resume=True)
+    resumed = edgedenoise.train(student, resume=True)
     one, other = (read_checkpoint(run / LAST) for run in (whole.run, resumed.run))
     for mine, theirs in ((one.network, other.network), (one.mean, other.mean)):
         assert mine.keys() == theirs.keys()
@@ -439,5 +439,5 @@ def test_a_student_comes_closer_to_its_teacher(student):
     config = with_(student, loss="psnr", laplacian=0, steps=80, patch=40, batch=2, clip_norm=10, ema_decay=0.8)
     config = with_(config, held_out=1, noise_jitter=0, darken=1, schedule="constant", val_every=20, preview_every=100)
     before = DistillObjective(config).judge(build_network(network_spec("edge-tiny"), seed=0))
-    result = train_model(config)
+    result = edgedenoise.train(config)
     assert result.best < before - 0.5, f"PSNR {-before:.2f} -> {-result.best:.2f} dB"

@@ -10,14 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import calibrate_model, stored_ranges
+from edgedenoise.calibration.calibrate import stored_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import encode_range, encode_weight, scheme_named
 from edgedenoise.errors import UsageError
-from edgedenoise.exporting.build import build_bundle
-from edgedenoise.exporting.onnx.to_onnx import export_model
-from edgedenoise.exporting.quantization.qdq import quantize_model
 from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
@@ -25,7 +23,6 @@ from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.initial_weights import initial_network
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.distill import DistillObjective
 from edgedenoise.training.objectives.fake_quant import QuantizedConv2d, fake_quantized, input_ranges
@@ -57,7 +54,7 @@ def config_of(photographs, out, **changes) -> TrainConfig:
 def float_run(photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("float") / "run"
     clean = str(photographs / "clean")
-    train_model(config_of(photographs, out, objective="supervised", clean=clean, steps=12, loss="psnr"))
+    edgedenoise.train(config_of(photographs, out, objective="supervised", clean=clean, steps=12, loss="psnr"))
     return out
 
 
@@ -65,7 +62,9 @@ def float_run(photographs, tmp_path_factory):
 def qat_run(photographs, float_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("qat") / "run"
     clean = str(photographs / "clean")
-    train_model(config_of(photographs, out, objective="qat", init=str(float_run), clean=clean, steps=10, loss="psnr"))
+    edgedenoise.train(
+        config_of(photographs, out, objective="qat", init=str(float_run), clean=clean, steps=10, loss="psnr")
+    )
     return out
 
 
@@ -138,12 +137,12 @@ def test_without_rounding_the_network_is_the_one_it_was_made_from():
 def test_the_exported_int8_graph_gives_what_the_run_trained(qat_run, photographs, tmp_path):
     """The whole network, on an image: 60 dB and more between PyTorch's fake quantization and the oracle."""
     bundle = tmp_path / "qat.edge"
-    export_model(qat_run, bundle)
-    calibrate_model(bundle, photographs / "noisy", count=4, crop_px=48)
+    edgedenoise.export(qat_run, bundle)
+    edgedenoise.calibrate(bundle, photographs / "noisy", count=4, crop_px=48)
     trained = input_ranges(load_network(qat_run)[0])
     stored = stored_ranges(Bundle.open(bundle)).tensors
     assert stored["image"] == trained["head"], "calibration leaves trained ranges alone"
-    quantize_model(bundle)
+    edgedenoise.quantize(bundle)
     opened = Bundle.open(bundle)
     x = np.random.default_rng(0).random((1, 3, 64, 48), np.float32)
     network = load_network(qat_run)[0].eval()
@@ -166,18 +165,18 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
     how = (
         {"data": noisy} if name.startswith("cbsn") else {"objective": "supervised", "clean": str(photographs / "clean")}
     )
-    train_model(config_of(photographs, begin, network=name, steps=2, patch=60, **how))
+    edgedenoise.train(config_of(photographs, begin, network=name, steps=2, patch=60, **how))
     run = tmp_path / "qat"
-    train_model(
+    edgedenoise.train(
         config_of(
             photographs, run, network=name, objective="qat", init=str(begin), data=noisy, steps=6, patch=60,
             scheme=scheme,
         )
     )  # fmt: skip
     bundle = tmp_path / "qat.edge"
-    manifest = export_model(run, bundle).manifest
-    calibrate_model(bundle, photographs / "noisy", count=4, crop_px=48)
-    quantize_model(bundle, scheme=scheme)
+    manifest = edgedenoise.export(run, bundle).manifest
+    edgedenoise.calibrate(bundle, photographs / "noisy", count=4, crop_px=48)
+    edgedenoise.quantize(bundle, scheme=scheme)
     opened, network = Bundle.open(bundle), load_network(run)[0].eval()
     x = np.random.default_rng(0).random((1, 3, 64, 48), np.float32)
     x = x if manifest.normalization == "unit" else (x - x.mean()) / x.std()
@@ -195,12 +194,12 @@ def test_ranges_are_frozen_late(photographs, float_run, tmp_path):
         schedule="constant",
     )  # fmt: skip
     assert [step for step in range(10) if ranges_move(config, step)] == [0, 1, 2]
-    train_model(config)
+    edgedenoise.train(config)
     short = config_of(
         photographs, tmp_path / "short", objective="qat", init=str(float_run), data=str(photographs / "noisy"),
         steps=3, observe_fraction=1.0, schedule="constant",
     )  # fmt: skip
-    train_model(short)
+    edgedenoise.train(short)
     long_, first = (input_ranges(load_network(run)[0]) for run in (tmp_path / "run", tmp_path / "short"))
     assert long_["body.0"] == first["body.0"], "nothing moved after the third step"
     assert long_["head"] == Range(0, 1), "the image is in [0, 1], however dark a batch was"
@@ -209,7 +208,7 @@ def test_ranges_are_frozen_late(photographs, float_run, tmp_path):
 def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
     values = {"objective": "qat", "init": str(float_run), "data": str(photographs / "noisy"), "steps": 8}
     whole, stopped = (config_of(photographs, tmp_path / name, **values) for name in ("whole", "stopped"))
-    train_model(whole)
+    edgedenoise.train(whole)
 
     class Stop(Exception):
         pass
@@ -220,8 +219,8 @@ def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
 
     stopped = msgspec.structs.replace(stopped, checkpoint_every=4)
     with pytest.raises(Stop):
-        train_model(stopped, progress=stop_at_5)
-    train_model(stopped, resume=True)
+        edgedenoise.train(stopped, progress=stop_at_5)
+    edgedenoise.train(stopped, resume=True)
     one, other = (load_network(tmp_path / name)[0].state_dict() for name in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -229,16 +228,16 @@ def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
 def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
     noisy = str(photographs / "noisy")
     teacher = config_of(photographs, tmp_path / "float", network="cbsn-6x1", data=noisy, steps=3, patch=30)
-    train_model(teacher)
+    edgedenoise.train(teacher)
     qat = config_of(
         photographs, tmp_path / "qat", network="cbsn-6x1", objective="qat", init=str(tmp_path / "float"), data=noisy,
         steps=4, patch=30,
     )  # fmt: skip
-    train_model(qat)
+    edgedenoise.train(qat)
     network = load_network(tmp_path / "qat")[0]
     with pytest.raises(UsageError, match="no blind path any more"):
         network(torch.zeros(1, 3, 8, 8), blind=True)
-    exported = export_model(tmp_path / "qat", tmp_path / "cbsn.edge")
+    exported = edgedenoise.export(tmp_path / "qat", tmp_path / "cbsn.edge")
     assert exported.manifest.parity.max_relative_error < 1e-5
     with pytest.raises(UsageError, match="was trained with objective = 'qat'") as caught:
         DistillObjective(
@@ -249,8 +248,10 @@ def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
 
 def test_what_was_trained_in_a_scheme_is_built_in_it(photographs, float_run, tmp_path):
     run, clean = tmp_path / "run", str(photographs / "clean")
-    train_model(config_of(photographs, run, objective="qat", init=str(float_run), clean=clean, steps=2, scheme="u8s8"))
-    built = build_bundle(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
+    edgedenoise.train(
+        config_of(photographs, run, objective="qat", init=str(float_run), clean=clean, steps=2, scheme="u8s8")
+    )
+    built = edgedenoise.build(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
     assert [v.encoding.scheme for v in built.manifest.variants if v.encoding] == ["u8s8"]
     card = (built.root / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "clean images with synthetic camera noise" in card
@@ -262,12 +263,12 @@ def test_a_resumed_run_needs_its_first_weights_no_more_but_the_same_photographs(
     shutil.copytree(float_run, first)
     clean = str(photographs / "clean")
     config = config_of(photographs, run, objective="qat", init=str(first), clean=clean, steps=2)
-    train_model(config)
+    edgedenoise.train(config)
     shutil.rmtree(first)
     longer = msgspec.structs.replace(config, steps=3)
     with pytest.raises(UsageError, match="trained on clean images; it cannot be resumed on others"):
-        train_model(msgspec.structs.replace(longer, clean="", data=str(photographs / "noisy")), resume=True)
-    assert train_model(longer, resume=True).steps == 3
+        edgedenoise.train(msgspec.structs.replace(longer, clean="", data=str(photographs / "noisy")), resume=True)
+    assert edgedenoise.train(longer, resume=True).steps == 3
 
 
 def test_a_student_goes_on_in_float_with_weights_that_were_trained_in_8_bits(qat_run, photographs, tmp_path):

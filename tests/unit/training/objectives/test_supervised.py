@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+import edgedenoise
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import TrainConfig, settings
-from edgedenoise.training.loop.trainer import train_model
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.objective import HELD_OUT_CROPS, open_objective
 from edgedenoise.training.objectives.supervised import DEVELOPMENTS, OFFSETS, SupervisedObjective, student_losses
@@ -224,7 +224,7 @@ def test_photographs_have_room_for_the_patch_and_its_margin(student, tmp_path):
     enough, small = (with_(student, clean=tmp_path / str(side), held_out=0, magnify=1) for side in sides)
     assert pairs(enough)[0].shape == (4, 3, 32, 32)
     with pytest.raises(DatasetError, match=r"a\.png is 60x39 .* at least 40 on each side"):
-        train_model(small)
+        edgedenoise.train(small)
     assert not (tmp_path / "run").exists()
 
 
@@ -236,7 +236,7 @@ def test_noisy_photographs_are_of_no_use_to_it(student, clean):
 
 def test_clean_photographs_smaller_than_the_patch_are_named(student):
     with pytest.raises(DatasetError, match=r"\.png is 64x72 pixels, smaller than the patch"):
-        train_model(with_(student, patch=80))
+        edgedenoise.train(with_(student, patch=80))
 
 
 def test_held_out_photographs_are_judged_by_the_same_noise_each_time(student):
@@ -265,7 +265,7 @@ def test_a_run_leaves_scores_and_pictures(student, clean, tmp_path):
     for path in clean.iterdir():
         noisy = read_image(path).unit() + np.random.default_rng(0).normal(0, 0.05, (72, 64, 3))
         write_image(Image(from_unit(noisy.astype(np.float32), np.uint8)), tmp_path / "noisy" / path.name)
-    result = train_model(with_(student, val_noisy=tmp_path / "noisy", val_clean=clean))
+    result = edgedenoise.train(with_(student, val_noisy=tmp_path / "noisy", val_clean=clean))
     assert [int(row["step"]) for row in rows(result.run / "log.csv")] == [2, 4, 6]
     assert set(result.losses) == {"total", "reconstruction", "laplacian"}
     found = rows(result.run / "validation.csv")
@@ -287,7 +287,7 @@ def test_a_student_learns_to_take_noise_away(student):
     more = {"loss": "psnr", "laplacian": 0, "noise_low": 0.8, "darken": 1, "magnify": 1, "clip_norm": 10}
     config = with_(student, **more, steps=40, batch=4, schedule="constant", ema_decay=0.8, val_every=40)
     before = SupervisedObjective(config).judge(build_network_of(config))
-    result = train_model(config)
+    result = edgedenoise.train(config)
     assert result.best < before - 0.5, f"PSNR {-before:.2f} -> {-result.best:.2f} dB"
     # What is kept is what was judged.
     assert SupervisedObjective(config).judge(load_network(result.run)[0]) == pytest.approx(result.best, rel=1e-4)
@@ -305,11 +305,11 @@ def stop(stage, done, total, note=""):
 @pytest.mark.parametrize("more", [{}, {"precision": "bf16", "loss": "psnr"}], ids=["plain", "as shipped"])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(student, tmp_path, more):
     student = with_(student, **more)
-    whole = train_model(with_(student, out=tmp_path / "whole"))
+    whole = edgedenoise.train(with_(student, out=tmp_path / "whole"))
     with pytest.raises(Stopped):
-        train_model(student, progress=stop)
+        edgedenoise.train(student, progress=stop)
     assert read_checkpoint(tmp_path / "run" / LAST).step == 4
-    resumed = train_model(student, resume=True)
+    resumed = edgedenoise.train(student, resume=True)
     one, other = (read_checkpoint(run / LAST) for run in (whole.run, resumed.run))
     for mine, theirs in ((one.network, other.network), (one.mean, other.mean)):
         assert mine.keys() == theirs.keys()
@@ -323,7 +323,7 @@ def test_threads_and_chance_elsewhere_change_nothing(student, tmp_path):
     for workers in (0, 2):
         torch.manual_seed(workers)
         np.random.seed(workers)  # noqa: NPY002 - what a library might have done
-        run = train_model(with_(student, workers=workers, steps=3, out=tmp_path / str(workers))).run
+        run = edgedenoise.train(with_(student, workers=workers, steps=3, out=tmp_path / str(workers))).run
         found.append(read_checkpoint(run / LAST).network)
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
@@ -337,7 +337,7 @@ def test_a_loss_that_is_no_number_says_how_to_go_on_without_noisy_photographs(st
 
     monkeypatch.setattr("edgedenoise.training.objectives.supervised.student_losses", broken)
     with pytest.raises(TrainingError, match="became nan at step 0") as caught:
-        train_model(student)
+        edgedenoise.train(student)
     words = iter(shlex.split(caught.value.hint.partition("edgedenoise train ")[2]))
     given = [(word.removeprefix("--"), next(words)) for word in words]
     named = dict(given).get("config")
