@@ -1,57 +1,79 @@
-# Everything starts here: `make demo` and `make test` need only Python (3.10 or newer) and make.
-# The environment is made once in .venv and again whenever pyproject.toml or constraints.txt change.
+# `make demo` and `make test` need Python 3.10 or newer and make; they install everything else into .venv.
+# The environment is updated whenever pyproject.toml or constraints.txt change.
 
 # Python 3.11 first, because the pinned torch has a small CPU build there on many indexes.
-# A name on PATH may be a shim that does not run, so each candidate is tried and not just looked up.
+# A name on PATH may be a shim that does not run, so each candidate is executed.
 PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13 python3.10 python; do \
 	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; \
 	then echo $$candidate; break; fi; done)
 
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Two workers with one compute thread each: most tests are short, and threads of both would only compete.
-# A file's tests stay together, so that what they share (a small trained network, a wheel) is made once.
+# Two workers with one compute thread each: most tests are short, and more threads would only compete.
+# All tests of a file run in one worker, so that fixtures such as a trained network or a wheel are made once.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 OMP_NUM_THREADS ?= 1
 
-# What the demo is given beyond its folder: `make demo DEMO_ARGS=--quick`
+# Further options of the demo: `make demo DEMO_ARGS=--quick`
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck clean
+.PHONY: help demo test lint format typecheck docs serve-docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## train, quantize and compare a small denoiser; writes build/demo/report.html
+demo: $(DEMO_READY) ## train, quantize and compare a small denoiser; writes build/demo/report.html
 	$(BIN)/edgedenoise demo --out build/demo $(DEMO_ARGS)
 
-test: $(READY) ## run the whole test suite; PYTEST_ARGS="tests/project -x" for a part of it
+test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part of it
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
 
-lint: $(READY) ## check style and formatting
+lint: $(READY) ## check style, formatting, and which package imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/links
+	cd .typelinks && ../$(BIN)/lint-imports --no-logo ../pyproject.toml
 
-format: $(READY) ## mend what can be mended of style and formatting
+format: $(READY) ## fix style and formatting where that is possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(READY) ## check types of the whole package, strictly
+typecheck: $(READY) ## run mypy, strictly, on the whole package
 	$(BIN)/python .ci/typecheck
 
+docs: $(READY) ## build the documentation site in site/; broken links are errors
+	$(BIN)/python .ci/links
+	$(BIN)/mkdocs build --strict --quiet
+
+serve-docs: $(READY) ## show the documentation at http://127.0.0.1:8000 while you edit it
+	$(BIN)/python .ci/links
+	$(BIN)/mkdocs serve
+
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) .typelinks .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .typelinks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist site *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The demo needs a part of the packages only: no TensorFlow, no Core ML, no TensorRT-RTX.
+$(DEMO_READY): pyproject.toml constraints.txt
+	$(call install,demo)
+	@touch $@
+
 $(READY): pyproject.toml constraints.txt
+	$(call install,dev)
+	@touch $@ $(DEMO_READY)
+
+# $(call install,EXTRAS): make the environment, and install edgedenoise with these extras and the source links.
+define install
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 or newer with venv was found. Name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@echo "==> installing edgedenoise and everything it is tested with (minutes, once)"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt setuptools -e ".[dev]"
-	@touch $@
+	@echo "==> installing edgedenoise[$(1)] (minutes, once)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt setuptools -e ".[$(1)]"
+	@$(BIN)/python .ci/links
+endef

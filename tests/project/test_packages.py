@@ -19,7 +19,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Packages that edgedenoise works with, or will, and that are not installed with ".[dev]".
+# Packages that edgedenoise works with, or may later, and that ".[dev]" does not install.
 NOT_INSTALLED = frozenset(
     {
         "av",
@@ -35,7 +35,7 @@ NOT_INSTALLED = frozenset(
     }
     | {"tensorrt", "pillow_heif", "tf2onnx"}
 )
-# Installed with ".[dev]", but in no extra that a module of ours could be named after by chance.
+# Installed by ".[dev]"; named here because no dependency list mentions their import names.
 INSTALLED_FOR_TESTS = frozenset({"tensorboard", "tensorflow"})
 
 
