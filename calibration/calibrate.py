@@ -9,6 +9,7 @@ import msgspec
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Calibration, Manifest
+from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.histograms import from_bytes, to_bytes
 from edgedenoise.calibration.images import Duplicate
@@ -93,7 +94,7 @@ def calibrate(
         RuntimeUnavailableError: onnx is not installed.
     """
     opened = Bundle.open(bundle)
-    opened.check_editable()
+    check_editable(opened)
     manifest = opened.manifest
     path = float_graph_file(opened)
     model = load_onnx(path)
@@ -121,7 +122,7 @@ def calibrate(
         progress=progress,
     )
     ranges = Ranges(sha256_of(path), len(chosen.crops), {name: one.range for name, one in histograms.items()})
-    with opened.edit() as draft:
+    with BundleWriter.edit(opened) as draft:
         draft.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
         draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
         draft.write(HISTOGRAMS_FILE, to_bytes(histograms))

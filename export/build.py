@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedenoise.bundles.bundle import Bundle, check_replaceable
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.calibration.calibrate import calibrate
 from edgedenoise.calibration.sets import DEFAULT_COUNT
 from edgedenoise.errors import ParityError, RuntimeUnavailableError

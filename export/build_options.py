@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgedenoise.bundles.bundle import Bundle, Draft
+    from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.bundles.writer import BundleWriter
     from edgedenoise.imaging.tiling import Tiling
 
     Own = TypeVar("Own", bound=msgspec.Struct)
@@ -45,7 +46,7 @@ class BuildJob:
 
     bundle: Bundle
     """As it is."""
-    draft: Draft
+    draft: BundleWriter
     """As it is being written; the new variant's files go into a folder of its name."""
     source: Variant
     """The ONNX variant that is compiled: the float graph, or the QDQ graph whose encoding is the target's."""

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
@@ -64,10 +65,10 @@ def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module c
         if chosen.name == OnnxRuntime.name:  # opens the graphs as they are
             return opened
         raise RuntimeUnavailableError(f"this version of edgedenoise has no builder for {chosen.name}")
-    opened.check_editable()
+    check_editable(opened)
     sources = _sources(opened, chosen, precision)
     build = named(chosen.builder)
-    with opened.edit() as draft:
+    with BundleWriter.edit(opened) as draft:
         for done, (wanted, source) in enumerate(sources):
             progress("compile", done, len(sources), f"{chosen.name} {wanted}")
             job = BuildJob(opened, draft, source, opened.variant_file(source), wanted, options, progress)
@@ -75,8 +76,7 @@ def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module c
                 variant: Variant = build(job)
             except ModuleNotFoundError as error:
                 raise (missing_package(error) or error) from None
-            draft.seal()  # so that what proves it finds it recorded
-            _prove(Bundle.open(draft.root), variant, chosen, opened)
+            _prove(draft.seal(), variant, chosen, opened)
         progress("compile", len(sources), len(sources))
     return Bundle.open(opened.root)
 

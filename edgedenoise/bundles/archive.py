@@ -1,8 +1,8 @@
-"""Bundles as archives: deterministic when written, distrustful when read.
+"""Read and write bundles as zip archives.
 
-Written archives hold the same bytes for the same bundle: sorted names, one fixed date and mode, no compression (whose
-output differs between zlib builds; weights hardly compress). Read archives may be hostile: absolute paths, `..`,
-links, duplicates and bombs are refused before anything is written.
+The same bundle gives the same bytes: sorted names, one fixed date and mode, no compression (whose output differs
+between zlib builds, and weights hardly compress). An archive that is read may be hostile: absolute paths, `..`,
+links, duplicates and zip bombs are refused before anything is written.
 """
 
 from __future__ import annotations
@@ -15,38 +15,58 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
+from edgedenoise.bundles.manifest_json import MANIFEST, read_manifest
 from edgedenoise.errors import BundleError, IntegrityError
 from edgedenoise.files import atomic_file, atomic_folder, sha256_of
 
 MAX_FILES = 10_000
 MAX_TOTAL_BYTES = 2 << 30
 MAX_RATIO = 200
-"""Largest expansion of one file that is believed; ours are stored at ratio 1."""
+"""Largest accepted expansion of one file; our own archives are not compressed."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 def pack(root: Path, target: Path) -> None:
-    """Write the bundle folder `root` as the archive `target`, atomically."""
+    """Write a bundle folder as an archive, atomically; only the files that its manifest records are packed.
+
+    Args:
+        root: the bundle folder.
+        target: the archive; an earlier archive of a bundle is replaced.
+
+    Raises:
+        BundleError: `target` is inside the bundle, or exists and is not the archive of a bundle.
+        ManifestError: `root` has no readable manifest.
+    """
     if target.resolve().is_relative_to(root.resolve()):
-        raise BundleError(f"{target} is the bundle {root} or inside it", hint="choose another name with -o")
+        raise BundleError(f"{target} is the bundle {root} or inside it", hint="Choose another name with -o.")
+    if target.exists() and not _is_archive(target):
+        raise BundleError(
+            f"{target} exists and is not the archive of a bundle, so it is not overwritten",
+            hint="Choose another name with -o, or remove it first.",
+        )
+    manifest, _ = read_manifest(root, root)
     with atomic_file(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(p for p in root.rglob("*") if p.is_file()):
-            info = zipfile.ZipInfo(path.relative_to(root).as_posix(), _EPOCH)
+        for name in sorted([MANIFEST, *manifest.files]):
+            info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = (stat.S_IFREG | 0o644) << 16
-            info.create_system = 3  # Unix, wherever it is written
-            archive.writestr(info, path.read_bytes())
+            info.create_system = 3  # Unix, on every system
+            archive.writestr(info, (root / name).read_bytes())
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Unpack the archive `source` into the new folder `target`: all of it or nothing.
+    """Write the content of an archive to a new folder: all of it or nothing.
+
+    Args:
+        source: the archive.
+        target: the folder.
 
     Raises:
         BundleError: `target` exists.
         IntegrityError: the archive is damaged or hostile.
     """
     if target.exists():
-        raise BundleError(f"{target} exists already, so nothing was unpacked", hint="choose another name")
+        raise BundleError(f"{target} exists already, so nothing was unpacked", hint="Choose another name.")
     try:
         with zipfile.ZipFile(source) as archive:
             members = _checked_members(archive, source)
@@ -56,20 +76,29 @@ def unpack(source: Path, target: Path) -> None:
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise IntegrityError(
             f"{source} is not a bundle that can be read: {error}",
-            hint="a bundle is a folder with a manifest.json, or a zip of one made by: edgedenoise pack",
+            hint="A bundle is a folder with a manifest.json, or a zip of one made by: edgedenoise pack",
         ) from error
 
 
 def unpack_to_cache(source: Path) -> Path:
-    """Unpack an archive into the user's cache, once per content, and return the folder."""
+    """Return the folder in the user's cache that holds an archive's content; it is unpacked once."""
     folder = platformdirs.user_cache_path("edgedenoise") / "bundles" / sha256_of(source)
     if not folder.is_dir():
         try:
             unpack(source, folder)
         except BundleError:
-            if not folder.is_dir():  # else another process was faster, with the same content
+            if not folder.is_dir():  # else another process has unpacked the same content
                 raise
     return folder
+
+
+def _is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive with a manifest."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
 
 
 def _checked_members(archive: zipfile.ZipFile, source: Path) -> list[zipfile.ZipInfo]:

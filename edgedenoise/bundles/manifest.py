@@ -15,6 +15,10 @@ Precision = Literal["fp32", "fp16", "int8", "w8a16"]
 """`int8` has weights and activations in 8 bits; `w8a16` the weights alone, which saves size and no time."""
 
 
+VARIANT_NAME = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Type of a variant's name, which is also the name of its sub-folder and of files made for it: no separators."""
+
+
 class NetworkInfo(msgspec.Struct, frozen=True):
     """What the network is."""
 
@@ -55,8 +59,7 @@ class InputShapes(msgspec.Struct, frozen=True):
 class Variant(msgspec.Struct, frozen=True):
     """One form of the network, for one runtime and precision."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Also the name of its sub-folder, and of files made for it: no separators."""
+    name: VARIANT_NAME
     runtime: str
     precision: Precision
     path: str

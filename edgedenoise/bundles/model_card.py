@@ -28,9 +28,9 @@ def model_card(manifest: Manifest) -> str:
         known = manifest.training
         lines.append(f"| trained | {known.steps:,} steps in {known.hours:g} hours, objective `{known.objective}` |")
     if manifest.parity is not None:
-        lines.append(
-            f"| ONNX against PyTorch | {manifest.parity.max_relative_error:.1e} relative, worst of five sizes |"
-        )
+        sizes = len(manifest.parity.sizes)
+        measured_on = f"worst of {sizes} sizes" if sizes > 1 else "one size"
+        lines.append(f"| ONNX against PyTorch | {manifest.parity.max_relative_error:.1e} relative, {measured_on} |")
     if manifest.calibration is not None:
         c = manifest.calibration
         noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""

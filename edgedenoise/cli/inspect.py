@@ -22,12 +22,14 @@ def command(
     """Show what a bundle holds; checks the manifest, not the files (that is verify)."""
     from edgedenoise.denoiser import open_model
 
-    manifest = open_model(model).manifest
+    opened = open_model(model)
+    manifest = opened.manifest
     network, tiling = manifest.network, manifest.tiling
     rows = [
         [v.name, v.runtime, v.precision, "-" if v.fidelity_db is None else f"{v.fidelity_db:.1f}", _sides(v.shapes)]
         for v in manifest.variants
     ]
+    rows += [[u.name, u.runtime, u.precision, "-", "unknown to this version"] for u in opened.unknown_variants]
     text = "\n".join(
         [
             f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",

@@ -20,11 +20,12 @@ def command(
     """Pack a bundle folder into one file (same bundle, same bytes), or unpack one."""
     from edgedenoise.bundles import archive
     from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.writer import copy_bundle
 
     opened = Bundle.open(bundle)
     opened.check()
     if unpack and opened.source == opened.root:
-        opened.copy_to(out)
+        copy_bundle(opened, out)
     elif unpack:
         archive.unpack(bundle, out)
     else:

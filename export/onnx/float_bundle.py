@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import edgedenoise
-from edgedenoise.bundles.bundle import Bundle, create_bundle
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Manifest, NetworkInfo, Parity, Training, Variant
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.imaging.tiling import Tiling
@@ -71,7 +72,7 @@ def write_float_bundle(
         about=about,
     )
     variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
-    with create_bundle(target, manifest) as draft:
+    with BundleWriter.create(target, manifest) as draft:
         draft.put_variant(variant)
         embed(model, draft.essentials(variant))
         draft.write(variant.path, model.SerializeToString())

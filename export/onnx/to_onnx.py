@@ -20,6 +20,7 @@ import torch
 
 import edgedenoise
 from edgedenoise.bundles.manifest import Parity, Training
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph_file
 from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.errors import ExportError
@@ -131,7 +132,7 @@ def trained_scheme(checkpoint: Path | str, which: Which = "last") -> str | None:
 def _with_trained_ranges(bundle: Bundle, tensors: dict[str, Range]) -> Bundle:
     """Store the ranges that weights were trained with, by the names of tensors in the graph."""
     known = Ranges(sha256_of(float_graph_file(bundle)), 0, tensors)
-    with bundle.edit() as draft:
+    with BundleWriter.edit(bundle) as draft:
         draft.write(TRAINED_RANGES_FILE, msgspec.json.format(msgspec.json.encode(known), indent=1))
     return type(bundle).open(bundle.root)
 

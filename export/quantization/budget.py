@@ -16,6 +16,7 @@ import msgspec
 
 from edgedenoise.bundles.bundle import Bundle, report_file
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
     HISTOGRAMS_FILE,
     TRAINED_RANGES_FILE,
@@ -89,7 +90,7 @@ def quantize_to_budget(
     """
     budget = Budget(max_drop_db, min_psnr_db)
     opened = Bundle.open(bundle)
-    opened.check_editable()
+    check_editable(opened)
     judge = Judge(opened, None if data is None else Path(data), None if clean is None else Path(clean), crops, progress)
     budget.spare_db(judge.float_quality)  # a drop without a ground truth is refused now
     search = _Search(opened, budget, judge, runtime_of(target_named(runtime)), progress)
@@ -117,7 +118,7 @@ def quantize_to_budget(
         keep_float=chosen.float_layers,
         progress=progress,
     )
-    with Bundle.open(opened.root).edit() as draft:
+    with BundleWriter.edit(Bundle.open(opened.root)) as draft:
         draft.write(report_file(quantized.variant), msgspec.json.format(msgspec.json.encode(plan), indent=1))
     return BudgetReport(quantized, plan)
 

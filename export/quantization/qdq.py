@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Calibration, Encoding, Variant
+from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
@@ -115,7 +116,7 @@ def quantize(
             hint="give those that the bundle was calibrated on: --data DIR",
         )
     opened = Bundle.open(bundle)
-    opened.check_editable()
+    check_editable(opened)
     chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
     ranges = stored_ranges(opened, calibrator_named(calibrator))
     path = float_graph_file(opened)
@@ -137,7 +138,7 @@ def quantize(
         refined.bias_correction,
     )
     variant = Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding, round(selftest_db, 2))
-    with opened.edit() as draft:
+    with BundleWriter.edit(opened) as draft:
         # Backends' own files hold the old encoding: they are compiled again from the new graph.
         draft.drop_variants(
             {v.name for v in opened.manifest.variants if v.encoding and v.encoding.scheme == chosen.name}

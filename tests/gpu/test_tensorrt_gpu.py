@@ -19,6 +19,7 @@ import pytest
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.build_options import BuildOptions
@@ -113,7 +114,7 @@ def test_an_engine_of_another_machine_is_refused(bundle: Bundle, target: str, tm
     variant = variants(bundle, target)[0]
     engine = root / variant.path
     record = read_record(engine)
-    with Bundle.open(root).edit() as draft:
+    with BundleWriter.edit(Bundle.open(root)) as draft:
         write_record(draft.root / variant.path, type(record)(**{**_fields(record), "version": "0.0.1"}))
     with pytest.raises(IncompatibleError, match=r"built by .* 0\.0\.1, here is"):
         open_variant(Bundle.open(root), variant)

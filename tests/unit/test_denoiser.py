@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Training, Variant
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import AUTO_INT8_FIDELITY_DB, Denoiser, choose_variant, denoise, load, load_variant
 from edgedenoise.errors import (
     EdgeDenoiseError,
@@ -389,7 +390,7 @@ def test_a_missing_package_is_named_by_the_command_that_installs_it(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with Bundle.open(tiny_bundle).edit() as draft:
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
         draft.write("openvino-fp32/model.xml", b"<net/>")
         draft.put_variant(Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"))
     with pytest.raises(RuntimeUnavailableError, match="OpenVINO cannot run here") as caught:

@@ -12,6 +12,7 @@ from PIL import Image
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import DEFAULT, SHIPPED, resolve, shipped
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import BundleError
 from edgedenoise.imaging.files import list_images, read_image
@@ -90,11 +91,14 @@ def test_the_network_that_has_no_weights_yet_is_told_apart_from_a_wrong_name(tmp
 
 
 def test_a_shipped_bundle_cannot_be_changed_but_copied(tmp_path):
-    with pytest.raises(BundleError, match="part of the installed package") as caught, Bundle.open(DEFAULT).edit():
+    with (
+        pytest.raises(BundleError, match="part of the installed package") as caught,
+        BundleWriter.edit(Bundle.open(DEFAULT)),
+    ):
         pass
     assert "edgedenoise pack edge --unpack" in caught.value.hint
     command("pack", DEFAULT, "--unpack", "-o", tmp_path / "mine.edge")
-    with Bundle.open(tmp_path / "mine.edge").edit() as draft:
+    with BundleWriter.edit(Bundle.open(tmp_path / "mine.edge")) as draft:
         draft.write("note.txt", b"")
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibration_report, recorded_set, stored_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.ranges import measure_ranges
@@ -160,7 +161,7 @@ def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle
 def test_ranges_of_another_graph_are_refused(branched_bundle: Bundle, noisy_folder: Path) -> None:
     bundle = edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, crop_px=64)
     ranges = stored_ranges(bundle)
-    with bundle.edit() as draft:
+    with BundleWriter.edit(bundle) as draft:
         other = msgspec.structs.replace(ranges, graph_sha256="0" * 64)
         draft.write(RANGES_FILE, msgspec.json.encode(other))
     with pytest.raises(CalibrationError, match="another graph"):
@@ -353,7 +354,7 @@ def test_a_set_with_added_noise_is_not_measured_on_a_network_that_normalises_by_
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
     ladder = CalibrationSet.from_folder(noisy_folder, 2, crop_px=64, noise_levels=(0.5,))
-    with branched_bundle.edit() as draft:
+    with BundleWriter.edit(branched_bundle) as draft:
         draft.write(SET_FILE, msgspec.json.encode(ladder))
     with pytest.raises(UsageError, match="normalises by the whole noisy image"):
         edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)

@@ -14,6 +14,7 @@ import pytest
 from edgedenoise import errors
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.cli import app
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.exporting.targets import open_variant
@@ -167,7 +168,7 @@ def no_manifest(photo: Path, bundle: Path) -> list[object]:
 
 
 def missing_package(photo: Path, bundle: Path) -> list[object]:
-    with Bundle.open(bundle).edit() as draft:
+    with BundleWriter.edit(Bundle.open(bundle)) as draft:
         draft.write("openvino-fp32/model.xml", b"<net/>")
         draft.put_variant(Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"))
     return [photo, "-m", bundle, "--runtime", "openvino"]
@@ -192,8 +193,8 @@ def missing_variant(photo: Path, bundle: Path) -> list[object]:
 
 
 def failing_selftest(photo: Path, bundle: Path) -> list[object]:
-    with Bundle.open(bundle).edit() as draft:
-        np.save(draft.root / "selftest" / "answer.npy", np.zeros((3, 96, 96), np.float32))
+    with BundleWriter.edit(Bundle.open(bundle)) as draft:
+        np.save(draft.path("selftest/answer.npy"), np.zeros((3, 96, 96), np.float32))
     return [photo, "-m", bundle]
 
 
@@ -391,16 +392,16 @@ def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
     picture, _ = selftest_pair(bundle)
     answer = run_image(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
     session.close()
-    with bundle.edit() as draft:
-        np.save(draft.root / "selftest" / "answer.npy", answer)
+    with BundleWriter.edit(bundle) as draft:
+        np.save(draft.path("selftest/answer.npy"), answer)
     done = run("verify", tiny_bundle, "--json", "-q")
     assert done.code == 0, done.err
     assert done.json()["variants"][0]["max_levels"] == 0
 
 
 def test_verify_fails_with_the_code_of_parity(run: Run, tiny_bundle: Path) -> None:
-    with Bundle.open(tiny_bundle).edit() as draft:
-        np.save(draft.root / "selftest" / "answer.npy", np.zeros((3, 96, 96), np.float32))
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
+        np.save(draft.path("selftest/answer.npy"), np.zeros((3, 96, 96), np.float32))
     done = run("verify", tiny_bundle, "--json", "-q")
     assert done.code == errors.ParityError.exit_code
     assert [check["status"] for check in done.json()["variants"]] == ["failed", "failed"]

@@ -15,6 +15,7 @@ import pytest
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import denoise
 from edgedenoise.errors import BundleError, DatasetError, IncompatibleError, UsageError
 from edgedenoise.evaluation.bench import (
@@ -61,7 +62,7 @@ def folder(
         write_image(Image(noisy), root / "noisy" / f"{seed}.png")
         write_image(Image(clean), root / "clean" / f"{seed}.{ending}")
     bundle = shutil.copytree(committed_bundle, root / "mixed.edge")
-    with Bundle.open(bundle).edit() as draft:
+    with BundleWriter.edit(Bundle.open(bundle)) as draft:
         draft.write("onnx-broken/model.onnx", (bundle / "onnx-fp32" / "model.onnx").read_bytes())
         draft.put_variant(Variant("onnx-broken", "onnxruntime", "fp16", "onnx-broken/model.onnx"))
         draft.write("onnx-nan/model.onnx", nan_model)
@@ -300,7 +301,7 @@ def test_measuring_nothing_is_an_error(tiny_bundle: Path) -> None:
             edgedenoise.bench(tiny_bundle, **options)
     with pytest.raises(BundleError, match="no bundle at"):
         edgedenoise.bench(tiny_bundle.with_name("nowhere.edge"))
-    with Bundle.open(tiny_bundle).edit() as draft:
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
         draft.drop_variants({"onnx-fp32", "onnx-int8-u8s7"})
     with pytest.raises(IncompatibleError, match="no variants to measure"):
         edgedenoise.bench(tiny_bundle)

@@ -13,6 +13,7 @@ from graphs import branched_graph, shuffling_graph
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import RANGES_FILE, measured_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.errors import CalibrationError, ExportError
@@ -34,7 +35,7 @@ def reach(bundle: Bundle, layer: str, high: float) -> Bundle:
     bundle = Bundle.open(bundle.root)
     ranges = measured_ranges(bundle)
     ranges = msgspec.structs.replace(ranges, tensors={**ranges.tensors, layer: Range(0.0, high)})
-    with bundle.edit() as draft:
+    with BundleWriter.edit(bundle) as draft:
         draft.write(RANGES_FILE, msgspec.json.encode(ranges))
     return Bundle.open(bundle.root)
 

@@ -21,6 +21,7 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.errors import ExportError, IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import BuildJob, BuildOptions, backend_options
 from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
@@ -264,7 +265,7 @@ def test_whatever_may_be_computed_in_float16_must_fit(
     bundle = Bundle.open(tiny)
     variant = bundle.variant("onnx-fp32")
     by = to_tensorrt._Builder("tensorrt", "tensorrt", "10.3.0", None, strongly_typed=False)
-    with bundle.edit() as draft:
+    with BundleWriter.edit(bundle) as draft:
         job = BuildJob(bundle, draft, variant, bundle.variant_file(variant), precision)
         with pytest.raises(ExportError, match="float16 ends at 65504"):
             to_tensorrt._typed_graph(job, by, tmp_path)
@@ -346,7 +347,7 @@ def test_a_builder_that_crashes_takes_nobody_along(tmp_path: Path, monkeypatch: 
 @needs_rtx
 def test_numbers_are_checked_only_against_the_graph_that_was_compiled(exported_tiny: Bundle) -> None:
     variant = exported_tiny.manifest.variants[-1]
-    with exported_tiny.edit() as draft:
+    with BundleWriter.edit(exported_tiny) as draft:
         draft.drop_variants({"onnx-int8-s8s8"})
     changed = Bundle.open(exported_tiny.root)
     with pytest.raises(IncompatibleError, match="has no such graph any more"):

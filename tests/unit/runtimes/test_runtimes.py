@@ -11,6 +11,7 @@ import pytest
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.doctor import diagnose
 from edgedenoise.errors import (
     DeviceFallbackError,
@@ -368,7 +369,7 @@ def test_out_of_memory_is_told_with_a_tile_to_try(committed_bundle: Path, said: 
 
 
 def test_a_network_that_gives_nan_is_an_error(tiny_bundle: Path, nan_model: bytes) -> None:
-    with Bundle.open(tiny_bundle).edit() as draft:
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
         draft.write("onnx-fp32/model.onnx", nan_model)
     with pytest.raises(InferenceError, match=r"onnxruntime on cpu answered \d+ values that are not finite"):
         answered(tiny_bundle, "onnx-fp32")

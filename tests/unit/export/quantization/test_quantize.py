@@ -12,6 +12,7 @@ from graphs import branched_graph, shuffling_graph
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, RANGES_FILE, TRAINED_RANGES_FILE
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import (
@@ -333,7 +334,7 @@ def test_weights_that_were_trained_in_8_bits_are_never_changed_unless_asked(
 ) -> None:
     made = make_bundle(_uneven_graph(), halo_px=6, multiple_of=2)
     bundle = edgedenoise.calibrate(made.root, noisy_folder, count=2, crop_px=64)
-    with bundle.edit() as draft:
+    with BundleWriter.edit(bundle) as draft:
         draft.write(TRAINED_RANGES_FILE, bundle.file(RANGES_FILE).read_bytes())
     report = edgedenoise.quantize(made.root, data=noisy_folder, weight_clip="auto", bias_correction="auto")
     assert (report.weight_clip, report.bias_correction) == ("none", "none")
@@ -427,8 +428,8 @@ def test_another_calibrator_chooses_other_ranges_without_another_pass(
 
 def test_without_histograms_only_the_whole_range_can_be_had(branched_bundle: Bundle, noisy_folder: Path) -> None:
     edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=4, crop_px=64)
-    with Bundle.open(branched_bundle.root).edit() as draft:  # as bundles were that were made before
-        (draft.root / HISTOGRAMS_FILE).unlink()
+    with BundleWriter.edit(Bundle.open(branched_bundle.root)) as draft:  # as bundles were that were made before
+        draft.remove(HISTOGRAMS_FILE)
     with pytest.raises(CalibrationError, match="stores no histograms, from which mse would choose; accepted: minmax"):
         edgedenoise.quantize(branched_bundle.root, calibrator="mse")
     edgedenoise.quantize(branched_bundle.root)

@@ -1,0 +1,213 @@
+"""Write bundles: the only code that does. A new bundle or a change is written whole, or not at all.
+
+The writer works in one temporary folder, which takes the bundle's place at the end. It records the files that it was
+given and no others: files that a file manager or an editor left in the folder are not part of the bundle.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.bundles.bundle import MODEL_CARD, Bundle, report_file
+from edgedenoise.bundles.manifest import Essentials, FileRecord, Manifest, Variant
+from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundle_folder, read_manifest, write_manifest
+from edgedenoise.bundles.model_card import model_card
+from edgedenoise.bundles.pretrained import is_shipped
+from edgedenoise.errors import BundleError
+from edgedenoise.files import atomic_folder, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class BundleWriter:
+    """A bundle that is being written. Made by `create` and `edit`, which are context managers."""
+
+    def __init__(self, root: Path, manifest: Manifest, unknown: tuple[UnknownVariant, ...] = ()) -> None:
+        """Continue with the files that `manifest` records in the folder `root`."""
+        self.root = root
+        """The temporary folder."""
+        self.manifest = manifest
+        self._unknown = unknown
+        self._records = dict(manifest.files)
+        self._added: set[str] = set()
+        self._new_variants: set[str] = set()
+        self._strays = {name for name in _files(root) if name not in self._records}
+        self._sealed_as: Manifest | None = None
+
+    @classmethod
+    @contextmanager
+    def create(cls, target: Path, manifest: Manifest) -> Iterator[BundleWriter]:
+        """Write a new bundle folder at `target`; an existing bundle is replaced.
+
+        Args:
+            target: the folder.
+            manifest: what is known so far; files are recorded by the writer.
+
+        Yields:
+            The writer; the bundle takes its place when the block ends without an error.
+
+        Raises:
+            BundleError: `target` exists and is not a bundle.
+        """
+        check_replaceable(target)
+        with atomic_folder(target) as temporary:
+            writer = cls(temporary, manifest)
+            yield writer
+            writer.seal()
+
+    @classmethod
+    @contextmanager
+    def edit(cls, bundle: Bundle) -> Iterator[BundleWriter]:
+        """Change a bundle folder.
+
+        Args:
+            bundle: the opened bundle; every recorded file is checked first.
+
+        Yields:
+            The writer, on a copy that takes the bundle's place when the block ends without an error.
+
+        Raises:
+            BundleError: the bundle is an archive or a lone file, belongs to the installed package, or was changed by
+                another process in the meantime.
+            IntegrityError: a file is not what the manifest recorded.
+        """
+        check_editable(bundle)
+        bundle.check()
+        with atomic_folder(bundle.root) as temporary:
+            shutil.copytree(bundle.root, temporary, dirs_exist_ok=True)
+            writer = cls(temporary, bundle.manifest, bundle.unknown_variants)
+            yield writer
+            writer.seal()
+            current, _ = read_manifest(bundle.root, bundle.source)
+            if current.digest != bundle.manifest.digest:
+                raise BundleError(
+                    f"{bundle.source} was changed by another process in the meantime, so this change was not written",
+                    hint="Run the command again.",
+                )
+
+    def write(self, relative: str, data: bytes) -> None:
+        """Write one file."""
+        self.path(relative).write_bytes(data)
+
+    def write_json(self, relative: str, value: msgspec.Struct) -> None:
+        """Write one struct as indented JSON."""
+        self.write(relative, msgspec.json.format(msgspec.json.encode(value), indent=1))
+
+    def path(self, relative: str) -> Path:
+        """Return where to write a file that the bundle is to record; its folder is made."""
+        path = self.root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._added.add(relative)
+        self._sealed_as = None
+        return path
+
+    def remove(self, relative: str) -> None:
+        """Remove one file, if it is there."""
+        (self.root / relative).unlink(missing_ok=True)
+        self._records.pop(relative, None)
+        self._added.discard(relative)
+        self._sealed_as = None
+
+    def put_variant(self, variant: Variant) -> None:
+        """Add a variant, or replace the one of the same name; every file written into its folder is recorded."""
+        others = [v for v in self.manifest.variants if v.name != variant.name]
+        self.manifest = msgspec.structs.replace(self.manifest, variants=[*others, variant])
+        self._new_variants.add(variant.name)
+        self._sealed_as = None
+
+    def drop_variants(self, names: set[str]) -> None:
+        """Remove variants, their folders and their reports."""
+        for name in names:
+            shutil.rmtree(self.root / name, ignore_errors=True)
+            for relative in [file for file in {*self._records, *self._added} if file.startswith(f"{name}/")]:
+                self.remove(relative)
+            self.remove(report_file(name))
+        self._new_variants -= names
+        kept = [v for v in self.manifest.variants if v.name not in names]
+        self.manifest = msgspec.structs.replace(self.manifest, variants=kept)
+
+    def essentials(self, variant: Variant) -> bytes:
+        """Return the JSON that is embedded in a variant's model file."""
+        manifest = self.manifest
+        return msgspec.json.encode(
+            Essentials(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
+        )
+
+    def seal(self) -> Bundle:
+        """Write the model card, record every added file and write the manifest; nothing is done twice.
+
+        Returns:
+            The bundle as it is now, in the temporary folder.
+        """
+        if self._sealed_as != self.manifest:
+            self.write(MODEL_CARD, model_card(self.manifest).encode())
+            for name in self._new_variants:
+                self._records = {k: v for k, v in self._records.items() if not k.startswith(f"{name}/")}
+                written = {f"{name}/{file}" for file in _files(self.root / name)}
+                self._added |= written - (self._strays - self._added)
+            for relative in self._added:
+                path = self.root / relative
+                self._records[relative] = FileRecord(sha256_of(path), path.stat().st_size)
+            manifest = msgspec.structs.replace(self.manifest, files=dict(sorted(self._records.items())))
+            self.manifest = self._sealed_as = write_manifest(self.root, manifest, self._unknown)
+            self._added, self._new_variants = set(), set()
+        return Bundle(self.root, self.manifest, self.root, self._unknown)
+
+
+def check_editable(bundle: Bundle) -> None:
+    """Check, before long work, that a bundle can be changed.
+
+    Raises:
+        BundleError: it belongs to the installed package, or is not a folder.
+    """
+    if is_shipped(bundle.root):
+        raise BundleError(
+            f"{bundle.manifest.name} is part of the installed package and cannot be changed",
+            hint=f"Make a copy first: edgedenoise pack {bundle.manifest.name} --unpack -o MINE.edge",
+        )
+    if bundle.source != bundle.root:
+        raise BundleError(
+            f"{bundle.source} is not a bundle folder and cannot be changed in place",
+            hint=f"Unpack it first: edgedenoise pack {bundle.source} --unpack -o FOLDER.edge",
+        )
+
+
+def check_replaceable(target: Path) -> None:
+    """Check that a bundle may be written at `target`.
+
+    Raises:
+        BundleError: `target` exists and is not a bundle.
+    """
+    if target.exists() and not is_bundle_folder(target):
+        raise BundleError(
+            f"{target} exists and is not a bundle, so it is not overwritten",
+            hint="Choose another name, or remove it first.",
+        )
+
+
+def copy_bundle(bundle: Bundle, out: Path) -> None:
+    """Write a copy of a bundle's own files to the folder `out`.
+
+    Raises:
+        BundleError: `out` exists and is not a bundle.
+        IntegrityError: a file is not what the manifest recorded.
+    """
+    check_replaceable(out)
+    with atomic_folder(out) as temporary:
+        for relative in bundle.manifest.files:
+            copied = temporary / relative
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.file(relative), copied)
+        shutil.copyfile(bundle.root / MANIFEST, temporary / MANIFEST)
+
+
+def _files(folder: Path) -> list[str]:
+    """Return every file below a folder but its manifest, relative to it."""
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return [name for name in found if name != MANIFEST]
