@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.imaging.metadata import read_ifds
+from edgedenoise.imaging.metadata.ifd import read_ifds
 
 if TYPE_CHECKING:
     from edgedenoise.datacheck.traces import Traces

@@ -1,99 +1,107 @@
-"""What an image is in memory: a `Image`, and the one way between its integers and floats in [0, 1]."""
+"""Images in memory: the class `Image`, and the conversion between its integers and floats in [0, 1]."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgedenoise.errors import ImageError
+from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgedenoise.imaging.metadata import Block
-
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What an image file says about its pixels, byte for byte."""
-
-    icc: bytes | None = None
-    """ICC colour profile."""
-    exif: bytes | None = None
-    """EXIF block, beginning with its TIFF header (without the `Exif\\0\\0` of JPEG)."""
-    xmp: bytes | None = None
-    """XMP packet."""
-    dpi: tuple[float, float] | None = None
-    """Horizontal and vertical resolution in pixels per inch."""
-    native: tuple[Block, ...] = ()
-    """All descriptive blocks of the file, raw. They are what is written when the format stays the same."""
-    native_format: str | None = None
-    """The format that `native` belongs to: "PNG" or "JPEG"."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image as its file stores it.
+    """An image as its file stores it: pixels, alpha and embedded metadata.
 
     Raises:
         ImageError: the arrays are not of the shapes and types below.
+
+    Example:
+        >>> import numpy as np
+        >>> image = Image(np.zeros((40, 60, 3), np.uint8))
+        >>> image.height, image.width, image.channels, image.bits
+        (40, 60, 3, 8)
     """
 
     pixels: Pixels
     """(H, W, C), uint8 or uint16 over its full range; C is 1 (grayscale) or 3 (RGB)."""
     alpha: Pixels | None = None
-    """(H, W), same type as `pixels`, or None. Never changed."""
+    """(H, W), same type as `pixels`, or None. Denoising leaves it as it is."""
     metadata: Metadata = field(default_factory=Metadata)
-    """Colour profile, EXIF, XMP and the like. Never changed."""
+    """Colour profile, EXIF, XMP and the like. Denoising leaves it as it is."""
     format: str = "PNG"
-    """The format of the file that it came from: one of the values of `EXTENSIONS`."""
+    """Format of the file that the image was read from: one of the values of `EXTENSIONS`."""
 
     def __post_init__(self) -> None:
         _check_array(self.pixels, integer=True)
         if self.pixels.ndim != 3:
-            raise ImageError(f"pixels must be (H, W, 1) or (H, W, 3), not {self.pixels.shape}")
+            raise ImageError(
+                f"the pixels have the wrong shape: expected (H, W, 1) or (H, W, 3), got {self.pixels.shape}",
+                hint="Add the axis of channels: pixels[..., None].",
+            )
         alpha = self.alpha
         if alpha is not None and (alpha.shape != self.pixels.shape[:2] or alpha.dtype != self.pixels.dtype):
             raise ImageError(
-                f"alpha is {alpha.dtype} {alpha.shape}, but it must match the pixels: "
-                f"{self.pixels.dtype} {self.pixels.shape[:2]}"
+                f"alpha does not match the pixels: expected {self.pixels.dtype} {self.pixels.shape[:2]}, "
+                f"got {alpha.dtype} {alpha.shape}"
             )
+
+    @classmethod
+    def from_channels(cls, array: NDArray[Any], metadata: Metadata, format_: str) -> Image:
+        """Return an image of an array (H, W) or (H, W, 1..4); of 2 and 4 channels the last is alpha."""
+        if array.ndim == 2:
+            array = array[..., None]
+        if array.shape[2] in {2, 4}:
+            pixels, alpha = array[..., :-1], array[..., -1]
+            return cls(np.ascontiguousarray(pixels), np.ascontiguousarray(alpha), metadata, format_)
+        return cls(array, None, metadata, format_)
+
+    def to_channels(self) -> Pixels:
+        """Return one array (H, W, 1..4), with alpha as the last channel when there is one."""
+        if self.alpha is None:
+            return self.pixels
+        joined: Pixels = np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
+        return joined
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return int(self.pixels.shape[1])
 
     @property
     def channels(self) -> int:
-        """1 (grayscale) or 3 (RGB); alpha is not counted."""
+        """Number of channels without alpha: 1 (grayscale) or 3 (RGB)."""
         return int(self.pixels.shape[2])
 
     @property
     def bits(self) -> int:
-        """8 or 16 bits per sample."""
+        """Bits per sample: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
 
     @property
     def pixels_sha256(self) -> str:
-        """Hash of the decoded pixels, their shape and depth, whatever file they came in."""
+        """SHA-256 of the decoded pixels, their shape and depth; the same whatever file they came from."""
         pixels = np.ascontiguousarray(self.pixels)
         digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
         digest.update(pixels.data)
         return digest.hexdigest()
 
     def crop(self, top: int, left: int, side: int) -> Image:
-        """Return a square part of at most `side` pixels, as far as the image reaches; metadata stays."""
+        """Return a square part of at most `side` pixels, as far as the image reaches, with the same metadata."""
         part = (slice(top, top + side), slice(left, left + side))
         pixels: Any = self.pixels[part].copy()
         alpha: Any = None if self.alpha is None else self.alpha[part].copy()
@@ -104,18 +112,29 @@ class Image:
         return to_unit(self.pixels)
 
     def with_unit(self, unit: NDArray[np.floating[Any]]) -> Image:
-        """Return the same image with new pixels, (H, W, 3) in [0, 1].
+        """Return the same image with new pixels.
 
-        They are clipped and rounded half up to the image's depth; a grayscale image takes the mean of the
-        three channels. Alpha and metadata stay as they are.
+        Args:
+            unit: (H, W, 3) in [0, 1]. Values are clipped and rounded half up to the image's depth; a grayscale image
+                takes the mean of the three channels.
+
+        Returns:
+            An image with the alpha and metadata of this one.
 
         Raises:
-            ImageError: `unit` is of another size, or not finite.
+            ImageError: `unit` has another size, or values that are not finite.
         """
         if unit.shape != (self.height, self.width, 3):
-            raise ImageError(f"new pixels are {unit.shape}, but the image wants ({self.height}, {self.width}, 3)")
+            raise ImageError(f"the new pixels do not fit: expected ({self.height}, {self.width}, 3), got {unit.shape}")
         pixels = from_unit(unit, self.pixels.dtype, self.channels)
         return Image(pixels, self.alpha, self.metadata, self.format)
+
+
+def __getattr__(name: str) -> object:
+    if name == "Photo":
+        warnings.warn("Photo is called Image now: use edgedenoise.Image", DeprecationWarning, stacklevel=2)
+        return Image
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -123,10 +142,13 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
     Args:
         array: (H, W), (H, W, 1) or (H, W, 3); uint8 and uint16 are divided by their full range (255, 65535),
-            float arrays are taken as [0, 1] already and not changed.
+            float arrays are expected in [0, 1] and not changed.
+
+    Returns:
+        A new array; noise may reach a little beyond [0, 1].
 
     Raises:
-        ImageError: another shape or type, or floats that are not finite or far outside [0, 1].
+        ImageError: the array has another shape or type, or floats that are not finite or far outside [0, 1].
     """
     _check_array(array, integer=False)
     if array.dtype.kind == "u":
@@ -141,7 +163,7 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> NDArray[Any]:
-    """Turn float (H, W, 3) in [0, 1] back into the type that it came from: the inverse of `to_unit`.
+    """Return float (H, W, 3) in [0, 1] as another type: the inverse of `to_unit`.
 
     Args:
         unit: (H, W, 3); values outside [0, 1] are clipped.
@@ -152,34 +174,35 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
         (H, W, channels) of type `like`.
 
     Raises:
-        ImageError: another shape, type or number of channels, or values that are not finite.
+        ImageError: `unit` has another shape or type or values that are not finite, or `like` or `channels` is none of
+            the above.
     """
     dtype = np.dtype(like)
     if unit.ndim != 3 or unit.shape[2] != 3 or unit.dtype.kind != "f":
-        raise ImageError(f"expected floats of shape (H, W, 3), not {unit.dtype} {unit.shape}")
+        raise ImageError(f"the array cannot become pixels: expected floats (H, W, 3), got {unit.dtype} {unit.shape}")
     if channels not in {1, 3}:
-        raise ImageError(f"an image has 1 or 3 channels, not {channels}")
+        raise ImageError(f"the number of channels is not accepted: expected 1 or 3, got {channels}")
     if not np.isfinite([unit.min(initial=0), unit.max(initial=0)]).all():  # both are NaN if any value is
-        raise ImageError(f"{int((~np.isfinite(unit)).sum())} of {unit.size} values are not finite")
+        raise ImageError(_not_finite(unit))
     clipped = np.clip(unit, 0, 1, dtype=np.result_type(unit, np.float32))  # half floats cannot hold 65535
     if channels == 1:
         clipped = clipped.mean(axis=2, keepdims=True)
     if dtype.kind == "f":
         return np.asarray(clipped, dtype)
     if dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
-        raise ImageError(f"images are uint8, uint16 or float, not {dtype}")
+        raise ImageError(f"the type of pixels is not accepted: expected uint8, uint16 or float, got {dtype}")
     clipped *= np.iinfo(dtype).max
     clipped += 0.5
-    return np.asarray(clipped.astype(dtype))  # cuts off, so that halves have been rounded up
+    return np.asarray(clipped.astype(dtype))  # the cast truncates, so adding 0.5 has rounded half up
 
 
 def _check_array(array: NDArray[Any], *, integer: bool) -> None:
-    """Refuse what is not an image with one or three channels."""
+    """Raise when an array is not an image with one or three channels."""
     if not isinstance(array, np.ndarray):
-        raise ImageError(f"expected a numpy array, not {type(array).__name__}")
+        raise ImageError(f"the image is of the wrong type: expected a numpy array, got {type(array).__name__}")
     accepted = "uint8 or uint16" if integer else "uint8, uint16 or float in [0, 1]"
     if array.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and (integer or array.dtype.kind != "f"):
-        raise ImageError(f"an image of type {array.dtype} was given; accepted: {accepted}")
+        raise ImageError(f"the image has the wrong type of pixels: expected {accepted}, got {array.dtype}")
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3}):
         hint = None
         if array.ndim == 3 and array.shape[2] in {2, 4}:
@@ -187,19 +210,24 @@ def _check_array(array: NDArray[Any], *, integer: bool) -> None:
         elif array.ndim == 3 and array.shape[0] in {1, 3}:
             hint = "Channels come last: pass array.transpose(1, 2, 0)."
         raise ImageError(
-            f"an image of shape {array.shape} was given; accepted: (H, W), (H, W, 1) or (H, W, 3)", hint=hint
+            f"the image has the wrong shape: expected (H, W), (H, W, 1) or (H, W, 3), got {array.shape}", hint=hint
         )
     if array.size == 0:
-        raise ImageError(f"an image of shape {array.shape} has no pixels")
+        raise ImageError(f"the image has no pixels: expected at least 1 x 1, got the shape {array.shape}")
 
 
 def _check_floats(unit: NDArray[np.float32]) -> None:
-    """Refuse NaN and infinity, and floats that plainly run from 0 to 255."""
+    """Raise on NaN and infinity, and on floats that evidently run from 0 to 255."""
     low, high = float(unit.min()), float(unit.max())
     if not np.isfinite([low, high]).all():
-        raise ImageError(f"{int((~np.isfinite(unit)).sum())} of {unit.size} values are not finite")
+        raise ImageError(_not_finite(unit))
     if low < -2 or high > 3:  # noise reaches past [0, 1], but not that far
         raise ImageError(
-            f"a float image with values from {low:g} to {high:g} was given; accepted: [0, 1]",
-            hint="Divide by the largest value that it can hold (255 or 65535) first.",
+            f"the values of the float image are out of range: expected [0, 1], got {low:g} to {high:g}",
+            hint="Divide the image by the largest value that it can hold first (255 or 65535).",
         )
+
+
+def _not_finite(unit: NDArray[Any]) -> str:
+    bad = int((~np.isfinite(unit)).sum())
+    return f"the image has invalid values: expected finite numbers, got {bad} of {unit.size} that are not"

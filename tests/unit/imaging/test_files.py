@@ -1,4 +1,4 @@
-"""An image that goes through edgedenoise loses nothing but its noise."""
+"""Images keep their pixels, depth, alpha and metadata through reading and writing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ import pytest
 from PIL import Image as PILImage
 
 from edgedenoise.errors import DamagedImageError, DatasetError, ImageError, OutputError, RuntimeUnavailableError
-from edgedenoise.imaging import codecs as picture_codecs
-from edgedenoise.imaging import metadata as containers
+from edgedenoise.imaging import codecs, optional
 from edgedenoise.imaging.files import (
     EXTENSIONS,
     Image,
-    Metadata,
     format_for,
-    from_pil,
     from_unit,
     list_images,
     read_image,
-    to_pil,
     to_unit,
     write_image,
 )
+from edgedenoise.imaging.metadata import jpeg, png
+from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.pillow import from_pil, to_pil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +101,7 @@ def test_floats_are_taken_as_they_are_and_given_back_in_their_type() -> None:
         (np.zeros((4, 4, 3), np.int32), "int32"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
         (np.zeros(4, np.uint8), "(H, W)"),
-        (np.full((4, 4, 3), np.nan), "48 of 48 values are not finite"),
+        (np.full((4, 4, 3), np.nan), "48 of 48"),
         (np.full((4, 4, 3), 200.0), "[0, 1]"),
         ([[1]], "numpy"),
     ],
@@ -126,7 +125,7 @@ def test_new_pixels_keep_alpha_and_metadata_and_must_fit() -> None:
     assert changed.pixels.dtype == np.uint16
     assert changed.alpha is photo.alpha
     assert changed.metadata is photo.metadata
-    with pytest.raises(ImageError, match="new pixels are"):
+    with pytest.raises(ImageError, match="new pixels do not fit"):
         photo.with_unit(np.zeros((14, 9, 3), np.float32))
 
 
@@ -248,9 +247,9 @@ def test_jpeg_keeps_captions_and_is_written_without_chroma_subsampling(tmp_path:
     stream = io.BytesIO()
     PILImage.fromarray(smooth).save(stream, "JPEG", dpi=(240, 240), comment=b"a comment", quality=80)
     iptc = (b"\xff\xed", b"Photoshop 3.0\x008BIM\x04\x04caption")
-    (tmp_path / "a.jpg").write_bytes(containers.jpeg_insert(stream.getvalue(), (iptc,)))
+    (tmp_path / "a.jpg").write_bytes(jpeg.insert_blocks(stream.getvalue(), (iptc,)))
     write_image(read_image(tmp_path / "a.jpg"), tmp_path / "b.jpg")
-    assert iptc in containers.jpeg_segments((tmp_path / "b.jpg").read_bytes())
+    assert iptc in jpeg.read_segments((tmp_path / "b.jpg").read_bytes())
     with PILImage.open(tmp_path / "b.jpg") as image:
         assert image.info["comment"] == b"a comment"
         assert image.info["dpi"] == (240, 240)
@@ -271,11 +270,11 @@ def test_png_keeps_its_descriptive_chunks_raw(tmp_path: Path, bits: int) -> None
         (b"iTXt", b"XML:com.adobe.xmp\x00\x01\x00\x00\x00" + zlib.compress(XMP)),
     )
     bare = replace(photo, metadata=Metadata())
-    data = picture_codecs.encode_image(bare, "PNG")
+    data = codecs.encode_image(bare, "PNG")
     dropped = (b"sBIT", b"\x08\x08\x08")  # tied to the depth
-    (tmp_path / "a.png").write_bytes(containers.png_insert(data, (*kept, dropped)))
+    (tmp_path / "a.png").write_bytes(png.insert_blocks(data, (*kept, dropped)))
     write_image(read_image(tmp_path / "a.png"), tmp_path / "b.png")
-    chunks = containers.png_chunks((tmp_path / "b.png").read_bytes())
+    chunks = png.read_chunks((tmp_path / "b.png").read_bytes())
     assert tuple(chunk for chunk in chunks if chunk[0][:1].islower()) == kept
     assert read_image(tmp_path / "b.png").metadata.icc == b"colour"
     assert read_image(tmp_path / "b.png").metadata.xmp == XMP
@@ -316,9 +315,9 @@ def test_palettes_and_bitmaps_become_plain_pixels(tmp_path: Path) -> None:
 def test_a_transparent_colour_becomes_alpha(tmp_path: Path, channels: int, bits: int) -> None:
     photo = replace(made(channels, bits, alpha=False), metadata=Metadata())
     needs_io(photo)
-    data = picture_codecs.encode_image(photo, "PNG")
+    data = codecs.encode_image(photo, "PNG")
     key = b"".join(struct.pack(">H", int(level)) for level in photo.pixels[2, 3])
-    (tmp_path / "a.png").write_bytes(containers.png_insert(data, ((b"tRNS", key),)))
+    (tmp_path / "a.png").write_bytes(png.insert_blocks(data, ((b"tRNS", key),)))
     again = read_image(tmp_path / "a.png")
     assert np.array_equal(again.pixels, photo.pixels)
     expected = (photo.pixels != photo.pixels[2, 3]).any(axis=2)
@@ -455,10 +454,10 @@ def folder(tmp_path: Path) -> Path:
         (damaged_text, "not an image file"),
         (empty, "empty"),
         (gif, "GIF"),
-        (cmyk, "CMYK"),
+        (cmyk, "got CMYK"),
         (float_tiff, "32 floating-point bits"),
-        (two_pages, "2 pages"),
-        (animation, "2 frames"),
+        (two_pages, "expected one, got 2"),
+        (animation, "expected one frame, got 2"),
         (deep_ppm, "65535"),
         (missing, "does not exist"),
         (folder, "directory"),
@@ -509,7 +508,7 @@ def test_16_bit_colour_without_the_extra_says_what_to_install_and_is_never_read_
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(picture_codecs.importlib, "import_module", absent)
+    monkeypatch.setattr(optional.importlib, "import_module", absent)
     with pytest.raises(RuntimeUnavailableError) as caught:
         read_image(tmp_path / f"a{ending}")
     assert 'pip install "edgedenoise[io]"' in (caught.value.hint or "")
@@ -523,7 +522,7 @@ def test_a_16_bit_png_that_pillow_opened_is_refused(tmp_path: Path) -> None:
     photo = made(3, 16, alpha=False)
     needs_io(photo)
     write_image(photo, tmp_path / "a.png")
-    with PILImage.open(tmp_path / "a.png") as image, pytest.raises(ImageError, match="16 bits"):
+    with PILImage.open(tmp_path / "a.png") as image, pytest.raises(ImageError, match="got 16"):
         from_pil(image)
 
 
@@ -534,13 +533,13 @@ def test_a_16_bit_png_that_pillow_opened_is_refused(tmp_path: Path) -> None:
         ("a.bmp", 8, True, "alpha"),
         ("a.jpg", 8, True, "alpha"),
         ("a.gif", 8, False, "'.gif'"),
-        ("a", 8, False, "no ending"),
+        ("a", 8, False, "no extension"),
     ],
 )
 def test_a_format_that_cannot_hold_the_picture_is_refused_and_nothing_is_written(
     tmp_path: Path, name: str, bits: int, alpha: bool, word: str
 ) -> None:
-    with pytest.raises(ImageError, match=r"accepted: \.png") as caught:
+    with pytest.raises(ImageError, match="cannot be written: expected") as caught:
         write_image(made(3, bits, alpha), tmp_path / name)
     assert word in caught.value.message
     assert list(tmp_path.iterdir()) == []
@@ -548,7 +547,7 @@ def test_a_format_that_cannot_hold_the_picture_is_refused_and_nothing_is_written
 
 def test_metadata_that_does_not_fit_is_an_error_and_not_a_loss(tmp_path: Path) -> None:
     photo = Image(random_array((4, 4, 3)), metadata=Metadata(xmp=b"x" * 70_000))
-    with pytest.raises(ImageError, match="65 kB"):
+    with pytest.raises(ImageError, match="at most 65504 bytes of XMP in a JPEG, got 70000"):
         write_image(photo, tmp_path / "a.jpg")
     assert list(tmp_path.iterdir()) == []
 
@@ -576,7 +575,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_endings_stand_for_formats_in_either_case() -> None:
     assert format_for("x.JPG") == "JPEG"
-    assert format_for("x.png", bits=16, alpha=True) == "PNG"
 
 
 def test_real_photographs_are_read_and_written_back_with_their_metadata(tmp_path: Path, data_root: Path) -> None:
@@ -592,11 +590,11 @@ def test_a_large_profile_or_text_does_not_make_a_png_unreadable(tmp_path: Path) 
     profile = np.arange(1 << 20, dtype=np.uint32).tobytes()  # 4 MB; Pillow stops at one
     write_image(Image(random_array((5, 6, 3)), metadata=Metadata(icc=profile)), tmp_path / "a.png")
     text = (b"zTXt", b"workflow\x00\x00" + zlib.compress(bytes(3 << 20)))
-    (tmp_path / "a.png").write_bytes(containers.png_insert((tmp_path / "a.png").read_bytes(), (text,)))
+    (tmp_path / "a.png").write_bytes(png.insert_blocks((tmp_path / "a.png").read_bytes(), (text,)))
     photo = read_image(tmp_path / "a.png")
     assert photo.metadata.icc == profile
     write_image(photo, tmp_path / "b.png")
-    assert text in containers.png_chunks((tmp_path / "b.png").read_bytes())
+    assert text in png.read_chunks((tmp_path / "b.png").read_bytes())
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif"])

@@ -1,0 +1,1 @@
+"""Embedded metadata of image files: read and written as bytes, one module per container format."""

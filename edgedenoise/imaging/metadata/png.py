@@ -1,0 +1,129 @@
+"""PNG files as chunks of bytes: which ones describe the image, and how they are written.
+
+Libraries drop or rewrite the chunks that they do not know; here they are copied raw. A file that breaks
+the format's rules raises `ValueError`, and the caller adds the file's name.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from edgedenoise.imaging.metadata.embedded import Metadata, stated_dpi
+from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
+from edgedenoise.imaging.metadata.exif import exif_dpi
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgedenoise.imaging.metadata.embedded import Block
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_INCH_M = 0.0254
+# Chunks that are not marked safe-to-copy but describe the colours, which we do not change.
+_COLOUR = frozenset({b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tIME"})
+
+
+def read_chunks(data: bytes) -> list[Block]:
+    """Split a PNG file into its chunks, up to and including IEND, and check every checksum.
+
+    Pillow does not check the checksums of pixel data, and libpng only warns about some truncated files.
+    """
+    chunks: list[Block] = []
+    at = len(SIGNATURE)
+    while not chunks or chunks[-1][0] != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError(f"it ends after {len(data)} bytes, inside its chunk {len(chunks) + 1}")
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        if at + 12 + length > len(data):
+            raise ValueError(f"it ends after {len(data)} bytes, inside its chunk {len(chunks) + 1}")
+        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
+        if zlib.crc32(body, zlib.crc32(kind)) != checksum:
+            raise ValueError(f"the checksum of its chunk {len(chunks) + 1} is wrong")
+        chunks.append((kind, body))
+        at += 12 + length
+    if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+        raise ValueError("it does not begin with an image header")
+    return chunks
+
+
+def read_metadata(chunks: list[Block]) -> Metadata:
+    """Return the metadata of a PNG file from its chunks."""
+    icc = exif = xmp = dpi = None
+    for kind, body in chunks:
+        if kind == b"iCCP":
+            icc = _inflate(body.partition(b"\x00")[2][1:])
+        elif kind == b"eXIf":
+            exif = body.removeprefix(EXIF_PREFIX)
+        elif kind == b"pHYs" and len(body) == 9 and body[8] == 1:  # per metre
+            horizontal, vertical = struct.unpack(">II", body[:8])
+            dpi = stated_dpi(horizontal * _INCH_M, vertical * _INCH_M)
+        elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\x00"):
+            at = len(_XMP_KEYWORD) + 1
+            text = body[at + 2 :].split(b"\x00", 2)[-1]  # after the language and the translated keyword
+            xmp = _inflate(text) if body[at : at + 1] == b"\x01" else text
+    return Metadata(icc, exif, xmp, dpi or exif_dpi(exif), _descriptive(chunks), "PNG")
+
+
+def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
+    """Return the chunks that stay true when only the pixels change.
+
+    These are the ancillary chunks that are marked safe-to-copy (the fourth letter is small: PNG specification, 5.4),
+    the ones about colour, and the resolution. Those tied to a palette, a bit depth or an animation are left out.
+    """
+    return tuple(
+        (kind, body) for kind, body in chunks if kind[:1].islower() and (kind[3:4].islower() or kind in _COLOUR)
+    )
+
+
+def without_metadata(chunks: list[Block]) -> bytes:
+    """Return a PNG file with the pixels, palette and transparency of `chunks` and nothing else.
+
+    Readers fail on metadata that they do not need: Pillow refuses profiles and texts of more than a megabyte.
+    """
+    kept = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+    return SIGNATURE + b"".join(_chunk(*chunk) for chunk in chunks if chunk[0] in kept)
+
+
+def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
+    """Return the chunks that carry `metadata` in a PNG file."""
+    if metadata.native_format == "PNG":
+        return metadata.native
+    blocks: list[Block] = []
+    if metadata.icc is not None:
+        blocks.append((b"iCCP", b"ICC Profile\x00\x00" + zlib.compress(metadata.icc)))
+    if metadata.dpi is not None:
+        horizontal, vertical = (round(dpi / _INCH_M) for dpi in metadata.dpi)
+        blocks.append((b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)))
+    if metadata.exif is not None:
+        blocks.append((b"eXIf", metadata.exif))
+    if metadata.xmp is not None:
+        # keyword, not compressed, no language, no translated keyword
+        blocks.append((b"iTXt", _XMP_KEYWORD + b"\x00\x00\x00\x00\x00" + metadata.xmp))
+    return tuple(blocks)
+
+
+def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:
+    """Return the PNG file `data` with `blocks` placed right after its header."""
+    at = len(SIGNATURE) + 12 + 13
+    return data[:at] + b"".join(_chunk(*block) for block in blocks) + data[at:]
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """Return one chunk as a file stores it: length, type, data, checksum."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def _inflate(data: bytes) -> bytes:
+    """Decompress up to 64 MB."""
+    decompressor = zlib.decompressobj()
+    try:
+        inflated = decompressor.decompress(data, 1 << 26)
+    except zlib.error as error:
+        raise ValueError(f"a profile in it cannot be decompressed ({error})") from error
+    if not decompressor.eof:
+        raise ValueError("a profile in it is cut short, or larger than 64 MB")
+    return inflated

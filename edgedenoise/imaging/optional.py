@@ -1,0 +1,34 @@
+"""Imports of the optional packages that read and write 16-bit colour."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from edgedenoise.errors import RuntimeUnavailableError
+from edgedenoise.extras import missing_package
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def import_io(module: str, purpose: str) -> ModuleType:
+    """Import a package of the `io` extra.
+
+    Args:
+        module: name of the package.
+        purpose: the step that needs it, as the message begins.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        RuntimeUnavailableError: it is not installed; the hint is the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        raise RuntimeUnavailableError(f"{purpose}: {missing.message}", hint=missing.hint) from error

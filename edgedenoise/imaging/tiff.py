@@ -1,0 +1,91 @@
+"""TIFF files decoded to `Image`: 8 bits and 16-bit grayscale by Pillow, 16-bit colour by tifffile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.metadata import tiff
+from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds
+from edgedenoise.imaging.optional import import_io
+from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, check_pixel_count, from_pil, open_with_pillow
+
+
+def decode_tiff(data: bytes, name: str) -> Image:
+    """Decode the bytes of a TIFF file; `name` is what messages call it.
+
+    Raises:
+        ImageError: the file is a kind of TIFF that is not supported.
+        RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
+        ValueError: the file is damaged.
+    """
+    ifds = read_ifds(data)
+    ifd = ifds[0]
+    _check_kind(ifds, name)
+    ifd.check_pixels_are_within(len(data))
+    bits, extra = set(ifd.numbers(258, (1,))), ifd.numbers(338)
+    samples, photometric = ifd.numbers(277, (1,))[0], ifd.numbers(262, (1,))[0]
+    bare = tiff.without_metadata(data, ifd)
+    if bits != {16} or (samples == 1 and photometric == 1):
+        image = from_pil(open_with_pillow(bare, "TIFF", name), name=name)
+    elif photometric in {0, 1, 2} and samples - len(extra) == (3 if photometric == 2 else 1):
+        check_pixel_count(ifd.numbers(256)[0] * ifd.numbers(257)[0], name)
+        image = _decode_16_bits(bare, name, inverted=photometric == 0, premultiplied=extra == (1,))
+    else:
+        raise ImageError(
+            f"{name} is an unsupported 16-bit TIFF: expected grayscale or RGB, with or without alpha, "
+            f"got photometric interpretation {photometric} with {samples} channels"
+        )
+    return replace(image, metadata=tiff.read_metadata(ifd), format="TIFF")
+
+
+def _check_kind(ifds: list[Ifd], name: str) -> None:
+    """Raise when a TIFF file is of a kind that libraries would decode to something else."""
+    ifd = ifds[0]
+    full_pages = sum(1 for page in ifds if page.numbers(254, (0,))[0] & 5 == 0)  # neither a thumbnail nor a mask
+    if not ifd.numbers(256) or not ifd.numbers(257):
+        raise ValueError("it has no width or no height")
+    if 50706 in ifd.values or ifd.numbers(262, (1,))[0] in {32803, 34892}:
+        raise ImageError(
+            f"{name} is a camera's raw file, which is not supported: expected {ACCEPTED_FORMATS}",
+            hint="Develop it to a 16-bit TIFF without noise reduction, and without changing its size.",
+        )
+    if full_pages > 1:
+        raise ImageError(f"{name} has several pages: expected one, got {full_pages}")
+    bits, extra = set(ifd.numbers(258, (1,))), ifd.numbers(338)
+    if not (bits <= {1, 2, 4, 8} or bits == {16}) or set(ifd.numbers(339, (1,))) != {1}:
+        kind = {2: "signed ", 3: "floating-point "}.get(ifd.numbers(339, (1,))[0], "")
+        depth = "/".join(str(bit) for bit in sorted(bits))
+        raise ImageError(
+            f"{name} is an unsupported kind of TIFF: expected 8 or 16 unsigned bits per sample, got {depth} {kind}bits"
+        )
+    if len(extra) > 1 or any(kind not in {1, 2} for kind in extra):
+        raise ImageError(f"{name} has unsupported channels: expected at most one extra, alpha, got {len(extra)}")
+
+
+def _decode_16_bits(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -> Image:
+    """Decode a 16-bit TIFF that Pillow would reduce to 8 bits or show inverted."""
+    tifffile = import_io("tifffile", f"reading the 16-bit TIFF {name}")
+    import_io("imagecodecs", f"reading the 16-bit TIFF {name}")  # tifffile's decompressors
+    try:
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            page = file.pages[0]
+            planar = int(page.planarconfig) == 2
+            array = np.asarray(page.asarray(), np.uint16)
+    except (RuntimeError, OSError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+        raise ValueError(str(error)) from error
+    if planar and array.ndim == 3:
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim not in {2, 3}:
+        raise ValueError(f"it decodes to an array of {array.ndim} dimensions")
+    image = Image.from_channels(array, Metadata(), "TIFF")
+    pixels = image.pixels
+    if premultiplied and image.alpha is not None:
+        opacity = np.maximum(image.alpha, 1)[..., None].astype(np.float64) / 65535
+        pixels = np.floor(np.minimum(pixels / opacity, 65535) + 0.5).astype(np.uint16)
+    return Image(65535 - pixels if inverted else pixels, image.alpha, Metadata(), "TIFF")
