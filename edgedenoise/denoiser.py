@@ -14,8 +14,8 @@ from edgedenoise.bundles.manifest import Precision
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
 from edgedenoise.exporting.targets import all_targets, open_variant, runtime_of, target_named
-from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.imaging.image import Image, from_unit, to_unit
+from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.imaging.tiling import auto_tile, plan_tiles, smaller_tile
 from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
 from edgedenoise.runtimes.machine import free_memory_bytes, has_avx2

@@ -18,9 +18,9 @@ from edgedenoise.evaluation.compare import CompareReport, compare
 from edgedenoise.evaluation.report.layer_chart import plan_charts
 from edgedenoise.extras import missing_package
 from edgedenoise.files import check_writable, write_bytes
-from edgedenoise.imaging.pillow import to_pil
 from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.image import Image, from_unit
+from edgedenoise.imaging.pillow import to_pil
 from edgedenoise.progress import Progress, silent
 from edgedenoise.tables import table
 
