@@ -1,15 +1,18 @@
-"""Files and folders of images: each read, denoised and written whole, or reported and left out."""
+"""Denoise files and folders of images: each one is written whole, or reported and left out."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
-from edgedenoise.errors import DataError, EdgeDenoiseError, ImageError, OutputError, UsageError
-from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image, write_image
+from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, ImageError, UsageError
+from edgedenoise.files import check_writable
+from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, list_images, read_image, write_image
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -21,26 +24,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one image."""
+    """The result of one image."""
 
     source: Path
+    """Image file that was read."""
     output: Path | None
-    """None when it failed."""
+    """File that was written; None when the image failed."""
     error: EdgeDenoiseError | None = None
+    """Reason of the failure; None when the image was written."""
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of a batch."""
+    """The results of a batch, one per image."""
 
     variant: str
+    """Name of the bundle's variant that ran."""
     effective: EffectiveDevice
-    """What really ran."""
+    """Runtime and device that ran it."""
     files: tuple[FileResult, ...]
+    """One result per image, in the order of the inputs."""
 
     @property
     def failures(self) -> tuple[FileResult, ...]:
-        """The images that could not be denoised."""
+        """Results of the images that could not be denoised."""
         return tuple(result for result in self.files if result.error is not None)
 
 
@@ -54,19 +61,35 @@ def denoise_files(
 ) -> BatchReport:
     """Denoise images from files to files.
 
-    Args:
-        inputs: image files and folders of them.
-        out: one output file for one input file, or a folder (made when missing) in which each keeps its name.
-        model: bundle or lone model file, or the name of a shipped one.
-        progress: told after each tile and image.
-        **options: those of `edgedenoise.load`.
+    An image that cannot be read, denoised or written is reported, and the others are denoised. Nothing half-written
+    is left.
 
-    An image that cannot be read or written is reported and the others go on; nothing half-written is left.
+    Args:
+        inputs: image files, and folders of them.
+        out: one output file for one input file, or a folder (made when missing) in which each file keeps its name.
+        model: bundle or lone model file, or the name of a shipped bundle.
+        progress: called after each tile and each image.
+        **options: the options of `edgedenoise.load`.
+
+    Returns:
+        One result per image, and the variant and device that ran.
 
     Raises:
-        UsageError: nothing to do, two outputs of one name, or an output that would overwrite its input.
+        UsageError: there is nothing to do, two outputs have one name, or an output would overwrite its input.
         ImageError: an input does not exist.
         BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> from pathlib import Path
+        >>> import edgedenoise
+        >>> from edgedenoise.imaging.files import write_image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> noisy = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+        >>> write_image(edgedenoise.Image(noisy), folder / "noisy" / "a.png")
+        >>> report = edgedenoise.denoise_files([folder / "noisy"], folder / "clean", "edge-tiny")
+        >>> [result.output.name for result in report.files], report.failures
+        (['a.png'], ())
     """
     pairs = _planned([Path(item) for item in inputs], Path(out))
     results = []
@@ -79,19 +102,28 @@ def denoise_files(
 
 
 def _denoise_one(denoiser: Denoiser, source: Path, output: Path, progress: Progress) -> FileResult:
+    """Denoise one image; every reason to leave it out is found before its first tile where it can be."""
+
     def on_tile(done: int, total: int) -> None:
         progress("tiles", done, total)
 
     try:
-        photo = read_image(source)
+        image = read_image(source)
+        check_can_hold(image, output)
+        check_writable(output)
         progress("tiles", 0, 1)
-        write_image(denoiser(photo, on_tile=on_tile), output)
-    except (DataError, OutputError) as error:  # this image's fault; anything else concerns them all
+        write_image(denoiser(image, on_tile=on_tile), output)
+    except EdgeDenoiseError as error:
         return FileResult(source, None, error)
+    except MemoryError:
+        again = shlex.join(["edgedenoise", "denoise", str(source), "-o", str(output)])
+        hint = f"Close other programs and run: {again}"
+        return FileResult(source, None, DeviceMemoryError(f"{source} does not fit into memory", hint=hint))
     return FileResult(source, output)
 
 
 def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Return each image with its output."""
     sources: list[Path] = []
     for item in inputs:
         if item.is_dir():
@@ -99,18 +131,40 @@ def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
         elif item.is_file():
             sources.append(item)
         else:
-            raise ImageError(f"there is no file or folder {item}")
+            raise ImageError(
+                f"there is no file or folder {item}", hint=f"Check the name: relative paths start at {Path.cwd()}."
+            )
     if not sources:
-        raise UsageError(f"no images in {', '.join(map(str, inputs)) or 'an empty list of inputs'}")
+        raise UsageError(
+            f"no images to denoise: expected files or folders with {', '.join(EXTENSIONS)}, "
+            f"got {', '.join(map(str, inputs)) or 'an empty list'}"
+        )
     to_file = len(inputs) == 1 and inputs[0].is_file() and out.suffix != "" and not out.is_dir()
     if not to_file and (out.is_file() or (out.suffix.lower() in EXTENSIONS and not out.is_dir())):
-        raise UsageError(f"{out} is one file, but there are several outputs", hint="name a folder with -o")
+        raise UsageError(
+            f"the outputs do not fit into one file: expected a folder, got {out}",
+            hint=f"Name a folder: -o {shlex.quote(str(out.with_suffix('')))}",
+        )
     pairs = [(source, out if to_file else out / source.name) for source in sources]
-    names: dict[Path, Path] = {}
-    for source, output in pairs:
-        if output in names:
-            raise UsageError(f"{names[output]} and {source} would both be written to {output}")
-        if output.exists() and output.samefile(source):
-            raise UsageError(f"{output} would overwrite its own input", hint="choose another output with -o")
-        names[output] = source
+    _check_outputs(pairs)
     return pairs
+
+
+def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
+    """Raise when two images have one output, or one would overwrite itself."""
+    sources: dict[str, Path] = {}
+    for source, output in pairs:
+        key = os.path.normcase(output)  # Windows does not distinguish A.png from a.png
+        if key in sources:
+            again = shlex.join(["edgedenoise", "denoise", str(source), "-o", str(output.parent / source.parent.name)])
+            raise UsageError(
+                f"{sources[key]} and {source} would both be written to {output}",
+                hint=f"Denoise them into two folders: {again}",
+            )
+        if output.exists() and output.samefile(source):
+            folder = source.resolve().parent
+            again = shlex.join(
+                ["edgedenoise", "denoise", str(source), "-o", str(folder.with_name(f"{folder.name}-denoised"))]
+            )
+            raise UsageError(f"{output} would overwrite its own input", hint=f"Write to another folder: {again}")
+        sources[key] = source

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
 
+from edgedenoise import batch
 from edgedenoise.batch import denoise_files
-from edgedenoise.denoiser import denoise
-from edgedenoise.errors import BundleError, DamagedImageError, ImageError, UsageError
+from edgedenoise.denoiser import Denoiser, denoise
+from edgedenoise.errors import (
+    BundleError,
+    DamagedImageError,
+    DeviceMemoryError,
+    ImageError,
+    OutputError,
+    RuntimeUnavailableError,
+    UsageError,
+)
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,14 +117,108 @@ def test_a_damaged_file_among_good_ones_costs_itself_only(
     assert all(str(r.source) in str(r.error) for r in report.failures)
 
 
-def test_an_output_that_cannot_hold_the_picture_is_reported(
+def test_an_image_that_needs_a_missing_package_is_reported_and_the_others_are_written(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(Image(pixels(7, np.uint16)), photos / "b.tif")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "c.png"]
+    (failure,) = report.failures
+    assert (failure.source.name, type(failure.error)) == ("b.tif", RuntimeUnavailableError)
+    assert 'pip install "edgedenoise[io]"' in str(failure.error)
+
+
+@pytest.mark.parametrize("where", ["reading", "denoising"])
+@pytest.mark.parametrize("raised", [MemoryError(), DeviceMemoryError("too large")], ids=["host", "device"])
+def test_an_image_that_does_not_fit_into_memory_is_reported_and_the_others_are_written(
+    photos: Path,
+    committed_bundle: Path,
+    tmp_path: Path,
+    contents: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    raised: Exception,
+) -> None:
+    def failing(function: Callable[..., Any], is_b: Callable[[Any], bool]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            if any(is_b(argument) for argument in arguments):
+                raise raised
+            return function(*arguments, **options)
+
+        return called
+
+    if where == "reading":
+        monkeypatch.setattr(batch, "read_image", failing(read_image, lambda path: path == photos / "b.jpg"))
+    else:
+        is_b = failing(Denoiser.__call__, lambda image: isinstance(image, Image) and image.format == "JPEG")
+        monkeypatch.setattr(Denoiser, "__call__", is_b)
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "c.png"]
+    (failure,) = report.failures
+    assert (failure.source.name, type(failure.error)) == ("b.jpg", DeviceMemoryError)
+
+
+def deep(tmp_path: Path) -> tuple[Path, str]:
+    gray = np.random.default_rng(0).integers(0, 65536, (20, 20, 1), dtype=np.uint16)
+    write_image(Image(gray), tmp_path / "in.png")
+    return tmp_path / "in.png", "expected 8 bits per sample in JPEG, got 16"
+
+
+def transparent(tmp_path: Path) -> tuple[Path, str]:
+    write_image(Image(pixels(0), pixels(0)[..., 0].copy()), tmp_path / "in.png")
+    return tmp_path / "in.png", "expected no alpha channel in JPEG, got one"
+
+
+def long_exif(tmp_path: Path) -> tuple[Path, str]:
+    exif = PILImage.Exif()
+    exif[0x010E] = "x" * 70_000
+    meta = Metadata(exif=exif.tobytes().removeprefix(b"Exif\x00\x00"))
+    write_image(Image(pixels(0), metadata=meta), tmp_path / "in.png")
+    return tmp_path / "in.png", "bytes of EXIF in a JPEG"
+
+
+def too_wide(tmp_path: Path) -> tuple[Path, str]:
+    write_image(Image(np.zeros((1, 65501, 1), np.uint8)), tmp_path / "in.png")
+    return tmp_path / "in.png", "at most 65500 pixels per side in JPEG, got 65501 x 1"
+
+
+def long_profile(tmp_path: Path) -> tuple[Path, str]:
+    write_image(Image(pixels(0), metadata=Metadata(icc=bytes(17_000_000))), tmp_path / "in.tif")
+    return tmp_path / "in.tif", "colour profile of at most"
+
+
+@pytest.mark.parametrize("make", [deep, transparent, long_exif, too_wide, long_profile])
+def test_an_output_that_the_format_cannot_hold_is_reported_before_any_tile_is_run(
+    committed_bundle: Path, tmp_path: Path, make: Callable[[Path], tuple[Path, str]]
+) -> None:
+    source, message = make(tmp_path)
+    tiles: list[int] = []
+    (failure,) = denoise_files(
+        [source],
+        tmp_path / "out.jpg",
+        committed_bundle,
+        progress=lambda stage, done, total, note="": tiles.append(done) if stage == "tiles" else None,
+    ).failures
+    assert message in str(failure.error)
+    assert f"Write {tmp_path / 'out.png'} instead." in str(failure.error)
+    assert tiles == []
+    assert not (tmp_path / "out.jpg").exists()
+
+
+def test_an_output_that_cannot_be_written_is_reported_before_any_tile_is_run(
     photos: Path, committed_bundle: Path, tmp_path: Path
 ) -> None:
-    gray = np.random.default_rng(0).integers(0, 65536, (20, 20, 1), dtype=np.uint16)
-    write_image(Image(gray), tmp_path / "deep.png")
-    (failure,) = denoise_files([tmp_path / "deep.png"], tmp_path / "out.jpg", committed_bundle).failures
-    assert "JPEG holds 8 bits and the image has 16" in str(failure.error)
-    assert not (tmp_path / "out.jpg").exists()
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    tiles: list[int] = []
+    report = denoise_files(
+        [photos / "a.png"],
+        tmp_path / "out",
+        committed_bundle,
+        progress=lambda stage, done, total, note="": tiles.append(done) if stage == "tiles" else None,
+    )
+    assert [type(failure.error) for failure in report.failures] == [OutputError]
+    assert tiles == []
 
 
 def test_two_inputs_never_share_an_output(
@@ -149,7 +255,7 @@ def test_several_inputs_do_not_fit_into_one_file(photos: Path, committed_bundle:
 
 def test_nothing_to_do_is_an_error(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"no images in .*empty"):
+    with pytest.raises(UsageError, match=r"no images to denoise.*empty"):
         denoise_files([tmp_path / "empty"], tmp_path / "out", committed_bundle)
     with pytest.raises(UsageError, match="an empty list"):
         denoise_files([], tmp_path / "out", committed_bundle)
