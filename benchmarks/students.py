@@ -37,8 +37,9 @@ from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS, text
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import EdgeDenoiseError, UsageError
-from edgedenoise.evaluation.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX, Latency
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, DEFAULT_SIDE_PX
 from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.evaluation.measurement import Latency
 from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.image import from_unit
@@ -322,12 +323,7 @@ def take_turns(methods: dict[str, Callable[..., Any]], picture: Picture, repeats
                 wall[label].append(took * 1000 / megapixels)
                 cpu[label].append(cpu_took * 1000 / megapixels)
         peers.tell(f"times: round {round_ + 1} of {WARM_UP + repeats}")
-    return {label: Speed(latency(wall[label]), float(np.median(cpu[label]))) for label in methods}
-
-
-def latency(samples: list[float]) -> Latency:
-    p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
-    return Latency(p50, p90, p99, tuple(samples))
+    return {label: Speed(Latency.of(wall[label]), float(np.median(cpu[label]))) for label in methods}
 
 
 def measure_speeds(

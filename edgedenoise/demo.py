@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import DatasetError, UsageError
-from edgedenoise.evaluation.report.page import compare_table, compare_to_html
+from edgedenoise.evaluation.report.page import compare_to_html
+from edgedenoise.evaluation.report.tables import compare_table
 from edgedenoise.exporting.build import build
 from edgedenoise.extras import missing_package
 from edgedenoise.files import write_bytes

@@ -169,3 +169,9 @@ class TrainingError(EdgeDenoiseError):
     """A training run cannot start, resume or go on."""
 
     exit_code = 90
+
+
+class MeasurementError(EdgeDenoiseError):
+    """A command that measures variants could not measure any of them."""
+
+    exit_code = 100

@@ -19,12 +19,13 @@ def command(
     repeats: Annotated[int, typer.Option(help="Timed runs per variant, interleaved.")] = 20,
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Show every column; the table needs 120 columns.")] = False,
 ) -> None:
     """Time every variant of a bundle, each in its own process, in interleaved rounds."""
-    from edgedenoise.evaluation.report.page import bench_table
+    from edgedenoise.evaluation.report.tables import bench_table
 
     with output.progress() as progress:
         report = edgedenoise.bench(
             bundle, side_px=side, repeats=repeats, device=device, threads=threads, progress=progress
         )
-    output.result(report, bench_table(report.variants))
+    output.result(report, bench_table(report.variants, wide=wide))

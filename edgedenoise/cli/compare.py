@@ -21,9 +21,11 @@ def command(
     repeats: Annotated[int, typer.Option(help="Timed runs per variant.")] = 20,
     device: Annotated[str, typer.Option(help="auto, or a device that doctor lists.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Show every column; the table needs 120 columns.")] = False,
 ) -> None:
     """Compare every variant: quality, distance to float, speed, memory; each in its own process."""
-    from edgedenoise.evaluation.report.page import compare_table, compare_to_html
+    from edgedenoise.evaluation.report.page import compare_to_html
+    from edgedenoise.evaluation.report.tables import compare_table
 
     with output.progress() as progress:
         if out is None:
@@ -34,4 +36,4 @@ def command(
             report = compare_to_html(
                 bundle, noisy, clean, out, repeats=repeats, device=device, threads=threads, progress=progress
             )
-    output.result(report, compare_table(report) + (f"\nreport: {out}" if out else ""))
+    output.result(report, compare_table(report, wide=wide) + (f"\nreport: {out}" if out else ""))

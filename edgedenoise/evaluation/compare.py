@@ -1,19 +1,20 @@
-"""Every variant of a bundle over a folder of images: quality, distance to float, speed, memory."""
+"""Quality, distance to float, speed and memory of every variant of a bundle over a folder of images."""
 
 from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
-from edgedenoise.evaluation.bench import DEFAULT_REPEATS, Measurement, Worker, start_workers, summarize, time_rounds
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, check_measured, start_workers, time_rounds
 from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.evaluation.measurement import Measurement, summarize
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr, psnr_unit, ssim
@@ -21,48 +22,67 @@ from edgedenoise.imaging.pairs import check_pair, list_comparable, list_pairs
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from edgedenoise.evaluation.worker import Worker
+
+    Pairs = Sequence[tuple[Path, Path | None]]
+    """Noisy images, each with its ground truth or None."""
+
 TIMED_SIDE_PX = 512
-"""Latency is measured on a crop of at most this side, so that comparing many images stays bounded."""
+"""Largest side of the crop on which latency is measured; it bounds the time of comparing many images."""
+EQUAL_DB = 1e9
+"""Stands for an infinite PSNR, which JSON cannot hold."""
 
 
 class Fidelity(msgspec.Struct, frozen=True):
-    """How far a variant is from the float variant."""
+    """Distance of a variant to the float variant."""
 
     psnr_db: float
-    """Mean over the images, unit range, clipped, not rounded; 1e9 stands for equal."""
+    """Mean over the images, in the unit range, clipped and not rounded; `EQUAL_DB` where all are equal."""
     max_levels: int
-    """Largest difference over all images, in 8-bit levels."""
+    """Maximum absolute error over all images, in 8-bit levels (LSB)."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One variant."""
+    """Results of one variant."""
 
     measurement: Measurement
     quality: Quality | None
-    """None without clean images, or when the variant failed."""
+    """None without ground truth, or when the variant failed."""
     fidelity: Fidelity | None
     """None for the float reference itself, or when the variant failed."""
     finite: bool
-    """Whether every answer was free of NaN and infinity."""
+    """Whether every result was free of NaN and infinity."""
 
 
 class CompareReport(msgspec.Struct, frozen=True):
-    """Every variant, over one set of images."""
+    """Results of every variant over one set of images."""
 
     bundle: str
     network: str
     macs_per_px: int
-    photographs: tuple[str, ...]
+    images: tuple[str, ...]
+    """File names of the noisy images."""
     megapixels: float
+    """Sum over the images."""
     noisy: Quality | None
-    """Of the input; None without clean images."""
+    """Quality of the noisy images; None without ground truth."""
     rows: tuple[Row, ...]
     timed_px: tuple[int, int]
     """(height, width) of the crop that was timed."""
     repeats: int
     environment: Environment
+
+
+class CompareOptions(TypedDict, total=False):
+    """Options of `compare` that other functions pass on."""
+
+    repeats: int
+    device: str
+    threads: int | None
 
 
 def compare(
@@ -76,72 +96,66 @@ def compare(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> CompareReport:
-    """Run every variant over a folder of images, each variant in a process of its own.
+    """Run every variant of a bundle over a folder of images, each variant in a process of its own.
 
     Args:
-        bundle: a bundle folder or archive.
+        bundle: a bundle folder or archive, or the name of a shipped bundle.
         noisy: folder of noisy images.
-        clean: folder of their ground truth under the same names (endings may differ); None without.
+        clean: folder of their ground truth under the same names (suffixes may differ); None without ground truth.
         repeats: timed runs per variant, interleaved, after the warm-up.
         device: `auto` or a device of the runtimes.
-        threads: within one inference; None leaves it to the runtime.
-        keep: folder to write each variant's denoised images to, as `keep/VARIANT/NAME.png`.
-        progress: told after each image and round.
+        threads: threads within one inference; None for the runtime's own choice.
+        keep: folder to write the denoised images to, as `keep/VARIANT/NAME.png`; None to not keep them.
+        progress: called after each image and round.
+
+    Returns:
+        One row per variant. A variant that failed has the reason instead of numbers.
 
     Raises:
-        DatasetError: no images, an image without its ground truth, or of another size.
-        BundleError: the bundle cannot be opened.
+        BundleError: the bundle cannot be opened or has no variants.
+        DatasetError: there are no images, or one has no ground truth or one of another size.
+        MeasurementError: no variant could be measured.
+
+    Example:
+        >>> import edgedenoise
+        >>> report = edgedenoise.compare("tiny.edge", "photos", "truth", repeats=3)
+        >>> for row in report.rows:
+        ...     print(row.measurement.variant, row.quality.psnr_db > report.noisy.psnr_db)
+        onnx-fp32 True
+        onnx-int8-u8s7 True
     """
     opened = Bundle.open(bundle)
-    pairs: list[tuple[Path, Path | None]]
+    pairs: Pairs
     if clean is None:
         pairs = [(path, None) for path in list_comparable(Path(noisy))]
     else:
-        pairs = [*list_pairs(Path(noisy), Path(clean))]
+        pairs = list_pairs(Path(noisy), Path(clean))
     megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
         workers = start_workers(stack, opened, device, threads)
-        tally = {worker.variant.name: _Tally() for worker in workers}
-        input_tally = _Tally()
-        for done, (noisy_path, clean_path) in enumerate(pairs):
-            progress("denoise", done, len(pairs), noisy_path.name)
-            truth = None if clean_path is None else from_unit(read_image(clean_path).unit(), np.uint8)
-            if truth is not None:
-                input_tally.against_truth(from_unit(read_image(noisy_path).unit(), np.uint8), truth)
-            answers = {w.variant.name: _answer(w, noisy_path, scratch) for w in workers}
-            for name, answer in answers.items():
-                if answer is None:
-                    continue
-                rounded = from_unit(answer, np.uint8)
-                if truth is not None:
-                    tally[name].against_truth(rounded, truth)
-                reference = answers.get(FLOAT_VARIANT)
-                if reference is not None and name != FLOAT_VARIANT:
-                    tally[name].against_float(answer, reference)
-                if keep is not None:
-                    write_image(Image(rounded), keep / name / f"{noisy_path.stem}.png")
-        progress("denoise", len(pairs), len(pairs))
+        noisy_quality, tallies = _denoise_all(workers, pairs, scratch, keep, progress)
+        check_measured(opened, workers)
         samples = time_rounds(workers, timed, repeats, progress)
-        measured = summarize(opened, workers, samples)
+        check_measured(opened, workers)
         rows = tuple(
             Row(
                 measurement,
-                tally[worker.variant.name].quality(len(pairs)),
-                tally[worker.variant.name].fidelity(len(pairs)),
+                tallies[worker.variant.name].quality(len(pairs)),
+                tallies[worker.variant.name].fidelity(len(pairs)),
                 finite=not worker.not_finite,
             )
-            for worker, measurement in zip(workers, measured, strict=True)
+            for worker, measurement in zip(workers, summarize(opened, workers, samples), strict=True)
         )
     network = opened.manifest.network
     return CompareReport(
         bundle=str(opened.source),
         network=network.name,
         macs_per_px=network.macs_per_px,
-        photographs=tuple(path.name for path, _ in pairs),
+        images=tuple(path.name for path, _ in pairs),
         megapixels=megapixels,
-        noisy=input_tally.quality(len(pairs)),
+        noisy=noisy_quality,
         rows=rows,
         timed_px=timed_px,
         repeats=repeats,
@@ -150,49 +164,76 @@ def compare(
 
 
 class _Tally:
-    """Sums over images, so that no more than one answer per variant is in memory."""
+    """Sums over images, so that no more than one result per variant is in memory."""
 
     def __init__(self) -> None:
         self._qualities: list[Quality] = []
         self._to_float_db: list[float] = []
         self._max_levels = 0
 
-    def against_truth(self, picture: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        self._qualities.append(Quality(psnr(picture, truth), ssim(picture, truth)))
+    def against_truth(self, pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        self._qualities.append(Quality(psnr(pixels, truth), ssim(pixels, truth)))
 
-    def against_float(self, answer: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
-        self._to_float_db.append(min(psnr_unit(answer, reference), 1e9))  # JSON knows no infinity
-        self._max_levels = max(self._max_levels, level_errors(answer, reference).max_levels)
+    def against_float(self, unit: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+        self._to_float_db.append(min(psnr_unit(unit, reference), EQUAL_DB))
+        self._max_levels = max(self._max_levels, level_errors(unit, reference).max_levels)
 
-    def quality(self, wanted: int) -> Quality | None:
-        """Return the means, or None when an image is missing: a mean over fewer would mislead."""
-        return mean_quality(self._qualities) if len(self._qualities) == wanted else None
+    def quality(self, expected: int) -> Quality | None:
+        """Return the means, or None when an image is missing: a mean over fewer images would mislead."""
+        return mean_quality(self._qualities) if len(self._qualities) == expected else None
 
-    def fidelity(self, wanted: int) -> Fidelity | None:
-        if len(self._to_float_db) != wanted:
+    def fidelity(self, expected: int) -> Fidelity | None:
+        if len(self._to_float_db) != expected:
             return None
         return Fidelity(float(np.mean(self._to_float_db)), self._max_levels)
 
 
-def _answer(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | None:
+def _denoise_all(
+    workers: Sequence[Worker], pairs: Pairs, scratch: Path, keep: Path | None, progress: Progress
+) -> tuple[Quality | None, dict[str, _Tally]]:
+    """Run every variant over every image; return the quality of the input and the sums by variant."""
+    given = _Tally()
+    tallies = {worker.variant.name: _Tally() for worker in workers}
+    for done, (noisy, clean) in enumerate(pairs):
+        progress("denoise", done, len(pairs), noisy.name)
+        truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
+        if truth is not None:
+            given.against_truth(from_unit(read_image(noisy).unit(), np.uint8), truth)
+        results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
+        reference = results.get(FLOAT_VARIANT)
+        for name, result in results.items():
+            if result is None:
+                continue
+            rounded = from_unit(result, np.uint8)
+            if truth is not None:
+                tallies[name].against_truth(rounded, truth)
+            if reference is not None and name != FLOAT_VARIANT:
+                tallies[name].against_float(result, reference)
+            if keep is not None:
+                write_image(Image(rounded), keep / name / f"{noisy.stem}.png")
+    progress("denoise", len(pairs), len(pairs))
+    return given.quality(len(pairs)), tallies
+
+
+def _result(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | None:
     out = scratch / f"{worker.variant.name}.npy"
     if worker.denoise(path, out) is None:
         return None
-    answer: NDArray[np.float32] = np.load(out, allow_pickle=False)
-    return answer
+    result: NDArray[np.float32] = np.load(out, allow_pickle=False)
+    return result
 
 
 def _checked_pixels(noisy: Path, clean: Path | None) -> int:
     """Count the pixels of an image, and refuse a pair that cannot be compared."""
     if clean is None:
-        photo = read_image(noisy)
-        return photo.height * photo.width
+        image = read_image(noisy)
+        return image.height * image.width
     height, width = check_pair(noisy, clean)
     return height * width
 
 
 def _timed_crop(path: Path, scratch: Path) -> tuple[Path, tuple[int, int]]:
-    photo = read_image(path).crop(0, 0, TIMED_SIDE_PX)
+    image = read_image(path).crop(0, 0, TIMED_SIDE_PX)
     crop = scratch / "timed.png"
-    write_image(photo, crop)
-    return crop, (photo.height, photo.width)
+    write_image(image, crop)
+    return crop, (image.height, image.width)

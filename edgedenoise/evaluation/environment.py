@@ -1,4 +1,4 @@
-"""Where numbers were measured: recorded beside every measurement, because without it they mean nothing."""
+"""The machine and software on which something was measured; recorded with every measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "o
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Machine, system and versions."""
+    """Machine, operating system and versions."""
 
     edgedenoise: str
     python: str
@@ -25,18 +25,18 @@ class Environment(msgspec.Struct, frozen=True):
     cores: int
     """Logical processors that this process may use."""
     vnni: bool
-    """Whether the CPU multiplies 8-bit integers without saturating, and fast."""
+    """Whether the CPU has VNNI instructions, which multiply 8-bit integers fast and without saturation."""
     free_memory_bytes: int
     load_average: float | None
-    """Over the last minute; well above the cores means a contended machine. None where the system does not tell."""
+    """Average over the last minute; above `cores`, other work slows the measurement. None where it is not known."""
     cpu_pressure: float | None
-    """Percent of the last ten seconds in which work waited for a CPU (Linux PSI); None where it is not told."""
+    """Percentage of the last ten seconds in which work waited for a CPU (Linux PSI); None where it is not known."""
     packages: dict[str, str]
-    """Installed version of each package that decides about speed or numbers."""
+    """Installed version of each package that affects speed or results."""
 
 
 def environment() -> Environment:
-    """Describe this machine now."""
+    """Return a description of this machine as it is now."""
     packages = {}
     for name in _PACKAGES:
         try:

@@ -1,30 +1,38 @@
-"""One variant in a process of its own, driven by lines of JSON: `python -m edgedenoise.evaluation.worker`.
+"""One variant in a process of its own: the child, `python -m edgedenoise.evaluation.worker`, and the parent's `Worker`.
 
-A process per variant, because runtimes share thread pools, allocators and peak memory within one; and because a
-runtime that crashes must cost its own row only. The first line is a `Job`, each further line a `Request`; each is
-answered by one line. Whatever a runtime prints goes to the standard error.
+Each variant gets a process, because runtimes share thread pools, allocators and peak memory within one, and because a
+runtime that crashes must not end the measurement of the others. Both sides exchange lines of JSON: the first line is a
+`Job`, each further line a `Request`, and each is answered by one line. What a runtime prints goes to standard error.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import Denoiser, load_variant
-from edgedenoise.errors import EdgeDenoiseError, NotFiniteError
+from edgedenoise.errors import EdgeDenoiseError, InferenceError, NotFiniteError
 from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.imaging.files import read_image
 
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgedenoise.bundles.manifest import Variant
+
 
 class Job(msgspec.Struct, frozen=True):
-    """Which variant to open, and how."""
+    """The variant to open, and its options."""
 
     bundle: str
     variant: str
@@ -33,18 +41,18 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Denoise an image file."""
+    """An image file to denoise."""
 
     path: str
     out: str | None = None
-    """Where to write the answer as .npy, (H, W, 3) float32 in [0, 1]; None when only the time is wanted."""
+    """File to write the result to, as .npy of (H, W, 3) float32 in [0, 1]; None when only the time is needed."""
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
     """The variant is open."""
 
     load_ms: float
-    """From the call to the opened session, files hashed, self-test and imports left out."""
+    """Time to open the session, including the hashes of its files, without the self-test and imports."""
     runtime_version: str
     device: str
     detail: str
@@ -54,14 +62,14 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     """An image was denoised."""
 
     seconds: float
-    """Normalising, tiles, inference and undoing; reading the file left out."""
+    """Time of the whole call, without reading the file."""
     megapixels: float
     peak_rss_bytes: int | None
-    """Of this process since its start; None where the system does not tell."""
+    """Peak resident memory of this process since its start; None where the system does not report it."""
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """It did not work."""
+    """The variant could not be opened, or the image could not be denoised."""
 
     kind: Literal["not finite", "error"]
     message: str
@@ -70,8 +78,78 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 Reply = Opened | Answer | Failure
 
 
+class Worker:
+    """A variant in its own process. A failure is kept in `error` and raises nothing, so that other variants go on."""
+
+    def __init__(self, bundle: Bundle, variant: Variant, device: str = "auto", threads: int | None = None) -> None:
+        self.variant = variant
+        self.error = ""
+        self.not_finite = False
+        self.opened: Opened | None = None
+        self.peak_rss_bytes: int | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edgedenoise.evaluation.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+        )
+        reply = self._ask(Job(str(bundle.root), variant.name, device, threads))
+        if isinstance(reply, Opened):
+            self.opened = reply
+
+    def denoise(self, path: Path, out: Path | None = None) -> float | None:
+        """Run the variant on an image file; return milliseconds per megapixel, or None once the worker has failed."""
+        if self.error:
+            return None
+        reply = self._ask(Request(str(path), None if out is None else str(out)))
+        if not isinstance(reply, Answer):
+            return None
+        self.peak_rss_bytes = reply.peak_rss_bytes
+        return reply.seconds * 1000 / reply.megapixels
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.stdin is not None:
+            with suppress(OSError):  # a worker that died leaves unread bytes behind
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._stderr.close()
+
+    def _ask(self, message: Job | Request) -> Reply | None:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise InferenceError("the worker process has no pipes")
+        try:
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = b""
+        if not line:
+            self.error = f"its process ended ({self._process.wait()}): {self._stderr_tail()}"
+            return None
+        reply: Reply = msgspec.json.decode(line, type=Reply)
+        if isinstance(reply, Failure):
+            self.error, self.not_finite = reply.message, reply.kind == "not finite"
+        return reply
+
+    def _stderr_tail(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read()[-500:].decode(errors="replace").strip() or "it printed nothing"
+
+
 def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
-    """Answer one job and its requests until the lines end."""
+    """Run one job and its requests until the lines end."""
 
     def reply(value: Reply) -> None:
         replies.write(msgspec.json.encode(value) + b"\n")
@@ -80,7 +158,7 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
     job = msgspec.json.decode(lines.readline(), type=Job)
     try:
         bundle = Bundle.open(job.bundle)
-        # Probing imports the runtime, which is not what loading a model costs.
+        # Probing imports the runtime, which must not count as loading the model.
         runtime_of(target_named(bundle.variant(job.variant).runtime)).probe()
         start = time.perf_counter()
         denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, prove=False)
@@ -109,9 +187,9 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
 
 
 def peak_rss_bytes() -> int | None:
-    """Return the peak resident memory of this process since its start; None where the system does not tell."""
+    """Return the peak resident memory of this process since its start; None where the system does not report it."""
     try:
-        # Not getrusage: on Linux its peak is inherited from the process that started this one.
+        # getrusage is not used on Linux: there its peak is inherited from the parent process.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
@@ -134,7 +212,7 @@ def _peak_on_windows() -> int | None:
 
 
 def main() -> None:
-    """Serve on the standard streams, keeping the real standard output for replies alone."""
+    """Run the child: read from standard input, and keep the real standard output for replies only."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, replies)

@@ -1,4 +1,4 @@
-"""The bar chart of a report: what each layer costs in integers, for every variant that a budget was searched for."""
+"""The bar chart of a report: the error of each quantized layer, for variants that were quantized within a budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """One layer."""
+    """One layer of a chart."""
 
     layer: str
     work: str
@@ -21,12 +21,12 @@ class Bar:
     lost: str
     runs_in: str
     percent: float
-    """Length: the layer's mean square error against the largest one's, 0 to 100."""
+    """Length of the bar, 0 to 100: the mean square error of the layer relative to the largest one."""
 
 
 @dataclass(frozen=True)
 class PlanChart:
-    """One variant's layers, in the order of the graph."""
+    """The layers of one variant, in the order of the graph."""
 
     variant: str
     asked: str
@@ -36,7 +36,7 @@ class PlanChart:
 
 
 def plan_charts(bundle: Bundle) -> list[PlanChart]:
-    """Return a chart for every variant of a bundle that has a plan."""
+    """Return one chart per variant of a bundle that has a plan."""
     plans = ((variant.name, stored_plan(bundle, variant)) for variant in bundle.manifest.variants)
     return [_chart(name, plan) for name, plan in plans if plan is not None]
 

@@ -271,6 +271,16 @@ def test_every_error_class_has_a_code_of_its_own() -> None:
     assert all(0 < c.exit_code < 126 for c in classes)  # shells use the rest themselves
 
 
+@pytest.mark.parametrize("command", ["bench", "compare"])
+def test_a_command_that_measured_nothing_fails(run: Run, photo: Path, tiny_bundle: Path, command: str) -> None:
+    options = ["--noisy", photo.parent] if command == "compare" else []
+    done = run(command, tiny_bundle, *options, "--repeats", "1", "--device", "nowhere")
+    assert done.code == errors.MeasurementError.exit_code
+    assert done.out == ""
+    assert "none of the 2 variants" in done.err
+    assert "onnx-fp32: " in done.err
+
+
 def test_a_missing_option_is_a_usage_error(run: Run, photo: Path) -> None:
     done = run("denoise", photo)
     assert done.code == errors.UsageError.exit_code

@@ -1,0 +1,177 @@
+"""Results of timing a variant: percentiles, speed against float on the same runtime, and why it may be slower."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.exporting.targets import runtime_of, target_named
+from edgedenoise.runtimes.fusion import Fusion, TellsFusion
+from edgedenoise.runtimes.machine import saturates_u8s8
+from edgedenoise.runtimes.onnxruntime.backend import SATURATION_FREE
+from edgedenoise.runtimes.timing import speed_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.manifest import Encoding, Variant
+    from edgedenoise.evaluation.worker import Opened, Worker
+
+FLOAT_PRECISIONS = ("fp32", "fp16")
+NOT_WORTH_IT = "not worth it here"
+"""Mark of a variant that is slower than the float variant that it is compared with."""
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds per megapixel of a whole call: normalization, tiling, inference and the inverse steps."""
+
+    p50_ms_per_mp: float
+    p90_ms_per_mp: float
+    p99_ms_per_mp: float
+    samples_ms_per_mp: tuple[float, ...]
+    """Every timed run, in order."""
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Latency:
+        """Compute the percentiles of at least one sample."""
+        p50, p90, p99 = (float(value) for value in np.percentile(samples, [50, 90, 99]))
+        return cls(p50, p90, p99, tuple(samples))
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Speed, memory and size of one variant."""
+
+    variant: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    """Size of all files of the variant."""
+    runtime_version: str = ""
+    device: str = ""
+    """Device that ran, as the runtime reports it."""
+    detail: str = ""
+    load_ms: float | None = None
+    latency: Latency | None = None
+    speed_vs_float: float | None = None
+    """Median over rounds of (time of `compared_with` / time of this variant); above 1 is faster.
+
+    None when there is nothing to compare with.
+    """
+    compared_with: str = ""
+    """Float variant of the same runtime that `speed_vs_float` refers to; empty when there is none."""
+    mark: str = ""
+    """`NOT_WORTH_IT` when `speed_vs_float` is below 1, otherwise empty."""
+    slower_because: str = ""
+    """Likely reasons why a marked variant is slower."""
+    peak_rss_bytes: int | None = None
+    error: str = ""
+    """Why the variant was not measured; empty when it was."""
+
+
+def float_reference(variant: Variant, timed: Sequence[Variant], times: Mapping[str, float]) -> Variant | None:
+    """Return the float variant of the same runtime that a variant's speed is compared with.
+
+    Integers are compared with the fastest float variant, because that is what they would replace; FP16 is compared
+    with FP32.
+
+    Args:
+        variant: the variant to compare.
+        timed: the variants that were measured completely.
+        times: their times by name, in any unit.
+
+    Returns:
+        A float variant, or None when there is none.
+    """
+    accepted = {"fp32": (), "fp16": ("fp32",)}.get(variant.precision, FLOAT_PRECISIONS)
+    floats = [other for other in timed if other.runtime == variant.runtime and other.precision in accepted]
+    return min(floats, key=lambda other: times[other.name], default=None)
+
+
+def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list[float]]) -> tuple[Measurement, ...]:
+    """Compute one measurement per variant from the samples of all rounds.
+
+    Args:
+        bundle: the bundle that was measured.
+        workers: one per variant.
+        samples: milliseconds per megapixel of every timed run, by variant.
+
+    Returns:
+        The measurements, in the order of the workers.
+    """
+    rounds = max(map(len, samples.values()), default=0)
+    timed = [worker.variant for worker in workers if len(samples[worker.variant.name]) == rounds > 0]
+    times = {variant.name: float(np.median(samples[variant.name])) for variant in timed}
+    measured = []
+    for worker in workers:
+        variant, values = worker.variant, samples[worker.variant.name]
+        found: dict[str, Any] = {
+            "variant": variant.name,
+            "runtime": variant.runtime,
+            "precision": variant.precision,
+            "size_bytes": sum(record.size_bytes for record in bundle.variant_records(variant).values()),
+            "peak_rss_bytes": worker.peak_rss_bytes,
+            "error": worker.error,
+        }
+        if worker.opened is not None:
+            opened = worker.opened
+            found |= {
+                "load_ms": opened.load_ms,
+                "runtime_version": opened.runtime_version,
+                "device": opened.device,
+                "detail": opened.detail,
+            }
+        if values:
+            found["latency"] = Latency.of(values)
+        reference = float_reference(variant, timed, times)
+        ratio = None if reference is None else speed_ratio(samples[reference.name], values)
+        if reference is not None and ratio is not None:
+            found |= {"speed_vs_float": ratio, "compared_with": reference.name}
+            if ratio < 1:
+                found |= {"mark": NOT_WORTH_IT, "slower_because": _why_slower(bundle, worker)}
+        measured.append(Measurement(**found))
+    return tuple(measured)
+
+
+def why_slower(encoding: Encoding | None, opened: Opened, fusion: Fusion | None) -> str:
+    """Return the likely reasons why a variant is slower than float.
+
+    Args:
+        encoding: its integer encoding; None for a float variant.
+        opened: the device that ran it, as the runtime reports it.
+        fusion: how the runtime fused its graph; None where that is not known.
+
+    Returns:
+        The reasons in words, separated by semicolons.
+    """
+    found = []
+    if SATURATION_FREE in opened.detail:
+        found.append("no VNNI: on this CPU 8-bit weights need slower, saturation-free kernels; scheme u8s7 does not")
+    elif encoding is not None and opened.device == "cpu" and saturates_u8s8():
+        found.append("no VNNI: this CPU multiplies bytes in three steps and floats in one")
+    if fusion is None:
+        return "; ".join([*found, "fusion is not known (ONNX Runtime reports it on CPUs when onnx is installed)"])
+    found.append(
+        f"unfused: {fusion.conversions} Q/DQ nodes that only convert, and {fusion.in_float} of"
+        f" {fusion.convolutions} convolutions in float"
+    )
+    if fusion.dynamic_shape:
+        found.append("dynamic shape: height and width are open, so the runtime cannot plan for one size")
+    return "; ".join(found)
+
+
+def _why_slower(bundle: Bundle, worker: Worker) -> str:
+    """Return the likely reasons why a variant is slower; inspects its graph after the measurement."""
+    opened, variant, fusion = worker.opened, worker.variant, None
+    if opened is None:
+        return ""
+    if opened.device == "cpu":
+        with suppress(EdgeDenoiseError):  # the reasons are optional, the measurement is not
+            runtime = runtime_of(target_named(variant.runtime))
+            if isinstance(runtime, TellsFusion):
+                fusion = runtime.fusion(variant, bundle.variant_file(variant))
+    return why_slower(variant.encoding, opened, fusion)

@@ -1,0 +1,135 @@
+"""Tables of measurements: for a terminal, and as rows of the HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.evaluation.compare import EQUAL_DB
+from edgedenoise.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgedenoise.evaluation.compare import CompareReport, Row
+    from edgedenoise.evaluation.measurement import Measurement
+
+NO_VALUE = "-"
+_NARROW_BENCH = ("variant", "p50 ms/MP", "p90", "vs float", "load ms", "peak MB", "size KB")
+_NARROW_COMPARE = ("variant", "PSNR dB", "SSIM", "to float dB", "max LSB", "p50 ms/MP", "vs float")
+
+
+def bench_table(measurements: Sequence[Measurement], *, wide: bool = False) -> str:
+    """Format measurements of speed for a terminal.
+
+    Args:
+        measurements: one per variant.
+        wide: whether to show every column; otherwise the table fits 80 columns.
+
+    Returns:
+        The table and a line for every variant that failed or is slower than float.
+    """
+    cells = [{"variant": m.variant, **_speed_cells(m)} for m in measurements]
+    columns = tuple(cells[0]) if wide else _NARROW_BENCH
+    return "\n".join([_table(columns, cells), *_remarks(measurements)])
+
+
+def compare_table(report: CompareReport, *, wide: bool = False) -> str:
+    """Format a comparison for a terminal.
+
+    Args:
+        report: the comparison.
+        wide: whether to show every column; otherwise the table fits 80 columns.
+
+    Returns:
+        The table, how it was measured, and a line for every variant that failed or is slower than float.
+    """
+    cells = [_row_cells(report, row) for row in report.rows]
+    columns = tuple(cells[0]) if wide else _NARROW_COMPARE
+    if report.noisy is not None:
+        noisy = {"variant": "noisy input", "PSNR dB": f"{report.noisy.psnr_db:.2f}", "SSIM": f"{report.noisy.ssim:.4f}"}
+        cells.insert(0, noisy)
+    height, width = report.timed_px
+    method = (
+        f"{len(report.images)} images, {report.megapixels:.1f} MP; latency on a {height}x{width} crop,"
+        f" {report.repeats} interleaved runs"
+    )
+    return "\n".join([_table(columns, cells), method, *_remarks([row.measurement for row in report.rows])])
+
+
+def html_rows(report: CompareReport) -> list[dict[str, str]]:
+    """Return the rows of the page's table, one mapping of column to text per variant."""
+    return [
+        _row_cells(report, row) | {"remark": _remark(row.measurement), "device": _device(row.measurement)}
+        for row in report.rows
+    ]
+
+
+def _table(columns: Sequence[str], cells: Sequence[dict[str, str]]) -> str:
+    return table(list(columns), [[row.get(name, NO_VALUE) for name in columns] for row in cells])
+
+
+def _row_cells(report: CompareReport, row: Row) -> dict[str, str]:
+    quality, fidelity = row.quality, row.fidelity
+    return {
+        "variant": row.measurement.variant,
+        "PSNR dB": NO_VALUE if quality is None else f"{quality.psnr_db:.2f}",
+        "SSIM": NO_VALUE if quality is None else f"{quality.ssim:.4f}",
+        "gain dB": _gain(report, row),
+        "to float dB": "reference" if row.measurement.variant == FLOAT_VARIANT else _fidelity_db(row),
+        "max LSB": NO_VALUE if fidelity is None else str(fidelity.max_levels),
+        "finite": _finite(row),
+        **_speed_cells(row.measurement),
+    }
+
+
+def _speed_cells(m: Measurement) -> dict[str, str]:
+    latency = m.latency
+    return {
+        "p50 ms/MP": NO_VALUE if latency is None else f"{latency.p50_ms_per_mp:.0f}",
+        "p90": NO_VALUE if latency is None else f"{latency.p90_ms_per_mp:.0f}",
+        "p99": NO_VALUE if latency is None else f"{latency.p99_ms_per_mp:.0f}",
+        "vs float": NO_VALUE if m.speed_vs_float is None else f"{m.speed_vs_float:.2f}x",
+        "load ms": NO_VALUE if m.load_ms is None else f"{m.load_ms:.0f}",
+        "peak MB": NO_VALUE if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 2**20:.0f}",
+        "size KB": f"{m.size_bytes / 1024:.0f}",
+    }
+
+
+def _remarks(measurements: Sequence[Measurement]) -> list[str]:
+    found = [(m.variant, _remark(m)) for m in measurements]
+    return [f"{variant}: {remark}" for variant, remark in found if remark]
+
+
+def _remark(m: Measurement) -> str:
+    """Return why a variant has no numbers, or why it is not worth using here; empty for other variants."""
+    if m.error:
+        return f"not measured: {'; '.join(m.error.splitlines())}"
+    if m.mark and m.speed_vs_float is not None:
+        return f"{m.mark}: {m.speed_vs_float:.2f} times as fast as {m.compared_with}; {m.slower_because}"
+    return ""
+
+
+def _device(measurement: Measurement) -> str:
+    if not measurement.runtime_version:
+        return f"{measurement.runtime}: did not run"
+    compared = f"; speed compared with {measurement.compared_with}" if measurement.compared_with else ""
+    return f"{measurement.runtime} {measurement.runtime_version}, {measurement.detail}{compared}"
+
+
+def _finite(row: Row) -> str:
+    if not row.finite:
+        return "NO"
+    return NO_VALUE if row.measurement.error else "yes"  # a variant without results has no finite ones
+
+
+def _fidelity_db(row: Row) -> str:
+    if row.fidelity is None:
+        return NO_VALUE
+    return "equal" if row.fidelity.psnr_db >= EQUAL_DB else f"{row.fidelity.psnr_db:.1f}"
+
+
+def _gain(report: CompareReport, row: Row) -> str:
+    if report.noisy is None or row.quality is None:
+        return NO_VALUE
+    return f"{row.quality.psnr_db - report.noisy.psnr_db:+.2f}"

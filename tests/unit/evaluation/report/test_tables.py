@@ -1,0 +1,47 @@
+"""Tables name what was compared, fit a terminal, and say why a variant has no numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgedenoise.evaluation.measurement import NOT_WORTH_IT
+from edgedenoise.evaluation.report.tables import bench_table, compare_table, html_rows
+
+if TYPE_CHECKING:
+    from edgedenoise.evaluation.compare import CompareReport
+
+
+def test_a_mark_is_in_the_comparison_and_on_the_page(report: CompareReport) -> None:
+    first, second, *others = report.rows
+    slow = {"speed_vs_float": 0.5, "mark": NOT_WORTH_IT, "slower_because": "no VNNI"}
+    slow["compared_with"] = "onnx-fp32"
+    marked = msgspec.structs.replace(second, measurement=msgspec.structs.replace(second.measurement, **slow))
+    found = msgspec.structs.replace(report, rows=(first, marked, *others))
+    words = "not worth it here: 0.50 times as fast as onnx-fp32; no VNNI"
+    assert f"onnx-int8-u8s7: {words}" in compare_table(found)
+    assert [row["remark"] for row in html_rows(found)][:2] == ["", words]
+
+
+def test_tables_fit_80_columns_unless_wide(report: CompareReport) -> None:
+    measurements = [row.measurement for row in report.rows]
+    for narrow, wide in (
+        (compare_table(report), compare_table(report, wide=True)),
+        (bench_table(measurements), bench_table(measurements, wide=True)),
+    ):
+        assert max(map(len, narrow.splitlines()[: 2 + len(report.rows)])) <= 80
+        assert {"p99", "size KB"} <= set(wide.replace("  ", "\n").replace("\n ", "\n").split("\n"))
+
+
+def test_a_variant_without_numbers_says_why(report: CompareReport) -> None:
+    lines = compare_table(report).splitlines()
+    assert any(line.startswith("onnx-broken: not measured: ") and "damaged" in line for line in lines)
+    assert any(line.startswith("onnx-nan: not measured: ") and "not finite" in line for line in lines)
+
+
+def test_the_page_names_the_float_variant_that_speed_is_compared_with(report: CompareReport) -> None:
+    devices = {row["variant"]: row["device"] for row in html_rows(report)}
+    assert devices["onnx-int8-u8s7"].endswith("; speed compared with onnx-fp32")
+    assert "compared" not in devices["onnx-fp32"]
+    assert devices["onnx-broken"] == "onnxruntime: did not run"
