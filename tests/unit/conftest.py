@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pytest
-
-from edgedenoise.imaging.image import from_unit
-from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
+from images import noisy_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,27 +62,9 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def clean_image() -> Callable[[int], np.ndarray]:
-    """Make an image (256, 256, 3) in [0, 1] from a seed. The bundle was trained on seeds 0 to 5."""
-    spec = importlib.util.spec_from_file_location("make_tiny_bundle", _FIXTURES / "make_tiny_bundle.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.picture
-
-
-@pytest.fixture(scope="session")
-def pair(clean_image: Callable[[int], np.ndarray]) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """Make a (noisy, clean) pair of uint8 images (256, 256, 3) from a seed; the noise is a camera's, at 22 dB."""
-
-    def made(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        clean = clean_image(seed)
-        rng = np.random.default_rng([1, seed])
-        noisy = add_camera_noise(clean, parameters_for_psnr(clean, 22, rng), rng)
-        return from_unit(noisy, np.uint8), from_unit(clean, np.uint8)
-
-    return made
+def pair() -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Make a (noisy, clean) pair of uint8 images (256, 256, 3) from a seed. The bundle was trained on seeds 0 to 5."""
+    return noisy_pair
 
 
 @pytest.fixture(scope="session")

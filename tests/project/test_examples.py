@@ -1,0 +1,122 @@
+"""The Example of every docstring runs.
+
+Examples run in a folder that holds what a user would have:
+
+- `photos/` and `clean/`: eight noisy images and their ground truth, of the same names;
+- `photo.png`: one of the noisy images;
+- `camera.edge`: a bundle with the variants onnx-fp32 and onnx-int8-u8s7;
+- `runs/camera`: a checkpoint folder made by `train`;
+- `authors/CBSN.ckpt`: a TensorFlow checkpoint of the C-BSN authors' code.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from images import write_pairs
+
+import edgedenoise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {
+    "edgedenoise": "edgedenoise",
+    "calibration": "edgedenoise.calibration",
+    "export": "edgedenoise.exporting",
+    "runtimes": "edgedenoise.runtimes",
+}
+"""Folder -> package that it is installed as."""
+NEEDS = {"torch": ("runs/camera", ".train(", ".build("), "tensorflow": (".import_tf(",)}
+"""Package -> texts of examples that run only where it is installed."""
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Example:
+    """A docstring with lines of `>>>`."""
+
+    name: str
+    module: str
+    docstring: str
+    file: Path
+    line: int
+
+
+def examples() -> Iterator[Example]:
+    for folder, package in PACKAGES.items():
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            text = file.read_text(encoding="utf-8")
+            if ">>>" not in text:
+                continue
+            parts = file.relative_to(ROOT / folder).with_suffix("").parts
+            module = ".".join([package, *(part for part in parts if part != "__init__")])
+            yield from documented(ast.parse(text), module, module, file)
+
+
+def documented(tree: ast.AST, name: str, module: str, file: Path) -> Iterator[Example]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(tree, kinds) and ">>>" in (docstring := ast.get_docstring(tree) or ""):
+        yield Example(name, module, docstring, file, getattr(tree.body[0], "lineno", 1))
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, kinds):
+            yield from documented(child, f"{name}.{getattr(child, 'name', '')}", module, file)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What examples run in, made once; see the first lines of this file."""
+    folder = tmp_path_factory.mktemp("examples")
+    write_pairs(folder / "photos", folder / "clean", 8)
+    shutil.copy(folder / "photos" / "0.png", folder / "photo.png")
+    shutil.copytree(ROOT / "tests" / "fixtures" / "tiny.edge", folder / "camera.edge")
+    shutil.copytree(ROOT / "tests" / "unit" / "training" / "fixtures" / "tf_checkpoint_8x2", folder / "authors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder_with_run(folder: Path) -> Path:
+    pytest.importorskip("torch", reason='to train, install: pip install "edgedenoise[train]"')
+    edgedenoise.train(
+        edgedenoise.TrainConfig.named("cbsn-24x4").with_overrides(
+            [
+                "network=cbsn-6x1",
+                f"data={folder / 'photos'}",
+                f"out={folder / 'runs' / 'camera'}",
+                "steps=2",
+                "patch=40",
+                "data_check=off",
+                "device=cpu",
+            ]
+        )
+    )
+    return folder
+
+
+@pytest.mark.parametrize("example", list(examples()), ids=lambda example: example.name)
+def test_an_example_runs(
+    example: Example, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, texts in NEEDS.items():
+        if any(text in example.docstring for text in texts):
+            pytest.importorskip(package, reason=f"the example needs the package {package}")
+    needs_run = "runs/camera" in example.docstring
+    work = tmp_path / "work"
+    shutil.copytree(request.getfixturevalue("folder_with_run" if needs_run else "folder"), work)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    namespace = dict(vars(importlib.import_module(example.module)))
+    test = doctest.DocTestParser().get_doctest(
+        example.docstring, namespace, example.name, str(example.file), example.line
+    )
+    output: list[str] = []
+    result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=output.append)
+    assert result.failed == 0, "".join(output)
