@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import edgedenoise
+from edgedenoise.cli.common import CommandGroup
 
 COMMANDS = (
     "demo",
@@ -34,6 +35,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="edgedenoise",
+    cls=CommandGroup,
     help="From your own noisy images to an INT8 denoiser on your own device, with the numbers to prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

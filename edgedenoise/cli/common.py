@@ -1,8 +1,4 @@
-"""What every command shares: `--json`, `-v/-q`, `--debug`, progress bars, and errors as one message with an exit code.
-
-The standard output carries results only (with `--json` nothing but JSON); progress, warnings and errors go to the
-standard error.
-"""
+"""What all commands share: the options `--json`, `-v`, `-q` and `--debug`, and errors turned into exit codes."""
 
 from __future__ import annotations
 
@@ -10,132 +6,82 @@ import functools
 import inspect
 import logging
 import sys
+import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from typer.core import TyperGroup
 
+from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.extras import missing_package
-from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from edgedenoise.progress import Progress
+__all__ = ["ABOUT", "INTERRUPTED", "NOISE_LEVEL", "CommandGroup", "Output", "Wide", "cli_command", "text_of"]
 
-ABOUT = "Markdown file for the model card: data and their licence, measured quality."
-NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), up to 1.25; repeatable."
+ABOUT = "Markdown file for the model card: the data, their licence, the measured quality."
+NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), at most 1.25. Repeatable."
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 
-INTERNAL_ERROR = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+_JSON = Annotated[bool, typer.Option("--json", help="Write the result, or the error, as JSON to the standard output.")]
+_VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step.")]
+_QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing but errors.")]
+_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_SHARED = {"json_": _JSON, "verbose": _VERBOSE, "quiet": _QUIET, "debug": _DEBUG}
+
+# The parser's own class of usage errors. Its module depends on the version of typer.
+_ParserError: type[Any] = typer.BadParameter.__mro__[1]
 
 
 def text_of(path: Path | None) -> str:
-    """Read a text that an option names, or nothing.
+    """Read the text file that an option names; an empty text without one.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: the file cannot be read.
     """
     if path is None:
         return ""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file {path} cannot be read as UTF-8 text: {error}") from None
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where a command's results and progress go."""
-
-    as_json: bool
-    quiet: bool
-
-    @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Show a bar per stage with the time left, on the standard error, unless quiet."""
-        if self.quiet:
-            yield silent
-            return
-        bars = Bars(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[clock]}"),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-        )
-        tasks: dict[str, Any] = {}
-
-        def report(stage: str, done: int, total: int, note: str = "") -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
-            elif done == 0:  # the stage begins anew, for the next image or target
-                bars.reset(tasks[stage], total=total)
-            clock = "taken" if done >= total else "left"
-            bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
-
-        with bars:
-            yield report
-
-    def note(self, text: str) -> None:
-        """Write something worth knowing to the standard error, unless quiet."""
-        if not self.quiet:
-            typer.echo(text, err=True)
-
-    def result(self, value: object, text: str) -> None:
-        """Write a command's result: `value` as JSON, or `text` for people."""
-        if self.as_json:
-            data = msgspec.json.encode(value, enc_hook=_encode)  # infinity becomes null, which JSON has
-            typer.echo(msgspec.json.format(data, indent=2).decode())
-        elif text:
-            typer.echo(text)
-
-
-_JSON = Annotated[bool, typer.Option("--json", help="Write the result as JSON, and nothing else, to stdout.")]
-_VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")]
-_QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
-_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-_SHARED = {"json_": _JSON, "verbose": _VERBOSE, "quiet": _QUIET, "debug": _DEBUG}
+        raise UsageError(f"{path} cannot be read: expected a UTF-8 text file, got: {error}") from None
 
 
 def cli_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn `function(output, ...)` into a command: adds the shared options and turns errors into exit codes."""
+    """Turn `function(output, ...)` into a command: add the shared options, turn errors into exit codes."""
 
     @functools.wraps(function)
     def command(**arguments: Any) -> None:
         as_json, verbose, quiet, debug = (arguments.pop(name) for name in _SHARED)
-        logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr, force=True)
+        output = Output(as_json, quiet)
         try:
-            function(Output(as_json, quiet), **arguments)
+            with _logging(verbose=verbose, quiet=quiet):
+                function(output, **arguments)
         except EdgeDenoiseError as error:
-            _fail(error.exit_code, str(error), debug=debug)
+            _fail(output, error, debug=debug)
         except ModuleNotFoundError as error:
             missing = missing_package(error)
             if missing is None:
-                raise
-            _fail(missing.exit_code, str(missing), debug=debug)
+                _fail_internally(output, error, debug=debug)
+            else:
+                _fail(output, missing, debug=debug)
         except KeyboardInterrupt:
-            _fail(INTERRUPTED, "interrupted; nothing half-written was left", debug=debug)
+            interrupted = EdgeDenoiseError("interrupted; no incomplete file was left")
+            _fail(output, interrupted, debug=debug, name="KeyboardInterrupt", exit_code=INTERRUPTED)
         except typer.Exit:
             raise
-        except BrokenPipeError:  # the reader has seen enough
+        except BrokenPipeError:  # the reader has closed its end
             sys.stderr.close()
             raise typer.Exit(0) from None
         except Exception as error:
-            _fail(
-                INTERNAL_ERROR,
-                f"internal error: {type(error).__name__}: {error}\nplease report it with the output of --debug",
-                debug=debug,
-            )
+            _fail_internally(output, error, debug=debug)
 
     hints = get_type_hints(function, include_extras=True)
     hints.pop("output")
@@ -150,18 +96,64 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
     ]
     command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
-    del command.__wrapped__  # typer would look through it
+    del command.__wrapped__  # typer would inspect it instead
     return command
 
 
-def _fail(code: int, message: str, *, debug: bool) -> None:
+class CommandGroup(TyperGroup):
+    """The group of all commands, which reports the parser's errors as all others: as one message, or as JSON."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and exit."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        given = sys.argv[1:] if args is None else list(args)
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except _ParserError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+            else:
+                path = error.ctx.command_path if error.ctx is not None else "edgedenoise"
+                message = error.format_message().rstrip(".")
+                Output("--json" in given, quiet=False).error(UsageError(message, hint=f"See {path} --help"))
+            sys.exit(UsageError.exit_code)
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
+    """Log to the standard error; when quiet, leave out warnings, also those of libraries."""
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, force=True)
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _fail_internally(output: Output, error: Exception, *, debug: bool) -> None:
+    shown = EdgeDenoiseError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="Run the command again with --debug and report the output.",
+    )
+    _fail(output, shown, debug=debug, name=type(error).__name__)
+
+
+def _fail(
+    output: Output, error: EdgeDenoiseError, *, debug: bool, name: str = "", exit_code: int | None = None
+) -> None:
     if debug:
         Console(stderr=True).print_exception()
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(code) from None
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, EdgeDenoiseError):
-        return {"error": type(value).__name__, "message": str(value), "exit_code": value.exit_code}
-    return str(value)
+    output.error(error, name=name, exit_code=exit_code)
+    raise typer.Exit(exit_code or error.exit_code) from None

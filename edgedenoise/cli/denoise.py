@@ -45,7 +45,8 @@ def command(
             progress=progress,
         )
     for failure in report.failures:
-        typer.echo(f"error: {failure.error}", err=True)
+        if failure.error is not None:
+            output.failure(failure.error)
     what = report.effective
     done = len(report.files) - len(report.failures)
     text = (

@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
 
+if TYPE_CHECKING:
+    from edgedenoise.doctor import Diagnosis
+
+_INDENT = " " * 13
+
 
 @cli_command
 def command(
     output: Output,
-    data: Annotated[Path | None, typer.Option(help="Images to look at instead: can they be trained on?")] = None,
+    data: Annotated[Path | None, typer.Option(help="Check whether these images can be trained on, instead.")] = None,
 ) -> None:
-    """Tell what this machine can run, what is missing, and the command that would fix it; or judge images."""
+    """Check what this machine can run, or whether images can be trained on."""
     if data is not None:
-        _photographs(output, data)
+        _check_images(output, data)
         return
-    found = edgedenoise.diagnose()
-    here = found.environment
+    diagnosis = edgedenoise.diagnose()
+    output.result(diagnosis, text_of_diagnosis(diagnosis))
+
+
+def text_of_diagnosis(diagnosis: Diagnosis) -> str:
+    """Format the machine and each backend, with the command that would install what is missing."""
+    here = diagnosis.environment
     vnni = "VNNI" if here.vnni else "no VNNI"
     lines = [
         f"edgedenoise {here.edgedenoise}, Python {here.python}, {here.system}",
         f"{here.cpu}, {here.cores} cores, {vnni}, {here.free_memory_bytes / 2**30:.1f} GB of memory free",
-        "",
     ]
-    for target in found.targets:
-        if target.available:
-            state = f"{target.version}, devices: {', '.join(target.devices)}"
-        else:
-            state = f"not available: {target.reason}"
-        lines.append(f"{target.target:<12} {state}  ({target.runs_on})")
+    for target in diagnosis.targets:
+        state = f"{target.version}, devices: {', '.join(target.devices)}" if target.available else "not available"
+        lines += ["", f"{target.target:<12} {state}", *_wrapped(f"runs on {target.runs_on}")]
+        if not target.available:
+            lines += _wrapped(f"reason: {target.reason}")
         if target.command:
-            lines.append(f"{'':<12} to fix: {target.command}")
-    output.result(found, "\n".join(lines))
+            lines.append(f"{_INDENT}to fix: {target.command}")  # on one line, to be copied
+    return "\n".join(lines)
 
 
-def _photographs(output: Output, folder: Path) -> None:
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
+def _check_images(output: Output, folder: Path) -> None:
     from edgedenoise.datacheck.check import check_photographs, data_report_text
     from edgedenoise.errors import DatasetError
 

@@ -82,7 +82,7 @@ def command(
                 progress=progress,
             )
     except QuantizationError as error:
-        if isinstance(error.plan, Plan):
+        if isinstance(error.plan, Plan) and not output.as_json:  # in JSON it is a field of the error
             output.result(error.plan, plan_table(error.plan))
         raise
     output.result(found, "\n".join([plan_table(found.plan), *_lines(found.quantized, bundle)]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.cli import app
+from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.files import read_image, write_image
@@ -256,6 +259,106 @@ def test_an_error_is_one_clear_message_with_its_own_code(
     assert "Traceback" not in done.err + done.out
     assert "internal error" not in done.err
     assert contents(tmp_path) == before  # no output, whole or half
+
+
+@pytest.mark.parametrize("case", ["a truncated PNG", "a wrong option", "a missing model", "a device that is not here"])
+def test_with_json_an_error_is_json_too(run: Run, photo: Path, tiny_bundle: Path, tmp_path: Path, case: str) -> None:
+    prepare, error, message = CASES[case]
+    done = run("denoise", *prepare(photo, tiny_bundle), "-o", tmp_path / "out.png", "--json", "-q")
+    found = done.json()
+    if error is errors.DamagedImageError:  # of one image among others
+        found = found["files"][0]["error"]
+    assert (done.code, done.err) == (error.exit_code, "")
+    assert (found["error"], found["exit_code"]) == (error.__name__, error.exit_code)
+    assert message in f"{found['message']}\n{found['hint']}"
+
+
+def test_fields_of_an_error_are_those_that_it_has_in_python(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> None:
+        raise errors.DeviceMemoryError("out of memory", suggested_tile=128)
+
+    monkeypatch.setattr("edgedenoise.diagnose", failing, raising=False)
+    assert run("doctor", "--json").json() == {
+        "error": "DeviceMemoryError",
+        "message": "out of memory",
+        "hint": None,
+        "suggested_tile": 128,
+        "exit_code": errors.DeviceMemoryError.exit_code,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["denoise", "a.png", "--json"], "Missing option '--out' / '-o'"),
+        (["denoise", "a.png", "-o", "b.png", "--json", "--no-such"], "No such option: --no-such"),
+        (["bench", "edge", "--repeats", "many", "--json"], "'--repeats'"),
+        (["denoize", "--json"], "No such command 'denoize'"),
+    ],
+)
+def test_with_json_a_usage_error_is_json_too(run: Run, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    found = done.json()
+    assert (done.code, done.err) == (errors.UsageError.exit_code, "")
+    assert (found["error"], found["exit_code"]) == ("UsageError", errors.UsageError.exit_code)
+    assert message in found["message"]
+    assert found["hint"].startswith("See edgedenoise")
+    assert found["hint"].endswith("--help")
+    plain = run(*(argument for argument in arguments if argument != "--json"))
+    assert (plain.code, plain.out) == (errors.UsageError.exit_code, "")
+    assert plain.err == f"error: {found['message']}\n{found['hint']}\n"
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    done = run()
+    assert "Usage: edgedenoise [OPTIONS] COMMAND" in done.out + done.err
+
+
+def test_completion_is_offered() -> None:
+    code = "import sys; sys.argv[0] = 'edgedenoise'; from edgedenoise.cli import main; main()"
+    words = {"_EDGEDENOISE_COMPLETE": "complete_bash", "COMP_WORDS": "edgedenoise den", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **words},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout.split(), done.stderr) == (["denoise"], "")
+
+
+def test_quiet_hides_warnings_of_libraries_and_results_for_people(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning() -> None:
+        warnings.warn("a library's warning", stacklevel=1)
+        logging.getLogger("library").warning("a library's log")
+
+    monkeypatch.setattr("edgedenoise.diagnose", warning, raising=False)
+    monkeypatch.setattr("edgedenoise.cli.doctor.text_of_diagnosis", lambda diagnosis: "the result")
+    assert run("doctor", "-q") == Done(0, "", "")
+    with pytest.warns(UserWarning, match="a library's warning"):
+        loud = run("doctor")
+    assert loud.out == "the result\n"
+    assert "a library's log" in loud.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_a_name_that_is_not_utf_8_is_escaped(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    photo = photo.rename(photo.with_name(os.fsdecode(b"caf\xe9[x].png")))
+    done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out" / photo.name).is_file()
+    assert done.json()["files"][0]["source"] == str(photo.with_name("caf\\udce9[x].png"))
+    photo.write_text("not an image")
+    done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle)
+    assert done.code == errors.ImageError.exit_code
+    assert "caf\\udce9[x].png is not an image file" in done.err
+
+
+def test_a_name_is_no_markup_of_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output(as_json=False, quiet=False).progress() as progress:
+        progress("denoise", 0, 2, "a[/red].png")
+    assert "a[/red].png" in capsys.readouterr().err
 
 
 def test_no_two_of_these_errors_share_a_code() -> None:

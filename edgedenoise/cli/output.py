@@ -1,0 +1,122 @@
+"""Where a command writes: results to the standard output; progress, notes and errors to the standard error.
+
+With `--json` the standard output holds exactly one JSON value, the result or the error. With `--quiet` nothing is
+written but errors, and the JSON value where it is asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgedenoise.progress import Progress
+
+
+@dataclass(frozen=True)
+class Output:
+    """Streams of one command."""
+
+    as_json: bool
+    quiet: bool
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Show a bar per stage with the time left, unless quiet."""
+        if self.quiet:
+            yield silent
+            return
+        bars = Bars(
+            TextColumn("{task.description:<16}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[clock]}", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),  # may be the name of any file
+            console=Console(stderr=True),
+        )
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int, note: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
+            elif done == 0:  # the stage begins again, for the next image or target
+                bars.reset(tasks[stage], total=total)
+            clock = "taken" if done >= total else "left"
+            bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
+
+        with bars:
+            yield report
+
+    def note(self, text: str) -> None:
+        """Write a note to the standard error, unless quiet."""
+        if not self.quiet:
+            typer.echo(_encodable(text), err=True)
+
+    def result(self, value: object, text: str) -> None:
+        """Write a command's result: `value` as JSON, or `text` for people unless quiet."""
+        if self.as_json:
+            self._write_json(value)
+        elif text and not self.quiet:
+            typer.echo(_encodable(text))
+
+    def failure(self, error: EdgeDenoiseError) -> None:
+        """Write the error of one image among others, which is part of the result in JSON."""
+        if not self.as_json:
+            typer.echo(_encodable(f"error: {error}"), err=True)
+
+    def error(self, error: EdgeDenoiseError, *, name: str = "", exit_code: int | None = None) -> None:
+        """Write the error that ends a command.
+
+        Args:
+            error: message, hint and further fields.
+            name: name of the error's class; default: the class of `error`.
+            exit_code: exit code of the command; default: the one of `error`.
+        """
+        if not self.as_json:
+            self.failure(error)
+            return
+        fields = _error_fields(error)
+        fields["error"] = name or fields["error"]
+        fields["exit_code"] = exit_code or fields["exit_code"]
+        self._write_json(fields)
+
+    def _write_json(self, value: object) -> None:
+        plain = _encodable(msgspec.to_builtins(value, enc_hook=_plain))
+        data = msgspec.json.encode(plain)  # infinity becomes null, because JSON has none
+        typer.echo(msgspec.json.format(data, indent=2).decode())
+
+
+def _plain(value: object) -> object:
+    """Return what msgspec cannot encode as something that it can."""
+    if isinstance(value, EdgeDenoiseError):
+        return _error_fields(value)
+    return str(value)
+
+
+def _error_fields(error: EdgeDenoiseError) -> dict[str, Any]:
+    """Return the fields that an error has in Python, with the name of its class and its exit code."""
+    return {"error": type(error).__name__, **vars(error), "exit_code": error.exit_code}
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value whose texts are valid UTF-8; bytes of file names that are not are escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
