@@ -149,8 +149,9 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     if graph is None:
         return None
     from edgedenoise.exporting.onnx.graph import lint
+    from edgedenoise.exporting.quantization.contracts import lint_encoded
 
-    return lint(graph, quantized=variant.encoding is not None, encoding=variant.encoding)
+    return lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
 
 
 def _check(bundle: Bundle, variant: Variant) -> VariantCheck:

@@ -80,12 +80,14 @@ class FileRecord(msgspec.Struct, frozen=True):
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """How far the exported graph is from the PyTorch network."""
+    """How far the exported graph is from the PyTorch network, on random images."""
 
     sizes: list[tuple[int, int]]
-    """(height, width) of each random input."""
+    """(height, width) of each image."""
     max_relative_error: float
     """Largest |difference| over largest |answer|, over all sizes."""
+    max_error_lsb: float | None = None
+    """Largest |difference| in 8-bit levels of the answer; None in older bundles."""
 
 
 class Calibration(msgspec.Struct, frozen=True):

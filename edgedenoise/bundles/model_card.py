@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgedenoise.bundles.manifest import Manifest
+    from edgedenoise.bundles.manifest import Manifest, Parity
 
 
 def model_card(manifest: Manifest) -> str:
@@ -28,9 +28,7 @@ def model_card(manifest: Manifest) -> str:
         known = manifest.training
         lines.append(f"| trained | {known.steps:,} steps in {known.hours:g} hours, objective `{known.objective}` |")
     if manifest.parity is not None:
-        sizes = len(manifest.parity.sizes)
-        measured_on = f"worst of {sizes} sizes" if sizes > 1 else "one size"
-        lines.append(f"| ONNX against PyTorch | {manifest.parity.max_relative_error:.1e} relative, {measured_on} |")
+        lines.append(f"| ONNX against PyTorch | {_parity(manifest.parity)} |")
     if manifest.calibration is not None:
         c = manifest.calibration
         noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""
@@ -49,6 +47,13 @@ def model_card(manifest: Manifest) -> str:
         lines += ["", manifest.about.strip()]
     lines += ["", "## Limits", "", _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE, _LOST, ""]
     return "\n".join(lines)
+
+
+def _parity(parity: Parity) -> str:
+    sizes = f"worst of {len(parity.sizes)} sizes" if len(parity.sizes) > 1 else "one size"
+    if parity.max_error_lsb is None:
+        return f"{parity.max_relative_error:.1e} relative, {sizes}"
+    return f"at most {parity.max_error_lsb:.1g} 8-bit levels, {sizes}"
 
 
 def _purpose(manifest: Manifest) -> str:

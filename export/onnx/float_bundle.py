@@ -1,17 +1,21 @@
-"""A new bundle around a float ONNX graph: manifest, float variant, self-test and model card. No torch needed."""
+"""Make a new bundle around a float ONNX graph: manifest, float variant, self-test and model card, without torch."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Manifest, NetworkInfo, Parity, Training, Variant
 from edgedenoise.bundles.writer import BundleWriter
-from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
+from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import CheckedSession, SessionOptions
@@ -20,69 +24,104 @@ from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import onnx
     from numpy.typing import NDArray
 
+    from edgedenoise.calibration.histograms import Range
     from edgedenoise.imaging.normalize import NormalizationKind
 
 SELFTEST_SIDE_PX = 96
 
 
-def write_float_bundle(
-    target: Path,
-    model: onnx.ModelProto,
-    *,
-    name: str,
-    normalization: NormalizationKind,
-    halo_px: int,
-    multiple_of: int = 1,
-    parity: Parity | None = None,
-    training: Training | None = None,
-    about: str = "",
-) -> Bundle:
-    """Write a bundle with one variant, the float graph as it is.
+@dataclass(frozen=True)
+class FloatGraph:
+    """A float graph that obeys the graph contract, and what a bundle records about it."""
+
+    model: onnx.ModelProto
+    name: str
+    """Name of the network, for example `cbsn-24x4`."""
+    normalization: NormalizationKind
+    halo_px: int
+    """Radius of the receptive field in input pixels."""
+    multiple_of: int = 1
+    """What the sides of an input must be divisible by."""
+    parity: Parity | None = None
+    """How far the graph is from the network that it was traced from."""
+    training: Training | None = None
+    scheme: str | None = None
+    """Integer encoding that the weights were trained in; None for float training."""
+    trained_ranges: Mapping[str, Range] | None = None
+    """Ranges that the weights were trained with, by tensor; None for float training."""
+
+
+def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
+    """Return the manifest of a new bundle around a float graph, still without variants.
+
+    Args:
+        graph: the graph.
+        name: name of the bundle.
+        about: Markdown for the model card.
+    """
+    model = graph.model
+    return Manifest(
+        name=name,
+        created_by=f"edgedenoise {edgedenoise.__version__}",
+        network=NetworkInfo(graph.name, parameter_count(model), macs_per_px(model)),
+        normalization=graph.normalization,
+        tiling=Tiling(graph.halo_px, graph.multiple_of, peak_bytes_per_px(model)),
+        variants=[],
+        training=graph.training,
+        parity=graph.parity,
+        about=about,
+    )
+
+
+def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> onnx.ModelProto:
+    """Write the float variant, the self-test and the trained ranges into a bundle that is being written.
+
+    Returns:
+        The graph as it was written, with the bundle's essentials embedded.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
+    writer.put_variant(variant)
+    embed(model, writer.essentials(variant))
+    data = model.SerializeToString()
+    writer.write(variant.path, data)
+    image = selftest_image()
+    # Unfused: the answer that other backends are held to must not depend on this machine's kernels.
+    options = SessionOptions(fused=False)
+    with CheckedSession(OnnxRuntime().open(variant, writer.root / variant.path, "cpu", options)) as session:
+        answer = run_image(session, image, graph.normalization, writer.manifest.tiling)
+    writer.write(PICTURE_FILE, _npy(image))
+    writer.write(ANSWER_FILE, _npy(answer))
+    if graph.trained_ranges is not None:
+        known = Ranges(hashlib.sha256(data).hexdigest(), 0, dict(graph.trained_ranges))
+        writer.write_json(TRAINED_RANGES_FILE, known)
+    return model
+
+
+def write_float_bundle(target: Path, graph: FloatGraph, *, about: str = "") -> Bundle:
+    """Write a new bundle with one variant, the float graph as it is.
 
     Args:
         target: the bundle folder; an existing bundle is replaced.
-        model: float graph that obeys the graph contract; the bundle's essentials are embedded in it.
-        name: of the network.
-        normalization: what the graph sees.
-        halo_px: receptive-field radius in input pixels.
-        multiple_of: what sides of an input must be divisible by.
-        parity: how far the graph is from the network that it was traced from.
-        training: how its weights came about.
+        graph: the graph and what is known about it.
         about: Markdown for the model card.
+
+    Returns:
+        The new bundle.
 
     Raises:
         ExportError: the graph breaks the contract.
         BundleError: `target` exists and is not a bundle.
     """
-    check_graph(model, quantized=False)
-    manifest = Manifest(
-        name=target.stem,
-        created_by=f"edgedenoise {edgedenoise.__version__}",
-        network=NetworkInfo(name, parameter_count(model), macs_per_px(model)),
-        normalization=normalization,
-        tiling=Tiling(halo_px, multiple_of, peak_bytes_per_px(model)),
-        variants=[],
-        training=training,
-        parity=parity,
-        about=about,
-    )
-    variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
-    with BundleWriter.create(target, manifest) as draft:
-        draft.put_variant(variant)
-        embed(model, draft.essentials(variant))
-        draft.write(variant.path, model.SerializeToString())
-        image = selftest_image()
-        # Unfused: the answer that other backends are held to should not depend on this machine's kernels.
-        options = SessionOptions(fused=False)
-        with CheckedSession(OnnxRuntime().open(variant, draft.root / variant.path, "cpu", options)) as session:
-            answer = run_image(session, image, normalization, draft.manifest.tiling)
-        draft.write(PICTURE_FILE, _npy(image))
-        draft.write(ANSWER_FILE, _npy(answer))
+    check_graph(graph.model)
+    with BundleWriter.create(target, new_manifest(graph, target.stem, about)) as writer:
+        put_float_graph(writer, graph)
     return Bundle.open(target)
 
 

@@ -1,6 +1,7 @@
-"""The graph contract (docs/architecture.md): what every ONNX graph that leaves here is made of.
+"""Check ONNX graphs against the graph contract (docs/architecture.md), and count what they cost.
 
-`lint` tells what breaks it; `trace_shapes` follows channels and strides, from which the cost per pixel is counted.
+`lint` lists what breaks the contract; `trace_shapes` follows channels and strides, from which the cost per pixel is
+counted.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgedenoise.bundles.bundle import METADATA_KEY
-from edgedenoise.calibration.schemes import SCHEMES
 from edgedenoise.errors import ExportError
-from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
-
-    from edgedenoise.bundles.manifest import Encoding
 
 OPSET = 17
 IR_VERSION = 8
@@ -32,14 +31,14 @@ _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 QDQ_OPERATORS = FLOAT_OPERATORS | _QUANTIZERS
 
 
-def lint(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> list[str]:
-    """Return what breaks the graph contract, one sentence each; empty when nothing does.
+def lint(model: onnx.ModelProto, *, quantized: bool = False) -> list[str]:
+    """Return the problems of a graph under the graph contract, one sentence each; empty when it keeps the contract.
+
+    `edgedenoise.exporting.quantization.contracts.lint_encoded` adds the rules of a quantized graph's scheme.
 
     Args:
         model: an ONNX graph.
-        quantized: whether Q/DQ pairs are expected; without, they are a fault.
-        encoding: what a quantized graph was encoded for: it is held to that scheme's contract, too, unless the scheme
-            is one that only a newer version knows.
+        quantized: whether Q/DQ pairs are allowed.
     """
     problems = []
     if [(o.domain, o.version) for o in model.opset_import if o.domain or o.version != OPSET] or not model.opset_import:
@@ -56,27 +55,67 @@ def lint(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None =
                 f"operator {node.domain or 'ai.onnx'}.{node.op_type} ({node.output[0]}) is not one of"
                 f" {', '.join(sorted(allowed))}"
             )
-    problems += _mask_problems(model)
-    if encoding is not None and model.graph.input and model.graph.output:  # else there is nothing to follow
-        known = [scheme for scheme in SCHEMES if scheme.name == encoding.scheme]
-        problems += [str(broken) for scheme in known for broken in broken_rules(model, scheme)]
-    return problems
+    return problems + _mask_problems(model)
 
 
-def check_graph(model: onnx.ModelProto, *, quantized: bool, encoding: Encoding | None = None) -> None:
-    """Refuse a graph that breaks the contract; see `lint`.
+def check_graph(model: onnx.ModelProto) -> None:
+    """Check a float graph against the graph contract; see `lint`.
 
     Raises:
-        ExportError: naming everything that breaks it.
+        ExportError: the graph breaks the contract; the message names every problem.
     """
     onnx.checker.check_model(model)
-    problems = lint(model, quantized=quantized, encoding=encoding)
+    raise_problems(lint(model))
+
+
+def raise_problems(problems: list[str]) -> None:
+    """Raise what `lint` found.
+
+    Raises:
+        ExportError: there are problems.
+    """
     if problems:
         raise ExportError("the graph breaks the graph contract:\n  " + "\n  ".join(problems))
 
 
+def with_own_constants(model: onnx.ModelProto, layers: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """Return a copy in which every convolution has a weight and a bias of its own.
+
+    Exporters merge equal constants, for example the zero biases of a fresh network. What is looked up or changed by
+    the name of a constant (rounded biases, bias corrections, counts of parameters) would then concern several layers.
+
+    Args:
+        model: a float graph.
+        layers: path of the layer that computes a tensor, by the tensor's name; constants are named after the path.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = {tensor.name: tensor for tensor in result.graph.initializer}
+    taken: set[str] = set()
+    for node in result.graph.node:
+        if node.op_type != "Conv":
+            continue
+        path = (layers or {}).get(node.output[0])
+        for position, role in ((1, "weight"), (2, "bias")):
+            if position >= len(node.input) or node.input[position] not in constants:
+                continue
+            name = str(node.input[position])
+            wanted = f"{path}.{role}" if path else name if name not in taken else f"{node.output[0]}.{role}"
+            taken.add(wanted)
+            if wanted != name:
+                own = onnx.TensorProto()
+                own.CopyFrom(constants[name])
+                own.name = wanted
+                constants[wanted] = own
+                node.input[position] = wanted
+    used = {name for node in result.graph.node for name in node.input}
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(tensor for name, tensor in constants.items() if name in used)
+    return result
+
+
 def embed(model: onnx.ModelProto, essentials: bytes) -> None:
-    """Put a bundle's essentials into the graph's metadata, so that the file loads alone."""
+    """Write a bundle's essentials into the graph's metadata, so that the file can be loaded alone."""
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
@@ -98,7 +137,7 @@ class TensorShape:
 
 
 def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
-    """Follow channels and density of every activation tensor of a float graph, in execution order."""
+    """Return channels and density of every activation tensor of a float graph, in execution order."""
     constants = weights(model)
     shapes = {model.graph.input[0].name: TensorShape(CHANNELS, Fraction(1))}
     for node in model.graph.node:
@@ -118,12 +157,12 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
 
 
 def macs_per_px(model: onnx.ModelProto) -> int:
-    """Count multiply-accumulates per input pixel of a float graph."""
+    """Return the multiply-accumulates per input pixel of a float graph."""
     return round(sum(conv_macs_per_px(model).values(), Fraction(0)))
 
 
 def conv_macs_per_px(model: onnx.ModelProto) -> dict[str, Fraction]:
-    """Count multiply-accumulates per input pixel of each convolution of a float graph, by the name of its output."""
+    """Return the multiply-accumulates per input pixel of each convolution, by the name of its output."""
     shapes, constants = trace_shapes(model), weights(model)
     return {
         node.output[0]: constants[node.input[1]].size * shapes[node.output[0]].density
@@ -170,7 +209,7 @@ def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto
 
 
 def _mask_problems(model: onnx.ModelProto) -> list[str]:
-    """Look for a blind-spot mask: a weight that is computed, a constant factor, or a centre tap that is all zero."""
+    """Return the signs of a blind-spot mask: a computed weight, a constant factor, or a centre tap that is zero."""
     constants = weights(model)
     quantizers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type in _QUANTIZERS}
     problems = []
@@ -195,7 +234,7 @@ def _stored(name: str, quantizers: dict[str, str]) -> str:
 
 
 def _is_masked(weight: NDArray[np.generic]) -> bool:
-    """Tell whether an odd kernel is zero at its centre for all channels, and not elsewhere: no training does that."""
+    """Return whether an odd kernel is zero at its centre for all channels and not elsewhere: no training does that."""
     height, width = weight.shape[2:]
     if height % 2 == 0 or width % 2 == 0 or height * width == 1:
         return False

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedenoise.calibration.schemes import SCHEMES
+from edgedenoise.exporting.onnx.graph import lint, raise_problems
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import onnx
     from numpy.typing import NDArray
 
+    from edgedenoise.bundles.manifest import Encoding
     from edgedenoise.calibration.schemes import Scheme
 
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -56,6 +60,32 @@ def broken_rules(model: onnx.ModelProto, scheme: Scheme) -> list[Broken]:
     """
     graph = _Wiring.of(model)
     return [Broken(rule.name, what) for rule in RULES for what in rule.check(graph, scheme)]
+
+
+def lint_encoded(model: onnx.ModelProto, encoding: Encoding) -> list[str]:
+    """Return the problems of a quantized graph under the graph contract and under its scheme's contract.
+
+    Args:
+        model: a QDQ graph.
+        encoding: what it was encoded for; the rules of a scheme that only a newer version knows are not checked.
+    """
+    problems = lint(model, quantized=True)
+    if model.graph.input and model.graph.output:  # else there is nothing to follow
+        known = [scheme for scheme in SCHEMES if scheme.name == encoding.scheme]
+        problems += [str(broken) for scheme in known for broken in broken_rules(model, scheme)]
+    return problems
+
+
+def check_encoded(model: onnx.ModelProto, encoding: Encoding) -> None:
+    """Check a quantized graph against both contracts; see `lint_encoded`.
+
+    Raises:
+        ExportError: the graph breaks a contract; the message names every problem.
+    """
+    import onnx
+
+    onnx.checker.check_model(model)
+    raise_problems(lint_encoded(model, encoding))
 
 
 @dataclass(frozen=True)

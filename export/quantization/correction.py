@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedenoise.calibration.schemes import WeightClip
 from edgedenoise.errors import UsageError
+from edgedenoise.exporting.onnx.graph import with_own_constants
 from edgedenoise.exporting.quantization.divergence import cut_behind
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ def mean_shifts(
         (out,) by the name of the bias; convolutions without one are left as they are.
     """
     found: dict[str, NDArray[np.float32]] = {}
-    for node in model.graph.node:
-        if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] not in found:
+    for node in with_own_constants(model).graph.node:
+        if node.op_type == "Conv" and len(node.input) > 2:
             wanted, had = (_channel_means(g, node.output[0], inputs, margin_px) for g in (model, encode(found)))
             found[node.input[2]] = (wanted - had).astype(np.float32)
     return found

@@ -34,7 +34,8 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import SCHEMES, Scheme, WeightClip, encode_range, encode_weight, scheme_named
 from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.errors import QuantizationError, UsageError
-from edgedenoise.exporting.onnx.graph import check_graph, embed, weights
+from edgedenoise.exporting.onnx.graph import embed, weights, with_own_constants
+from edgedenoise.exporting.quantization.contracts import check_encoded
 from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, Refined, check_ways, mean_shifts, refine
 from edgedenoise.exporting.targets import open_variant, target_named
 from edgedenoise.imaging.metrics import psnr_unit
@@ -145,7 +146,7 @@ def quantize(
         )
         draft.put_variant(variant)
         embed(refined.model, draft.essentials(variant))
-        check_graph(refined.model, quantized=True, encoding=encoding)
+        check_encoded(refined.model, encoding)
         draft.write(variant.path, refined.model.SerializeToString())
     progress("quantize", 3, 3)
     return QuantizeReport(
@@ -185,10 +186,9 @@ def encode(
     Raises:
         QuantizationError: a tensor that must be quantized has no range.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = with_own_constants(model)
     graph = result.graph
-    constants = weights(model)
+    constants = weights(result)
     known = _shared_at_concat(model, ranges.tensors) if scheme.joins == "inputs" else ranges.tensors
     order = _order(model)
     nodes: list[onnx.NodeProto] = []
@@ -241,7 +241,7 @@ def encode(
         grid = (scales[0] * scales[1]).astype(np.float32)
         return constant(f"{name}.rounded", (np.rint(values / grid) * grid).astype(np.float32))
 
-    for original in model.graph.node:
+    for original in list(graph.node):
         node = onnx.NodeProto()
         node.CopyFrom(original)
         if node.output[0] not in keep_float:

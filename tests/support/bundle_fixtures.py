@@ -10,7 +10,7 @@ import pytest
 from graphs import branched_graph
 from images import write_noisy_images
 
-from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
+from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,12 +44,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
 
     def make(model: onnx.ModelProto, *, halo_px: int = 4, multiple_of: int = 1) -> Bundle:
         return write_float_bundle(
-            tmp_path / "test.edge",
-            model,
-            name="test",
-            normalization="whole-image",
-            halo_px=halo_px,
-            multiple_of=multiple_of,
+            tmp_path / "test.edge", FloatGraph(model, "test", "whole-image", halo_px, multiple_of)
         )
 
     return make

@@ -174,7 +174,7 @@ def input_ranges(network: nn.Module) -> dict[str, Range]:
     return {name: module.range for name, module in network.named_modules() if isinstance(module, QuantizedConv2d)}
 
 
-def sum_ranges(network: nn.Module) -> list[tuple[Range, Range | None]]:
-    """Return the ranges of every quantized sum's inputs, what it skips to first, in the order of the network."""
-    sums = [module for module in network.modules() if isinstance(module, QuantizedSum)]
-    return [(one.skip.range, None if one.branch is None else one.branch.range) for one in sums]
+def sum_ranges(network: nn.Module) -> dict[str, tuple[Range, Range | None]]:
+    """Return the ranges of every quantized sum's inputs (skip, branch), by the sum's name."""
+    sums = {name: module for name, module in network.named_modules() if isinstance(module, QuantizedSum)}
+    return {name: (one.skip.range, None if one.branch is None else one.branch.range) for name, one in sums.items()}

@@ -24,7 +24,7 @@ from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.errors import ExportError, IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import BuildJob, BuildOptions, backend_options
-from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
+from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
 from edgedenoise.exporting.quantization.contracts import RULES
 from edgedenoise.exporting.targets import emulated
 from edgedenoise.exporting.tensorrt import builder as to_tensorrt
@@ -86,10 +86,7 @@ def edge_plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     root = tmp_path_factory.mktemp("plus") / "edge-plus.edge"
-    graph = trace(fold(network))
-    write_float_bundle(
-        root, graph, name=spec.name, normalization="unit", halo_px=spec.halo_px, multiple_of=spec.multiple_of
-    )
+    write_float_bundle(root, FloatGraph(trace(fold(network)).model, spec.name, "unit", spec.halo_px, spec.multiple_of))
     return root
 
 

@@ -100,9 +100,9 @@ def _blind_kernel(model: onnx.ModelProto) -> None:
 )
 def test_each_rule_of_the_contract_is_enforced(spoil: Callable[[onnx.ModelProto], None], words: str) -> None:
     model = branched_graph()
-    assert lint(model, quantized=False) == []
+    assert lint(model) == []
     spoil(model)
-    assert any(words in problem for problem in lint(model, quantized=False))
+    assert any(words in problem for problem in lint(model))
 
 
 def test_a_float_graph_must_hold_no_quantizers() -> None:
@@ -110,7 +110,7 @@ def test_a_float_graph_must_hold_no_quantizers() -> None:
     scale, zero = b.constant("scale", np.float32(0.1)), b.constant("zero", np.float32(0))
     b.node("QuantizeLinear", ["image", scale, zero], "q")
     b.conv("image", "denoised", (3, 3, 3))
-    assert any("QuantizeLinear" in problem for problem in lint(b.model(), quantized=False))
+    assert any("QuantizeLinear" in problem for problem in lint(b.model()))
     assert not any("QuantizeLinear" in problem for problem in lint(b.model(), quantized=True))
 
 
@@ -129,7 +129,7 @@ def test_a_broken_graph_is_refused_with_everything_that_breaks_it() -> None:
     model.ir_version = 7
     _fixed_height(model)
     with pytest.raises(ExportError, match=r"(?s)IR version.*symbolic sides"):
-        check_graph(model, quantized=False)
+        check_graph(model)
 
 
 def test_cost_per_pixel_counts_every_convolution_at_its_own_resolution() -> None:

@@ -13,16 +13,19 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoi
 
 import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.denoiser import load
 from edgedenoise.errors import EdgeDenoiseError, ExportError
 from edgedenoise.exporting.onnx import to_onnx
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count
-from edgedenoise.exporting.onnx.to_onnx import PARITY_BOUND, PARITY_SIZES, NonBlind, trace
+from edgedenoise.exporting.onnx.parity import NEGLIGIBLE_LSB, PARITY_SIZES
+from edgedenoise.exporting.onnx.to_onnx import NonBlind, Trace, trace, trained_ranges
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.networks.cbsn import CBSN
 from edgedenoise.training.networks.families import network_spec
+from edgedenoise.training.objectives.fake_quant import Rounding, fake_quantized, sum_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +53,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_the_graph_is_plain_and_keeps_its_sides_symbolic(exported: Bundle) -> None:
     model = onnx.load(exported.file("onnx-fp32/model.onnx"))
-    assert lint(model, quantized=False) == []
+    assert lint(model) == []
     assert {node.op_type for node in model.graph.node} == {"Conv", "Relu", "Add", "Concat"}
     assert not [p for node in model.graph.node for p in node.metadata_props]  # the author's paths stay at home
 
@@ -59,7 +62,9 @@ def test_parity_with_pytorch_is_measured_on_odd_sizes_and_stored(exported: Bundl
     parity = exported.manifest.parity
     assert parity is not None
     assert tuple(map(tuple, parity.sizes)) == PARITY_SIZES
-    assert 0 < parity.max_relative_error <= PARITY_BOUND
+    assert 0 < parity.max_relative_error < 1e-5
+    assert parity.max_error_lsb is not None
+    assert 0 < parity.max_error_lsb <= NEGLIGIBLE_LSB
 
 
 def test_the_manifest_tells_what_a_host_needs(exported: Bundle) -> None:
@@ -106,7 +111,7 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
 def test_a_students_graph_is_plain_and_folded(students: dict[str, tuple[Path, Bundle]], name: str) -> None:
     spec = network_spec(name)
     model = onnx.load(students[name][1].file("onnx-fp32/model.onnx"))
-    assert lint(model, quantized=False) == []
+    assert lint(model) == []
     operators = Counter(node.op_type for node in model.graph.node)
     assert set(operators) == {"Conv", "Relu", "Add", "DepthToSpace", "Clip"}, "no Reshape, Transpose, Resize or Pad"
     convolutions = {"edge-tiny": 8, "edge": 10, "edge-plus": 13}[name]
@@ -125,7 +130,8 @@ def test_a_students_manifest_tells_what_a_host_needs(students: dict[str, tuple[P
     assert (manifest.network.parameters, manifest.network.macs_per_px) == (spec.parameters, spec.macs_per_px)
     assert (manifest.tiling.halo_px, manifest.tiling.multiple_of) == (spec.halo_px, spec.multiple_of)
     assert manifest.parity is not None
-    assert 0 < manifest.parity.max_relative_error <= PARITY_BOUND
+    assert manifest.parity.max_error_lsb is not None
+    assert 0 < manifest.parity.max_error_lsb <= NEGLIGIBLE_LSB
     for sides, least in zip(manifest.parity.sizes, PARITY_SIZES, strict=True):
         assert all(0 <= side - wanted < spec.multiple_of for side, wanted in zip(sides, least, strict=True))
         assert not any(side % spec.multiple_of for side in sides)
@@ -172,7 +178,7 @@ def test_an_operator_outside_the_contract_is_refused() -> None:
 def test_a_graph_that_differs_from_pytorch_is_not_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def traced_wrongly(module: NonBlind) -> onnx.ModelProto:
+    def traced_wrongly(module: NonBlind) -> Trace:
         with torch.no_grad():
             module.network.head.weight.mul_(1.001)
         model = trace(module)
@@ -181,7 +187,7 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
         return model
 
     monkeypatch.setattr(to_onnx, "trace", traced_wrongly)
-    with pytest.raises(ExportError, match=r"differs from PyTorch by .*accepted is 1e-05"):
+    with pytest.raises(ExportError, match=r"differs from the network by .* 8-bit levels at 64x64 pixels, channel"):
         edgedenoise.export(run, tmp_path / "wrong.edge")
     assert not list(tmp_path.iterdir())
 
@@ -189,3 +195,52 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeDenoiseError, match=r"no run|not a run|holds no|no checkpoint"):
         edgedenoise.export(tmp_path, tmp_path / "out.edge")
+
+
+# ---------------------------------------------------------------- layers and their constants
+
+
+def test_equal_constants_stay_constants_of_their_own_layers() -> None:
+    """The exporter merges them: a fresh network's biases are all equal."""
+    network = CBSN(8, 1)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(0.5)
+        network.branch2.mix1.weight.copy_(network.branch1.mix1.weight)
+    traced = trace(NonBlind(network).eval())
+    convolutions = [node for node in traced.model.graph.node if node.op_type == "Conv"]
+    for position, role in ((1, "weight"), (2, "bias")):
+        assert [node.input[position] for node in convolutions] == [
+            f"{traced.layers[node.output[0]]}.{role}" for node in convolutions
+        ]
+    assert parameter_count(traced.model) == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_trained_ranges_are_found_by_the_names_of_layers_not_by_their_order() -> None:
+    network = fake_quantized(CBSN(8, 2), scheme_named("u8s7"))
+    with torch.no_grad():
+        for number, module in enumerate(m for m in network.modules() if isinstance(m, Rounding)):
+            module.give_range(-1.0 - number, 1.0 + number)
+    traced = trace(NonBlind(network).eval())
+    expected = trained_ranges(network, traced)
+    by_path = {path: tensor for tensor, path in traced.layers.items()}
+    nodes = {node.output[0]: node for node in traced.model.graph.node}
+    for path, (skip, branch) in sum_ranges(network).items():
+        assert [expected[name] for name in nodes[by_path[f"network.{path}"]].input] == [skip, branch]
+    # The order of independent nodes in a graph is the exporter's choice.
+    turned = onnx.ModelProto()
+    turned.CopyFrom(traced.model)
+    del turned.graph.node[:]
+    branches = ("network.branch2", "network.branch1")
+    of_branch = [[n for n in traced.model.graph.node if _belongs(traced, n, branch)] for branch in branches]
+    moved = [node for branch in of_branch for node in branch]
+    first = traced.model.graph.node[:2]
+    last = [node for node in traced.model.graph.node if node not in moved and node not in first]
+    turned.graph.node.extend([*first, *moved, *last])
+    onnx.checker.check_model(turned, full_check=True)
+    assert trained_ranges(network, Trace(turned, traced.layers)) == expected
+
+
+def _belongs(traced: Trace, node: onnx.NodeProto, branch: str) -> bool:
+    return traced.layers.get(node.output[0], "").startswith(branch)

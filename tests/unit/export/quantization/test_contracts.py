@@ -12,8 +12,8 @@ from onnx import helper
 from edgedenoise.bundles.manifest import Encoding
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.errors import ExportError
-from edgedenoise.exporting.onnx.graph import check_graph, lint
-from edgedenoise.exporting.quantization.contracts import RULES, broken_rules
+from edgedenoise.exporting.onnx.graph import lint
+from edgedenoise.exporting.quantization.contracts import RULES, broken_rules, check_encoded, lint_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,12 +83,12 @@ def test_lint_holds_a_graph_to_the_encoding_that_the_bundle_names() -> None:
     model = encoded("u8s8")
     claimed = Encoding("u8s7", "u8", "s8", 7)
     assert lint(model, quantized=True) == []
-    assert lint(model, quantized=True, encoding=_as(claimed, "u8s8")) == []
-    assert any("[weight-range]" in problem for problem in lint(model, quantized=True, encoding=claimed))
+    assert lint_encoded(model, _as(claimed, "u8s8")) == []
+    assert any("[weight-range]" in problem for problem in lint_encoded(model, claimed))
     with pytest.raises(ExportError, match=r"7-bit weights end at 63 \[weight-range\]"):
-        check_graph(model, quantized=True, encoding=claimed)
+        check_encoded(model, claimed)
     # What only a newer version encodes is not judged by this one's rules.
-    assert lint(model, quantized=True, encoding=_as(claimed, "s4s4")) == []
+    assert lint_encoded(model, _as(claimed, "s4s4")) == []
 
 
 def _as(encoding: Encoding, name: str) -> Encoding:
@@ -100,11 +100,11 @@ def test_operators_on_integers_are_refused(operator: str) -> None:
     model = encoded("s8s8")
     model.graph.node.append(helper.make_node(operator, ["image.quantized"], ["integers"]))
     encoding = Encoding("s8s8", "s8", "s8", 8)
-    assert any(operator in problem for problem in lint(model, quantized=True, encoding=encoding))
+    assert any(operator in problem for problem in lint_encoded(model, encoding))
 
 
 def test_a_graph_without_interface_is_told_so_and_not_followed() -> None:
     model = encoded("s8s8")
     del model.graph.output[:]
-    problems = lint(model, quantized=True, encoding=Encoding("s8s8", "s8", "s8", 8))
+    problems = lint_encoded(model, Encoding("s8s8", "s8", "s8", 8))
     assert any("only output" in problem for problem in problems)

@@ -28,6 +28,7 @@ from edgedenoise.calibration.schemes import (
 from edgedenoise.denoiser import choose_variant, load, load_variant
 from edgedenoise.errors import CalibrationError, IncompatibleError, QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import lint
+from edgedenoise.exporting.quantization.contracts import broken_rules, lint_encoded
 from edgedenoise.exporting.quantization.correction import LEAST_GAIN_DB, mean_shifts, refine
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.targets import TARGETS
@@ -289,7 +290,7 @@ def test_a_bundle_can_hold_every_scheme_from_the_same_ranges(branched_bundle: Bu
     opened = Bundle.open(branched_bundle.root)
     for scheme in SCHEMES:
         variant = opened.variant(f"onnx-int8-{scheme.name}")
-        assert lint(onnx.load(opened.variant_file(variant)), quantized=True, encoding=variant.encoding) == []
+        assert lint_encoded(onnx.load(opened.variant_file(variant)), variant.encoding) == []
 
 
 def _uneven_graph() -> onnx.ModelProto:
@@ -509,3 +510,35 @@ def test_where_products_saturate_seven_bits_are_preferred(monkeypatch: pytest.Mo
         monkeypatch.setattr("edgedenoise.calibration.schemes.saturates_u8s8", lambda answer=saturates: answer)
         monkeypatch.setattr("edgedenoise.calibration.schemes.is_x86", lambda answer=x86: answer)
         assert schemes_for(class_of_this_cpu())[0].name == first
+
+
+# ---------------------------------------------------------------- constants that several layers share
+
+
+def _sharing_graph() -> onnx.ModelProto:
+    """Three convolutions with one bias, as exporters merge equal constants; older bundles hold such graphs."""
+    model = branched_graph()
+    for node in model.graph.node:
+        if node.output[0] in ("left", "inner", "right"):
+            node.input[2] = "left.bias"
+    return model
+
+
+@pytest.mark.parametrize("keep_float", [(), ("left",), ("inner",)])
+def test_a_bias_that_several_layers_share_is_rounded_for_each_of_them(keep_float: tuple[str, ...]) -> None:
+    model = _sharing_graph()
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+    scheme = scheme_named("u8s7")
+    quantized = encode(model, ranges, scheme, keep_float)
+    onnx.checker.check_model(quantized, full_check=True)
+    assert broken_rules(quantized, scheme) == [], "each bias lies on the grid of its own layer"
+
+
+def test_a_bias_correction_concerns_one_layer_although_the_bias_is_shared() -> None:
+    model = _sharing_graph()
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+    scheme = scheme_named("u8s7")
+    shifts = mean_shifts(model, lambda known: encode(model, ranges, scheme, bias_shifts=known), [x], 4)
+    assert len(shifts) == sum(node.op_type == "Conv" for node in model.graph.node)
