@@ -1,6 +1,6 @@
-"""How long work tells that it is going on: one callback, called with (stage, done, total, note).
+"""Progress of long work: one callback, called with (stage, done, total, note).
 
-Library functions take a `Progress` and default to `silent`; the command line passes bars with the time left.
+Library functions take a `Progress` and default to `silent`. The command line shows a bar per stage with the time left.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called whenever a stage has moved; `done` runs from 0 to `total` and a stage ends at `done == total`."""
+    """Callback of long work; `done` runs from 0 to `total`, and a stage ends at `done == total`."""
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Report that `done` of `total` units of `stage` are finished; `note` is a short live reading."""

@@ -1,17 +1,29 @@
-"""Tables of text."""
+"""Tables of text for a terminal."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Lay out rows under a header: first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-    def line(cells: list[str]) -> str:
-        first, *others = (
+
+def table(header: list[str], rows: list[list[str]], *, columns: Collection[str] | None = None) -> str:
+    """Format rows under a header: the first column is aligned to the left, the others to the right.
+
+    Args:
+        header: names of the columns.
+        rows: one text per column each.
+        columns: names of the columns to show, for a narrow table; None for all.
+    """
+    shown = [i for i, name in enumerate(header) if columns is None or name in columns]
+    lines = [[row[i] for i in shown] for row in (header, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(shown))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
             cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join([first, *others]).rstrip()
-
-    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,6 +1,6 @@
-"""The command line: one small module per command, no logic of its own.
+"""The command line: one small module per command, without logic.
 
-Commands import what they run inside their functions, so that `--help` costs no runtime.
+Commands import the library inside their functions, so that `--help` loads no runtime.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ COMMANDS = (
 app = typer.Typer(
     name="edgedenoise",
     cls=CommandGroup,
-    help="From your own noisy images to an INT8 denoiser on your own device, with the numbers to prove it.",
+    help="Train image denoisers on noisy images, quantize them to INT8, and run and measure them on devices.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"edgedenoise {edgedenoise.__version__}")
         raise typer.Exit
 

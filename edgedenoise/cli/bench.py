@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import DEVICE, THREADS, Output, Wide, cli_command
 
 
 @cli_command
@@ -17,11 +17,14 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
     side: Annotated[int, typer.Option(help="Side of the square test image in pixels.")] = 512,
     repeats: Annotated[int, typer.Option(help="Timed runs per variant, interleaved.")] = 20,
-    device: Annotated[str, typer.Option(help="auto, or a device that doctor lists.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Show every column; the table needs 120 columns.")] = False,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    wide: Wide = False,
 ) -> None:
-    """Time every variant of a bundle, each in its own process, in interleaved rounds."""
+    """Measure the speed of every variant of a bundle.
+
+    Each variant runs in its own process, and the runs are interleaved.
+    """
     from edgedenoise.evaluation.report.tables import bench_table
 
     with output.progress() as progress:

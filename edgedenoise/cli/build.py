@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, NOISE_LEVEL, Output, cli_command, text_of
-from edgedenoise.cli.verify import verify_table
+from edgedenoise.cli.common import ABOUT, CHECKPOINT, NOISE_LEVEL, SCHEME, WHICH, Output, Wide, cli_command, text_of
+from edgedenoise.cli.verify import variants_table
+
+if TYPE_CHECKING:
+    from edgedenoise.exporting.verify import NotBuilt
 
 
 @cli_command
 def command(
     output: Output,
-    run: Annotated[Path, typer.Argument(help="Folder made by train.")],
-    data: Annotated[Path, typer.Option(help="Noisy images to calibrate on.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
-    checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
-    count: Annotated[int, typer.Option(help="Calibration crops.")] = 128,
-    seed: Annotated[int, typer.Option(help="Of the calibration crops.")] = 0,
-    scheme: Annotated[
-        str | None, typer.Option(help="u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml.")
-    ] = None,
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
+    data: Annotated[Path, typer.Option(help="Folder of noisy images to calibrate on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
+    which: Annotated[Literal["last", "best"], typer.Option("--checkpoint", help=WHICH)] = "last",
+    count: Annotated[int, typer.Option(help="Number of calibration crops.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the calibration crops.")] = 0,
+    scheme: Annotated[str | None, typer.Option(help=SCHEME)] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="What to compile for besides ONNX Runtime; default: all installed."),
+        typer.Option(help="Backend to compile for besides ONNX Runtime. Repeatable. Default: all installed ones."),
     ] = None,
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
+    wide: Wide = False,
 ) -> None:
-    """Export, calibrate, quantize, compile and verify in one command."""
+    """Export, calibrate, quantize, compile and verify in one step."""
     with output.progress() as progress:
         report = edgedenoise.build(
-            run,
+            checkpoint,
             data,
             out,
-            which=checkpoint,
+            which=which,
             count=count,
             seed=seed,
             scheme=scheme,
@@ -46,5 +49,19 @@ def command(
             about=text_of(about),
             progress=progress,
         )
-    text = f"{verify_table(report.verified)}\nbuilt {out}\nnext: edgedenoise denoise PHOTO -o OUT -m {out}"
-    output.result({"bundle": out, "quantized": report.quantized, "verified": report.verified}, text)
+    built = ", ".join(check.variant for check in report.verified.variants)
+    lines = [variants_table(report.verified, wide=wide), f"built {out}: {built}"]
+    if report.verified.not_built:
+        lines.append(_not_built_line(report.verified.not_built, out))
+    folder = data if data.is_dir() else data.parent
+    again = shlex.join(["edgedenoise", "denoise", str(folder), "-o", f"{folder}-denoised", "-m", str(out)])
+    lines.append(f"next: {again}")
+    output.result({"bundle": out, "quantized": report.quantized, "verified": report.verified}, "\n".join(lines))
+
+
+def _not_built_line(missing: tuple[NotBuilt, ...], bundle: Path) -> str:
+    """Return one line about the variants that were not built, with a command."""
+    names = ", ".join(f"{one.target} {one.precision}" for one in missing)
+    if len(missing) == 1:
+        return f"not built: {names}; to build it: {missing[0].command}"
+    return f"not built: {names}; for the commands that build them: {shlex.join(['edgedenoise', 'verify', str(bundle)])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +23,10 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     data: Annotated[
         Path,
-        typer.Option(
-            help="Noisy images, as noisy as those to be denoised: a folder, or a text file with a path per line."
-        ),
+        typer.Option(help="Folder of noisy images like those to be denoised, or a text file with one path per line."),
     ],
     count: Annotated[int, typer.Option(help="Number of crops.")] = 128,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same crops.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the crops.")] = 0,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     stratify: Annotated[
@@ -36,12 +35,10 @@ def command(
     ] = "none",
     set_of: Annotated[
         Path | None,
-        typer.Option(
-            help="Measure the crops that this bundle (the same one, too) recorded, instead of drawing new ones."
-        ),
+        typer.Option(help="Bundle whose recorded crops are measured, instead of new ones. May be the same bundle."),
     ] = None,
 ) -> None:
-    """Measure the range of every activation on noisy images and store it in the bundle."""
+    """Measure activation ranges on noisy images."""
     from edgedenoise.calibration.calibrate import calibration_report
     from edgedenoise.calibration.strata import checked_stratify
 
@@ -58,18 +55,18 @@ def command(
             progress=progress,
         )
     report = calibration_report(calibrated)
-    lines = [*_lines(report), f"next: edgedenoise quantize {bundle} --data {data}"]
-    output.result(report, "\n".join(lines))
+    following = shlex.join(["edgedenoise", "quantize", str(bundle), "--data", str(data)])
+    output.result(report, "\n".join([*_lines(report), f"next: {following}"]))
 
 
 def _lines(report: CalibrationReport) -> list[str]:
-    chosen = f", chosen from {report.candidates} by noise, brightness and texture" if report.candidates else ""
-    lines = [f"measured ranges on {report.crops} crops of {report.photographs} images{chosen}"]
+    selected = f", selected from {report.candidates} by noise, brightness and texture" if report.candidates else ""
+    lines = [f"measured ranges on {report.crops} crops of {report.photographs} images{selected}"]
     named = report.duplicates[:_MOST_NAMED]
     lines += [f"dropped {one.photo}: the same {one.by} as {one.same_as}" for one in named]
     if len(named) < len(report.duplicates):
-        lines.append(f"dropped {len(report.duplicates) - len(named)} more images that are the same as others")
+        lines.append(f"dropped {len(report.duplicates) - len(named)} more duplicate images")
     if report.overlapping:
         kind = "candidates" if report.candidates else "crops"
-        lines.append(f"dropped {report.overlapping} {kind} that would lie exactly where others do")
+        lines.append(f"dropped {report.overlapping} {kind} at the same place as others")
     return lines

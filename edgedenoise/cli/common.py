@@ -22,10 +22,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["ABOUT", "INTERRUPTED", "NOISE_LEVEL", "CommandGroup", "Output", "Wide", "cli_command", "text_of"]
+__all__ = [
+    "ABOUT",
+    "CHECKPOINT",
+    "DEVICE",
+    "INTERRUPTED",
+    "NOISE_LEVEL",
+    "SCHEME",
+    "THREADS",
+    "WHICH",
+    "CommandGroup",
+    "Output",
+    "Wide",
+    "cli_command",
+    "text_of",
+]
 
 ABOUT = "Markdown file for the model card: the data, their licence, the measured quality."
+CHECKPOINT = "Folder made by `edgedenoise train`."
+DEVICE = "auto, or a device that `edgedenoise doctor` lists."
 NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), at most 1.25. Repeatable."
+SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
+THREADS = "Threads of one inference. Default: the runtime decides."
+WHICH = "last: the end of training. best: the best on held-out images."
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

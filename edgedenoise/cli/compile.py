@@ -16,22 +16,23 @@ from edgedenoise.errors import UsageError
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
-    target: Annotated[str, typer.Option(help="openvino, tensorrt, tensorrt-rtx or coreml; see doctor.")],
+    target: Annotated[str, typer.Option(help="Backend that `edgedenoise doctor` lists, for example openvino.")],
     precision: Annotated[
-        str | None, typer.Option(help="fp32, fp16, int8, or w8a16 (weights alone); default: the target's own choice.")
+        str | None, typer.Option(help="fp32, fp16, int8, or w8a16 (weights only). Default: those of the backend.")
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(help="Side of the input in pixels, margins included, where shapes are fixed: 512.")
+        int | None, typer.Option(help="Fixed side of the input in pixels, margins included. Default: 512.")
     ] = None,
-    tiles: Annotated[str | None, typer.Option(help="Sides that are accepted instead, as 256,512 (coreml).")] = None,
+    tiles: Annotated[str | None, typer.Option(help="Several accepted sides, for example 256,512 (coreml).")] = None,
     tile_range: Annotated[
-        str | None, typer.Option(help="LEAST:BEST:MOST side instead, as 128:512:1024 (tensorrt, coreml).")
+        str | None,
+        typer.Option(help="Least, best and largest side, for example 128:512:1024 (tensorrt, coreml)."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="One of the target's own options; repeatable.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the backend. Repeatable.")
     ] = None,
 ) -> None:
-    """Build a backend's own files from the bundle's graphs and prove them with the self-test."""
+    """Build the files of a backend and run their self-test."""
     from edgedenoise.bundles.bundle import checked_precision
     from edgedenoise.exporting.build_options import BuildOptions
 
@@ -52,7 +53,9 @@ def _sides(name: str, text: str | None, separator: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(separator)) if text else ()
     except ValueError:
-        raise UsageError(f"{name} is {text!r}; accepted are numbers of pixels separated by {separator!r}") from None
+        raise UsageError(
+            f"{name} is not accepted: expected numbers of pixels separated by {separator!r}, got {text!r}"
+        ) from None
 
 
 def _range(text: str | None) -> tuple[int, int, int] | None:
@@ -60,12 +63,12 @@ def _range(text: str | None) -> tuple[int, int, int] | None:
     if not sides:
         return None
     if len(sides) != 3:
-        raise UsageError(f"--tile-range is {text!r}; accepted is LEAST:BEST:MOST, as 128:512:1024")
+        raise UsageError(f"--tile-range is not accepted: expected three sides such as 128:512:1024, got {text!r}")
     return sides[0], sides[1], sides[2]
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, found, value = text.partition("=")
     if not found or not key:
-        raise UsageError(f"--option is {text!r}; accepted is KEY=VALUE")
+        raise UsageError(f"--option is not accepted: expected KEY=VALUE, got {text!r}")
     return key, value

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 import edgedenoise
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import DEVICE, THREADS, Output, cli_command
 from edgedenoise.errors import UsageError
 
 
 @cli_command
 def command(
     output: Output,
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
     model: Annotated[
-        Path, typer.Option("--model", "-m", help="Bundle or model file, or a shipped one: edge, edge-tiny.")
+        Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")
     ] = Path(DEFAULT),
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt, ...; see doctor.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, or a device that doctor lists; never falls back.")] = "auto",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
-    strength: Annotated[float, typer.Option(help="0 gives the input, 1 the network's answer.")] = 1.0,
-    threads: Annotated[int | None, typer.Option(help="Threads; default: the runtime decides.")] = None,
+    strength: Annotated[float, typer.Option(help="From 0 (the input) to 1 (the output of the network).")] = 1.0,
+    threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
 ) -> None:
-    """Denoise images: same size, depth, format and metadata out as in."""
+    """Denoise images and keep their size, depth and metadata."""
     if tile != "auto" and not tile.isdecimal():
-        raise UsageError(f"--tile is {tile!r}; accepted are auto, 0 (the whole image) and a number of pixels")
+        raise UsageError(
+            f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}"
+        )
     with output.progress() as progress:
         report = edgedenoise.denoise_files(
             inputs,
             out,
             model,
             runtime=runtime,
-            precision=precision,
+            precision=cast("Any", precision),  # `load` checks it
             device=device,
             tile="auto" if tile == "auto" else int(tile),
             strength=strength,
@@ -47,11 +49,11 @@ def command(
     for failure in report.failures:
         if failure.error is not None:
             output.failure(failure.error)
-    what = report.effective
+    used = report.effective
     done = len(report.files) - len(report.failures)
     text = (
-        f"denoised {done} of {len(report.files)} with {report.variant} on {what.runtime} {what.version},"
-        f" {what.device} ({what.detail})"
+        f"denoised {done} of {len(report.files)} with {report.variant} on {used.runtime} {used.version},"
+        f" {used.device} ({used.detail})"
     )
     output.result(report, text)
     if report.failures and report.failures[0].error is not None:

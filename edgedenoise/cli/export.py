@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, Output, cli_command, text_of
+from edgedenoise.cli.common import ABOUT, CHECKPOINT, WHICH, Output, cli_command, text_of
 
 
 @cli_command
 def command(
     output: Output,
-    run: Annotated[Path, typer.Argument(help="Folder made by train.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, NAME.edge.")],
-    checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
+    which: Annotated[Literal["last", "best"], typer.Option("--checkpoint", help=WHICH)] = "last",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
-    """Trace the non-blind path of a trained network into a bundle."""
+    """Export a trained network as a bundle with a float ONNX graph."""
     with output.progress() as progress:
-        bundle = edgedenoise.export(run, out, which=checkpoint, about=text_of(about), progress=progress)
+        bundle = edgedenoise.export(checkpoint, out, which=which, about=text_of(about), progress=progress)
     manifest = bundle.manifest
+    lines = [f"exported {manifest.network.name} to {out}"]
     parity = manifest.parity
-    text = f"exported {manifest.network.name} to {out}"
-    if parity is not None:
-        text += f"; differs from PyTorch by {parity.max_relative_error:.1e} (relative) over {len(parity.sizes)} sizes"
-    output.result(manifest, f"{text}\nnext: edgedenoise calibrate {out} --data DIR")
+    if parity is not None and parity.max_error_lsb is not None:
+        lines.append(
+            f"largest difference from PyTorch: {parity.max_error_lsb:.1e} 8-bit levels,"
+            f" over {len(parity.sizes)} image sizes"
+        )
+    following = shlex.join(["edgedenoise", "calibrate", str(out), "--data"])
+    lines.append(f"next, with a folder of noisy images: {following} ...")
+    output.result(manifest, "\n".join(lines))

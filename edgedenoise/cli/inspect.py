@@ -7,41 +7,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, Wide, cli_command
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
-    from edgedenoise.bundles.manifest import InputShapes
+    from edgedenoise.bundles.manifest import InputShapes, Variant
+
+_NARROW = ("variant", "runtime", "precision", "dB to float", "sides px")
 
 
 @cli_command
 def command(
     output: Output,
     model: Annotated[Path, typer.Argument(help="Bundle folder, archive, or a model file that edgedenoise wrote.")],
+    wide: Wide = False,
 ) -> None:
-    """Show what a bundle holds; checks the manifest, not the files (that is verify)."""
+    """Show the contents of a bundle, without checking its files."""
     from edgedenoise.denoiser import open_model
 
-    opened = open_model(model)
-    manifest = opened.manifest
+    manifest = open_model(model).manifest
     network, tiling = manifest.network, manifest.tiling
-    rows = [
-        [v.name, v.runtime, v.precision, "-" if v.fidelity_db is None else f"{v.fidelity_db:.1f}", _sides(v.shapes)]
-        for v in manifest.variants
+    header = [*_NARROW, "scheme", "weight bits", "file"]
+    lines = [
+        f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
+        f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
+        table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]
-    rows += [[u.name, u.runtime, u.precision, "-", "unknown to this version"] for u in opened.unknown_variants]
-    text = "\n".join(
-        [
-            f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
-            f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
-            table(["variant", "runtime", "precision", "dB to float", "sides px"], rows),
-        ]
-    )
-    output.result(manifest, text)
+    output.result(manifest, "\n".join(lines))
+
+
+def _cells(variant: Variant) -> list[str]:
+    encoding = variant.encoding
+    return [
+        variant.name,
+        variant.runtime,
+        variant.precision,
+        "-" if variant.fidelity_db is None else f"{variant.fidelity_db:.1f}",
+        _sides(variant.shapes),
+        "-" if encoding is None else encoding.scheme,
+        "-" if encoding is None else str(encoding.weight_bits),
+        variant.path,
+    ]
 
 
 def _sides(shapes: InputShapes | None) -> str:
-    """Return the sides of inputs as `compile` takes them."""
+    """Return the sides of the inputs in the form of the options of `compile`."""
     if shapes is None:
         return "any"
     return (":" if shapes.kind == "ranged" else ",").join(map(str, shapes.sides_px))

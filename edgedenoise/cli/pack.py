@@ -13,11 +13,14 @@ from edgedenoise.cli.common import Output, cli_command
 @cli_command
 def command(
     output: Output,
-    bundle: Annotated[Path, typer.Argument(help="Bundle to pack; with --unpack, an archive or a shipped one.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Archive to write; with --unpack, a folder.")],
-    unpack: Annotated[bool, typer.Option("--unpack", help="The other way: to a folder, which can be changed.")] = False,
+    bundle: Annotated[Path, typer.Argument(help="Bundle to pack. With --unpack, an archive or a shipped bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Archive to write. With --unpack, a folder.")],
+    unpack: Annotated[bool, typer.Option("--unpack", help="Write a folder, which can be changed.")] = False,
 ) -> None:
-    """Pack a bundle folder into one file (same bundle, same bytes), or unpack one."""
+    """Pack a bundle folder into one file, or unpack one.
+
+    The same bundle gives the same bytes.
+    """
     from edgedenoise.bundles import archive
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.writer import copy_bundle

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import SCHEME, Output, Wide, cli_command
 from edgedenoise.errors import QuantizationError, UsageError
 
 if TYPE_CHECKING:
@@ -20,38 +21,46 @@ if TYPE_CHECKING:
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Calibrated bundle folder.")],
-    scheme: Annotated[
-        str | None, typer.Option(help="u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml.")
-    ] = None,
+    scheme: Annotated[str | None, typer.Option(help=SCHEME)] = None,
     calibrator: Annotated[
-        str | None, typer.Option(help="How ranges are chosen: minmax (the default), mse, entropy, percentile-99.99.")
+        str | None, typer.Option(help="How ranges are set: minmax (the default), mse, entropy or percentile-99.99.")
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Images to measure the distance to float on, beside the self-test."),
+        typer.Option(help="Images to measure the distance to float on, in addition to the self-test."),
     ] = None,
     max_drop: Annotated[
         str | None,
-        typer.Option(help="Search for the fastest encoding that loses at most this to float: 0.1dB. Needs --clean."),
+        typer.Option(help="Find the fastest encoding that loses at most this PSNR, for example 0.1dB. Needs --clean."),
     ] = None,
     min_psnr: Annotated[
-        str | None, typer.Option(help="Or: that is at least this close to the float answer: 50dB. Needs no --clean.")
+        str | None,
+        typer.Option(help="Find the fastest encoding at least this close to float, for example 50dB."),
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(help="Ground truth under the same names; without --data, noise is added to it.")
+        Path | None,
+        typer.Option(help="Ground truth, under the same names as --data. Without --data, noise is added to it."),
     ] = None,
     weight_clip: Annotated[
-        str, typer.Option(help="mse: weight scales of least squared error; auto: where that measures better.")
+        str, typer.Option(help="none, mse (weight scales of least squared error) or auto (where that measures better).")
     ] = "none",
     bias_correction: Annotated[
-        str, typer.Option(help="mean: give each channel its mean back; auto: where that is better. Needs --data.")
+        str,
+        typer.Option(help="none, mean (restore the mean of each channel) or auto (where better). Needs --data."),
     ] = "none",
-    runtime: Annotated[str, typer.Option(help="Whose speed counts in the search.")] = "onnxruntime",
+    runtime: Annotated[str, typer.Option(help="Backend whose speed the search compares.")] = "onnxruntime",
+    wide: Wide = False,
 ) -> None:
-    """Encode the float graph as an INT8 (QDQ) graph from the stored ranges, within a budget of quality if asked."""
+    """Quantize a calibrated bundle to INT8.
+
+    With --max-drop or --min-psnr, search for the fastest encoding within a budget of quality.
+    """
     if max_drop is None and min_psnr is None:
         if clean is not None:
-            raise UsageError("--clean was given without a budget", hint="add one: --max-drop 0.1dB")
+            raise UsageError(
+                "--clean is not accepted alone: expected --max-drop or --min-psnr with it, got neither",
+                hint="Add a budget: --max-drop 0.1dB",
+            )
         with output.progress() as progress:
             report = edgedenoise.quantize(
                 bundle,
@@ -65,7 +74,10 @@ def command(
         output.result(report, "\n".join(_lines(report, bundle)))
         return
     if (weight_clip, bias_correction) != ("none", "none"):
-        raise UsageError("--weight-clip and --bias-correction are no part of a search within a budget; leave them out")
+        raise UsageError(
+            "--weight-clip and --bias-correction are not accepted in a search within a budget",
+            hint="Leave them out.",
+        )
     from edgedenoise.exporting.quantization.search_result import Plan, plan_table
 
     try:
@@ -83,9 +95,9 @@ def command(
             )
     except QuantizationError as error:
         if isinstance(error.plan, Plan) and not output.as_json:  # in JSON it is a field of the error
-            output.result(error.plan, plan_table(error.plan))
+            output.result(error.plan, plan_table(error.plan, wide=wide))
         raise
-    output.result(found, "\n".join([plan_table(found.plan), *_lines(found.quantized, bundle)]))
+    output.result(found, "\n".join([plan_table(found.plan, wide=wide), *_lines(found.quantized, bundle)]))
 
 
 def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
@@ -99,11 +111,12 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     ):
         if gain_db is not None:
             lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
-    lines.append(f"next: edgedenoise compile {bundle} --target {_for_whom(report)}; edgedenoise verify {bundle}")
+    compiling = shlex.join(["edgedenoise", "compile", str(bundle), "--target", _first_target(report)])
+    lines.append(f"next: {compiling}")
     return lines
 
 
-def _for_whom(report: QuantizeReport) -> str:
+def _first_target(report: QuantizeReport) -> str:
     """Return the first target that is built from the new graph."""
     from edgedenoise.calibration.schemes import schemes_for
     from edgedenoise.exporting.targets import TARGETS
@@ -114,14 +127,14 @@ def _for_whom(report: QuantizeReport) -> str:
 
 
 def _decibels(option: str, text: str | None) -> float | None:
-    """Read '0.1dB', '0.1 dB' or '0.1'.
+    """Read decibels from a text such as 0.1dB, 0.1 dB or 0.1.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text has another form.
     """
     if text is None:
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:dB)?\s*", text, re.IGNORECASE)
     if match is None:
-        raise UsageError(f"{option} {text!r} is not a number of decibels; accepted: 0.1dB or 0.1")
+        raise UsageError(f"{option} is not accepted: expected decibels, such as 0.1dB, got {text!r}")
     return float(match[1])

@@ -8,33 +8,43 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, Wide, cli_command
 from edgedenoise.errors import ParityError
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
 
+_NARROW = ("variant", "status", "state", "dB to float", "needed")
+_STATES = {
+    "ran here": "tested on hardware",
+    "built here, numbers checked by emulation": "emulated",
+    "built here, never run": "not tested",
+}
+
 
 @cli_command
-def command(output: Output, bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")]) -> None:
-    """Check every file, every graph and every variant's self-test on this machine."""
+def command(
+    output: Output,
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
+    wide: Wide = False,
+) -> None:
+    """Check every file, graph and self-test of a bundle."""
     with output.progress() as progress:
         report = edgedenoise.verify(bundle, progress=progress)
-    output.result(report, verify_table(report))
+    output.result(report, _text(report, wide=wide))
     if not report.passed:
         raise typer.Exit(ParityError.exit_code)
 
 
-def verify_table(report: VerifyReport) -> str:
-    """Lay out what was found, for people."""
-    distances = ["dB to float", "needed", "levels to float", "dB to exact W8A8", "levels to exact W8A8"]
-    header = ["variant", "status", "state", *distances]
+def variants_table(report: VerifyReport, *, wide: bool) -> str:
+    """Format the checks of all variants, and the reason of each that failed or was not run."""
+    header = ["variant", "status", "state", "dB to float", "needed", "max LSB", "dB to W8A8", "max LSB to W8A8"]
     rows = [
         [
             check.variant,
             check.status,
-            check.state,
+            _STATES.get(check.state, check.state),
             _number(check.psnr_db),
             _number(check.bound_db),
             _number(check.max_levels, 2),
@@ -43,15 +53,19 @@ def verify_table(report: VerifyReport) -> str:
         ]
         for check in report.variants
     ]
-    rows += [
-        [f"{missing.target} {missing.precision}", "-", missing.state, *["-"] * len(distances)]
-        for missing in report.not_built
-    ]
-    linted = f"{len(report.linted)} graphs linted" if report.linted else "graphs not linted: onnx is not installed"
-    lines = [table(header, rows), f"{report.files_checked} files are what the manifest recorded; {linted}"]
-    lines += [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
-    lines += [f"{missing.target} {missing.precision}: to build it: {missing.command}" for missing in report.not_built]
-    return "\n".join(lines)
+    reasons = [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
+    return "\n".join([table(header, rows, columns=None if wide else _NARROW), *reasons])
+
+
+def _text(report: VerifyReport, *, wide: bool) -> str:
+    checked = f"{len(report.linted)} graphs checked" if report.linted else "graphs not checked: onnx is not installed"
+    return "\n".join(
+        [
+            variants_table(report, wide=wide),
+            f"{report.files_checked} files match the manifest; {checked}",
+            *(f"not built: {one.target} {one.precision}: {one.command}" for one in report.not_built),
+        ]
+    )
 
 
 def _number(value: float | None, digits: int = 1) -> str:

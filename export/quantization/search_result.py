@@ -117,16 +117,21 @@ def describe(candidate: Candidate) -> str:
     )
 
 
-def plan_table(plan: Plan) -> str:
-    """Lay out a plan for a terminal: what each layer costs, what was tried, what was chosen."""
+def plan_table(plan: Plan, *, wide: bool = False) -> str:
+    """Format a plan for a terminal: the cost of each layer, the encodings tried, and the chosen one.
+
+    Args:
+        plan: result of the search.
+        wide: whether to show the full names of layers; otherwise the tables fit 80 columns.
+    """
     kept = plan.chosen.float_layers
     layers = [
         [
-            f"{cost.layer} {cost.weight}".strip(),
+            f"{cost.layer} {cost.weight}".strip() if wide else _short(cost.weight or cost.layer),
             f"{cost.macs_share:.1%}",
             f"{cost.quality.to_float_db:.1f}",
             _drop(cost.quality),
-            "float" if cost.layer in kept else "integers",
+            "float" if cost.layer in kept else "INT8",
         ]
         for cost in sorted(plan.layers, key=lambda cost: cost.quality.to_float_db)
     ]
@@ -141,17 +146,23 @@ def plan_table(plan: Plan) -> str:
         for one in plan.tried
     ]
     lines = [
-        f"each layer alone, on {plan.crops} held-out crops:",
-        table(["layer", "of the work", "to float dB", "lost dB", "runs in"], layers),
+        f"each layer quantized alone, on {plan.crops} held-out crops:",
+        table(["layer", "MACs", "dB to float", "dB lost", "precision"], layers),
         "",
-        f"tried (time is estimated, float on {plan.runtime} being 1):",
-        table(["encoding", "in integers", "to float dB", "lost dB", "time"], tried),
+        f"encodings tried (estimated time relative to float on {plan.runtime}):",
+        table(["encoding", "INT8 MACs", "dB to float", "dB lost", "time"], tried),
         "",
-        f"asked: {plan.budget}; {'chosen' if plan.met else 'closest'}: {describe(plan.chosen)}",
+        f"budget: {plan.budget}",
+        f"{'chosen' if plan.met else 'closest'}: {describe(plan.chosen)}",
     ]
     if plan.speed_vs_float is not None:
         lines.append(f"measured on {plan.runtime}: {plan.speed_vs_float:.2f} times as fast as float")
     return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    """Return the end of a long name, so that a table with it fits 80 columns."""
+    return name if len(name) <= 32 else f"...{name[-29:]}"
 
 
 def _drop(quality: Quality) -> str:

@@ -230,9 +230,9 @@ OTHERS: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseEr
         "--target tensorrt",
     ),
     "a runtime that does not exist": (option("--runtime", "nope"), errors.UsageError, "accepted are onnxruntime"),
-    "a tile of letters": (option("--tile", "big"), errors.UsageError, "--tile is 'big'; accepted are auto, 0"),
-    "a negative tile": (option("--tile", "-1"), errors.UsageError, "accepted are auto, 0"),
-    "a tile in superscript": (option("--tile", "²"), errors.UsageError, "accepted are auto, 0"),
+    "a tile of letters": (option("--tile", "big"), errors.UsageError, "got 'big'"),
+    "a negative tile": (option("--tile", "-1"), errors.UsageError, "expected auto, 0"),
+    "a tile in superscript": (option("--tile", "²"), errors.UsageError, "expected auto, 0"),
     "too much strength": (option("--strength", "2"), errors.UsageError, "strength is 2.0; accepted is 0"),
     "fewer than no threads": (option("--threads", "-3"), errors.UsageError, "threads"),
 }
