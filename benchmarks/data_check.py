@@ -1,4 +1,4 @@
-"""How well `doctor --data` tells which images can be trained on: the table in docs/data-check.md.
+"""How well `doctor --data` tells which images can be trained on: the table in docs/concepts/data-check.md.
 
     python benchmarks/data_check.py
 

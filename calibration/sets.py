@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_COUNT = 128
-"""On PolyU, 32 crops gave away 0.3 dB more than 128, and 512 won 0.05 dB back (docs/results.md)."""
+"""On PolyU, 32 crops gave away 0.3 dB more than 128, and 512 won 0.05 dB back (docs/results/index.md)."""
 DEFAULT_CROP_PX = 128
 
 _DRAWS = 16  # for one crop, before it is given up because every place was taken

@@ -1,4 +1,4 @@
-"""What a bundle's `manifest.json` holds, as structs; docs/bundle-format.md describes every field."""
+"""What a bundle's `manifest.json` holds, as structs; docs/reference/bundle-format.md describes every field."""
 
 from __future__ import annotations
 

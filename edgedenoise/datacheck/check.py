@@ -3,7 +3,7 @@
 Only images that are as noisy as their camera made them teach anything: without noise there is nothing to
 learn, and resizing or denoising changes the very correlation that sub-sampling has to undo. Every image is
 judged by itself (`noise_signs.py`), from crops at full resolution; a doubtful one is named in a warning, and the
-folder is refused when most are. How the limits were found, and what cannot be told: docs/data-check.md.
+folder is refused when most are. How the limits were found, and what cannot be told: docs/concepts/data-check.md.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NEARLY_INDEPENDENT: Final = 0.03
 _CROP_PX = 720  # four of them, two megapixels, are judged of an image
 _MUCH_CLIPPED = 0.05
 
-# A refusal needs more than chance would give; docs/data-check.md has the numbers behind these.
+# A refusal needs more than chance would give; docs/concepts/data-check.md has the numbers behind these.
 _FAINT_CHANCE = FAINT_ALONE - FAINT  # for one image; falls with the square root of their number
 _MOST = 0.6
 _FEW = 4  # of fewer images, all have to be doubtful

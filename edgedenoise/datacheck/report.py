@@ -14,7 +14,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Something that speaks against the folder, or against images in it."""
 
     code: str
-    """Stable: what a script may look for; docs/data-check.md lists them."""
+    """Stable: what a script may look for; docs/concepts/data-check.md lists them."""
     message: str
     hint: str
     photographs: tuple[str, ...] = ()

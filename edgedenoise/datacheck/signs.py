@@ -1,7 +1,7 @@
 """What makes one image doubtful as a teacher of noise: no noise to speak of, or not as its camera made it.
 
 A sign is weak evidence, and some honest images show one: a refusal takes most of a folder (`data_check.py`).
-How the limits were found, and what cannot be told: docs/data-check.md.
+How the limits were found, and what cannot be told: docs/concepts/data-check.md.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ detail that demosaicking would blur: that blur is no noise, and a network must n
 Sources: Wei et al., 'Physics-based Noise Modeling for Extreme Low-light Photography' (PAMI 2022): noise
 sources and joint sampling; Brooks et al., 'Unprocessing Images for Learned Raw Denoising' (CVPR 2019):
 backward development; Malvar et al., 'High-quality linear interpolation for demosaicing of Bayer-patterned
-color images' (ICASSP 2004). `docs/noise.md` holds the result against real noise. The estimate of noise that is
+color images' (ICASSP 2004). `docs/concepts/noise.md` holds the result against real noise. The estimate of noise that is
 there already is in `noise_estimate.py`.
 """
 

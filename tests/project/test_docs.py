@@ -1,4 +1,4 @@
-"""Pages that repeat what the code says are held to it, and links lead somewhere."""
+"""Pages that repeat what the code says are compared with it, and links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import edgedenoise
 from edgedenoise import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def _classes(base: type[errors.EdgeDenoiseError]) -> list[type[errors.EdgeDenoiseError]]:
@@ -18,13 +19,26 @@ def _classes(base: type[errors.EdgeDenoiseError]) -> list[type[errors.EdgeDenois
 
 
 def test_the_table_of_exit_codes_is_the_one_of_the_error_tree() -> None:
-    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    told = {int(code): name for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)}
-    assert told == {c.exit_code: c.__name__ for c in _classes(errors.EdgeDenoiseError)}
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    listed = {int(code): name for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)}
+    assert listed == {c.exit_code: c.__name__ for c in _classes(errors.EdgeDenoiseError)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_public_name_is_in_the_python_reference() -> None:
+    text = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: edgedenoise\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(set(edgedenoise.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert missing == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    shown = {page for page in pages if not page.startswith("cards/")}
+    assert {page for page in shown if f": {page}\n" not in navigation} == set()

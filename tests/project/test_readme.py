@@ -6,6 +6,8 @@ The blocks of one page share one folder, which begins with `photos/`, `clean/`, 
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -151,6 +153,17 @@ def test_the_blocks_of_a_docs_page_that_say_run_work(page: str, folder: Path, en
     for block in blocks_of(page, (ROOT / page).read_text(encoding="utf-8")):
         if block.language in EXECUTED and "run" in block.tags:
             execute(block, folder, environment)
+
+
+def test_the_results_in_the_readme_are_the_recorded_ones() -> None:
+    spec = importlib.util.spec_from_file_location("front_page_table", ROOT / "tools" / "front_page_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    record = json.loads((ROOT / "docs" / "results" / "front-page.json").read_text(encoding="utf-8"))
+    assert text.split(tool.BEGIN)[1].split(tool.END)[0] == tool.section(record)
 
 
 def test_what_is_not_executed_is_counted() -> None:

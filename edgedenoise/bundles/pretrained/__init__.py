@@ -1,7 +1,7 @@
 """Bundles that are shipped, by name: what works at once, offline, before anything was trained.
 
 They were trained on free images with synthetic camera noise; each carries a model card with data, licences,
-numbers and limits. How they are made again, and trained further, is in docs/students.md.
+numbers and limits. How they are made again, and trained further, is in docs/guides/students.md.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def _ours(network: str, steps: int, learning_rate: float, batch: int = 2) -> dic
     return {"network": network, "steps": steps, "learning_rate": learning_rate, "batch": batch}
 
 
-# What the shipped students were trained with, on clean images: see docs/students.md for how it was found.
+# What the shipped students were trained with, on clean images: see docs/guides/students.md for how it was found.
 _SHIPPED: Final[dict[str, Any]] = {
     "objective": "supervised",
     "loss": "psnr",

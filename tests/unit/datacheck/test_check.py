@@ -359,7 +359,7 @@ def test_what_is_too_small_to_judge_is_named_and_alone_an_error(folder: Folder) 
     [("polyu_test/noisy", []), ("sidd_dev/noisy", []), ("kodak24", ["no-noise"]), ("polyu_test/clean", ["no-noise"])],
 )
 def test_real_folders_are_told_apart(data_root: Path, name: str, right: list[str], tmp_path: Path) -> None:
-    """A part of each; all of them are in the table of docs/data-check.md."""
+    """A part of each; all of them are in the table of docs/concepts/data-check.md."""
     photographs = sorted((data_root / name).iterdir())
     tmp = tmp_path / "some"
     tmp.mkdir()
