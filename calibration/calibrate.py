@@ -1,7 +1,8 @@
-"""`edgedenoise calibrate`: measure the ranges of a bundle's float graph and store them in the bundle."""
+"""Calibrate: measure the ranges of a bundle's float graph and store them in the bundle."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
-from edgedenoise.calibration.histograms import from_bytes, to_bytes
+from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, SetOptions
+from edgedenoise.calibration.histograms import Histogram, Range, from_bytes, to_bytes
 from edgedenoise.calibration.images import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
-from edgedenoise.calibration.sets import DEFAULT_COUNT, DEFAULT_CROP_PX, CalibrationSet
+from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_set
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
@@ -23,34 +25,39 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
+
+    from edgedenoise.imaging.normalize import Statistics
+    from edgedenoise.imaging.tiling import Tiling
 
 FLOAT_VARIANT = "onnx-fp32"
 RANGES_FILE = "calibration/ranges.json"
 HISTOGRAMS_FILE = "calibration/histograms.npz"
 SET_FILE = "calibration/set.json"
 TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
-"""Ranges that the weights were trained with (`--objective qat`): they come before those that are measured."""
+"""Ranges that the weights were trained with (`--objective qat`); they take precedence over measured ones."""
 
 
 class CalibrationReport(msgspec.Struct, frozen=True):
-    """What a bundle was calibrated on, for people and scripts; the crops themselves are in `calibration/set.json`."""
+    """What a bundle was calibrated on; the crops themselves are in `calibration/set.json`."""
 
     crops: int
     photographs: int
     seed: int
     noise_levels: list[float]
-    """Of the synthetic camera noise that was added to clean images; empty for noisy ones."""
+    """Levels of the synthetic camera noise that was added to clean images; empty for noisy images."""
     crop_px: int
     stratify: Stratify
     candidates: int
-    """Crops that were drawn and measured to choose from; 0 where crops were not stratified."""
+    """Number of crops that were measured to choose from; 0 where crops were not stratified."""
     duplicates: list[Duplicate]
     """Images that were dropped because another one shows the same."""
     overlapping: int
-    """Crops that were dropped because they would have lain exactly where another one does."""
+    """Number of crops that were dropped because their image had no other place left."""
 
 
 def calibrate(
@@ -65,33 +72,38 @@ def calibrate(
     set_of: Path | str | None = None,
     progress: Progress = silent,
 ) -> Bundle:
-    """Measure the range of every activation tensor and store ranges and crop list in the bundle.
+    """Measure the range of every activation tensor of a bundle's float graph and store ranges and crop list in it.
 
-    Quantized variants that were encoded from earlier ranges are removed: they would no longer belong to the ranges
-    beside them.
+    Quantized variants are removed: they were encoded from earlier ranges. Of eight images or more, one in eight is
+    left out, so that `quantize` can measure on images that calibration has not seen.
 
     Args:
         bundle: a bundle folder with a float ONNX variant.
-        data: noisy images, as noisy as those that will be denoised; clean ones with `noise_levels`. A folder, or
-            a text file that lists them.
+        data: images as noisy as those to be denoised, or clean ones with `noise_levels`. A folder, or a text file
+            that lists them.
         count: number of crops.
-        seed: same seed, same crops.
+        seed: the same seed draws the same crops.
         crop_px: side of a crop in pixels.
-        noise_levels: see `CalibrationSet.from_folder`.
-        stratify: see `CalibrationSet.from_folder`.
-        set_of: a bundle (this one, too) whose recorded crops are measured instead of new ones, after every
-            image in `data` has been compared with its recorded hash; the five options above then have no say.
-        progress: told after each image, candidate and crop.
+        noise_levels: see `SetOptions`.
+        stratify: see `SetOptions`.
+        set_of: a bundle (this one, too) whose recorded crops are measured instead of new ones, after every image in
+            `data` was compared with its recorded hash. The five options above must then be left out.
+        progress: called after each image and each crop.
 
     Returns:
-        The bundle as it is now; `calibration_report` tells what it was measured on.
+        The bundle as it is now; `calibration_report` returns what it was measured on.
 
     Raises:
         UsageError: `count`, `crop_px`, `stratify` or a noise level is not accepted, one of them was given beside
-            `set_of`, or noise is asked for a network that normalises by the whole image.
+            `set_of`, or noise is asked for a network that normalizes by the whole image.
         CalibrationError: the images cannot be used, or the bundle in `set_of` has no set.
         BundleError: a bundle cannot be opened or changed.
         RuntimeUnavailableError: onnx is not installed.
+
+    Example:
+        >>> bundle = edgedenoise.calibrate("mine.edge", "photos", count=64)  # doctest: +SKIP
+        >>> bundle.manifest.calibration.crops  # doctest: +SKIP
+        64
     """
     opened = Bundle.open(bundle)
     check_editable(opened)
@@ -99,45 +111,98 @@ def calibrate(
     path = float_graph_file(opened)
     model = load_onnx(path)
     folder = Path(data)
-    _check_noise(noise_levels, manifest)
     if set_of is None:
-        chosen = CalibrationSet.from_folder(
-            folder, count, seed, crop_px, noise_levels, stratify=stratify, progress=progress
-        )
+        options = SetOptions(count, seed, crop_px, noise_levels, stratify)
+        drawn = draw_calibration_set(folder, options, manifest, progress)
+        crops, inputs, levels = drawn.crops, drawn.inputs(), list(noise_levels)
     else:
         if (count, seed, crop_px, [*noise_levels], stratify) != (DEFAULT_COUNT, 0, DEFAULT_CROP_PX, [], "none"):
             raise UsageError(
-                f"the crops recorded in {set_of} are to be measured, and options of a new set were given as well;"
-                " accepted: either",
-                hint="leave out --count, --seed, --crop, --noise-level and --stratify, or leave out --set-of",
+                f"options of a new set were given beside the set recorded in {set_of}; expected one of the two",
+                hint="Leave out --count, --seed, --crop, --noise-level and --stratify, or leave out --set-of.",
             )
-        chosen = recorded_set(Bundle.open(set_of))
-        _check_noise(chosen.noise_levels, manifest)
-        chosen.check(folder, progress)
-    histograms = measure_histograms(
-        model,
-        (x for x, _ in chosen.inputs(folder, manifest.normalization, manifest.tiling)),
-        margin_px=manifest.tiling.margin_px,
-        total=len(chosen.crops),
-        progress=progress,
-    )
-    ranges = Ranges(sha256_of(path), len(chosen.crops), {name: one.range for name, one in histograms.items()})
-    with BundleWriter.edit(opened) as draft:
-        draft.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
-        draft.write(RANGES_FILE, msgspec.json.format(msgspec.json.encode(ranges), indent=1))
-        draft.write(HISTOGRAMS_FILE, to_bytes(histograms))
-        draft.write(SET_FILE, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
-        levels = list(noise_levels) or chosen.noise_levels
-        recorded = Calibration(len(chosen.crops), chosen.photographs, chosen.seed, levels)
-        draft.manifest = msgspec.structs.replace(draft.manifest, calibration=recorded)
+        crops = recorded_set(Bundle.open(set_of))
+        levels = crops.noise_levels
+        _check_noise(levels, manifest)
+        crops.check(folder, progress)
+        inputs = crops.inputs(folder, manifest.normalization, manifest.tiling)
+    measurement = measure(model, sha256_of(path), crops, inputs, manifest.tiling, progress)
+    with BundleWriter.edit(opened) as writer:
+        writer.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
+        put_measurement(writer, measurement, levels)
     return Bundle.open(opened.root)
+
+
+def draw_calibration_set(folder: Path, options: SetOptions, manifest: Manifest, progress: Progress) -> DrawnSet:
+    """Return the crops that a network is calibrated on.
+
+    Raises:
+        UsageError: noise is asked for a network that normalizes by the whole image.
+        CalibrationError: the images cannot be used.
+    """
+    _check_noise(options.noise_levels, manifest)
+    return draw_set(folder, options, manifest.normalization, manifest.tiling, hold_out=True, progress=progress)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The values that the activations of a float graph take over a calibration set."""
+
+    crops: CalibrationSet
+    ranges: Ranges
+    histograms: dict[str, Histogram]
+    """By the name of the tensor."""
+
+
+def measure(
+    model: onnx.ModelProto,
+    graph_sha256: str,
+    crops: CalibrationSet,
+    inputs: Iterable[tuple[NDArray[np.float32], Statistics]],
+    tiling: Tiling,
+    progress: Progress = silent,
+) -> Measurement:
+    """Measure what values every activation tensor of a float graph takes.
+
+    Args:
+        model: the float graph.
+        graph_sha256: SHA-256 of the file that it is stored in.
+        crops: the record of the inputs.
+        inputs: what the network is given for each crop.
+        tiling: margin of the inputs.
+        progress: called after each crop.
+
+    Raises:
+        CalibrationError: there are no crops, or a tensor is not finite.
+    """
+    histograms = measure_histograms(
+        model, (x for x, _ in inputs), margin_px=tiling.margin_px, total=len(crops.crops), progress=progress
+    )
+    tensors = {name: one.range for name, one in histograms.items()}
+    return Measurement(crops, Ranges(graph_sha256, len(crops.crops), tensors), histograms)
+
+
+def put_measurement(writer: BundleWriter, measurement: Measurement, noise_levels: Sequence[float]) -> None:
+    """Write a measurement into a bundle that is being written.
+
+    Args:
+        writer: the bundle.
+        measurement: what was measured.
+        noise_levels: levels that noise was added with, for the manifest.
+    """
+    crops = measurement.crops
+    writer.write_json(RANGES_FILE, measurement.ranges)
+    writer.write(HISTOGRAMS_FILE, to_bytes(measurement.histograms))
+    writer.write_json(SET_FILE, crops)
+    recorded = Calibration(len(crops.crops), crops.photographs, crops.seed, list(noise_levels))
+    writer.manifest = msgspec.structs.replace(writer.manifest, calibration=recorded)
 
 
 def recorded_set(bundle: Bundle) -> CalibrationSet:
     """Return the crops that a bundle was calibrated on.
 
     Raises:
-        CalibrationError: it has not been calibrated.
+        CalibrationError: the bundle has not been calibrated.
     """
     _check_calibrated(bundle, SET_FILE)
     return msgspec.json.decode(bundle.file(SET_FILE).read_bytes(), type=CalibrationSet)
@@ -147,7 +212,7 @@ def calibration_report(bundle: Bundle) -> CalibrationReport:
     """Return what a bundle was calibrated on.
 
     Raises:
-        CalibrationError: it has not been calibrated.
+        CalibrationError: the bundle has not been calibrated.
     """
     chosen = recorded_set(bundle)
     known = bundle.manifest.calibration
@@ -165,27 +230,40 @@ def calibration_report(bundle: Bundle) -> CalibrationReport:
 
 
 def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
-    """Return the ranges that a calibrator chooses from what a bundle stores.
-
-    Ranges that the weights were trained with come before them. The image is never clipped by a calibrator.
+    """Return the ranges that a calibrator chooses from what a bundle stores; see `choose_ranges`.
 
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
     """
-    ranges = measured_ranges(bundle)
-    tensors = dict(ranges.tensors)
+    measured = measured_ranges(bundle)
+    histograms = None
     if calibrator != MINMAX:
         if not bundle.has(HISTOGRAMS_FILE):
             raise CalibrationError(
-                f"{bundle.source} stores no histograms, from which {calibrator.name} would choose; "
-                f"accepted: {MINMAX.name}",
-                hint=f"measure them: edgedenoise calibrate {bundle.source} --data DIR",
+                f"{bundle.source} stores no histograms to choose from; expected the calibrator {MINMAX.name}, got"
+                f" {calibrator.name}",
+                hint=f"Measure them: edgedenoise calibrate {bundle.source} --data DIR",
             )
         histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
+    trained = _read_ranges(bundle, TRAINED_RANGES_FILE).tensors if bundle.has(TRAINED_RANGES_FILE) else {}
+    return choose_ranges(measured, histograms or {}, calibrator, trained)
+
+
+def choose_ranges(
+    measured: Ranges, histograms: Mapping[str, Histogram], calibrator: Calibrator, trained: Mapping[str, Range]
+) -> Ranges:
+    """Return the ranges that a graph is encoded with.
+
+    Args:
+        measured: the whole ranges.
+        histograms: what the calibrator chooses from, by tensor; unused by `MINMAX`. The image is never clipped.
+        calibrator: how a range is chosen.
+        trained: ranges that the weights were trained with, by tensor; they take precedence.
+    """
+    tensors = dict(measured.tensors)
+    if calibrator != MINMAX:
         tensors |= {name: calibrator.choose(one) for name, one in histograms.items() if name != INPUT_NAME}
-    if bundle.has(TRAINED_RANGES_FILE):
-        tensors |= _read_ranges(bundle, TRAINED_RANGES_FILE).tensors
-    return msgspec.structs.replace(ranges, tensors=tensors)
+    return msgspec.structs.replace(measured, tensors=tensors | dict(trained))
 
 
 def measured_ranges(bundle: Bundle) -> Ranges:
@@ -202,15 +280,15 @@ def _check_calibrated(bundle: Bundle, name: str) -> None:
     if not bundle.has(name):
         raise CalibrationError(
             f"{bundle.source} has not been calibrated: it has no {name}",
-            hint=f"measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
+            hint=f"Measure its ranges first: edgedenoise calibrate {bundle.source} --data DIR",
         )
 
 
 def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
     if levels and manifest.normalization != "unit":
         raise UsageError(
-            f"noise levels were given for {manifest.network.name}, which normalises by the whole noisy image; "
-            "accepted for it: noisy images alone",
+            f"noise levels were given for {manifest.network.name}, which normalizes by the whole noisy image; expected"
+            " noisy images",
             hint="Add the noise to the images first: edgedenoise.noise.synthesis.add_camera_noise.",
         )
 
@@ -220,7 +298,7 @@ def _read_ranges(bundle: Bundle, name: str) -> Ranges:
     if ranges.graph_sha256 != sha256_of(float_graph_file(bundle)):
         raise CalibrationError(
             f"the ranges in {bundle.source} were measured on another graph",
-            hint=f"measure them again: edgedenoise calibrate {bundle.source} --data DIR",
+            hint=f"Measure them again: edgedenoise calibrate {bundle.source} --data DIR",
         )
     return ranges
 
@@ -231,7 +309,7 @@ def float_graph_file(bundle: Bundle) -> Path:
         return bundle.variant_file(bundle.variant(FLOAT_VARIANT))
     except IncompatibleError as error:
         raise IncompatibleError(
-            error.message, hint="export it first: edgedenoise export RUN --out NAME.edge"
+            error.message, hint=f"Export it first: edgedenoise export CHECKPOINT --out {bundle.source}"
         ) from error
 
 

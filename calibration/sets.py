@@ -1,36 +1,29 @@
-"""Calibration sets: which crops of which images, recorded so that the set can be rebuilt and audited.
+"""Calibration sets: crops of images, recorded so that the set can be rebuilt and audited.
 
 A set holds hashes and positions, never pixels: it travels inside bundles, and images are private.
+
+Crops that quantization is judged on must not be those that its ranges were measured on. So calibration leaves out one
+image in `HELD_OUT_EVERY`, and `draw_held_out` takes crops of images that calibration did not use. Where there are
+none, it takes the parts of the other images that no calibration crop covers.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from edgedenoise.calibration.images import (
-    Duplicate,
-    Finder,
-    Photograph,
-    different_photographs,
-    photographs_of,
-)
-from edgedenoise.calibration.strata import (
-    CANDIDATES_PER_CROP,
-    Measures,
-    Stratify,
-    checked_stratify,
-    choose_evenly,
-    measure,
-)
-from edgedenoise.errors import CalibrationError, UsageError
-from edgedenoise.imaging.files import read_image, to_unit
-from edgedenoise.imaging.normalize import NormalizationKind, Statistics, statistics
-from edgedenoise.imaging.tiling import Tiling, reflected
-from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, sample_noise
+from edgedenoise.calibration.crops import CalibrationCrop, Window, network_input, stored_statistics, window_of
+from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, Drawing, SetOptions, draw
+from edgedenoise.calibration.images import Duplicate, Finder, images_of
+from edgedenoise.calibration.strata import Stratify
+from edgedenoise.errors import CalibrationError
+from edgedenoise.files import sha256_of
+from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -39,29 +32,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DEFAULT_COUNT = 128
-"""On PolyU, 32 crops gave away 0.3 dB more than 128, and 512 won 0.05 dB back (docs/results/index.md)."""
-DEFAULT_CROP_PX = 128
+    from edgedenoise.imaging.normalize import NormalizationKind, Statistics
 
-_DRAWS = 16  # for one crop, before it is given up because every place was taken
+HELD_OUT_EVERY = 8
+"""Of this many images or more, calibration leaves one in this many to held-out crops."""
+
+_NO_MARGIN = Tiling(halo_px=0)
 _log = logging.getLogger(__name__)
-
-
-class Crop(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One crop: where it lies in which image."""
-
-    photo: str
-    """File name, without folders."""
-    sha256: str
-    """Of the image's file."""
-    y: int
-    x: int
-    noise_level: float | None = None
-    """Of the synthetic camera noise that is added, 0 to 1.25 (see `edgedenoise.noise.synthesis`); None for none."""
-    draw: int | None = None
-    """Which draw of that noise: a chosen crop keeps the one it was measured with. None: its place in the set."""
-    measured: Measures | None = None
-    """What it was chosen by; None where crops were not stratified."""
 
 
 class CalibrationSet(msgspec.Struct, frozen=True):
@@ -70,15 +47,15 @@ class CalibrationSet(msgspec.Struct, frozen=True):
     seed: int
     crop_px: int
     """Side of the square that counts; the network is given a halo around it as well."""
-    crops: list[Crop]
+    crops: list[CalibrationCrop]
     stratify: Stratify = "none"
     """How the crops were chosen."""
     candidates: int = 0
-    """How many were drawn and measured to choose from; 0 where all that were drawn were taken."""
+    """Number of crops that were measured to choose from; 0 where all drawn crops were taken."""
     duplicates: list[Duplicate] = []
     """Images that were dropped because another one shows the same."""
     overlapping: int = 0
-    """Crops (candidates, where there are any) that were dropped because their image had no other place left."""
+    """Crops (or candidates) that were dropped because their image had no other place left."""
 
     @classmethod
     def from_folder(
@@ -92,60 +69,66 @@ class CalibrationSet(msgspec.Struct, frozen=True):
         stratify: Stratify = "none",
         progress: Progress = silent,
     ) -> CalibrationSet:
-        """Draw `count` random crops of different images.
+        """Return `count` random crops of different images.
 
-        Images of which another one has the same file or the same pixels are dropped, and so are crops that lie
-        exactly where another one (of equal noise level) does: there may be fewer than `count` then.
+        An image with the same file or the same pixels as another one is dropped, and so is a crop that would lie
+        exactly where another one (of the same noise level) does: there may be fewer than `count` then.
 
         Args:
-            folder: noisy images, as noisy as those that will be denoised; clean ones with `noise_levels`. Or a
-                text file that lists them, see `photographs_of`.
-            count: how many crops, at least 1.
+            folder: images as noisy as those to be denoised, or clean ones with `noise_levels`; or a text file that
+                lists them, see `images_of`.
+            count: number of crops, at least 1.
             seed: the same seed draws the same crops.
             crop_px: side of a crop in pixels; an image that is smaller is taken whole.
-            noise_levels: of the synthetic camera noise that is added, each 0 to `MAX_LEVEL`, one crop after another.
-            stratify: `none` spreads the crops evenly over the images; `noise` draws four times as many, measures
-                noise, brightness and texture of each, and chooses evenly from every kind that there is.
-            progress: told of every image that is read and every candidate that is measured.
+            noise_levels: levels of the synthetic camera noise that is added, each 0 to `MAX_LEVEL`.
+            stratify: see `SetOptions`.
+            progress: called after each image.
+
+        Returns:
+            The set.
 
         Raises:
-            UsageError: `count` or `crop_px` is not positive, a noise level is outside 0 to `MAX_LEVEL`, or there is
-                no such way to stratify.
+            UsageError: `count`, `crop_px`, a noise level or `stratify` is not accepted.
             CalibrationError: the folder or the list holds no images.
             ImageError: an image cannot be read.
+
+        Example:
+            >>> from edgedenoise import CalibrationSet
+            >>> crops = CalibrationSet.from_folder("photos", count=16)  # doctest: +SKIP
+            >>> len(crops.crops)  # doctest: +SKIP
+            16
         """
-        if count < 1 or crop_px < 1:
-            raise UsageError(f"a calibration set needs count >= 1 and crop >= 1; received {count} and {crop_px}")
-        if not all(0 <= level <= MAX_LEVEL for level in noise_levels):
-            raise UsageError(
-                f"noise levels {', '.join(map(str, noise_levels))} were received; accepted: each 0 to {MAX_LEVEL}"
-            )
-        wanted = count * (CANDIDATES_PER_CROP if checked_stratify(stratify) == "noise" else 1)
-        paths = photographs_of(folder)
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(paths))
-        photographs, duplicates = different_photographs([paths[i] for i in order], wanted, progress)
-        crops, overlapping = _draw(photographs, wanted, crop_px, noise_levels, rng)
-        drawn = cls(seed, crop_px, crops, duplicates=duplicates, overlapping=overlapping)
-        for one in duplicates:
-            _log.info("dropped %s: the same %s as %s", one.photo, one.by, one.same_as)
-        return drawn if stratify == "none" else drawn._stratified(folder, count, progress)
+        options = SetOptions(count, seed, crop_px, noise_levels, stratify)
+        return draw_set(folder, options, progress=progress).crops
+
+    @classmethod
+    def of(cls, drawing: Drawing, options: SetOptions) -> CalibrationSet:
+        """Return the record of a drawing."""
+        return cls(
+            options.seed,
+            options.crop_px,
+            drawing.crops,
+            options.stratify,
+            drawing.candidates,
+            drawing.duplicates,
+            drawing.overlapping,
+        )
 
     @property
     def photographs(self) -> int:
-        """How many different images the crops come from."""
+        """Number of different images that the crops come from."""
         return len({crop.sha256 for crop in self.crops})
 
     @property
     def noise_levels(self) -> list[float]:
-        """The levels of synthetic noise that are added, ascending; empty for none."""
+        """Levels of the added synthetic noise, ascending; empty for none."""
         return sorted({crop.noise_level for crop in self.crops if crop.noise_level is not None})
 
     def check(self, folder: Path, progress: Progress = silent) -> None:
-        """Make sure, before long work, that every recorded image is in a folder or a list.
+        """Check, before long work, that every recorded image is in a folder or a list.
 
         Raises:
-            CalibrationError: one is missing or has been changed; up to five such are named.
+            CalibrationError: an image is missing or was changed; up to five are named.
         """
         finder = Finder(folder)
         recorded = list(dict.fromkeys((crop.photo, crop.sha256) for crop in self.crops))
@@ -157,7 +140,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             except CalibrationError as error:
                 lost.append(error)
                 names.append(photo)
-            progress("photographs", done, len(recorded))
+            progress("images", done, len(recorded))
         if lost:
             more = f"; {len(lost)} of its {len(recorded)} images are missing or changed: " if lost[1:] else ""
             listed = ", ".join(names[:5]) + (", ..." if names[5:] else "") if more else ""
@@ -168,16 +151,16 @@ class CalibrationSet(msgspec.Struct, frozen=True):
     ) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
         """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the image's statistics.
 
-        Normalised by the whole image, as the Denoiser does, with one image in memory at a time. With noise
-        levels that is the clean one, so `kind` must be `unit`. Sides are multiples of `tiling.multiple_of`.
+        Crops are normalized by the whole image, as the Denoiser does, with one image in memory at a time. With noise
+        levels the image is the clean one, so `kind` must be `unit`. Sides are multiples of `tiling.multiple_of`.
 
         Args:
-            folder: where the images are, or a list of them; one that was renamed is found by its hash.
-            kind: how the network wants its input.
-            tiling: its halo and grid.
+            folder: where the images are, or a list of them; a renamed one is found by its hash.
+            kind: the normalization of the network's input.
+            tiling: halo and grid of the network.
 
         Raises:
-            CalibrationError: an image is missing from `folder` or is another one than was recorded.
+            CalibrationError: an image is missing from `folder` or was changed.
         """
         finder = Finder(folder)
         current, stats = "", None
@@ -185,76 +168,124 @@ class CalibrationSet(msgspec.Struct, frozen=True):
         for index, crop in enumerate(self.crops):
             if crop.sha256 != current or stats is None:
                 # Pixels stay as stored, and only crops become floats: an image would take four times the memory.
-                pixels = pixels[:0].copy()  # two whole ones are never held at once
+                pixels = pixels[:0].copy()  # two whole images are never held at once
                 pixels = read_image(finder.path_of(crop.photo, crop.sha256)).pixels
-                stats = _statistics(pixels, kind)
+                stats = stored_statistics(pixels, kind)
                 current = crop.sha256
-            margin, step = tiling.margin_px, tiling.multiple_of
-            height, width = pixels.shape[:2]
-            y, x = crop.y // step * step, crop.x // step * step
-            tall = -(-min(self.crop_px, height - y) // step) * step
-            wide = -(-min(self.crop_px, width - x) // step) * step
-            rows = reflected(y - margin, y + tall + margin, height)
-            columns = reflected(x - margin, x + wide + margin, width)
-            window = _planes(pixels[rows[:, None], columns[None, :]])
-            if crop.noise_level is not None:
-                draw = index if crop.draw is None else crop.draw
-                window = _with_noise(window, crop.noise_level, np.random.default_rng([self.seed, draw]))
-            yield stats.apply(window)[None], stats
-
-    def _stratified(self, folder: Path, count: int, progress: Progress) -> CalibrationSet:
-        """Return `count` of the crops, evenly over strata of what they look like."""
-        measured: list[Measures] = []
-        for x, _ in self.inputs(folder, "unit", Tiling(halo_px=0)):
-            measured.append(measure(x[0]))
-            progress("candidates", len(measured), len(self.crops))
-        chosen = [
-            msgspec.structs.replace(
-                self.crops[i], draw=None if self.crops[i].noise_level is None else i, measured=measured[i]
-            )
-            for i in choose_evenly(measured, count, self.seed)
-        ]
-        return msgspec.structs.replace(self, crops=chosen, stratify="noise", candidates=len(measured))
+            window = Window(window_of(pixels, crop, self.crop_px, tiling), stats)
+            yield network_input(window, crop, self.seed, index)
 
 
-def _draw(
-    photographs: Sequence[Photograph],
-    count: int,
-    crop_px: int,
-    noise_levels: Sequence[float],
-    rng: np.random.Generator,
-) -> tuple[list[Crop], int]:
-    """Draw crops, no two alike, evenly over the images; return also how many were given up."""
-    crops: list[Crop] = []
-    dropped = 0
-    for rank, photo in enumerate(photographs):
-        taken: set[tuple[int, int, float | None]] = set()
-        for _ in range(count // len(photographs) + (rank < count % len(photographs))):
-            level = noise_levels[len(crops) % len(noise_levels)] if noise_levels else None
-            for _ in range(_DRAWS):
-                y = int(rng.integers(0, max(1, photo.height - crop_px + 1)))
-                x = int(rng.integers(0, max(1, photo.width - crop_px + 1)))
-                if (y, x, level) not in taken:
-                    taken.add((y, x, level))
-                    crops.append(Crop(photo.path.name, photo.sha256, y, x, level))
-                    break
-            else:
-                dropped += 1
-    return crops, dropped
+@dataclass(frozen=True)
+class DrawnSet:
+    """A set that was just drawn, with the windows of its crops: measuring it decodes no image again."""
+
+    crops: CalibrationSet
+    folder: Path
+    kind: NormalizationKind
+    tiling: Tiling
+    windows: list[Window] | None
+    """One per crop; None where they would take too much memory, and the images are decoded again."""
+
+    def inputs(self) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
+        """Yield what the network is given for each crop; see `CalibrationSet.inputs`."""
+        if self.windows is None:
+            yield from self.crops.inputs(self.folder, self.kind, self.tiling)
+            return
+        for index, (crop, window) in enumerate(zip(self.crops.crops, self.windows, strict=True)):
+            yield network_input(window, crop, self.crops.seed, index)
+
+    def clean(self) -> Iterator[NDArray[np.float32]]:
+        """Yield each crop with its margin, (3, h, w) in [0, 1], before noise is added to it."""
+        plain = [msgspec.structs.replace(crop, noise_level=None) for crop in self.crops.crops]
+        windows = None if self.windows is None else [window.in_unit() for window in self.windows]
+        without = DrawnSet(msgspec.structs.replace(self.crops, crops=plain), self.folder, "unit", self.tiling, windows)
+        for x, _ in without.inputs():
+            yield x[0]
 
 
-def _planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored pixels, (H, W, C), as (3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
+def draw_set(
+    folder: Path,
+    options: SetOptions,
+    kind: NormalizationKind = "unit",
+    tiling: Tiling = _NO_MARGIN,
+    *,
+    hold_out: bool = False,
+    progress: Progress = silent,
+) -> DrawnSet:
+    """Return a new set of random crops; see `CalibrationSet.from_folder`.
+
+    Args:
+        folder: images, or a text file that lists them; see `images_of`.
+        options: how to draw.
+        kind: the normalization of the network's input.
+        tiling: halo and grid of the network.
+        hold_out: whether to leave out one image in `HELD_OUT_EVERY` for `draw_held_out`.
+        progress: called after each image.
+
+    Raises:
+        CalibrationError: the folder or the list holds no images.
+        ImageError: an image cannot be read.
+    """
+    paths = images_of(folder)
+    rng = np.random.default_rng(options.seed)
+    order = [paths[i] for i in rng.permutation(len(paths))]
+    most = min(options.candidates, len(paths))
+    if hold_out and len(paths) >= HELD_OUT_EVERY:
+        most = min(most, len(paths) - len(paths) // HELD_OUT_EVERY)
+    drawing = draw(order, most, options, kind, tiling, rng=rng, progress=progress)
+    for one in drawing.duplicates:
+        _log.info("dropped %s: the same %s as %s", one.photo, one.by, one.same_as)
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, kind, tiling, drawing.windows)
 
 
-def _statistics(pixels: NDArray[Any], kind: NormalizationKind) -> Statistics:
-    """Return the statistics of stored pixels, (H, W, C), without making floats of all of them."""
-    white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
-    return statistics(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1), kind, white=white)
+def draw_held_out(
+    known: CalibrationSet,
+    folder: Path,
+    options: SetOptions,
+    kind: NormalizationKind,
+    tiling: Tiling,
+    progress: Progress = silent,
+) -> DrawnSet:
+    """Return crops that share no pixel with those of a calibration set.
 
+    Args:
+        known: the calibration set.
+        folder: images, or a text file that lists them. If calibration did not use some of them, only those are
+            taken; otherwise the crops lie beside those of calibration.
+        options: how to draw.
+        kind: the normalization of the network's input.
+        tiling: halo and grid of the network.
+        progress: called after each image.
 
-def _with_noise(planes: NDArray[np.float32], level: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return (3, h, w) in [0, 1] with the noise of some camera at a level."""
-    noisy = add_camera_noise(planes.transpose(1, 2, 0), sample_noise(rng, level=level), rng)
-    return np.ascontiguousarray(noisy.transpose(2, 0, 1))
+    Raises:
+        CalibrationError: calibration has seen everything, or the folder cannot be used.
+        ImageError: an image cannot be read.
+    """
+    avoid: dict[str, list[tuple[int, int, int]]] = {}
+    for crop in known.crops:
+        avoid.setdefault(crop.sha256, []).append((crop.y, crop.x, known.crop_px))
+    names = {crop.photo for crop in known.crops}
+    paths = images_of(folder)
+    rng = np.random.default_rng(options.seed)
+    order = [paths[i] for i in rng.permutation(len(paths))]
+    unseen: list[Path] = []
+    seen: list[Path] = []
+    for path in sorted(order, key=lambda path: path.name in names):  # other names first: fewer files are hashed
+        if len(unseen) == options.candidates:
+            break
+        (seen if sha256_of(path) in avoid else unseen).append(path)
+    chosen = unseen or seen
+    most = min(options.candidates, len(chosen))
+    drawing = draw(chosen, most, options, kind, tiling, avoid=avoid, rng=rng, progress=progress)
+    found = len(drawing.crops)
+    if not found:
+        raise CalibrationError(
+            f"calibration has seen every part of the images in {folder}, so nothing is left to measure on",
+            hint="Give other images with --data, or calibrate on fewer crops with --count.",
+        )
+    if found < options.count:
+        _log.warning(
+            "only %d of %d held-out crops were found: calibration has seen most of %s", found, options.count, folder
+        )
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, kind, tiling, drawing.windows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.calibration.calibrate import calibrate
-from edgedenoise.calibration.sets import DEFAULT_COUNT
+from edgedenoise.calibration.drawing import DEFAULT_COUNT
 from edgedenoise.errors import ParityError, RuntimeUnavailableError
 from edgedenoise.exporting.compile import compile as compile_target
 from edgedenoise.exporting.quantization.qdq import quantize

@@ -30,9 +30,7 @@ def command(
 ) -> None:
     """Denoise images and keep their size, depth and metadata."""
     if tile != "auto" and not tile.isdecimal():
-        raise UsageError(
-            f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}"
-        )
+        raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}")
     with output.progress() as progress:
         report = edgedenoise.denoise_files(
             inputs,

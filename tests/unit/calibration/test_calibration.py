@@ -21,9 +21,10 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibration_report, recorded_set, stored_ranges
+from edgedenoise.calibration.crops import CalibrationCrop
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.ranges import measure_ranges
-from edgedenoise.calibration.sets import CalibrationSet, Crop
+from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.calibration.strata import Measures, choose_evenly, measure
 from edgedenoise.cli import app
 from edgedenoise.errors import BundleError, CalibrationError, DatasetError, UsageError
@@ -80,14 +81,14 @@ def test_a_ladder_of_noise_is_added_to_clean_photographs(noisy_folder: Path) -> 
 
 
 def test_a_noise_level_out_of_range_is_refused(noisy_folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"noise levels 0\.5, 1\.5 were received; accepted: each 0 to 1"):
+    with pytest.raises(UsageError, match=r"noise levels are out of range; expected 0 to 1\.25, got 0\.5, 1\.5"):
         CalibrationSet.from_folder(noisy_folder, noise_levels=(0.5, 1.5))
 
 
 def test_noise_is_not_added_for_a_network_that_would_have_to_be_told_its_statistics(
     branched_bundle: Bundle, noisy_folder: Path
 ) -> None:
-    with pytest.raises(UsageError, match="normalises by the whole noisy image"):
+    with pytest.raises(UsageError, match="normalizes by the whole noisy image"):
         edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, noise_levels=(0.5,))
 
 
@@ -288,7 +289,7 @@ def test_stratified_crops_hold_more_of_what_is_rare(mixed_folder: Path) -> None:
     assert shares[0] == 0.1
     assert shares[1] >= 0.3
     assert (chosen.stratify, chosen.candidates, len(chosen.crops)) == ("noise", 40, 10)
-    assert set(told) == {"photographs", "candidates"}
+    assert set(told) == {"images"}
     assert chosen == CalibrationSet.from_folder(mixed_folder, 10, seed=1, crop_px=48, stratify="noise")
     for crop in chosen.crops:
         assert crop.measured is not None
@@ -340,13 +341,13 @@ def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anythin
     assert "0.png" in str(caught.value)
     assert "1.png" in str(caught.value)
     assert "draw a new set" in str(caught.value)
-    assert set(told) == {"photographs"}
+    assert set(told) == {"images"}
 
 
 def test_a_recorded_set_has_its_own_options(branched_bundle: Bundle, noisy_folder: Path) -> None:
     with pytest.raises(CalibrationError, match=r"has not been calibrated: it has no calibration/set\.json"):
         edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
-    with pytest.raises(UsageError, match="options of a new set were given as well"):
+    with pytest.raises(UsageError, match="options of a new set were given beside the set"):
         edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root, count=7)
 
 
@@ -356,14 +357,14 @@ def test_a_set_with_added_noise_is_not_measured_on_a_network_that_normalises_by_
     ladder = CalibrationSet.from_folder(noisy_folder, 2, crop_px=64, noise_levels=(0.5,))
     with BundleWriter.edit(branched_bundle) as draft:
         draft.write(SET_FILE, msgspec.json.encode(ladder))
-    with pytest.raises(UsageError, match="normalises by the whole noisy image"):
+    with pytest.raises(UsageError, match="normalizes by the whole noisy image"):
         edgedenoise.calibrate(branched_bundle.root, noisy_folder, set_of=branched_bundle.root)
 
 
 def test_sets_of_older_bundles_are_read() -> None:
     old = b'{"seed":1,"crop_px":64,"crops":[{"photo":"a.png","sha256":"00","y":1,"x":2,"noise_level":null}]}'
     read = msgspec.json.decode(old, type=CalibrationSet)
-    assert read == CalibrationSet(1, 64, [Crop("a.png", "00", 1, 2)])
+    assert read == CalibrationSet(1, 64, [CalibrationCrop("a.png", "00", 1, 2)])
 
 
 # ---------------------------------------------------------------- the command
@@ -372,7 +373,7 @@ def test_sets_of_older_bundles_are_read() -> None:
 def test_the_verb_tells_what_was_dropped_and_scripts_get_all_of_it(branched_bundle: Bundle, noisy_folder: Path) -> None:
     shutil.copy(noisy_folder / "0.png", noisy_folder / "copy.png")
     given = ["calibrate", str(branched_bundle.root), "--data", str(noisy_folder), "--count", "5", "--crop", "64"]
-    plain = CliRunner().invoke(app, [*given, "--quiet"])
+    plain = CliRunner().invoke(app, [*given])
     assert plain.exit_code == 0, plain.output
     assert "measured ranges on 5 crops of 4 images\n" in plain.stdout
     assert "the same file as" in plain.stdout
