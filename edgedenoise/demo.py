@@ -108,8 +108,8 @@ def run_demo(
         pictures = _own_pictures(out, photographs, progress)
     else:
         pictures = _sample_pictures(out, samples, seed, progress)
-    config = edgedenoise.TrainConfig(
-        network=effort.network,
+    config = edgedenoise.TrainConfig.named(
+        effort.network,
         data=str(pictures.training),
         out=str(out / "run"),
         steps=effort.steps,

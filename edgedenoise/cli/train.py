@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Train a denoiser, on noisy images alone or on clean ones."""
     from edgedenoise.datacheck.check import data_report_text
-    from edgedenoise.training.config.config import BLIND_OBJECTIVES, settings
+    from edgedenoise.training.config.settings import settings
 
     given: dict[str, Any] = {
         "data": data,
@@ -80,11 +80,16 @@ def command(
         )
     if result.rank > 0:  # of several processes one speaks
         return
-    following = f"build {result.run} --data {chosen.data or 'PHOTOS'} -o NAME.edge"
-    if chosen.clean and not chosen.data:
+    following = f"build {result.run} --data {chosen.noisy_images} -o NAME.edge"
+    if not chosen.noisy_images:
         levels = "--noise-level 0 --noise-level 0.5 --noise-level 1"
-        following = f"build {result.run} --data {chosen.clean} {levels} -o NAME.edge"
-    if chosen.objective in BLIND_OBJECTIVES:
-        following = f"train --objective cbsn --init {result.run} --data {chosen.data} --out RUN"
-    text = f"trained {result.steps} steps in {result.seconds:.0f} s: {result.run}\nnext: edgedenoise {following}"
+        following = f"build {result.run} --data {chosen.clean_images} {levels} -o NAME.edge"
+    if not chosen.trains_direct:
+        following = f"train --objective cbsn --init {result.run} --data {chosen.noisy_images} --out RUN"
+    speed = result.throughput
+    rate = f", {speed.steps_per_second:.3g} steps/s, {speed.share_of_peak:.0%} of this machine's peak" if speed else ""
+    text = (
+        f"trained {result.steps} steps in {result.seconds:.0f} s ({result.precision}{rate}): {result.run}\n"
+        f"next: edgedenoise {following}"
+    )
     output.result(result, text)

@@ -1,7 +1,6 @@
-"""The PyTorch core: networks, losses, data and the trainer.
+"""Training with PyTorch: networks, losses, data and the training loop.
 
-Names are loaded on first use (PEP 562): importing this package, its `config` or its `networks` imports no
-torch.
+Names are loaded on first use (PEP 562): importing this package, its `config` or its `networks` imports no torch.
 """
 
 from __future__ import annotations
@@ -15,6 +14,12 @@ _PUBLIC = {
     "ConditionalMaskedConv2d": "edgedenoise.training.networks.cbsn",
     "NetworkSpec": "edgedenoise.training.networks.families",
     "ImageFolder": "edgedenoise.training.data.patches",
+    "CBSNConfig": "edgedenoise.training.config.config",
+    "DistillConfig": "edgedenoise.training.config.config",
+    "QATConfig": "edgedenoise.training.config.config",
+    "SDAPConfig": "edgedenoise.training.config.config",
+    "SelfQATConfig": "edgedenoise.training.config.config",
+    "SupervisedConfig": "edgedenoise.training.config.config",
     "TrainConfig": "edgedenoise.training.config.config",
     "TrainResult": "edgedenoise.training.loop.trainer",
     "batch_to_space": "edgedenoise.training.objectives.sampling",
@@ -33,6 +38,12 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from edgedenoise.training.checkpoint import load_network as load_network
+    from edgedenoise.training.config.config import CBSNConfig as CBSNConfig
+    from edgedenoise.training.config.config import DistillConfig as DistillConfig
+    from edgedenoise.training.config.config import QATConfig as QATConfig
+    from edgedenoise.training.config.config import SDAPConfig as SDAPConfig
+    from edgedenoise.training.config.config import SelfQATConfig as SelfQATConfig
+    from edgedenoise.training.config.config import SupervisedConfig as SupervisedConfig
     from edgedenoise.training.config.config import TrainConfig as TrainConfig
     from edgedenoise.training.data.patches import ImageFolder as ImageFolder
     from edgedenoise.training.loop.trainer import TrainResult as TrainResult

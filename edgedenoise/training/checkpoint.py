@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import torch
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import TrainingError, UsageError
 from edgedenoise.files import atomic_file
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.networks.families import NetworkSpec, build_network, network_spec
 from edgedenoise.training.objectives.fake_quant import fake_quantized
 
@@ -120,7 +120,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"accepted: {FORMAT!r}"
         )
     try:
-        config = msgspec.json.decode(header["config"], type=TrainConfig)
+        config = config_of(msgspec.json.decode(header["config"], type=dict[str, Any]), where="it")
         step = int(header["step"])
         best = float.fromhex(header.get("best", "inf"))
     except (KeyError, ValueError, UsageError) as error:  # msgspec's errors are ValueErrors
@@ -186,7 +186,7 @@ def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, Ne
     """
     spec = network_spec(checkpoint.config.network)
     network = build_network(spec, seed=0)
-    if checkpoint.config.objective == "qat":
+    if isinstance(checkpoint.config, (QATConfig, SelfQATConfig)):
         network = fake_quantized(network, scheme_named(checkpoint.config.scheme))
     restore_network(checkpoint.kept, network, source=source)
     return network.eval(), spec

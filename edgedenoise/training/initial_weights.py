@@ -11,7 +11,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
 from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
-from edgedenoise.training.config.config import RUN_CONFIG
+from edgedenoise.training.config.config import RUN_CONFIG, BlindConfig, QATConfig, SelfQATConfig
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.networks.students import fold
 from edgedenoise.training.objectives.fake_quant import QuantizedConv2d, fake_quantized
@@ -30,7 +30,7 @@ def initial_network(config: TrainConfig) -> nn.Module:
         TrainingError: `init` is neither a run nor a bundle, or cannot be read.
         BundleError: it is a damaged bundle.
     """
-    if config.objective != "qat":
+    if not isinstance(config, (QATConfig, SelfQATConfig)):
         return float_network(config)
     network = fake_quantized(float_network(config), scheme_named(config.scheme))
     if network_spec(config.network).normalization == "unit" and isinstance(network.head, QuantizedConv2d):
@@ -50,7 +50,7 @@ def float_network(config: TrainConfig) -> nn.Module:
                 hint=f"Train with network = {name!r}, or begin without init.",
             )
         restore_network(weights, network, source=Path(config.init))
-    elif config.first_weights == "local-mean" and spec.has_blind_path:
+    elif isinstance(config, BlindConfig) and config.first_weights == "local-mean":
         network.start_as_local_mean()  # type: ignore[operator]
     return network
 
@@ -71,7 +71,7 @@ def _weights_of(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     if _is_run(path):
         checkpoint = read_run(path)
         network, spec = kept_network(checkpoint, source=path)
-        folded = checkpoint.config.objective == "qat"  # its ranges are left behind, and its branches folded
+        folded = checkpoint.config.quantization_aware  # its ranges are left behind, and its branches folded
         return spec.name, dict(fold(network).state_dict()) if folded else checkpoint.kept
     bundle = _opened(path)
     return bundle.manifest.network.name, _weights_of_graph(bundle)

@@ -30,7 +30,7 @@ from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.training.checkpoint import kept_network, read_run
-from edgedenoise.training.config.config import BLIND_OBJECTIVES
+from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
 from edgedenoise.training.networks.students import fold
 from edgedenoise.training.objectives.fake_quant import input_ranges, sum_ranges
@@ -123,11 +123,11 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         ExportError: as `export`.
     """
     trained = read_run(checkpoint, which)
-    objective = trained.config.objective
-    if objective in BLIND_OBJECTIVES:
+    config = trained.config
+    if not config.trains_direct:
         raise ExportError(
-            f"{checkpoint} was trained with objective = {objective!r}, which teaches only the blind network; devices"
-            " run the non-blind path, which is still untrained",
+            f"{checkpoint} was trained with objective = {config.objective!r}, which teaches only the blind network; "
+            "devices run the non-blind path, which is still untrained",
             hint=f"Train it first: edgedenoise train --objective cbsn --init {checkpoint} --data DIR --out RUN",
         )
     network, spec = kept_network(trained, source=Path(checkpoint))
@@ -150,16 +150,21 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
         parity=parity,
-        training=Training(objective, trained.step, _hours(Path(checkpoint), trained.step), bool(trained.config.clean)),
-        scheme=trained.config.scheme if objective == "qat" else None,
-        trained_ranges=trained_ranges(network, traced) if objective == "qat" else None,
+        training=Training(
+            objective="qat" if config.quantization_aware else config.objective,  # one name in bundles
+            steps=trained.step,
+            hours=_hours(Path(checkpoint), trained.step),
+            clean=bool(config.clean_images),
+        ),
+        scheme=config.scheme if isinstance(config, (QATConfig, SelfQATConfig)) else None,
+        trained_ranges=trained_ranges(network, traced) if config.quantization_aware else None,
     )
 
 
 def trained_scheme(checkpoint: Path | str, which: Which = "last") -> str | None:
     """Return the integer encoding that a network was trained in, or None for float training."""
     config = read_run(checkpoint, which).config
-    return config.scheme if config.objective == "qat" else None
+    return config.scheme if isinstance(config, (QATConfig, SelfQATConfig)) else None
 
 
 def trained_ranges(network: torch.nn.Module, traced: Trace) -> dict[str, Range]:

@@ -1,253 +1,539 @@
-"""What a training run is: network x objective x data in one typed, versioned config. No torch here.
+"""The settings of a training run: one class per objective, each with the fields that its objective reads.
 
-A config comes from Python, from a TOML file and from `key=value` overrides, and is checked each time.
+`TrainConfig` holds what all runs have; `CBSNConfig`, `SDAPConfig`, `DistillConfig`, `SupervisedConfig`, `QATConfig`
+and `SelfQATConfig` add their own. Every config is checked when it is made. No torch here.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
-from edgedenoise.training.config.checks import check
+from edgedenoise.noise.synthesis import MAX_LEVEL
+from edgedenoise.training.config.checks import check_fields, converted
 from edgedenoise.training.config.presets import PRESETS
-from edgedenoise.training.config.text import checked, load_toml, texts_of, toml_value
+from edgedenoise.training.config.text import read_toml, texts_of, toml_value
+from edgedenoise.training.config.versions import from_version_1, is_version_1
+from edgedenoise.training.networks.families import network_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from edgedenoise.training.networks.families import NetworkSpec
+
 RUN_CONFIG = "config.toml"
 """Name of the config in a run folder; written before the first step."""
 OFFICIAL_STRIDE = 5
-"""`blind_stride` of the authors, and what `auto` comes to when nobody looked at the data."""
-BLIND_OBJECTIVES = ("sdap",)
-"""Objectives that only train the blind network: the path that devices run would be left untrained."""
+"""`blind_stride` of the C-BSN authors; `auto` becomes this when the data check is off."""
+
+_LOCAL_MEAN_CHANNELS = 6  # the same number as in cbsn.py, which imports torch; a test compares them
+_TURNS = 8  # flips and turns of a square
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=0)]
+Stride = Positive | Literal["auto"]
+DataCheck = Literal["refuse", "warn", "off"]
+Normalized = Literal["patch", "photo"]
 
 
-class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One training run.
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="objective"):
+    """What every training run has. Make one with `TrainConfig.named`, or with the class of its objective.
 
     Raises:
         UsageError: a value is out of range, or two values do not go together.
+
+    Example:
+        >>> config = TrainConfig.named("cbsn-24x4", data="photos", out="run", steps=600)
+        >>> config.objective, config.steps
+        ('cbsn', 600)
+        >>> config == CBSNConfig(network="cbsn-24x4", data="photos", out="run", steps=600)
+        True
     """
 
-    version: Literal[1] = 1
-    """Of this schema."""
+    needed_folders: ClassVar[tuple[str, ...]] = ("out",)
+    """Names of the folders that a run cannot start without."""
+    trains_blind: ClassVar[bool] = False
+    """Whether the objective trains the blind path of a C-BSN."""
+    trains_direct: ClassVar[bool] = True
+    """Whether the objective trains the path that devices run."""
+    quantization_aware: ClassVar[bool] = False
+    """Whether the network is trained with fake quantization."""
 
+    version: Literal[2] = 2
+    """Version of this schema."""
     network: str = "cbsn-24x4"
-    """See `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
-    objective: Literal["cbsn", "sdap", "distill", "supervised", "qat"] = "cbsn"
-    """What one step minimises; see `objectives.OBJECTIVES`."""
-    data: str = ""
-    """Folder of noisy images, at least `patch` pixels on each side; `supervised` needs none."""
-    clean: str = ""
-    """Folder of clean images, at least `patch` + 8 pixels on each side: what `supervised` and `qat` add noise to;
-    for `distill`, the ground truth of `data`."""
-    teacher: str = ""
-    """Folder of the run whose network `distill` learns from."""
+    """Name of the network, see `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
     out: str = ""
-    """Run folder that is made."""
+    """Run folder to make."""
     init: str = ""
     """Run folder or bundle whose weights the network begins with; empty for fresh ones."""
 
-    steps: int = 2000
-    """Updates of the weights; the schedules below scale with it. Officially 500,000."""
-    hours: float = 0.0
-    """Time for the training, from which `steps` is measured and set when it begins; 0 leaves `steps` as it is.
-    A run that goes on keeps its steps: give `steps` to lengthen it."""
-    patch: int = 120
-    """Side of the crops in pixels, divisible by `blind_stride` and `sub_stride`. Officially 120 or 240."""
-    batch: int = 2
-    """Crops per step, over all processes. Officially 4."""
-    learning_rate: float = 1e-3
-    """Of Adam, at the beginning. Officially 1e-4, for a network of 128 channels."""
+    steps: Positive = 2000
+    """Updates of the weights; the schedules scale with it. Officially 500,000."""
+    hours: Weight = 0.0
+    """Time for the training, from which `steps` is measured when it begins; 0 keeps `steps`. A resumed run keeps its
+    steps: set `steps` to lengthen it."""
+    patch: Annotated[int, Meta(ge=8)] = 120
+    """Side of the training patches in pixels. Officially 120 or 240."""
+    batch: Positive = 2
+    """Patches per step, over all processes. Officially 4."""
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
+    """Initial learning rate of Adam. Officially 1e-4, for a network of 128 channels."""
     schedule: Literal["halving", "cosine", "constant"] = "cosine"
     """How the learning rate falls: halved every fifth of the steps (official), along a cosine to zero, or never."""
-    clip_norm: float = 1.0
+    clip_norm: Weight = 1.0
     """Largest norm of the gradient, beyond which it is scaled down; 0 never does. Officially 0."""
-    ema_decay: float = 0.999
-    """Of the running mean of the weights, which is what is exported; 0 for none. Officially 0."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the network's arithmetic in training; `bf16` is autocast, for GPUs and CPUs that are fast in it."""
+    ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.999
+    """Decay of the running mean of the weights, which is what is exported; 0 for none. Officially 0."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network in training: bfloat16 by autocast, float32, or bfloat16 where the device computes it
+    natively and a measurement confirms that it is faster. A run keeps what `auto` became."""
     compile: bool = False
     """Whether torch.compile fuses the network: minutes at the start, and a C++ compiler on CPUs."""
 
-    ramp_fraction: float = 0.4
-    """Part of the steps over which s of L_blind + s (L_self + lambda L_inv) grows to 1. Officially 0.4."""
-    lambda_inv: float = 2.0
-    """Weight of L_inv against L_self. Officially 2."""
-    blind_stride: int | Literal["auto"] = "auto"
-    """Distance in pixels at which the noise is taken to be independent; `auto` asks the data. Officially 5."""
-    blind_sampler: Literal["lattice", "permuted"] = "lattice"
-    """How L_blind takes an image apart: every `blind_stride`-th pixel (official), or SDAP's random permutation."""
-    sub_stride: int = 2
-    """Cell of the random sub-sampler. Officially 2."""
-    statistics: Literal["patch", "photo"] = "photo"
-    """What a crop is normalised by: itself (official), or the image that it is from, as on a device."""
-    first_weights: Literal["he", "local-mean"] = "local-mean"
-    """Of a C-BSN: He fan-in (official), or such that it begins as a local mean, which suits short trainings.
-    Students begin as the identity."""
-
-    loss: Literal["l1", "charbonnier", "psnr"] = "charbonnier"
-    """Between a student's answer and its target; see `reconstruction.LOSSES`."""
-    laplacian: float = 0.1
-    """Weight of the difference of Laplacians beside it; `psnr` is in dB, and needs more of it to be felt."""
-    darken: float = 0.4
-    """Least gain that patches of students are multiplied by; 1 leaves them alone."""
-    magnify: float = 2.0
-    """Most that clean patches are magnified by before noise is added: 1 for images as sharp as a camera's."""
-    noise_low: float = 0.0
-    """Least level of the noise that `supervised` adds: 0 is a camera's lowest ISO; see `noise.sample_noise`."""
-    noise_high: float = 1.0
-    """Most of it: 1 is a camera's highest ISO."""
-    noise_power: float = 1.0
-    """Levels are drawn as low + u^power (high - low), u even in [0, 1]: below 1 there is more strong noise."""
-    jpeg_share: float = 0.5
-    """Part of the patches that `supervised` sends through JPEG."""
-    views: int = 1
-    """Non-blind answers of the teacher that are targets of a step of `distill`, each of another flip or turn."""
-    blind_views: int = 1
-    """Blind answers beside them, of random sub-samples; the stronger the noise, the more they are worth."""
-    recharge: float = 0.1
-    """Part of the pixels of one of these targets that are the noisy image's."""
-    noise_jitter: float = 0.2
-    """How far `distill` scales the noise that the student sees, taken to be what the teacher removes."""
-    scheme: str = "u8s7"
-    """Of `qat`: how activations and weights become integers; see `calibration/schemes.py`."""
-    observe_fraction: float = 0.3
-    """Part of the steps of `qat` over which ranges of activations follow the batches, before they are frozen."""
-
-    held_out: int | Literal["auto"] = "auto"
+    held_out: Count | Literal["auto"] = "auto"
     """Images kept from training, on which the best checkpoint is chosen; `auto` is a twentieth of 8 or more."""
     val_clean: str = ""
     """Folder with the ground truth of `val_noisy`, for PSNR and SSIM during training; empty when there is none."""
     val_noisy: str = ""
-    """Noisy images that `val_clean` belongs to; empty for those of `data`."""
-    val_mode: Literal["direct", "stride2", "stride2-enhanced"] = "direct"
-    """How `val_noisy` is denoised; see `inference.MODES`. Devices run `direct`."""
-    data_check: Literal["refuse", "warn", "off"] = "refuse"
-    """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
+    """Folder of noisy images that `val_clean` belongs to; empty for the noisy images of the training."""
 
-    seed: int = 0
-    """Of the first weights and of every crop, turn and sub-sampling."""
-    device: str = "auto"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    """Seed of the first weights and of every crop, turn and sub-sampling."""
+    device: Annotated[
+        str, Meta(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps")
+    ] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Only `auto` chooses."""
-    checkpoint_every: int = 200
+    checkpoint_every: Positive = 200
     """Steps between checkpoints, which is what a kill can cost. The last step is always kept."""
-    preview_every: int = 1000
+    preview_every: Positive = 1000
     """Steps between preview images. The last step always has one."""
-    val_every: int = 500
+    val_every: Positive = 500
     """Steps between validations. The last step always has one."""
-    log_every: int = 10
+    log_every: Positive = 10
     """Steps between rows of `log.csv`. The last step always has one."""
-    cache_mb: int = 2048
+    cache_mb: Count = 2048
     """Decoded images held in memory, in MiB; those beyond are decoded again whenever they are drawn."""
-    workers: int = 1
+    workers: Count = 1
     """Threads that decode and cut the patches of coming steps; 0 does it between the steps."""
 
     def __post_init__(self) -> None:
-        check(self)
+        if type(self) not in OBJECTIVE_CONFIGS.values():
+            raise UsageError(
+                f"{type(self).__name__} belongs to no objective: expected one of "
+                f"{', '.join(kind.__name__ for kind in OBJECTIVE_CONFIGS.values())}",
+                hint='Write TrainConfig.named("cbsn-24x4", data="DIR", out="RUN"), or use the class of an objective.',
+            )
+        check_fields(self)
+        self._check(network_spec(self.network))
 
     @property
-    def trains_blind(self) -> bool:
-        """Whether the objective trains a blind network."""
-        return self.objective in ("cbsn", "sdap")
+    def objective(self) -> str:
+        """Name of the objective, for example `cbsn`."""
+        return str(type(self).__struct_config__.tag)
 
     @property
-    def needed_folders(self) -> tuple[str, ...]:
-        """Keys of the folders that a run cannot do without."""
-        photographs = "clean" if self.objective == "supervised" or (self.objective == "qat" and self.clean) else "data"
-        more = {"distill": ("teacher",), "qat": ("init",)}.get(self.objective, ())
-        return (photographs, *more, "out")
+    def noisy_images(self) -> str:
+        """Folder of the noisy images that are trained on; empty where clean ones are."""
+        return str(getattr(self, "data", ""))
 
     @property
-    def stride(self) -> int:
-        """`blind_stride` as a number.
+    def clean_images(self) -> str:
+        """Folder of the clean images that are read in training; empty when there are none."""
+        return str(getattr(self, "clean", ""))
 
-        Raises:
-            UsageError: it is still `auto`; `trainer.train` asks the data and settles it.
-        """
-        if self.blind_stride == "auto":
-            raise UsageError("blind_stride = 'auto' has not been settled", hint="Give a number, officially 5.")
-        return self.blind_stride
+    def _check(self, spec: NetworkSpec) -> None:
+        """Check the settings that depend on each other or on the network."""
+        if self.trains_blind != spec.has_blind_path and not self.quantization_aware:
+            better = ("distill", "supervised") if self.trains_blind else ("cbsn", "sdap")
+            raise UsageError(
+                f"objective = {self.objective!r} does not train network = {self.network!r}, which has "
+                f"{'a' if spec.has_blind_path else 'no'} blind path; accepted with it: {' or '.join(better)}",
+                hint=f"Take --objective {better[0]}, or another --network.",
+            )
+        if self.patch % spec.multiple_of:
+            raise UsageError(
+                f"patch = {self.patch} must be divisible by {spec.multiple_of} for network = {self.network!r}",
+                hint=f"The nearest patch is {-(-self.patch // spec.multiple_of) * spec.multiple_of}.",
+            )
+        if self.val_noisy and not self.val_clean:
+            raise UsageError(
+                f"val_noisy = {self.val_noisy!r} is given without val_clean",
+                hint="Give the ground truth: --val-clean DIR.",
+            )
 
     @classmethod
     def from_toml(cls, path: Path | str) -> TrainConfig:
-        """Read a config file: `key = value` lines named as the fields here; what is left out has its default.
+        """Read a config file: `key = value` lines named as the fields; a missing key has its default.
+
+        Files that earlier versions wrote are read too.
 
         Raises:
             UsageError: there is no such file, it is not TOML, or a key or value is not accepted.
         """
-        path = Path(path)
-        try:
-            values = load_toml(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"the config {path} cannot be read: {error.strerror or error}") from None
-        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-            raise UsageError(
-                f"the config {path} is not TOML: {error}",
-                hint='Write lines such as: network = "cbsn-24x4"',
-            ) from None
-        return cls(**checked(cls, values, where=f"the config {path}", strict=True))
+        return config_of(read_toml(Path(path)), where=f"the config {path}")
 
     @classmethod
-    def named(cls, name_or_path: Path | str) -> TrainConfig:
-        """Return a config by its name in `presets.PRESETS`, or else from a file of that name.
+    def named(cls, name_or_path: Path | str, **values: object) -> TrainConfig:
+        """Return the preset or the config file of a name, with some fields set.
+
+        Args:
+            name_or_path: a name in `presets.PRESETS`, for example `cbsn-24x4`, or a TOML file.
+            values: fields to set, for example `data="photos"`; fields of its objective only.
 
         Raises:
-            UsageError: it is neither, or what `from_toml` raises.
+            UsageError: it is neither, or a key or value is not accepted.
+
+        Example:
+            >>> TrainConfig.named("edge-shipped", clean="photos", out="run").objective
+            'supervised'
         """
         name = str(name_or_path)
         if name in PRESETS:
-            return cls(**PRESETS[name])
-        if not Path(name).exists() and not Path(name).suffix:
+            base = config_of(PRESETS[name], where=f"the preset {name}")
+        elif not Path(name).exists() and not Path(name).suffix:
             close = difflib.get_close_matches(name, PRESETS, n=1)
             raise UsageError(
                 f"there is no config {name!r}; accepted: a TOML file, or one of {', '.join(PRESETS)}",
                 hint=f"Did you mean {close[0]}?" if close else None,
             )
-        return cls.from_toml(name)
+        else:
+            base = cls.from_toml(name)
+        given = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+        return config_of(given, where=f"TrainConfig.named({name!r})", base=base) if given else base
 
     def with_overrides(self, overrides: Iterable[str]) -> TrainConfig:
         """Return this config with `key=value` texts applied in order, for example `["steps=600", "batch=4"]`.
 
+        Another `objective` keeps the fields that both objectives have.
+
         Raises:
             UsageError: an override is not `key=value`, or its key or value is not accepted.
         """
-        return msgspec.structs.replace(
-            self, **checked(TrainConfig, dict(texts_of(overrides)), where="an override", strict=False)
-        )
+        return config_of(dict(texts_of(overrides)), where="an override", base=self, strict=False)
 
     def to_toml(self) -> str:
         """Return the text that `from_toml` reads back to an equal config."""
+        values = {"objective": self.objective, **msgspec.structs.asdict(self)}
         lines = ["# Written by edgedenoise; read it back with --config."]
-        lines += [f"{key} = {toml_value(value)}" for key, value in msgspec.structs.asdict(self).items()]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *(f"{key} = {toml_value(value)}" for key, value in values.items())]) + "\n"
 
 
-def settings(config: Path | str | None, overrides: Iterable[str], *, resume: bool = False) -> TrainConfig:
-    """Return the config that a command line means.
+class BlindConfig(TrainConfig, frozen=True, kw_only=True):
+    """What the objectives of blind-spot networks share: they learn from noisy images alone."""
+
+    needed_folders: ClassVar[tuple[str, ...]] = ("data", "out")
+    trains_blind: ClassVar[bool] = True
+
+    data: str = ""
+    """Folder of noisy images, at least `patch` pixels on each side."""
+    data_check: DataCheck = "refuse"
+    """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
+    blind_stride: Stride = "auto"
+    """Distance in pixels at which the noise is taken to be independent; `auto` measures it. Officially 5."""
+    statistics: Normalized = "photo"
+    """What a patch is normalised by: itself (official), or the image that it is from, as on a device."""
+    first_weights: Literal["he", "local-mean"] = "local-mean"
+    """First weights: He fan-in (official), or such that the network begins as a local mean, which suits short
+    trainings."""
+    val_mode: Literal["direct", "stride2", "stride2-enhanced"] = "direct"
+    """How `val_noisy` is denoised; see `inference.MODES`. Devices run `direct`."""
+
+    @property
+    def stride(self) -> int:
+        """`blind_stride` as a number; raises UsageError while it is `auto`."""
+        return settled_stride(self.blind_stride)
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        if self.first_weights == "local-mean" and spec.arguments["width"] < _LOCAL_MEAN_CHANNELS:
+            raise UsageError(
+                f"first_weights = 'local-mean' needs {_LOCAL_MEAN_CHANNELS} channels, and network = "
+                f"{self.network!r} has {spec.arguments['width']}",
+                hint="Take a wider network, or first_weights = 'he'.",
+            )
+        _check_strides(self.patch, spec, self._strides())
+
+    def _strides(self) -> dict[str, int | str]:
+        """Return everything that must divide a patch, by name."""
+        return {"blind_stride": self.blind_stride}
+
+
+class CBSNConfig(BlindConfig, frozen=True, kw_only=True, tag="cbsn"):
+    """C-BSN (Jang et al., ICCV 2023), from noisy images alone: L_blind + s (L_self + lambda L_inv).
+
+    Example:
+        >>> CBSNConfig(data="photos", out="run", blind_stride=4).patch
+        120
+    """
+
+    ramp_fraction: Share = 0.4
+    """Part of the steps over which s grows to 1. Officially 0.4."""
+    lambda_inv: Weight = 2.0
+    """Weight of L_inv against L_self. Officially 2."""
+    blind_sampler: Literal["lattice", "permuted"] = "lattice"
+    """How L_blind takes an image apart: every `blind_stride`-th pixel (official), or SDAP's random permutation."""
+    sub_stride: Positive = 2
+    """Cell of the random sub-sampler. Officially 2."""
+
+    def _strides(self) -> dict[str, int | str]:
+        return {**super()._strides(), "sub_stride": self.sub_stride}
+
+
+class SDAPConfig(BlindConfig, frozen=True, kw_only=True, tag="sdap"):
+    """SDAP (Pan et al., ICCV 2023), from noisy images alone; it trains only the blind path."""
+
+    trains_direct: ClassVar[bool] = False
+
+
+class StudentConfig(TrainConfig, frozen=True, kw_only=True):
+    """What the objectives share that compare an answer with a target."""
+
+    loss: Literal["l1", "charbonnier", "psnr"] = "charbonnier"
+    """Distance between answer and target; see `reconstruction.LOSSES`."""
+    laplacian: Weight = 0.1
+    """Weight of the difference of Laplacians beside it; `psnr` is in dB, and needs a larger one."""
+
+
+class DistillConfig(StudentConfig, frozen=True, kw_only=True, tag="distill"):
+    """A student from a C-BSN teacher, on noisy images alone.
+
+    Example:
+        >>> DistillConfig(network="edge", data="photos", teacher="runs/cbsn", out="run").views
+        1
+    """
+
+    needed_folders: ClassVar[tuple[str, ...]] = ("data", "teacher", "out")
+
+    data: str = ""
+    """Folder of noisy images, at least `patch` pixels on each side."""
+    data_check: DataCheck = "refuse"
+    """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
+    clean: str = ""
+    """Folder with the ground truth of `data`; empty when there is none."""
+    teacher: str = ""
+    """Folder of the run whose network is the teacher."""
+    blind_stride: Stride = "auto"
+    """Distance in pixels at which the noise is taken to be independent; `auto` measures it."""
+    darken: Annotated[float, Meta(gt=0, le=1)] = 0.4
+    """Smallest gain that patches are multiplied by; 1 leaves them unchanged."""
+    views: Positive = 1
+    """Non-blind answers of the teacher that are targets of a step, each of another flip or turn."""
+    blind_views: Count = 1
+    """Blind answers beside them, of random sub-samples; the stronger the noise, the more they help."""
+    recharge: Share = 0.1
+    """Part of the pixels of one of these targets that are taken from the noisy image."""
+    noise_jitter: Share = 0.2
+    """How far the noise that the student sees is scaled, taken to be what the teacher removes."""
+
+    @property
+    def stride(self) -> int:
+        """`blind_stride` as a number; raises UsageError while it is `auto`."""
+        return settled_stride(self.blind_stride)
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        if self.views + self.blind_views > _TURNS:
+            raise UsageError(
+                f"views = {self.views} and blind_views = {self.blind_views} are too many: expected together at most "
+                f"{_TURNS}, each of another flip or turn"
+            )
+        _check_strides(self.patch, spec, {"blind_stride": self.blind_stride})
+
+
+class SupervisedConfig(StudentConfig, frozen=True, kw_only=True, tag="supervised"):
+    """A student from clean images with synthetic camera noise.
+
+    Example:
+        >>> SupervisedConfig(network="edge", clean="photos", out="run", noise_high=1.1).noise_low
+        0.0
+    """
+
+    needed_folders: ClassVar[tuple[str, ...]] = ("clean", "out")
+
+    clean: str = ""
+    """Folder of clean images, at least `patch` + 8 pixels on each side."""
+    darken: Annotated[float, Meta(gt=0, le=1)] = 0.4
+    """Smallest gain that patches are multiplied by; 1 leaves them unchanged."""
+    magnify: Annotated[float, Meta(ge=1, le=8)] = 2.0
+    """Largest factor that clean patches are magnified by before noise is added: 1 for images as sharp as a
+    camera's."""
+    noise_low: Annotated[float, Meta(ge=0, le=MAX_LEVEL)] = 0.0
+    """Lowest level of the added noise: 0 is a camera's lowest ISO; see `noise.synthesis.sample_noise`."""
+    noise_high: Annotated[float, Meta(ge=0, le=MAX_LEVEL)] = 1.0
+    """Highest level: 1 is a camera's highest ISO."""
+    noise_power: Annotated[float, Meta(gt=0)] = 1.0
+    """Levels are drawn as low + u^power (high - low), u uniform in [0, 1]: below 1 there is more strong noise."""
+    jpeg_share: Share = 0.5
+    """Part of the patches that are compressed as JPEG."""
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        if self.noise_low > self.noise_high:
+            raise UsageError(
+                f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: expected noise_low "
+                "at most noise_high"
+            )
+        if self.val_clean and not self.val_noisy:
+            raise UsageError(
+                f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = {self.objective!r} "
+                "has no noisy images that it could belong to",
+                hint="Give the noisy images: --val-noisy DIR.",
+            )
+
+
+class QATConfig(SupervisedConfig, frozen=True, kw_only=True, tag="qat"):
+    """Quantization-aware training of the network of `init`, on clean images with synthetic noise.
+
+    Example:
+        >>> QATConfig(network="edge", init="runs/edge", clean="photos", out="run", scheme="s8s8").observe_fraction
+        0.3
+    """
+
+    needed_folders: ClassVar[tuple[str, ...]] = ("clean", "init", "out")
+    quantization_aware: ClassVar[bool] = True
+
+    scheme: str = "u8s7"
+    """How activations and weights become integers; see `calibration/schemes.py`."""
+    observe_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    """Part of the steps over which ranges of activations follow the batches, before they are frozen."""
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        scheme_named(self.scheme)
+        if spec.normalization != "unit":
+            raise UsageError(
+                f"objective = 'qat' on clean images does not train network = {self.network!r}, whose input is "
+                "normalised; accepted with it: qat-self, on noisy images",
+                hint="Give noisy images: --data DIR.",
+            )
+
+
+class SelfQATConfig(StudentConfig, frozen=True, kw_only=True, tag="qat-self"):
+    """Quantization-aware training of the network of `init` towards its own float answers, on noisy images.
+
+    Example:
+        >>> SelfQATConfig(network="cbsn-24x4", init="runs/cbsn", data="photos", out="run").scheme
+        'u8s7'
+    """
+
+    needed_folders: ClassVar[tuple[str, ...]] = ("data", "init", "out")
+    quantization_aware: ClassVar[bool] = True
+
+    data: str = ""
+    """Folder of noisy images, at least `patch` pixels on each side."""
+    data_check: DataCheck = "refuse"
+    """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
+    statistics: Normalized = "photo"
+    """What a patch is normalised by, for networks that need it: itself, or the image that it is from."""
+    scheme: str = "u8s7"
+    """How activations and weights become integers; see `calibration/schemes.py`."""
+    observe_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    """Part of the steps over which ranges of activations follow the batches, before they are frozen."""
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        scheme_named(self.scheme)
+        if self.loss == "psnr" and spec.normalization != "unit":
+            raise UsageError(
+                f"loss = 'psnr' is for pixels in [0, 1], and network = {self.network!r} gives normalised ones; "
+                "accepted with it: l1, charbonnier",
+                hint="Take --set loss=charbonnier.",
+            )
+
+
+OBJECTIVE_CONFIGS: Final[dict[str, type[TrainConfig]]] = {
+    "cbsn": CBSNConfig,
+    "sdap": SDAPConfig,
+    "distill": DistillConfig,
+    "supervised": SupervisedConfig,
+    "qat": QATConfig,
+    "qat-self": SelfQATConfig,
+}
+"""Name of an objective -> its config."""
+
+
+def config_of(
+    values: dict[str, Any], *, where: str, base: TrainConfig | None = None, strict: bool = True
+) -> TrainConfig:
+    """Return the config that flat values mean: `objective` chooses the class, the rest are its fields.
 
     Args:
-        config: name or file, see `TrainConfig.named`; None for the run's own on a resume, and else the defaults.
-        overrides: `key=value` texts, which win. `init` brings its own network unless one is named, and takes the
-            place of fresh weights.
-        resume: whether a run goes on.
+        values: by name. `objective = "qat"` with `data` in place of `clean` is `qat-self`.
+        where: names the source of the values, for errors.
+        base: config whose fields are kept where `values` has none; None for the defaults.
+        strict: without it, texts become numbers where their fields are numbers.
 
     Raises:
-        UsageError: a name, a key or a value is not accepted.
-        TrainingError: `init` is neither a run nor a bundle.
+        UsageError: a key or a value is not accepted.
     """
-    values = texts_of(overrides)
-    out = values.get("out")
-    if config is None and resume and out and (Path(out) / RUN_CONFIG).is_file():
-        config = Path(out) / RUN_CONFIG  # a run knows its own settings
-    base = TrainConfig() if config is None else TrainConfig.named(config)
-    if values.get("init") and "network" not in values and config is None:
-        from edgedenoise.training.initial_weights import network_of  # torch, only now
+    kind = _kind_of(values, base, where)
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    if is_version_1(values):
+        values = from_version_1(values, frozenset(types))
+    given = {key: value for key, value in values.items() if key != "objective"}
+    for key in given:
+        if key not in types:
+            raise _unknown(key, kind, where)
+    kept = {} if base is None else {key: getattr(base, key) for key in types if hasattr(base, key)}
+    new = {key: converted(key, value, types[key], strict=strict, where=where) for key, value in given.items()}
+    return kind(**{**kept, **new})
 
-        values["network"] = network_of(values["init"])
-    return base.with_overrides([f"{key}={value}" for key, value in values.items()])
+
+def settled_stride(blind_stride: int | str) -> int:
+    """Return a `blind_stride` that is a number.
+
+    Raises:
+        UsageError: it is still `auto`; `train` measures and settles it.
+    """
+    if not isinstance(blind_stride, int):
+        raise UsageError("blind_stride = 'auto' has not been settled", hint="Give a number, officially 5.")
+    return blind_stride
+
+
+def _kind_of(values: dict[str, Any], base: TrainConfig | None, where: str) -> type[TrainConfig]:
+    """Return the class of config that some values are for."""
+    name = values.get("objective", "cbsn" if base is None else base.objective)
+    if name not in OBJECTIVE_CONFIGS:
+        raise UsageError(
+            f"{where} has objective = {name!r}, which is not accepted: expected {', '.join(OBJECTIVE_CONFIGS)}"
+        )
+    if name == "qat":
+        data, clean = (values.get(key, getattr(base, key, "")) for key in ("data", "clean"))
+        name = "qat-self" if data and not clean else "qat"
+    return OBJECTIVE_CONFIGS[name]
+
+
+def _unknown(key: str, kind: type[TrainConfig], where: str) -> UsageError:
+    """Return the error for a setting that an objective does not have."""
+    accepted = kind.__struct_fields__
+    owners = [name for name, other in OBJECTIVE_CONFIGS.items() if key in other.__struct_fields__]
+    close = difflib.get_close_matches(key, accepted, n=1)
+    hint = f"Did you mean {close[0]}?" if close else None
+    if owners:
+        hint = f"{key} belongs to objective = {', '.join(owners)}. Leave it out, or take another --objective."
+    return UsageError(
+        f"{where} has the unknown setting {key!r}; objective = {str(kind.__struct_config__.tag)!r} accepts: "
+        f"{', '.join(accepted)}",
+        hint=hint,
+    )
+
+
+def _check_strides(patch: int, spec: NetworkSpec, strides: dict[str, int | str]) -> None:
+    """Check that a patch can be split by all strides that are settled."""
+    step = math.lcm(spec.multiple_of, *(stride for stride in strides.values() if isinstance(stride, int)))
+    if patch % step:
+        below, above = patch // step * step, (patch // step + 1) * step
+        raise UsageError(
+            f"patch = {patch} must be divisible by {' and by '.join(f'{k} = {v}' for k, v in strides.items())}",
+            hint=f"The nearest patches are {below} and {above}." if below else f"The smallest patch is {above}.",
+        )

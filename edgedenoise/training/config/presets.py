@@ -1,7 +1,7 @@
-"""Configs by name: what `--config NAME` stands for. What an entry leaves out has its default in `TrainConfig`.
+"""Configs by name, for `--config NAME`. A missing value has the default of its objective's config.
 
-The official ones are what the authors trained with, to the letter; the others are ours, one per network of the
-family's table, with schedules that scale with the budget that is given by `--steps` or `--hours`.
+The official ones are exactly what the authors trained with; the others are ours, one per network, with schedules that
+scale with `--steps` or `--hours`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _OFFICIAL: Final[dict[str, Any]] = {
     "blind_stride": 5,
     "statistics": "patch",
     "first_weights": "he",
+    "precision": "fp32",
     "held_out": 0,
     "checkpoint_every": 1000,
     "preview_every": 10_000,
@@ -39,7 +40,6 @@ _SHIPPED: Final[dict[str, Any]] = {
     "batch": 12,
     "patch": 80,
     "clip_norm": 10.0,
-    "precision": "bf16",
     "checkpoint_every": 500,
     "preview_every": 5000,
     "val_every": 1000,

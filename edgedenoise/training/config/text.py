@@ -1,22 +1,20 @@
-"""Configs as text: TOML and `key=value` overrides, taken to the types of a struct's fields. No torch here."""
+"""Configs as text: TOML and `key=value` overrides. No torch here."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from edgedenoise.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 def texts_of(overrides: Iterable[str]) -> dict[str, str]:
-    """Take `key=value` texts apart; the last one of a key wins.
+    """Return the keys and values of `key=value` texts; the last one of a key wins.
 
     Raises:
         UsageError: a text is not `key=value`.
@@ -25,48 +23,40 @@ def texts_of(overrides: Iterable[str]) -> dict[str, str]:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"the override {text!r} is not accepted; accepted: key=value, e.g. steps=600")
+            raise UsageError(f"the override {text!r} is not accepted: expected key=value, for example steps=600")
         values[key.strip()] = value.strip()
     return values
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: there is no such file, or it is not TOML.
+    """
+    try:
+        return load_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"the config {path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise UsageError(
+            f"the config {path} is not TOML: {error}", hint='Write lines such as: network = "cbsn-24x4"'
+        ) from None
+
+
 def load_toml(text: str) -> dict[str, Any]:
-    """Parse TOML with the standard library, or with tomli on Python 3.10; raises ValueError."""
+    """Return the values in a TOML text.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib
+        import tomli as tomllib  # the same parser, for Python 3.10
     return tomllib.loads(text)
 
 
-def checked(struct: type[msgspec.Struct], values: dict[str, Any], *, where: str, strict: bool) -> dict[str, Any]:
-    """Return `values` as the types of the fields of `struct`; without `strict`, texts become numbers where needed.
-
-    What goes together and what is in range is checked when the whole config is made.
-
-    Raises:
-        UsageError: a key is unknown, or a value is not of its field's type; `where` says where it stands.
-    """
-    types = {field.name: field.type for field in msgspec.structs.fields(struct)}
-    for key in values:
-        if key not in types:
-            close = difflib.get_close_matches(key, types, n=1)
-            raise UsageError(
-                f"{where} has the unknown key {key!r}; accepted: {', '.join(types)}",
-                hint=f"Did you mean {close[0]}?" if close else None,
-            )
-    return {key: _as(types[key], key, value, where=where, strict=strict) for key, value in values.items()}
-
-
-def _as(type_: Any, key: str, value: object, *, where: str, strict: bool) -> Any:
-    """Return one value as the type of its field."""
-    try:
-        return msgspec.convert(value, type_, strict=strict)
-    except msgspec.ValidationError as error:
-        said = str(error).replace("`", "")
-        raise UsageError(f"{where} has {key} = {value!r}, which is not accepted: {said}") from None
-
-
 def toml_value(value: object) -> str:
-    """Return one TOML value. A JSON string is a TOML string, and TOML wants lower-case booleans like JSON."""
+    """Return one TOML value. JSON strings and booleans are valid TOML."""
     return json.dumps(value, ensure_ascii=True)

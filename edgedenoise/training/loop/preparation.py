@@ -1,14 +1,11 @@
-"""Before the first step: where a run begins, what its images are, and what `auto` and `hours` come to.
+"""Before the first step: check the run folder and the images, and settle what the config leaves open.
 
-What is settled here is written to the run's `config.toml`, so that a resumed run does the very same thing.
+What is settled is written to the run's `config.toml`, so that a resumed run does the same.
 """
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,19 +17,19 @@ from edgedenoise.datacheck.check import check_photographs
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint, read_run
-from edgedenoise.training.config.config import OFFICIAL_STRIDE, RUN_CONFIG, TrainConfig
-from edgedenoise.training.loop.distributed import World
-from edgedenoise.training.loop.stepping import Stepper
+from edgedenoise.training.config.config import (
+    OFFICIAL_STRIDE,
+    RUN_CONFIG,
+    BlindConfig,
+    DistillConfig,
+    SelfQATConfig,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
-
     from edgedenoise.datacheck.check import DataReport
-    from edgedenoise.training.objectives.objective import Objective
-
-_log = logging.getLogger(__name__)
 
 _MAY_CHANGE = {
     "version", "data", "clean", "teacher", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode",
@@ -48,27 +45,23 @@ _FOLDERS = {
     "out": "folder for the run",
 }
 
-_TRIAL_STEPS = 3
-_TRIAL_SECONDS = 3.0
-_TRAINING_SHARE = 0.95
-"""Of the hours; the rest is for validations, previews and checkpoints."""
-
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedRun:
     """A run that can begin."""
 
     config: TrainConfig
-    """With `blind_stride` settled."""
+    """Its settings, with `blind_stride` settled and all folders absolute."""
     run: Path
+    """The run folder."""
     checkpoint: Checkpoint | None
-    """Where it goes on, or None at the beginning."""
+    """The state that it goes on from, or None at the beginning."""
     report: DataReport | None
-    """What the images were found to be; None when that was not looked at now."""
+    """Report of the data check; None when the images were not checked now."""
 
     @property
     def start(self) -> int:
-        """Steps that are done."""
+        """Number of steps that are done."""
         return self.checkpoint.step if self.checkpoint is not None else 0
 
     @property
@@ -77,14 +70,20 @@ class Plan:
         return self.checkpoint.best if self.checkpoint is not None else math.inf
 
 
-def plan_run(
+def prepare_run(
     config: TrainConfig,
     *,
     resume: bool,
     on_data_check: Callable[[DataReport], None] | None = None,
     progress: Progress = silent,
-) -> Plan:
-    """Look at the run folder and at the images, and settle what the config leaves open.
+) -> PreparedRun:
+    """Check the run folder and the images, and settle what the config leaves open.
+
+    Args:
+        config: the run as it was asked for.
+        resume: whether the run goes on.
+        on_data_check: called with the report of the data check, where there is one.
+        progress: called for every image.
 
     Raises:
         UsageError, DatasetError, TrainingError: see `trainer.train`.
@@ -95,8 +94,8 @@ def plan_run(
     if before is None and resume and (run / RUN_CONFIG).exists():
         before = TrainConfig.from_toml(run / RUN_CONFIG)
     report = None
-    if config.teacher:
-        read_run(config.teacher)  # before minutes are spent on looking at the images
+    if isinstance(config, DistillConfig):
+        read_run(config.teacher)  # before minutes are spent on checking the images
     if before is None:
         report = _checked_data(config, on_data_check, progress)
         stride = OFFICIAL_STRIDE if report is None else report.stride
@@ -106,37 +105,18 @@ def plan_run(
     if checkpoint is not None and checkpoint.step > config.steps:
         raise UsageError(f"{run} has {checkpoint.step} steps already, more than steps = {config.steps}")
     # Absolute, so that the run can be resumed from another folder.
-    folders = {key: getattr(config, key) for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
-    absolute = {key: str(Path(folder).resolve()) if folder else "" for key, folder in folders.items()}
+    folders = {key: getattr(config, key, "") for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
+    absolute = {key: str(Path(folder).resolve()) for key, folder in folders.items() if folder}
     if config.init and resolve(config.init) != Path(config.init):
         absolute["init"] = config.init  # a shipped one, found again wherever the package is
-    return Plan(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
-
-
-def steps_in(config: TrainConfig, objective: Objective, network: nn.Module, world: World) -> int:
-    """Return how many steps fit into `config.hours` here, by doing some on a copy that is thrown away.
-
-    Every process calls this at the same time: they share the machine then as they will in training.
-    """
-    stepper = Stepper(config, objective, copy.deepcopy(network), World())
-    samples = world.share_of(config.batch)
-    batch = objective.batch(0, samples)
-    stepper.step(0, batch)  # allocations and, maybe, compilation
-    begun, steps = time.monotonic(), 0
-    while steps < _TRIAL_STEPS or time.monotonic() - begun < _TRIAL_SECONDS:
-        stepper.step(0, batch)
-        steps += 1
-    seconds = world.mean_of((time.monotonic() - begun) / steps)
-    wanted = max(1, int(config.hours * 3600 * _TRAINING_SHARE / seconds))
-    _log.info("%.3f seconds a step: %d steps in %g hours", seconds, wanted, config.hours)
-    return wanted
+    return PreparedRun(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 
 
 def _checked_data(
     config: TrainConfig, on_data_check: Callable[[DataReport], None] | None, progress: Progress
 ) -> DataReport | None:
-    """Look at the images, and refuse those that cannot be trained on."""
-    if config.data_check == "off" or not config.data:
+    """Check the noisy images of a config, and refuse those that cannot be trained on."""
+    if not isinstance(config, (BlindConfig, DistillConfig, SelfQATConfig)) or config.data_check == "off":
         return None
     report = check_photographs(config.data, progress=progress)
     if on_data_check is not None:
@@ -151,23 +131,27 @@ def _checked_data(
 
 
 def _with_stride(config: TrainConfig, stride: int) -> TrainConfig:
-    """Settle `blind_stride`."""
-    return msgspec.structs.replace(config, blind_stride=stride) if config.blind_stride == "auto" else config
+    """Return the config with `blind_stride` settled, where it has one that is still `auto`."""
+    if isinstance(config, (BlindConfig, DistillConfig)) and config.blind_stride == "auto":
+        return msgspec.structs.replace(config, blind_stride=stride)
+    return config
 
 
 def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConfig:
     """Return the config of a run that goes on, after making sure that it is the same one."""
     if config.hours:  # was turned into steps when the run began
         config = msgspec.structs.replace(config, steps=before.steps, hours=0.0)
-    if before.blind_stride != "auto":
+    if config.precision == "auto":
+        config = msgspec.structs.replace(config, precision=before.precision)
+    if isinstance(before, (BlindConfig, DistillConfig)) and isinstance(before.blind_stride, int):
         config = _with_stride(config, before.blind_stride)
-    was, now = msgspec.structs.asdict(before), msgspec.structs.asdict(config)
-    if before.objective == "qat" and bool(before.clean) != bool(config.clean):
+    if type(before) is not type(config):
         raise UsageError(
-            f"{run} was trained on {'clean' if before.clean else 'noisy'} images; it cannot be resumed on others",
-            hint=f"Give --{'clean' if before.clean else 'data'} DIR, or train into another folder.",
+            f"{run} was trained with objective = {before.objective!r}; it cannot be resumed with {config.objective!r}",
+            hint=f"Resume with objective = {before.objective!r}, or train into another folder.",
         )
-    if before.objective != "qat":  # which asks it for targets; of the others, where it lies does not matter any more
+    was, now = msgspec.structs.asdict(before), msgspec.structs.asdict(config)
+    if not before.quantization_aware:  # only that reads `init` again, for its targets; elsewhere it may have moved
         was["init"] = now["init"] = was["init"] and now["init"] and was["init"]
     for key in was.keys() - _MAY_CHANGE:
         if was[key] != now[key]:

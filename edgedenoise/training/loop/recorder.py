@@ -1,4 +1,4 @@
-"""What a run writes while it trains: rows, validations, previews, curves and checkpoints. Rank 0's business."""
+"""What a run writes while it trains: rows, validations, previews, curves and checkpoints. On rank 0 only."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edgedenoise.training.config.config import TrainConfig
-    from edgedenoise.training.loop.preparation import Plan
+    from edgedenoise.training.loop.preparation import PreparedRun
     from edgedenoise.training.loop.stepping import Stepper
     from edgedenoise.training.loop.validation import Validator
 
 
 class Recorder:
-    """Looks at a run after every step. Use it as a context manager."""
+    """Writes what is due after every step. Use it as a context manager."""
 
-    def __init__(self, plan: Plan, stepper: Stepper, validator: Validator) -> None:
-        self._run, self._stepper, self._validator = plan.run, stepper, validator
+    def __init__(self, prepared: PreparedRun, stepper: Stepper, validator: Validator) -> None:
+        self._run, self._stepper, self._validator = prepared.run, stepper, validator
         self._config: TrainConfig = stepper.config
         self._stack = ExitStack()
         columns = ("learning_rate", "ramp", "gradient_norm", "total", *stepper.objective.parts)
-        self._log = self._stack.enter_context(RunLog(plan.run / LOG, columns, done=plan.start))
+        self._log = self._stack.enter_context(RunLog(prepared.run / LOG, columns, done=prepared.start))
         self._begun = time.monotonic() - self._log.seconds_before
         self._scores: RunLog | None = None
         if validator.has_something_to_tell:
-            scores = RunLog(plan.run / VALIDATION, COLUMNS, done=plan.start)
+            scores = RunLog(prepared.run / VALIDATION, COLUMNS, done=prepared.start)
             self._scores = self._stack.enter_context(scores)
 
     def __enter__(self) -> Self:
@@ -47,11 +47,14 @@ class Recorder:
         others = {"learning_rate": learning_rate_at(self._config, step), "ramp": ramp_at(self._config, step)}
         self._log.add(done, self._seconds(), {**losses, **others, "gradient_norm": gradient_norm})
 
-    def look(self, done: int) -> None:
-        """Validate, show and save what is due after `done` steps."""
+    def is_validation_due(self, done: int) -> bool:
+        """Return whether a validation or a preview is due after `done` steps."""
+        return self._validates(done) or is_due(done, self._config.preview_every, self._config)
+
+    def write(self, done: int) -> None:
+        """Validate, preview and save what is due after `done` steps."""
         config, network = self._config, self._stepper.network
-        validates = self._scores is not None and is_due(done, config.val_every, config)
-        shows = is_due(done, config.preview_every, config)
+        validates, shows = self._validates(done), is_due(done, config.preview_every, config)
         if validates or shows:
             with self._stepper.average.applied():
                 if validates and self._scores is not None:
@@ -70,10 +73,13 @@ class Recorder:
                 best=self._validator.best,
             )
 
+    def _validates(self, done: int) -> bool:
+        return self._scores is not None and is_due(done, self._config.val_every, self._config)
+
     def _seconds(self) -> float:
         return time.monotonic() - self._begun
 
 
 def is_due(done: int, every: int, config: TrainConfig) -> bool:
-    """Tell whether something that happens every so many steps, and at the end, happens now."""
+    """Return whether something that happens every so many steps, and at the end, happens after `done` steps."""
     return done % every == 0 or done == config.steps

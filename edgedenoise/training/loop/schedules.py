@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from edgedenoise.training.config.config import CBSNConfig
+
 if TYPE_CHECKING:
     from edgedenoise.training.config.config import TrainConfig
 
@@ -26,6 +28,11 @@ def learning_rate_at(config: TrainConfig, step: int) -> float:
 
 
 def ramp_at(config: TrainConfig, step: int) -> float:
-    """Return s of L_blind + s (L_self + lambda L_inv): min(step / ramp, 1); the official ramp is 200k."""
+    """Return s of L_blind + s (L_self + lambda L_inv): min(step / ramp, 1); the official ramp is 200k.
+
+    Other objectives have no ramp: 1.
+    """
+    if not isinstance(config, CBSNConfig):
+        return 1.0
     ramp = config.ramp_fraction * config.steps
     return min(step / ramp, 1.0) if ramp > 0 else 1.0

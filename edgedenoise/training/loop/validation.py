@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from edgedenoise.training.checkpoint import BEST, save_checkpoint
+from edgedenoise.training.config.config import BlindConfig
 from edgedenoise.training.inference import evaluating
 from edgedenoise.training.loop.curves import write_curves
 from edgedenoise.training.loop.previews import SHOWN, write_preview
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.inference import Mode
     from edgedenoise.training.networks.families import NetworkSpec
     from edgedenoise.training.objectives.objective import Objective
 
@@ -53,7 +55,8 @@ class Validator:
             DatasetError: `val_clean` does not fit `val_noisy`.
         """
         self.config, self.objective, self.spec, self.best = config, objective, spec, best
-        self._pairs = open_pairs(config.val_noisy or config.data, config.val_clean) if config.val_clean else []
+        self._mode: Mode = config.val_mode if isinstance(config, BlindConfig) else "direct"
+        self._pairs = open_pairs(config.val_noisy or config.noisy_images, config.val_clean) if config.val_clean else []
 
     @property
     def has_something_to_tell(self) -> bool:
@@ -69,7 +72,7 @@ class Validator:
             save_checkpoint(run / BEST, config=self.config, step=done, network=network, best=loss)
         psnr_db = ssim = math.nan
         if self._pairs:
-            quality = score_pairs(network, self.spec, self._pairs, mode=self.config.val_mode)
+            quality = score_pairs(network, self.spec, self._pairs, mode=self._mode)
             psnr_db, ssim = quality.psnr_db, quality.ssim
         return Scores(math.nan if loss is None else loss, psnr_db, ssim)
 

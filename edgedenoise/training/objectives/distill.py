@@ -18,7 +18,6 @@ from edgedenoise.errors import UsageError
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import kept_network, read_run
-from edgedenoise.training.config.config import BLIND_OBJECTIVES
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import ImageFolder, unit_planes
 from edgedenoise.training.objectives.objective import (
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.config.config import DistillConfig
 
 
 class DistillObjective:
@@ -46,19 +45,19 @@ class DistillObjective:
 
     parts: ClassVar[tuple[str, ...]] = ("reconstruction", "laplacian")
 
-    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+    def __init__(self, config: DistillConfig, *, progress: Progress = silent) -> None:
         self.config = config
         checkpoint = read_run(config.teacher)
-        if checkpoint.config.objective in BLIND_OBJECTIVES:
+        if not checkpoint.config.trains_direct:
             raise UsageError(
                 f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, which "
                 "only teaches the blind network; a student learns from non-blind answers too",
                 hint=f"Teach it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
             )
-        if checkpoint.config.objective == "qat":
+        if checkpoint.config.quantization_aware:
             raise UsageError(
-                f"teacher = {config.teacher!r} was trained with objective = 'qat', and has no blind path any more; "
-                "accepted: a C-BSN in float",
+                f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, and has "
+                "no blind path any more; accepted: a C-BSN in float",
                 hint=f"Take the run it began with: --teacher {checkpoint.config.init}",
             )
         self._teacher, spec = kept_network(checkpoint, source=Path(config.teacher))
@@ -68,7 +67,7 @@ class DistillObjective:
                 hint="Train one first: edgedenoise train --data DIR --out TEACHER",
             )
         self._teacher.requires_grad_(False)
-        self.photos, self._held_out = open_images(config, statistics="photo", progress=progress)
+        self.photos, self._held_out = open_images(config, config.data, statistics="photo", progress=progress)
         truth = _truth(config) if config.clean else {}
         self._clean = _opened(self.photos, truth, config, progress)
         self._held_out_clean = _opened(self._held_out, truth, config, progress)
@@ -157,7 +156,7 @@ class DistillObjective:
 def _patches(
     photos: ImageFolder,
     clean: ImageFolder | None,
-    config: TrainConfig,
+    config: DistillConfig,
     step: int,
     samples: Iterable[int],
     stream: Stream,
@@ -174,7 +173,7 @@ def _patches(
     return next(stacked), next(stacked), [torch.from_numpy(np.stack(truth))] if truth else []
 
 
-def _truth(config: TrainConfig) -> dict[Path, Path]:
+def _truth(config: DistillConfig) -> dict[Path, Path]:
     """Return the ground truth of every image.
 
     Raises:
@@ -187,7 +186,7 @@ def _truth(config: TrainConfig) -> dict[Path, Path]:
 
 
 def _opened(
-    photos: ImageFolder | None, truth: dict[Path, Path], config: TrainConfig, progress: Progress
+    photos: ImageFolder | None, truth: dict[Path, Path], config: DistillConfig, progress: Progress
 ) -> ImageFolder | None:
     """Open the ground truth of images, in their order."""
     if photos is None or not truth:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.config.config import BlindConfig, CBSNConfig, DistillConfig, SDAPConfig, TrainConfig
 
 Batch = tuple[torch.Tensor, ...]
 """What one step needs, on the CPU, samples along the first axis of each; the rest is between `batch` and `losses`."""
@@ -75,9 +75,9 @@ class CBSNObjective:
 
     parts: ClassVar[tuple[str, ...]] = ("blind", "self", "inv")
 
-    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+    def __init__(self, config: CBSNConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(config, progress=progress)
+        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -123,9 +123,9 @@ class SDAPObjective:
 
     parts: ClassVar[tuple[str, ...]] = ("cyclic",)
 
-    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+    def __init__(self, config: SDAPConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(config, progress=progress)
+        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -157,7 +157,8 @@ OBJECTIVES: Final = {
     "sdap": "edgedenoise.training.objectives.objective:SDAPObjective",
     "distill": "edgedenoise.training.objectives.distill:DistillObjective",
     "supervised": "edgedenoise.training.objectives.supervised:SupervisedObjective",
-    "qat": "edgedenoise.training.objectives.qat:qat_objective",
+    "qat": "edgedenoise.training.objectives.qat:SupervisedQAT",
+    "qat-self": "edgedenoise.training.objectives.qat:SelfDistilledQAT",
 }
 """Every objective: what configs call it, and `module:callable`."""
 
@@ -175,33 +176,32 @@ def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objec
 
 def open_images(
     config: TrainConfig,
+    folder: str,
     *,
-    folder: str | None = None,
-    patch: int | None = None,
-    statistics: Literal["patch", "photo"] | None = None,
+    statistics: Literal["patch", "photo"],
+    margin: int = 0,
     progress: Progress,
 ) -> tuple[ImageFolder, ImageFolder | None]:
     """Open the images to train on, and those that are held out (None when there are none).
 
     Args:
         config: of the run.
-        folder: where they lie; None for `config.data`.
-        patch: what they must have package for; None for `config.patch`.
-        statistics: what crops are normalised by; None for `config.statistics`.
+        folder: folder of the images.
+        statistics: what crops are normalised by.
+        margin: pixels that an image must have beyond the patch, on each side.
         progress: told of every image.
 
     Raises:
         DatasetError: they cannot be trained on.
     """
-    folder = config.data if folder is None else folder
     trained, held_out = split_held_out(list_training_photos(folder), config.held_out)
 
     def opened(paths: list[Path]) -> ImageFolder:
         return ImageFolder(
             folder,
             paths=paths,
-            patch=patch or config.patch,
-            statistics=statistics or config.statistics,
+            patch=config.patch + margin,
+            statistics=statistics,
             cache_mb=config.cache_mb,
             progress=progress,
         )
@@ -214,7 +214,7 @@ def first_images(photos: ImageFolder, count: int) -> list[NDArray[np.float32]]:
     return [to_unit(photos.pixels(index)) for index in range(min(count, len(photos)))]
 
 
-def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
+def draw_permutations(config: BlindConfig | DistillConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
     """Draw an order of every cell's pixels: (samples, P / k, P / k, k²)."""
     k, cells = config.stride, config.patch // config.stride
     in_order = np.broadcast_to(np.arange(k * k), (cells, cells, k * k))
@@ -222,7 +222,7 @@ def draw_permutations(config: TrainConfig, step: int, samples: Iterable[int]) ->
     return torch.from_numpy(np.stack(drawn))
 
 
-def held_out_loss(network: nn.Module, held_out: ImageFolder | None, config: TrainConfig) -> float | None:
+def held_out_loss(network: nn.Module, held_out: ImageFolder | None, config: BlindConfig) -> float | None:
     """Return the mean L_blind over fixed crops of held-out images, the lattice one whatever is trained with."""
     if held_out is None:
         return None

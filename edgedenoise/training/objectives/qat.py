@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.config.config import QATConfig, SelfQATConfig
     from edgedenoise.training.data.patches import ImageFolder
 
 
 class SupervisedQAT(SupervisedObjective):
     """Fake quantization, on clean images with synthetic noise."""
+
+    config: QATConfig
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Return the distance to the clean patches."""
@@ -55,10 +57,10 @@ class SelfDistilledQAT:
 
     parts: ClassVar[tuple[str, ...]] = SupervisedObjective.parts
 
-    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+    def __init__(self, config: SelfQATConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self._float = float_network(config).eval().requires_grad_(False)
-        self.photos, self._held_out = open_images(config, progress=progress)
+        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -103,11 +105,6 @@ class SelfDistilledQAT:
         return (torch.from_numpy(np.stack([unit_planes(crop) for crop in crops])),)
 
 
-def qat_objective(config: TrainConfig, *, progress: Progress = silent) -> SupervisedQAT | SelfDistilledQAT:
-    """Return the objective that the images of a config are for."""
-    return (SupervisedQAT if config.clean else SelfDistilledQAT)(config, progress=progress)
-
-
-def ranges_move(config: TrainConfig, step: int) -> bool:
+def ranges_move(config: QATConfig | SelfQATConfig, step: int) -> bool:
     """Tell whether ranges of activations still follow the batches at a step."""
     return step < config.observe_fraction * config.steps

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgedenoise.training.config.config import TrainConfig
+    from edgedenoise.training.config.config import StudentConfig, SupervisedConfig
     from edgedenoise.training.data.patches import ImageFolder
 
 OFFSETS = 8
@@ -46,10 +46,10 @@ class SupervisedObjective:
 
     parts: ClassVar[tuple[str, ...]] = ("reconstruction", "laplacian")
 
-    def __init__(self, config: TrainConfig, *, progress: Progress = silent) -> None:
+    def __init__(self, config: SupervisedConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self.photos, self._held_out = open_images(
-            config, folder=config.clean, patch=config.patch + OFFSETS, statistics="patch", progress=progress
+            config, config.clean, statistics="patch", margin=OFFSETS, progress=progress
         )
         self.judges = self._held_out is not None
 
@@ -93,7 +93,7 @@ class SupervisedObjective:
 
 
 def noisy_pair(
-    photos: ImageFolder, config: TrainConfig, random: np.random.Generator
+    photos: ImageFolder, config: SupervisedConfig, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw a patch and its noise: (noisy, clean), (3, P, P) each in [0, 1].
 
@@ -119,7 +119,7 @@ def noisy_pair(
     return _planes(turned(noisy[window], turn)), _planes(turned(clean[window], turn))
 
 
-def student_losses(config: TrainConfig, answer: torch.Tensor, target: torch.Tensor) -> StepLosses:
+def student_losses(config: StudentConfig, answer: torch.Tensor, target: torch.Tensor) -> StepLosses:
     """Return the losses of a config between an answer and its target, (N, 3, H, W) each."""
     reconstruction, edges = LOSSES[config.loss](answer, target).mean(), laplacian(answer, target).mean()
     total = reconstruction + config.laplacian * edges

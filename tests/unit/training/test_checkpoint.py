@@ -17,7 +17,7 @@ from edgedenoise.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import CBSNConfig
 from edgedenoise.training.networks.families import build_network, network_spec
 
 
@@ -33,7 +33,7 @@ def trained(layout=torch.contiguous_format):
 @pytest.fixture
 def run(tmp_path):
     network, optimizer = trained()
-    config = TrainConfig(network="cbsn-6x1", steps=7)
+    config = CBSNConfig(network="cbsn-6x1", steps=7)
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
     return tmp_path
 
@@ -41,7 +41,7 @@ def run(tmp_path):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_weights_optimiser_step_and_config_come_back(tmp_path, layout):
     network, optimizer = trained(layout)
-    config = TrainConfig(network="cbsn-6x1", steps=7)
+    config = CBSNConfig(network="cbsn-6x1", steps=7)
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
     checkpoint = read_checkpoint(tmp_path / LAST)
     assert (checkpoint.step, checkpoint.config) == (5, config)
@@ -72,7 +72,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_whole(run, monkeypatch):
     monkeypatch.setattr("edgedenoise.training.checkpoint.save_file", half)
     network, optimizer = trained()
     with pytest.raises(TrainingError, match="No space left"):
-        save_checkpoint(run / LAST, config=TrainConfig(), step=6, network=network, optimizer=optimizer)
+        save_checkpoint(run / LAST, config=CBSNConfig(), step=6, network=network, optimizer=optimizer)
     assert read_checkpoint(run / LAST).step == 5
     assert [path.name for path in run.iterdir()] == [LAST]
 
@@ -124,7 +124,7 @@ def test_a_header_that_cannot_be_used_is_refused(run, key, value):
 
 def test_the_weights_of_another_network_are_refused(tmp_path):
     network, optimizer = trained()
-    config = TrainConfig(network="cbsn-7x1")
+    config = CBSNConfig(network="cbsn-7x1")
     save_checkpoint(tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer)
     with pytest.raises(TrainingError, match="not those of this network"):
         load_network(tmp_path)
@@ -133,7 +133,7 @@ def test_the_weights_of_another_network_are_refused(tmp_path):
 def test_the_kept_weights_are_the_running_means_where_there_are_some(tmp_path):
     network, optimizer = trained()
     mean = {name: torch.full_like(value, 0.5) for name, value in network.named_parameters()}
-    config = TrainConfig(network="cbsn-6x1")
+    config = CBSNConfig(network="cbsn-6x1")
     save_checkpoint(
         tmp_path / LAST, config=config, step=5, network=network, optimizer=optimizer, mean=mean, best=0.1 + 0.2
     )

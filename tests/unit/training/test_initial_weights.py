@@ -10,7 +10,8 @@ import edgedenoise
 from edgedenoise.errors import BundleError, ExportError, UsageError
 from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.checkpoint import load_network
-from edgedenoise.training.config.config import TrainConfig, settings
+from edgedenoise.training.config.config import SupervisedConfig
+from edgedenoise.training.config.settings import settings
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.networks.students import FoldableConv2d
 
@@ -41,8 +42,8 @@ def test_a_training_begins_with_the_weights_that_a_run_is_known_by(config, tmp_p
 def test_a_student_goes_on_with_the_folded_weights_of_its_bundle(tmp_path, name):
     random = np.random.default_rng(0)
     write_image(Image(random.integers(0, 256, (48, 48, 3), np.uint8)), tmp_path / "clean" / "0.png")
-    config = TrainConfig(
-        network=name, objective="supervised", clean=str(tmp_path / "clean"), out=str(tmp_path / "run"), device="cpu",
+    config = SupervisedConfig(
+        network=name, clean=str(tmp_path / "clean"), out=str(tmp_path / "run"), device="cpu",
         steps=3, patch=32, batch=1, learning_rate=1e-2,
     )  # fmt: skip
     run = edgedenoise.train(config).run
@@ -87,7 +88,7 @@ def test_what_is_no_run_and_no_bundle_is_refused(config, tmp_path):
 
 def test_a_run_that_only_taught_the_blind_network_is_not_exported(config, tmp_path):
     run = edgedenoise.train(config.with_overrides(["objective=sdap"])).run
-    with pytest.raises(ExportError, match="only teaches the blind network") as caught:
+    with pytest.raises(ExportError, match="teaches only the blind network") as caught:
         edgedenoise.export(run, tmp_path / "blind.edge")
     assert "--objective cbsn --init" in caught.value.hint
     assert not (tmp_path / "blind.edge").exists()

@@ -21,7 +21,7 @@ from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count
 from edgedenoise.exporting.onnx.parity import NEGLIGIBLE_LSB, PARITY_SIZES
 from edgedenoise.exporting.onnx.to_onnx import NonBlind, Trace, trace, trained_ranges
 from edgedenoise.training.checkpoint import load_network
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import CBSNConfig, SupervisedConfig
 from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.networks.cbsn import CBSN
 from edgedenoise.training.networks.families import network_spec
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     write_image(Image(pixels), folder / "noisy" / "0.png")
-    config = TrainConfig(
+    config = CBSNConfig(
         network="cbsn-8x2", data=str(folder / "noisy"), out=str(folder / "run"), steps=2, batch=1, patch=40
     )
     return edgedenoise.train(config).run
@@ -98,8 +98,8 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     write_image(Image(pixels), folder / "clean" / "0.png")
     found = {}
     for name in STUDENTS:
-        config = TrainConfig(
-            network=name, objective="supervised", clean=str(folder / "clean"), out=str(folder / name), device="cpu",
+        config = SupervisedConfig(
+            network=name, clean=str(folder / "clean"), out=str(folder / name), device="cpu",
             steps=2, batch=1, patch=32, learning_rate=1e-2,
         )  # fmt: skip
         run = edgedenoise.train(config).run

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
+from pathlib import Path
 
-import msgspec
 import pytest
 
 from edgedenoise.errors import UsageError
-from edgedenoise.training.config.config import RUN_CONFIG, TrainConfig, settings
+from edgedenoise.training.config.config import (
+    OBJECTIVE_CONFIGS,
+    RUN_CONFIG,
+    CBSNConfig,
+    SDAPConfig,
+    SelfQATConfig,
+    SupervisedConfig,
+    TrainConfig,
+    config_of,
+)
 from edgedenoise.training.config.presets import PRESETS
+from edgedenoise.training.config.settings import settings
 from edgedenoise.training.networks.cbsn import LOCAL_MEAN_CHANNELS
 from edgedenoise.training.objectives.objective import OBJECTIVES
 
 
 def test_a_config_file_reads_back_to_an_equal_config(tmp_path):
-    config = TrainConfig(data='a "b" \\ ü', out="run", steps=7, learning_rate=3e-5, network="cbsn-8x2")
+    config = CBSNConfig(data='a "b" \\ ü', out="run", steps=7, learning_rate=3e-5, network="cbsn-8x2")
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml(), encoding="utf-8")
     assert TrainConfig.from_toml(path) == config
@@ -24,22 +36,22 @@ def test_a_config_file_reads_back_to_an_equal_config(tmp_path):
 def test_what_a_config_file_leaves_out_has_its_default(tmp_path):
     path = tmp_path / "short.toml"
     path.write_text("steps = 9\nlearning_rate = 1\n")
-    assert TrainConfig.from_toml(path) == TrainConfig(steps=9, learning_rate=1.0)
+    assert TrainConfig.from_toml(path) == CBSNConfig(steps=9, learning_rate=1.0)
 
 
 def test_overrides_are_applied_in_order_as_the_types_of_their_fields():
-    config = TrainConfig(seed=3).with_overrides(["steps=10", "steps = 20", "learning_rate=1e-4", "data=a=b"])
-    assert config == TrainConfig(seed=3, steps=20, learning_rate=1e-4, data="a=b")
+    config = CBSNConfig(seed=3).with_overrides(["steps=10", "steps = 20", "learning_rate=1e-4", "data=a=b"])
+    assert config == CBSNConfig(seed=3, steps=20, learning_rate=1e-4, data="a=b")
 
 
 def test_overrides_are_checked_together_not_one_by_one():
-    config = TrainConfig().with_overrides(["patch=81", "blind_stride=3", "sub_stride=3"])
+    config = CBSNConfig().with_overrides(["patch=81", "blind_stride=3", "sub_stride=3"])
     assert (config.patch, config.blind_stride, config.sub_stride) == (81, 3, 3)
 
 
 def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do():
     with pytest.raises(UsageError, match=r"patch = 121 .* blind_stride = 5 .* sub_stride = 2") as caught:
-        TrainConfig(patch=121, blind_stride=5)
+        CBSNConfig(patch=121, blind_stride=5)
     assert "120 and 130" in caught.value.hint
 
 
@@ -62,10 +74,12 @@ def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do
         "log_every=0",
         "cache_mb=-1",
         "objective=nothing",
+        "precision=auto32",
         "schedule=linear",
         "device=gpu",
         "network=unet",
-        "version=2",
+        "version=1",
+        "version=3",
         "hours=-1",
         "hours=nan",
         "clip_norm=-1",
@@ -81,11 +95,7 @@ def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do
     ],
 )
 def test_a_wrong_value_is_named(override):
-    key, _, value = override.partition("=")
-    with pytest.raises(UsageError) as caught:
-        TrainConfig().with_overrides([override])
-    assert key in caught.value.message
-    assert value in caught.value.message
+    assert_named(CBSNConfig(), override)
 
 
 def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
@@ -93,9 +103,9 @@ def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
     path.write_text("learning_rte = 1e-3\n")
     for attempt in (
         lambda: TrainConfig.from_toml(path),
-        lambda: TrainConfig().with_overrides(["learning_rte=1"]),
+        lambda: CBSNConfig().with_overrides(["learning_rte=1"]),
     ):
-        with pytest.raises(UsageError, match="unknown key 'learning_rte'") as caught:
+        with pytest.raises(UsageError, match="unknown setting 'learning_rte'") as caught:
             attempt()
         assert caught.value.hint == "Did you mean learning_rate?"
 
@@ -103,7 +113,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
 @pytest.mark.parametrize("override", ["steps", "=5", ""])
 def test_an_override_without_a_key_and_a_value_is_refused(override):
     with pytest.raises(UsageError, match="key=value"):
-        TrainConfig().with_overrides([override])
+        CBSNConfig().with_overrides([override])
 
 
 def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
@@ -120,14 +130,15 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_every_objective_that_can_be_named_exists():
-    field = next(field for field in msgspec.structs.fields(TrainConfig) if field.name == "objective")
-    assert set(field.type.__args__) == set(OBJECTIVES)
+    assert OBJECTIVE_CONFIGS.keys() == OBJECTIVES.keys()
+    for name, kind in OBJECTIVE_CONFIGS.items():
+        assert kind.__struct_config__.tag == name
 
 
 def test_a_local_mean_needs_channels_and_says_which_network_has_too_few():
     with pytest.raises(UsageError, match=r"first_weights = 'local-mean' needs 6 channels, and network = 'cbsn-5x1'"):
-        TrainConfig(network="cbsn-5x1", first_weights="local-mean")
-    assert TrainConfig(network=f"cbsn-{LOCAL_MEAN_CHANNELS}x1", first_weights="local-mean")
+        CBSNConfig(network="cbsn-5x1", first_weights="local-mean")
+    assert CBSNConfig(network=f"cbsn-{LOCAL_MEAN_CHANNELS}x1", first_weights="local-mean")
 
 
 def test_the_official_config_is_the_papers_and_the_authors_codes():
@@ -144,7 +155,7 @@ def test_the_official_config_is_the_papers_and_the_authors_codes():
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_named_config_is_a_config(name):
     config = TrainConfig.named(name)
-    assert config == TrainConfig(**PRESETS[name])
+    assert config == config_of(PRESETS[name], where="the preset")
     assert name.endswith("official") or config.network == name.removesuffix("-int8").removesuffix("-shipped")
 
 
@@ -174,26 +185,26 @@ def test_a_command_line_wins_over_its_config_and_a_resumed_run_over_the_defaults
     assert settings("cbsn-official", ["steps=7"]).steps == 7
     run = tmp_path / "run"
     run.mkdir()
-    (run / RUN_CONFIG).write_text(TrainConfig(seed=5, out=str(run)).to_toml())
+    (run / RUN_CONFIG).write_text(CBSNConfig(seed=5, out=str(run)).to_toml())
     assert settings(None, [f"out={run}"], resume=True).seed == 5
     assert settings(None, [f"out={run}"]).seed == 0
 
 
 def test_clean_photographs_are_needed_where_noisy_ones_are_named():
     with pytest.raises(UsageError, match="without val_clean"):
-        TrainConfig(val_noisy="somewhere")
+        CBSNConfig(val_noisy="somewhere")
 
 
 def student(**values):
     """A student's config, with some values."""
-    return TrainConfig(**{"network": "edge", "objective": "distill", **values})
+    return config_of({"network": "edge", "objective": "distill", **values}, where="the test")
 
 
 @pytest.mark.parametrize("objective", ["cbsn", "sdap"])
 @pytest.mark.parametrize("network", ["edge-tiny", "edge", "edge-plus"])
 def test_a_student_has_no_blind_path_to_train(objective, network):
     with pytest.raises(UsageError, match=rf"'{objective}' does not train network = '{network}', .* no blind") as caught:
-        TrainConfig(network=network, objective=objective)
+        OBJECTIVE_CONFIGS[objective](network=network)
     assert "distill or supervised" in caught.value.message
     assert "--objective distill" in caught.value.hint
 
@@ -201,7 +212,7 @@ def test_a_student_has_no_blind_path_to_train(objective, network):
 @pytest.mark.parametrize("objective", ["distill", "supervised"])
 def test_a_blind_network_is_not_trained_as_a_student(objective):
     with pytest.raises(UsageError, match=rf"'{objective}' does not train network = 'cbsn-24x4', .* a blind") as caught:
-        TrainConfig(objective=objective)
+        OBJECTIVE_CONFIGS[objective]()
     assert "cbsn or sdap" in caught.value.message
     assert "--objective cbsn" in caught.value.hint
 
@@ -215,17 +226,6 @@ def test_a_blind_network_is_not_trained_as_a_student(objective):
         "darken=0",
         "darken=1.1",
         "darken=nan",
-        "magnify=0.9",
-        "magnify=8.1",
-        "magnify=nan",
-        "noise_low=-0.1",
-        "noise_low=nan",
-        "noise_high=1.3",
-        "noise_power=0",
-        "noise_power=inf",
-        "jpeg_share=1.1",
-        "jpeg_share=-0.1",
-        "jpeg_share=nan",
         "recharge=2",
         "recharge=-1",
         "views=0",
@@ -238,34 +238,61 @@ def test_a_blind_network_is_not_trained_as_a_student(objective):
     ],
 )
 def test_a_wrong_value_of_a_student_is_named(override):
+    assert_named(student(), override)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "darken=0",
+        "magnify=0.9",
+        "magnify=8.1",
+        "magnify=nan",
+        "noise_low=-0.1",
+        "noise_low=nan",
+        "noise_high=1.3",
+        "noise_power=0",
+        "noise_power=inf",
+        "jpeg_share=1.1",
+        "jpeg_share=-0.1",
+        "jpeg_share=nan",
+    ],
+)
+def test_a_wrong_value_of_synthetic_noise_is_named(override):
+    assert_named(student(objective="supervised"), override)
+
+
+def assert_named(config, override):
+    """The error names the setting and the value, and says what is expected."""
     key, _, value = override.partition("=")
-    with pytest.raises(UsageError) as caught:
-        student().with_overrides([override])
+    with pytest.raises(UsageError, match=r"expected|accepted") as caught:
+        config.with_overrides([override])
     assert key in caught.value.message
     assert value in caught.value.message
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    ("objective", "overrides"),
     [
-        ["laplacian=0", "darken=1", "magnify=1", "noise_low=0", "noise_high=0", "jpeg_share=0", "recharge=0"],
-        ["magnify=8", "noise_low=1", "noise_high=1.25", "jpeg_share=1", "recharge=1", "noise_jitter=1", "views=1"],
-        ["darken=0.01", "noise_power=0.01", "noise_jitter=0", "views=8", "blind_views=0", "loss=l1"],
+        ("supervised", ["laplacian=0", "darken=1", "magnify=1", "noise_low=0", "noise_high=0", "jpeg_share=0"]),
+        ("supervised", ["magnify=8", "noise_low=1", "noise_high=1.25", "jpeg_share=1", "noise_power=0.01"]),
+        ("distill", ["darken=0.01", "noise_jitter=0", "recharge=0", "views=8", "blind_views=0", "loss=l1"]),
+        ("distill", ["recharge=1", "noise_jitter=1", "views=1"]),
     ],
 )
-def test_the_bounds_themselves_are_accepted(overrides):
-    config = student().with_overrides(overrides)
+def test_the_bounds_themselves_are_accepted(objective, overrides):
+    config = student(objective=objective).with_overrides(overrides)
     for key, _, value in (override.partition("=") for override in overrides):
         assert str(getattr(config, key)).removesuffix(".0") == value
 
 
 def test_levels_of_noise_in_the_wrong_order_name_both():
     with pytest.raises(UsageError, match=r"noise_low = 0.6 and noise_high = 0.4"):
-        student(noise_low=0.6, noise_high=0.4)
+        student(objective="supervised", noise_low=0.6, noise_high=0.4)
 
 
 def test_noisy_photographs_are_refused_where_clean_ones_are_learnt_from():
-    with pytest.raises(UsageError, match=r"data = 'noisy' is of no use to objective = 'supervised'"):
+    with pytest.raises(UsageError, match=r"unknown setting 'data'; objective = 'supervised' accepts: .*noise_high"):
         student(objective="supervised", data="noisy")
 
 
@@ -273,7 +300,7 @@ def test_noisy_photographs_are_refused_where_clean_ones_are_learnt_from():
     ("objective", "needed"), [("cbsn", "data"), ("sdap", "data"), ("distill", "data teacher"), ("supervised", "clean")]
 )
 def test_what_an_objective_needs(objective, needed):
-    config = student(objective=objective, network="edge" if objective in ("distill", "supervised") else "cbsn-24x4")
+    config = OBJECTIVE_CONFIGS[objective](network="edge" if objective in ("distill", "supervised") else "cbsn-24x4")
     assert config.needed_folders == (*needed.split(), "out")
 
 
@@ -288,8 +315,10 @@ def test_a_patch_that_a_student_cannot_halve_is_told_the_nearest(objective):
 
 
 def test_students_take_patches_that_a_second_sampler_would_not_divide():
-    assert student(patch=82, sub_stride=3, blind_stride=2).patch == 82
-    assert student(patch=82, blind_stride=5, objective="supervised").patch == 82, "which takes nothing apart"
+    assert student(patch=82, blind_stride=2).patch == 82
+    assert student(patch=82, objective="supervised").patch == 82, "which takes nothing apart"
+    with pytest.raises(UsageError, match="unknown setting 'sub_stride'"):
+        student(sub_stride=3)
 
 
 @pytest.mark.parametrize(("network", "patch", "stride"), [("edge", 32, 5), ("edge-plus", 32, 5), ("edge-plus", 100, 3)])
@@ -309,11 +338,12 @@ def test_a_students_config_file_reads_back_to_an_equal_config(tmp_path):
     assert TrainConfig.from_toml(tmp_path / "config.toml") == config
 
 
-@pytest.mark.parametrize("mode", ["stride2", "stride2-enhanced"])
-def test_a_student_is_not_validated_by_a_mode_that_needs_a_blind_path(mode):
-    """Told now, and not after the steps before the first validation."""
-    with pytest.raises(UsageError, match=f"val_mode = '{mode}'.* network = 'edge'"):
-        student(val_mode=mode)
+@pytest.mark.parametrize("objective", ["distill", "supervised", "qat", "qat-self"])
+def test_a_mode_that_needs_a_blind_path_is_for_blind_networks_only(objective):
+    """Refused now, and not after the steps before the first validation."""
+    with pytest.raises(UsageError, match="unknown setting 'val_mode'") as caught:
+        student(objective=objective, val_mode="stride2")
+    assert "objective = cbsn, sdap" in caught.value.hint
 
 
 def test_ground_truth_without_noisy_photographs_is_refused_where_there_are_none_to_take():
@@ -325,12 +355,98 @@ def test_ground_truth_without_noisy_photographs_is_refused_where_there_are_none_
 
 
 def test_a_stride_that_was_not_settled_is_not_taken_for_a_number():
-    assert TrainConfig(blind_stride=3).stride == 3
+    assert CBSNConfig(blind_stride=3).stride == 3
     with pytest.raises(UsageError, match="not been settled"):
-        _ = TrainConfig().stride
+        _ = CBSNConfig().stride
 
 
 @pytest.mark.parametrize(("objective", "key"), [("cbsn", "clean"), ("cbsn", "teacher"), ("sdap", "teacher")])
 def test_a_folder_that_nobody_would_read_is_refused(objective, key):
-    with pytest.raises(UsageError, match=f"{key} = 'folder' is of no use to objective = '{objective}'"):
-        TrainConfig(objective=objective, **{key: "folder"})
+    message = f"unknown setting '{key}'; objective = '{objective}' accepts: .*data"
+    with pytest.raises(UsageError, match=message) as caught:
+        OBJECTIVE_CONFIGS[objective]().with_overrides([f"{key}=folder"])
+    assert f"{key} belongs to objective = " in caught.value.hint
+
+
+def test_another_objective_keeps_what_both_have_and_drops_the_rest():
+    config = CBSNConfig(data="noisy", out="run", seed=3, lambda_inv=4, blind_stride=4)
+    assert config.with_overrides(["objective=sdap"]) == SDAPConfig(data="noisy", out="run", seed=3, blind_stride=4)
+
+
+def test_qat_on_noisy_images_is_another_objective_than_qat_on_clean_ones():
+    base = student(objective="supervised", clean="clean", seed=2)
+    assert base.with_overrides(["objective=qat"]).clean == "clean"
+    config = student(objective="qat", data="noisy", seed=2)
+    assert (type(config), config.data) == (SelfQATConfig, "noisy")
+    assert config.with_overrides(["objective=qat", "steps=3"]).data == "noisy", "a resumed run stays what it is"
+    with pytest.raises(UsageError, match="unknown setting 'jpeg_share'; objective = 'qat-self'"):
+        config.with_overrides(["jpeg_share=1"])
+
+
+def test_a_config_without_an_objective_is_refused_with_the_way_to_make_one():
+    with pytest.raises(UsageError, match="TrainConfig belongs to no objective: expected one of CBSNConfig") as caught:
+        TrainConfig()
+    assert "TrainConfig.named(" in caught.value.hint
+
+
+def test_a_named_config_takes_values_of_python(tmp_path):
+    config = TrainConfig.named("edge-shipped", clean=tmp_path, steps=7)
+    assert (config.clean, config.steps, type(config)) == (str(tmp_path), 7, SupervisedConfig)
+    with pytest.raises(UsageError, match=r"steps = 'seven', which is not accepted: expected an integer, at least 1"):
+        TrainConfig.named("edge-shipped", steps="seven")
+    with pytest.raises(UsageError, match="unknown setting 'teacher'; objective = 'supervised' accepts"):
+        TrainConfig.named("edge-shipped", teacher="run")
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        ("steps", "an integer, at least 1"),
+        ("ramp_fraction", "a number, at least 0 and at most 1"),
+        ("blind_stride", "an integer, at least 1 or auto"),
+        ("schedule", "halving, cosine, constant"),
+        ("device", "auto, cpu, cuda, cuda:N, mps"),
+        ("compile", "true or false"),
+    ],
+)
+def test_an_error_says_what_is_expected(type_, text):
+    with pytest.raises(UsageError) as caught:
+        CBSNConfig().with_overrides([f"{type_}=-"])
+    assert caught.value.message == f"an override has {type_} = '-', which is not accepted: expected {text}"
+
+
+OLD = Path(__file__).parents[1] / "fixtures"
+"""Configs as version 1 wrote them into run folders, with the settings of all objectives."""
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        (
+            "config-v1-cbsn.toml",
+            CBSNConfig(
+                network="cbsn-6x1", data="photos", out="run", steps=10, patch=20, blind_stride=5, data_check="off",
+                checkpoint_every=3, preview_every=4, log_every=2, device="cpu", precision="fp32",
+            ),
+        ),
+        (
+            "config-v1-qat.toml",
+            SelfQATConfig(
+                network="edge-tiny", data="photos", out="run", init="before", steps=6, patch=32, scheme="u8s8",
+                data_check="off", device="cpu", precision="fp32",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_config_that_version_1_wrote_is_read(name, config, tmp_path):
+    assert TrainConfig.from_toml(OLD / name) == config
+    typo = tmp_path / "typo.toml"
+    typo.write_text((OLD / name).read_text() + "learning_rte = 1\n")
+    with pytest.raises(UsageError, match="unknown setting 'learning_rte'"):
+        TrainConfig.from_toml(typo)
+
+
+def test_the_examples_in_docstrings_hold():
+    results = doctest.testmod(importlib.import_module("edgedenoise.training.config.config"))
+    assert results.attempted > 5
+    assert results.failed == 0

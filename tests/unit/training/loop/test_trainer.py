@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import edgedenoise
 from edgedenoise.errors import DatasetError, DeviceNotFoundError, UsageError
 from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import CBSNConfig, TrainConfig
+from edgedenoise.training.config.settings import settings
+from edgedenoise.training.config.text import load_toml
 
 
 def assert_same_run(one, other):
@@ -40,7 +46,7 @@ def rows(run):
 
 def test_a_run_leaves_weights_config_log_and_previews(config):
     told = []
-    result = edgedenoise.train(config, progress=lambda stage, done, total, note="": told.append((stage, done, total)))
+    result = edgedenoise.train(config, progress=lambda *report: told.append(report))
     assert sorted(path.name for path in result.run.iterdir() if path.name != "tensorboard") == [
         LAST,
         "config.toml",
@@ -60,7 +66,10 @@ def test_a_run_leaves_weights_config_log_and_previews(config):
     assert [path.name for path in previews] == ["step-000004.png", "step-000008.png", "step-000010.png"]
     # a.png is 40 rows of 52, b.png 61 of 47: one above the other, each before and after.
     assert read_image(previews[0]).pixels.shape == (40 + 61, 2 * 52, 3)
-    assert [done for stage, done, _ in told if stage == "train"] == list(range(11))
+    reports = [(report[1], report[3] if len(report) > 3 else "") for report in told if report[0] == "train"]
+    assert [done for done, note in reports if note != "validating"] == list(range(11))
+    assert [done for done, note in reports if note == "validating"] == [4, 8, 10], "named while it runs, the last too"
+    assert reports[-1][1].startswith("loss ")
 
 
 def test_the_curves_are_in_tensorboard_too(config):
@@ -83,7 +92,7 @@ def test_training_takes_noise_away(tmp_path):
     clean = np.stack([120 + 80 * np.sin(x / 25), 120 + 60 * np.cos(y / 20), 100 + x + y / 2], axis=-1)
     noisy = np.clip(clean + random.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
     write_image(Image(noisy), tmp_path / "photos" / "a.png")
-    config = TrainConfig(
+    config = CBSNConfig(
         network="cbsn-8x1",
         data=str(tmp_path / "photos"),
         out=str(tmp_path / "run"),
@@ -96,6 +105,7 @@ def test_training_takes_noise_away(tmp_path):
         data_check="off",
         ema_decay=0.9,
         clip_norm=0,
+        precision="fp32",
         ramp_fraction=0.6,
     )
     run = edgedenoise.train(config).run
@@ -345,3 +355,28 @@ def test_a_device_that_is_not_there_is_refused_and_not_replaced(config, tmp_path
     with pytest.raises(DeviceNotFoundError, match=r"'cuda'.*available: .*cpu"):
         edgedenoise.train(config.with_overrides(["device=cuda"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_version_1_is_resumed_as_if_nothing_had_changed(config, photos, tmp_path):
+    """Config and checkpoint as the first version wrote them, with the settings of all objectives in one table."""
+    whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
+
+    class Killed(Exception):
+        pass
+
+    def stop(stage, done, total, note=""):
+        if stage == "train" and done == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        edgedenoise.train(config, progress=stop)
+    run = tmp_path / "run"
+    text = (Path(__file__).parents[1] / "fixtures" / "config-v1-cbsn.toml").read_text()
+    text = text.replace('data = "photos"', f'data = "{photos}"').replace('out = "run"', f'out = "{run}"')
+    (run / "config.toml").write_text(text)
+    with safe_open(run / LAST, framework="pt") as stream:
+        header = stream.metadata()
+    save_file(load_file(run / LAST), run / LAST, {**header, "config": json.dumps(load_toml(text))})
+    resumed = edgedenoise.train(settings(None, [f"out={run}"], resume=True), resume=True)
+    assert_same_run(resumed.run, whole.run)
+    assert TrainConfig.from_toml(run / "config.toml") == config

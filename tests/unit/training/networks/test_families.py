@@ -98,7 +98,7 @@ def test_students_weights_are_a_function_of_the_seed(name):
 
 def test_describing_networks_and_configs_imports_no_torch():
     code = (
-        "import sys, edgedenoise.training as t; t.TrainConfig(); t.network_spec('cbsn-24x4'); "
+        "import sys, edgedenoise.training as t; t.CBSNConfig(); t.network_spec('cbsn-24x4'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ import edgedenoise
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.training.checkpoint import LAST, load_network, read_checkpoint, save_checkpoint
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import DistillConfig
 from edgedenoise.training.data.patches import unit_planes
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.networks.families import build_network, network_spec
@@ -53,11 +53,11 @@ def noisy(tmp_path) -> Path:
 
 
 @pytest.fixture
-def student(noisy, teacher, tmp_path) -> TrainConfig:
+def student(noisy, teacher, tmp_path) -> DistillConfig:
     """A few steps of the smallest student."""
-    return TrainConfig(
+    return DistillConfig(
         network="edge-tiny",
-        objective="distill",
+        precision="fp32",
         data=str(noisy),
         teacher=str(teacher),
         out=str(tmp_path / "student"),
@@ -76,12 +76,12 @@ def student(noisy, teacher, tmp_path) -> TrainConfig:
 
 
 @pytest.fixture
-def plain(student) -> TrainConfig:
+def plain(student) -> DistillConfig:
     """The student sees the image as it is, and one answer of the teacher."""
     return with_(student, views=1, blind_views=0, recharge=0, noise_jitter=0, darken=1)
 
 
-def with_(config: TrainConfig, **values: Any) -> TrainConfig:
+def with_(config: DistillConfig, **values: Any) -> DistillConfig:
     return config.with_overrides(f"{key}={value}" for key, value in values.items())
 
 
@@ -99,7 +99,7 @@ class Told(nn.Module):
         return (image if self.answer is None else self.answer) + self.zero
 
 
-def crops(config: TrainConfig, step: int = 0, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def crops(config: DistillConfig, step: int = 0, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     """The first patches of a step, and their images' mean and deviation, from the files."""
     found, numbers = [], []
     objective = DistillObjective(config)

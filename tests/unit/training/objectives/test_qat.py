@@ -21,7 +21,7 @@ from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.training.checkpoint import load_network
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.distill import DistillObjective
@@ -45,16 +45,18 @@ def photographs(tmp_path_factory):
     return root
 
 
-def config_of(photographs, out, **changes) -> TrainConfig:
-    values = {"network": "edge-tiny", "batch": 2, "patch": 32, "held_out": 1, "data_check": "off", "workers": 0}
-    return TrainConfig(**{**values, "out": str(out), "device": "cpu", **changes})
+def settings_of(photographs, out, **changes) -> TrainConfig:
+    values = {"network": "edge-tiny", "batch": 2, "patch": 32, "held_out": 1, "workers": 0, "precision": "fp32"}
+    if "data" in changes:
+        values["data_check"] = "off"
+    return config_of({**values, "out": str(out), "device": "cpu", **changes}, where="the test")
 
 
 @pytest.fixture(scope="module")
 def float_run(photographs, tmp_path_factory):
     out = tmp_path_factory.mktemp("float") / "run"
     clean = str(photographs / "clean")
-    edgedenoise.train(config_of(photographs, out, objective="supervised", clean=clean, steps=12, loss="psnr"))
+    edgedenoise.train(settings_of(photographs, out, objective="supervised", clean=clean, steps=12, loss="psnr"))
     return out
 
 
@@ -63,7 +65,7 @@ def qat_run(photographs, float_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("qat") / "run"
     clean = str(photographs / "clean")
     edgedenoise.train(
-        config_of(photographs, out, objective="qat", init=str(float_run), clean=clean, steps=10, loss="psnr")
+        settings_of(photographs, out, objective="qat", init=str(float_run), clean=clean, steps=10, loss="psnr")
     )
     return out
 
@@ -165,10 +167,10 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
     how = (
         {"data": noisy} if name.startswith("cbsn") else {"objective": "supervised", "clean": str(photographs / "clean")}
     )
-    edgedenoise.train(config_of(photographs, begin, network=name, steps=2, patch=60, **how))
+    edgedenoise.train(settings_of(photographs, begin, network=name, steps=2, patch=60, **how))
     run = tmp_path / "qat"
     edgedenoise.train(
-        config_of(
+        settings_of(
             photographs, run, network=name, objective="qat", init=str(begin), data=noisy, steps=6, patch=60,
             scheme=scheme,
         )
@@ -189,13 +191,13 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
 
 
 def test_ranges_are_frozen_late(photographs, float_run, tmp_path):
-    config = config_of(
+    config = settings_of(
         photographs, tmp_path / "run", objective="qat", init=str(float_run), data=str(photographs / "noisy"), steps=10,
         schedule="constant",
     )  # fmt: skip
     assert [step for step in range(10) if ranges_move(config, step)] == [0, 1, 2]
     edgedenoise.train(config)
-    short = config_of(
+    short = settings_of(
         photographs, tmp_path / "short", objective="qat", init=str(float_run), data=str(photographs / "noisy"),
         steps=3, observe_fraction=1.0, schedule="constant",
     )  # fmt: skip
@@ -207,7 +209,7 @@ def test_ranges_are_frozen_late(photographs, float_run, tmp_path):
 
 def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
     values = {"objective": "qat", "init": str(float_run), "data": str(photographs / "noisy"), "steps": 8}
-    whole, stopped = (config_of(photographs, tmp_path / name, **values) for name in ("whole", "stopped"))
+    whole, stopped = (settings_of(photographs, tmp_path / name, **values) for name in ("whole", "stopped"))
     edgedenoise.train(whole)
 
     class Stop(Exception):
@@ -227,9 +229,9 @@ def test_a_run_in_8_bits_resumes_bit_for_bit(photographs, float_run, tmp_path):
 
 def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
     noisy = str(photographs / "noisy")
-    teacher = config_of(photographs, tmp_path / "float", network="cbsn-6x1", data=noisy, steps=3, patch=30)
+    teacher = settings_of(photographs, tmp_path / "float", network="cbsn-6x1", data=noisy, steps=3, patch=30)
     edgedenoise.train(teacher)
-    qat = config_of(
+    qat = settings_of(
         photographs, tmp_path / "qat", network="cbsn-6x1", objective="qat", init=str(tmp_path / "float"), data=noisy,
         steps=4, patch=30,
     )  # fmt: skip
@@ -239,9 +241,11 @@ def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
         network(torch.zeros(1, 3, 8, 8), blind=True)
     exported = edgedenoise.export(tmp_path / "qat", tmp_path / "cbsn.edge")
     assert exported.manifest.parity.max_relative_error < 1e-5
-    with pytest.raises(UsageError, match="was trained with objective = 'qat'") as caught:
+    with pytest.raises(UsageError, match="was trained with objective = 'qat-self'") as caught:
         DistillObjective(
-            config_of(photographs, tmp_path / "student", objective="distill", teacher=str(tmp_path / "qat"), data=noisy)
+            settings_of(
+                photographs, tmp_path / "student", objective="distill", teacher=str(tmp_path / "qat"), data=noisy
+            )
         )
     assert f"--teacher {tmp_path / 'float'}" in caught.value.hint
 
@@ -249,7 +253,7 @@ def test_a_cbsn_learns_in_8_bits_from_its_own_answers(photographs, tmp_path):
 def test_what_was_trained_in_a_scheme_is_built_in_it(photographs, float_run, tmp_path):
     run, clean = tmp_path / "run", str(photographs / "clean")
     edgedenoise.train(
-        config_of(photographs, run, objective="qat", init=str(float_run), clean=clean, steps=2, scheme="u8s8")
+        settings_of(photographs, run, objective="qat", init=str(float_run), clean=clean, steps=2, scheme="u8s8")
     )
     built = edgedenoise.build(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
     assert [v.encoding.scheme for v in built.manifest.variants if v.encoding] == ["u8s8"]
@@ -262,31 +266,32 @@ def test_a_resumed_run_needs_its_first_weights_no_more_but_the_same_photographs(
     run, first = tmp_path / "run", tmp_path / "first"
     shutil.copytree(float_run, first)
     clean = str(photographs / "clean")
-    config = config_of(photographs, run, objective="qat", init=str(first), clean=clean, steps=2)
+    config = settings_of(photographs, run, objective="qat", init=str(first), clean=clean, steps=2)
     edgedenoise.train(config)
     shutil.rmtree(first)
     longer = msgspec.structs.replace(config, steps=3)
-    with pytest.raises(UsageError, match="trained on clean images; it cannot be resumed on others"):
-        edgedenoise.train(msgspec.structs.replace(longer, clean="", data=str(photographs / "noisy")), resume=True)
+    other = settings_of(photographs, run, objective="qat", init=str(first), data=str(photographs / "noisy"), steps=3)
+    with pytest.raises(UsageError, match="was trained with objective = 'qat'; it cannot be resumed with 'qat-self'"):
+        edgedenoise.train(other, resume=True)
     assert edgedenoise.train(longer, resume=True).steps == 3
 
 
 def test_a_student_goes_on_in_float_with_weights_that_were_trained_in_8_bits(qat_run, photographs, tmp_path):
     clean = str(photographs / "clean")
-    config = config_of(photographs, tmp_path, objective="supervised", init=str(qat_run), clean=clean)
+    config = settings_of(photographs, tmp_path, objective="supervised", init=str(qat_run), clean=clean)
     network, trained = initial_network(config).eval(), load_network(qat_run)[0]
     assert torch.allclose(network.body[0].kernel(), trained.body[0].weight)
     assert not any(isinstance(module, QuantizedConv2d) for module in network.modules())
 
 
 def test_what_cannot_be_trained_in_8_bits_is_told():
-    with pytest.raises(UsageError, match="clean = 'clean' cannot teach network = 'cbsn-24x4'"):
-        TrainConfig(network="cbsn-24x4", objective="qat", clean="clean")
-    with pytest.raises(UsageError, match="learns from one"):
-        TrainConfig(network="edge", objective="qat", clean="clean", data="data")
-    with pytest.raises(UsageError, match="observe_fraction = 0 is not accepted with objective = 'qat'"):
-        TrainConfig(network="edge", objective="qat", observe_fraction=0)
+    with pytest.raises(UsageError, match="'qat' on clean images does not train network = 'cbsn-24x4'"):
+        QATConfig(network="cbsn-24x4", clean="clean")
+    with pytest.raises(UsageError, match="unknown setting 'data'; objective = 'qat' accepts"):
+        TrainConfig.named("edge-shipped-int8", clean="clean", data="data")
+    with pytest.raises(UsageError, match="observe_fraction = 0, which is not accepted: expected a number, above 0"):
+        QATConfig(network="edge", observe_fraction=0)
     with pytest.raises(UsageError, match=r"loss = 'psnr' is for pixels in \[0, 1\]"):
-        TrainConfig(network="cbsn-24x4", objective="qat", loss="psnr")
+        SelfQATConfig(network="cbsn-24x4", loss="psnr")
     with pytest.raises(UsageError, match="no scheme 'u4'"):
-        TrainConfig(network="edge", objective="qat", scheme="u4")
+        QATConfig(network="edge", scheme="u4")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgedenoise.imaging.metrics import psnr_unit
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import StudentConfig, SupervisedConfig
 from edgedenoise.training.objectives.reconstruction import (
     CHARBONNIER_EPSILON,
     LOSSES,
@@ -111,7 +111,7 @@ def test_a_perfect_answer_has_the_least_loss_and_finite_gradients(loss):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_minimised_is_the_loss_of_the_config_and_its_share_of_detail(name):
-    config = TrainConfig(network="edge-tiny", objective="supervised", loss=name, laplacian=0.25, patch=32)
+    config = SupervisedConfig(network="edge-tiny", loss=name, laplacian=0.25, patch=32)
     answer, target = images(seed=0), images(seed=1)
     found = student_losses(config, answer, target)
     wanted = LOSSES[name](answer, target).mean(), laplacian(answer, target).mean()
@@ -120,5 +120,5 @@ def test_what_is_minimised_is_the_loss_of_the_config_and_its_share_of_detail(nam
 
 
 def test_every_loss_that_can_be_named_exists():
-    field = next(field for field in msgspec.structs.fields(TrainConfig) if field.name == "loss")
+    field = next(field for field in msgspec.structs.fields(StudentConfig) if field.name == "loss")
     assert set(field.type.__args__) == set(LOSSES)

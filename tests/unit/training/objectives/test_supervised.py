@@ -15,7 +15,8 @@ from edgedenoise.errors import DatasetError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
-from edgedenoise.training.config.config import TrainConfig, settings
+from edgedenoise.training.config.config import SupervisedConfig
+from edgedenoise.training.config.settings import settings
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.objective import HELD_OUT_CROPS, open_objective
 from edgedenoise.training.objectives.supervised import DEVELOPMENTS, OFFSETS, SupervisedObjective, student_losses
@@ -42,11 +43,11 @@ def clean(tmp_path) -> Path:
 
 
 @pytest.fixture
-def student(clean, tmp_path) -> TrainConfig:
+def student(clean, tmp_path) -> SupervisedConfig:
     """A few steps of the smallest student."""
-    return TrainConfig(
+    return SupervisedConfig(
         network="edge-tiny",
-        objective="supervised",
+        precision="fp32",
         clean=str(clean),
         out=str(tmp_path / "run"),
         steps=6,
@@ -61,16 +62,16 @@ def student(clean, tmp_path) -> TrainConfig:
     )
 
 
-def with_(config: TrainConfig, **values: Any) -> TrainConfig:
+def with_(config: SupervisedConfig, **values: Any) -> SupervisedConfig:
     return config.with_overrides(f"{key}={value}" for key, value in values.items())
 
 
-def build_network_of(config: TrainConfig) -> torch.nn.Module:
+def build_network_of(config: SupervisedConfig) -> torch.nn.Module:
     """The student as it begins: the identity."""
     return build_network(network_spec(config.network), seed=config.seed)
 
 
-def pairs(config: TrainConfig, *, step: int = 0, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+def pairs(config: SupervisedConfig, *, step: int = 0, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     """Noisy and clean patches of a step."""
     noisy, clean = SupervisedObjective(config).batch(step, range(count))
     return noisy, clean
@@ -229,8 +230,8 @@ def test_photographs_have_room_for_the_patch_and_its_margin(student, tmp_path):
 
 
 def test_noisy_photographs_are_of_no_use_to_it(student, clean):
-    with pytest.raises(UsageError, match="is of no use to objective = 'supervised'") as caught:
-        with_(student, data=clean)
+    with pytest.raises(UsageError, match="unknown setting 'data'; objective = 'supervised' accepts") as caught:
+        student.with_overrides([f"data={clean}"])
     assert "another --objective" in caught.value.hint
 
 

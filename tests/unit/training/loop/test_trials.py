@@ -1,0 +1,125 @@
+"""The precision that `auto` becomes is measured, explained and kept."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+import edgedenoise
+from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.presets import PRESETS
+from edgedenoise.training.loop import trials
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Let the CPU have bfloat16 or not, and let steps take the given seconds."""
+
+    def pretend(*, native, fp32=1.0, bf16=1.0):
+        timed = []
+
+        def seconds(config, precision, *_):
+            timed.append(precision)
+            return {"fp32": fp32, "bf16": bf16}[precision]
+
+        monkeypatch.setattr(trials, "computes_bf16", lambda device: native)
+        monkeypatch.setattr(trials, "_step_seconds", seconds)
+        return timed
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("pretence", "precision", "reason"),
+    [
+        ({"native": False}, "fp32", "does not compute bfloat16 natively"),
+        ({"native": True, "fp32": 0.3, "bf16": 0.2}, "bf16", "0.200 s in bf16 and 0.300 s in fp32"),
+        ({"native": True, "fp32": 0.2, "bf16": 0.3}, "fp32", "0.300 s in bf16 and 0.200 s in fp32"),
+    ],
+)
+def test_auto_takes_bf16_where_it_is_native_and_faster_and_logs_the_reason(
+    config, machine, caplog, pretence, precision, reason
+):
+    timed = machine(**pretence)
+    caplog.set_level(logging.INFO)
+    result = edgedenoise.train(config.with_overrides(["precision=auto"]))
+    assert result.precision == precision
+    assert f"precision = {precision}: cpu" in caplog.text
+    assert reason in caplog.text
+    assert TrainConfig.from_toml(result.run / "config.toml").precision == precision
+    assert bool(timed) == pretence["native"], "an emulated bfloat16 is not worth the seconds of a trial"
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_became(config, machine):
+    machine(native=True, fp32=0.3, bf16=0.2)
+    config = config.with_overrides(["precision=auto"])
+    edgedenoise.train(config)
+    timed = machine(native=False)
+    again = edgedenoise.train(config.with_overrides(["steps=12"]), resume=True)
+    assert (again.precision, timed) == ("bf16", [])
+
+
+def test_bf16_that_was_asked_for_is_kept_with_a_warning_where_it_is_emulated(config, machine, caplog):
+    machine(native=False, fp32=0.35, bf16=3.5)
+    assert edgedenoise.train(config.with_overrides(["precision=bf16"])).precision == "bf16"
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "takes 10.0 times as long as fp32" in warning
+    assert "--set precision=auto" in warning
+
+
+@pytest.mark.parametrize(("precision", "native"), [("bf16", True), ("fp32", True), ("fp32", False)])
+def test_a_precision_that_fits_the_device_is_neither_timed_nor_warned_about(config, machine, caplog, precision, native):
+    timed = machine(native=native)
+    assert edgedenoise.train(config.with_overrides([f"precision={precision}"])).precision == precision
+    assert timed == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_two_steps_of_each_precision_are_timed_on_a_copy(config, monkeypatch):
+    steps = []
+    original = trials.Stepper.step
+
+    def step(self, number, batch):
+        steps.append((self.config.precision, self.network))
+        return original(self, number, batch)
+
+    monkeypatch.setattr(trials.Stepper, "step", step)
+    monkeypatch.setattr(trials, "computes_bf16", lambda device: True)
+    edgedenoise.train(config.with_overrides(["precision=auto", "steps=1"]))
+    trial, (_, trained) = steps[:-1], steps[-1]
+    assert [precision for precision, _ in trial] == 3 * ["fp32"] + 3 * ["bf16"], "one to warm up, and two"
+    assert all(network is not trained for _, network in trial)
+
+
+@pytest.mark.parametrize(
+    ("flags", "torch_says", "native"),
+    [
+        ({"avx2", "avx512f"}, False, False),
+        ({"avx2", "avx512_bf16"}, False, True),
+        ({"amx_bf16"}, False, True),
+        ({"asimd", "bf16"}, False, True),
+        (set(), True, True),
+        (set(), False, False),
+    ],
+)
+def test_a_cpu_is_known_by_its_flags_or_by_torch(monkeypatch, flags, torch_says, native):
+    monkeypatch.setattr(trials, "cpu_features", lambda: frozenset(flags))
+    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, check, lambda: torch_says, raising=False)
+    assert trials.computes_bf16(CPU) is native
+
+
+def test_a_gpu_that_only_emulates_bf16_does_not_count(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not trials.computes_bf16(torch.device("cuda"))
+    assert not trials.computes_bf16(torch.device("mps")), "nobody can tell"
+
+
+@pytest.mark.parametrize("name", ["edge-shipped", "edge-tiny-shipped"])
+def test_the_shipped_presets_leave_the_precision_to_the_machine(name):
+    assert "precision" not in PRESETS[name]
+    assert TrainConfig.named(name).precision == "auto"
