@@ -20,9 +20,9 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.exporting.build_options import BuildOptions
 from edgedenoise.exporting.coreml.emulation import program_of
 from edgedenoise.runtimes.coreml.backend import package_of
+from edgedenoise.runtimes.job import BuildOptions
 
 TILES_PX = (128, 256, 512, 1024)
 PRECISIONS = ("fp32", "fp16")

@@ -45,7 +45,8 @@ from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import psnr
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image

@@ -17,8 +17,8 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.evaluation.worker import peak_rss_bytes
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.tiling import WHOLE, plan_tiles, tile_bytes
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
@@ -31,7 +31,7 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
     bundle = Bundle.open(bundle_path)
     manifest = bundle.manifest
     image = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
-    with open_variant(bundle, bundle.variant(name), prove=False) as session:
+    with open_variant(bundle, bundle.variant(name), selftest=False) as session:
         run_image(session, image[:, :64, :64], manifest.normalization, manifest.tiling)
         before = peak_rss_bytes() or 0
         times = []

@@ -2,7 +2,7 @@
 
 A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand.
 `export/quantization/qdq.py` encodes any of them, `export/quantization/contracts.py` checks graphs against them.
-`DEVICE_CLASSES` maps each class of device to its schemes.
+`DEVICE_CLASSES` maps each kind of CPU to its schemes; each backend names its own (`Backend.schemes`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ SCHEMES = (
 
 @dataclass(frozen=True)
 class DeviceClass:
-    """Devices that want the same integers."""
+    """CPUs that are given the same integers."""
 
     name: str
     schemes: tuple[str, ...]
@@ -115,17 +115,6 @@ DEVICE_CLASSES = (
     ),
     DeviceClass("x86-vnni", ("u8s8", "u8s7"), "VNNI sums 8-bit products in 32 bits: the eighth bit costs nothing"),
     DeviceClass("arm", ("u8s8", "u8s7"), "NEON sums 8-bit products in 32 bits: the eighth bit costs nothing"),
-    DeviceClass("openvino", ("u8s7", "u8s8"), "its CPU kernels saturate like all without VNNI; u8s8 needs VNNI or ARM"),
-    DeviceClass(
-        "tensorrt",
-        ("s8s8",),
-        "knows symmetric int8 only (it halves the range of uint8 silently) and refuses integer biases",
-    ),
-    DeviceClass(
-        "coreml",
-        ("coreml",),
-        "its activation quantization is symmetric int8 per tensor, with pairs at both inputs of a sum",
-    ),
 )
 """What each device class is given, in order of preference, and why."""
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Precision
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.errors import DeviceMemoryError, DeviceNotFoundError, ImageError, IncompatibleError, UsageError
-from edgedenoise.exporting.targets import all_targets, open_variant, runtime_of, target_named
+from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.imaging.tiling import auto_tile, plan_tiles, smaller_tile
-from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
-from edgedenoise.runtimes.machine import free_memory_bytes, has_avx2
+from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.choosing import choose_variant
+from edgedenoise.runtimes.machine import free_memory_bytes
+from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
@@ -28,18 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
-    from edgedenoise.bundles.manifest import Variant
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.runtimes.checked import CheckedSession
 
     Picture = TypeVar("Picture", NDArray[Any], Image, PILImage)
 
 _log = logging.getLogger(__name__)
-
-AUTO_INT8_FIDELITY_DB = 40.0
-"""`precision="auto"` takes an INT8 variant only if it is this close to float on the self-test: below, it would show.
-A network that was trained in 8 bits is not held to that: its INT8 answers are no rounded float ones, and no worse."""
-
-_CPU_RUNTIMES = frozenset({"onnxruntime", "openvino"})
-_LONE_FILES = {".onnx": "onnxruntime", ".xml": "openvino", ".mlpackage": "coreml"}
 
 
 def load(
@@ -80,12 +74,12 @@ def load(
 
 
 def load_variant(
-    bundle: Bundle, name: str, *, device: str = "auto", threads: int | None = None, prove: bool = True
+    bundle: Bundle, name: str, *, device: str = "auto", threads: int | None = None, selftest: bool = True
 ) -> Denoiser:
     """Open one variant by its name, for those who measure; otherwise as `load`."""
     variant = bundle.variant(name)
     options = SessionOptions(threads=threads)
-    session = open_variant(bundle, variant, device=device, options=options, prove=prove)
+    session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
     return Denoiser(bundle, variant, session, _Settings("auto", 1.0))
 
 
@@ -200,128 +194,6 @@ def denoise(image: Picture, model: Path | str = DEFAULT, **options: Any) -> Pict
     """
     with load(model, **options) as denoiser:
         return denoiser(image)
-
-
-def open_model(path: Path) -> Bundle:
-    """Open a bundle, or a lone model file through the metadata embedded in it.
-
-    Raises:
-        BundleError: there is nothing readable at `path`.
-        RuntimeUnavailableError: a lone file's runtime is missing.
-    """
-    name = _LONE_FILES.get(path.suffix.lower())
-    if name is not None and path.exists():  # a .mlpackage is a folder
-        return Bundle.from_essentials(path, runtime_of(target_named(name)).metadata(path))
-    return Bundle.open(path)
-
-
-def choose_variant(
-    bundle: Bundle, runtime: str, precision: Precision | Literal["auto"], device: str = "auto"
-) -> Variant:
-    """Return the variant that fits best what was asked, at once: by what is known, not by timing.
-
-    Raises:
-        UsageError: there is no such runtime or precision.
-        DeviceNotFoundError: no runtime of the bundle has the device.
-        RuntimeUnavailableError: a runtime was named that this version cannot run.
-        IncompatibleError: the bundle has no variant that fits; the message lists those there are.
-    """
-    if precision not in ("auto", *get_args(Precision)):
-        raise UsageError(f"there is no precision {precision!r}; accepted are auto, {', '.join(get_args(Precision))}")
-    if runtime != "auto":
-        runtime_of(target_named(runtime))  # a name that does not exist, or cannot run, is told as that
-    fitting = [
-        v for v in bundle.manifest.variants if runtime in ("auto", v.runtime) and precision in ("auto", v.precision)
-    ]
-    if runtime == "auto":
-        here = {v.runtime: _devices(v.runtime) for v in fitting}
-        if device != "auto" and here and not any(device.lower() in devices for devices in here.values()):
-            found = "; ".join(f"{name}: {', '.join(devices) or 'none'}" for name, devices in here.items())
-            raise DeviceNotFoundError(
-                f"no runtime that {bundle.source} has variants for has the device {device!r} here; they have {found}",
-                hint="see what this machine has: edgedenoise doctor",
-            )
-        fitting = [v for v in fitting if device == "auto" or device.lower() in here[v.runtime]]
-        fitting = [v for v in fitting if here[v.runtime] and not _is_refused(bundle, v)]
-    if precision == "auto" and not _learnt_in_8_bits(bundle):
-        fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
-    if precision == "auto":
-        fitting = [v for v in fitting if v.precision != "int8" or _int8_pays(v, device)] or fitting
-    if not fitting:
-        have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in bundle.manifest.variants)
-        raise IncompatibleError(
-            f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
-            f" run here; it has {have}",
-            hint="see what this machine has: edgedenoise doctor; add INT8: edgedenoise quantize; add a backend:"
-            f" edgedenoise compile {bundle.source} --target {'openvino' if runtime == 'auto' else runtime}",
-        )
-    return min(fitting, key=_slowness)
-
-
-def _learnt_in_8_bits(bundle: Bundle) -> bool:
-    return bundle.manifest.training is not None and bundle.manifest.training.objective == "qat"
-
-
-def _int8_pays(variant: Variant, device: str) -> bool:
-    """Tell whether an INT8 variant is known to be faster than float on its runtime here (docs/int8.md)."""
-    if _is_for_another_device(variant):
-        return False
-    on_cpu = device.lower() in ("auto", "cpu")
-    if variant.runtime == "onnxruntime":
-        # Its CUDA provider has no integer convolutions; 8-bit weights without VNNI need slower kernels.
-        return on_cpu and not needs_protection(variant)
-    if variant.runtime == "openvino":
-        return not on_cpu or has_avx2()
-    return True  # was built for its device
-
-
-def _is_for_another_device(variant: Variant) -> bool:
-    """Tell whether a CPU has no fast kernels for the encoding: signed activations are for GPUs and NPUs."""
-    return variant.runtime in _CPU_RUNTIMES and variant.encoding is not None and variant.encoding.activations != "u8"
-
-
-_FLOAT_ORDER = ("fp32", "fp16", "w8a16")
-"""Of float variants on a CPU: half precision is computed as float32 there, or slower, and only saves size."""
-_ACCELERATED_ORDER = ("fp16", "w8a16", "fp32")
-
-
-def _slowness(variant: Variant) -> tuple[bool, bool, bool, int, bool, bool, float, str]:
-    """Order what was built for an accelerator before what any CPU runs, and INT8 before float.
-
-    OpenVINO comes before ONNX Runtime: so measured in docs/results.md. Among INT8 variants of one runtime, those that
-    the CPU runs at full speed come first (8-bit weights with VNNI or on ARM, 7-bit ones anywhere), and of these the one
-    that is closest to float.
-    """
-    on_cpu = variant.runtime in _CPU_RUNTIMES
-    order = _FLOAT_ORDER if on_cpu else _ACCELERATED_ORDER
-    return (
-        on_cpu,
-        variant.precision != "int8",
-        variant.runtime != "openvino",
-        -1 if variant.precision == "int8" else order.index(variant.precision),
-        _is_for_another_device(variant),
-        needs_protection(variant),
-        -(variant.fidelity_db or 0.0),
-        variant.name,
-    )
-
-
-def _devices(name: str) -> tuple[str, ...]:
-    """Return the devices that a runtime has here; none when it is missing."""
-    target = {target.name: target for target in all_targets()}.get(name)
-    if target is None or target.runtime is None:
-        return ()
-    return runtime_of(target).probe().devices
-
-
-def _is_refused(bundle: Bundle, variant: Variant) -> bool:
-    """Tell whether a variant is not for this machine, which is logged where the file was built for one machine."""
-    built_for_one = variant.runtime not in _CPU_RUNTIMES
-    path = bundle.variant_file(variant) if built_for_one else None
-    reason = runtime_of(target_named(variant.runtime)).refuses(variant, path)
-    if reason is not None and built_for_one:
-        _log.warning("%s is passed over: %s", variant.name, reason)
-    return reason is not None
 
 
 def _checked_tile(tile: int | str) -> int | Literal["auto"]:

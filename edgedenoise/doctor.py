@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.exporting.targets import all_targets, runtime_of
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
-    from edgedenoise.exporting.targets import Target
+    from edgedenoise.runtimes.base import Backend
 
 
 class TargetStatus(msgspec.Struct, frozen=True):
@@ -36,25 +35,23 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine; opens no model.
+    """Check which backends this machine can run; no model is opened.
 
-    Raises:
-        UsageError: a third party's entry point does not name a target.
+    Example:
+        >>> import edgedenoise
+        >>> [target.target for target in edgedenoise.diagnose().targets][0]
+        'onnxruntime'
     """
-    return Diagnosis(environment(), tuple(_status(target) for target in all_targets()))
+    broken = tuple(_broken(name, reason) for name, reason in registry.broken.items())
+    return Diagnosis(environment(), (*(_status(backend) for backend in registry.values()), *broken))
 
 
-def _status(target: Target) -> TargetStatus:
-    try:
-        found = runtime_of(target).probe()
-    except RuntimeUnavailableError as error:
-        return TargetStatus(target.name, target.runs_on, False, None, (), error.message, error.hint)
+def _status(backend: Backend) -> TargetStatus:
+    found = backend.probe()
     return TargetStatus(
-        target.name,
-        target.runs_on,
-        found.available,
-        found.version,
-        found.devices,
-        found.reason,
-        found.command,
+        backend.name, backend.runs_on, found.available, found.version, found.devices, found.reason, found.command
     )
+
+
+def _broken(entry_point: str, reason: str) -> TargetStatus:
+    return TargetStatus(entry_point, "a third-party backend", False, None, (), f"it cannot be loaded: {reason}", None)

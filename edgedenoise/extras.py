@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import RuntimeUnavailableError
@@ -10,23 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXTRA_OF: Mapping[str, str] = {
-    "coremltools": "coreml",
     "imagecodecs": "io",
     "jinja2": "report",
     "onnx": "quantize",
     "onnxscript": "export",
-    "openvino": "openvino",
     "psutil": "bench",
     "safetensors": "train,export",
     "skimage": "demo",
     "tensorflow": "tf",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt-rtx",
     "tifffile": "io",
     "tomli": "train",
     "torch": "train,export",
 }
 """Import name -> extras of edgedenoise that what needs it needs."""
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # it is being imported, or was made unavailable
+        return sys.modules.get(package) is not None
 
 
 def missing_package(error: ModuleNotFoundError) -> RuntimeUnavailableError | None:

@@ -10,13 +10,13 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.calibration.calibrate import calibrate
 from edgedenoise.calibration.drawing import DEFAULT_COUNT
-from edgedenoise.errors import ParityError, RuntimeUnavailableError
+from edgedenoise.errors import ParityError
 from edgedenoise.exporting.compile import compile as compile_target
 from edgedenoise.exporting.quantization.qdq import quantize
-from edgedenoise.exporting.targets import TARGETS, runtime_of
 from edgedenoise.exporting.verify import not_built, verify
 from edgedenoise.files import atomic_folder
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,14 +96,5 @@ def build(
 
 
 def buildable_targets() -> tuple[str, ...]:
-    """Return the targets that have a builder and whose runtime is installed here."""
-    found = []
-    for target in TARGETS:
-        if target.builder is None:
-            continue
-        try:
-            if runtime_of(target).probe().available:
-                found.append(target.name)
-        except RuntimeUnavailableError:
-            continue
-    return tuple(found)
+    """Return the names of the backends that this installation can build for."""
+    return tuple(backend.name for backend in registry.values() if backend.can_build())

@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.errors import UsageError
-from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from edgedenoise.bundles.bundle import Bundle
-    from edgedenoise.bundles.manifest import Precision, Variant
-    from edgedenoise.bundles.writer import BundleWriter
     from edgedenoise.imaging.tiling import Tiling
+    from edgedenoise.runtimes.job import BuildOptions
 
     Own = TypeVar("Own", bound=msgspec.Struct)
 
 DEFAULT_TILE_PX = 512
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How a backend's file is to be made. At most one of `tile`, `tiles` and `tile_range` is asked for."""
-
-    tile: int | None = None
-    """Side in pixels of the one square input, margins (halo) included; None for `DEFAULT_TILE_PX`, where shapes are
-    static."""
-    tiles: tuple[int, ...] = ()
-    """Instead: the sides that are accepted (Core ML's enumerated shapes)."""
-    tile_range: tuple[int, int, int] | None = None
-    """Instead: (least, best, most) side, all between are accepted (TensorRT's profile, Core ML's ranged shapes)."""
-    more: Mapping[str, str] = field(default_factory=dict)
-    """The backend's own, by name; see `backend_options`."""
-
-
-@dataclass(frozen=True)
-class BuildJob:
-    """One variant that is to be built."""
-
-    bundle: Bundle
-    """As it is."""
-    draft: BundleWriter
-    """As it is being written; the new variant's files go into a folder of its name."""
-    source: Variant
-    """The ONNX variant that is compiled: the float graph, or the QDQ graph whose encoding is the target's."""
-    graph: Path
-    """Its file."""
-    precision: Precision
-    options: BuildOptions = field(default_factory=BuildOptions)
-    progress: Progress = silent
 
 
 def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:

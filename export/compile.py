@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
-from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
-from edgedenoise.exporting.build_options import BuildJob, BuildOptions
-from edgedenoise.exporting.targets import emulated, named, runtime_of, target_named
-from edgedenoise.extras import missing_package
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.job import BuildJob, BuildOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.opening import open_emulation
+from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.selftest import run_selftest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgedenoise.bundles.manifest import Precision, Variant
-    from edgedenoise.exporting.targets import Target
+    from edgedenoise.runtimes.base import Backend
 
 _log = logging.getLogger(__name__)
 _AS_IT_IS = BuildOptions()
@@ -43,7 +42,7 @@ def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module c
 
     Args:
         bundle: a bundle folder.
-        target: a name of `edgedenoise.exporting.targets`.
+        target: name of a backend; `edgedenoise doctor` lists them.
         precision: what to build; None for the target's default, as far as the bundle has graphs for it.
         options: shapes, and the backend's own.
         progress: told after each variant.
@@ -59,39 +58,33 @@ def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module c
         ExportError: the backend refuses the graph.
         ParityError: what was built fails the self-test; the bundle stays as it was.
     """
-    chosen = target_named(target)
+    chosen = registry[target]
     opened = Bundle.open(bundle)
-    if chosen.builder is None:
-        if chosen.name == OnnxRuntime.name:  # opens the graphs as they are
-            return opened
-        raise RuntimeUnavailableError(f"this version of edgedenoise has no builder for {chosen.name}")
+    if not chosen.precisions:  # opens the graphs as they are
+        return opened
     check_editable(opened)
     sources = _sources(opened, chosen, precision)
-    build = named(chosen.builder)
     with BundleWriter.edit(opened) as draft:
         for done, (wanted, source) in enumerate(sources):
             progress("compile", done, len(sources), f"{chosen.name} {wanted}")
-            job = BuildJob(opened, draft, source, opened.variant_file(source), wanted, options, progress)
-            try:
-                variant: Variant = build(job)
-            except ModuleNotFoundError as error:
-                raise (missing_package(error) or error) from None
+            job = BuildJob(opened, draft.root, source, opened.variant_file(source), wanted, options, progress)
+            variant = chosen.build(job)
+            draft.put_variant(variant)
             _prove(draft.seal(), variant, chosen, opened)
         progress("compile", len(sources), len(sources))
     return Bundle.open(opened.root)
 
 
-def _sources(bundle: Bundle, target: Target, precision: Precision | None) -> list[tuple[Precision, Variant]]:
+def _sources(bundle: Bundle, target: Backend, precision: Precision | None) -> list[tuple[Precision, Variant]]:
     """Return (precision to build, ONNX variant to build it from)."""
     if precision is not None and precision not in target.precisions:
         raise UsageError(f"{target.name} has no precision {precision}; accepted are {', '.join(target.precisions)}")
-    schemes = {scheme.name for scheme in schemes_for(target.device_class)}
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name]
-    add = f"edgedenoise quantize {bundle.source} --scheme {target.scheme}"
+    add = f"edgedenoise quantize {bundle.source} --scheme {target.schemes[0]}"
     found: list[tuple[Precision, Variant]] = []
     for wanted in target.default_precisions if precision is None else (precision,):
         if wanted == "int8":
-            found += [(wanted, v) for v in graphs if v.encoding is not None and v.encoding.scheme in schemes]
+            found += [(wanted, v) for v in graphs if v.encoding is not None and v.encoding.scheme in target.schemes]
         else:
             found += [(wanted, v) for v in graphs if v.name == FLOAT_VARIANT]
     if not found:
@@ -111,18 +104,16 @@ def _sources(bundle: Bundle, target: Target, precision: Precision | None) -> lis
     return found
 
 
-def _prove(written: Bundle, variant: Variant, target: Target, original: Bundle) -> None:
+def _prove(written: Bundle, variant: Variant, target: Backend, original: Bundle) -> None:
     """Run the self-test of what was just built, where anything here can."""
-    # Built for devices that this one may not be: what saturates here is not refused.
-    options = SessionOptions(protect_saturation=False)
     opened: CheckedSession | None
     try:
-        session = runtime_of(target).open(variant, written.variant_file(variant), "auto", options)
+        session = target.open(variant, written.variant_file(variant))
         opened = CheckedSession(session, variant.shapes)
     except (RuntimeUnavailableError, IncompatibleError):
         if target.built_where_it_runs:  # and refused there at once: it would be refused for ever
             raise
-        opened = emulated(written, variant)
+        opened = open_emulation(written, variant)
     if opened is None:
         _log.warning("%s was built and nothing here can run it; prove it there: edgedenoise verify", variant.name)
         return

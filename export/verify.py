@@ -17,18 +17,18 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.exporting.quantization.divergence import (
     Divergence,
-    OracleBound,
     first_divergence,
-    oracle_bound,
     pieces_on,
+    reference_bound,
 )
-from edgedenoise.exporting.targets import all_targets, emulated, open_variant, runtime_of, target_named
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.normalize import statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.opening import backend_of, open_emulation, open_variant
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
-    from edgedenoise.runtimes.base import CheckedSession
+    from edgedenoise.runtimes.bounds import ReferenceBound
+    from edgedenoise.runtimes.checked import CheckedSession
 
 Status = Literal["passed", "failed", "not run"]
 State = Literal["ran here", "built here, numbers checked by emulation", "built here, never run", "not built"]
@@ -68,7 +69,7 @@ class VariantCheck:
     """Self-test, PSNR to exact W8A8; None for float variants."""
     divergence: Divergence | None = None
     """The first layer that the runtime computes differently, looked for where the variant is farther from exact W8A8
-    than `edgedenoise.exporting.quantization.divergence.ORACLE_BOUNDS` says."""
+    than the backend's `error_bounds` allow."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def not_built(bundle: Bundle) -> tuple[NotBuilt, ...]:
             precision,
             f"edgedenoise compile {bundle.source} --target {target.name} --precision {precision}",
         )
-        for target in all_targets()
+        for target in registry.values()
         for precision in target.default_precisions
         if (target.name, precision) not in built
     )
@@ -157,7 +158,7 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
 def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
     check = VariantCheck(variant.name, variant.runtime, variant.precision, "not run")
     try:
-        session = open_variant(bundle, variant, prove=False)
+        session = open_variant(bundle, variant, selftest=False)
     except (RuntimeUnavailableError, IncompatibleError) as error:
         return _emulated(bundle, variant, replace(check, reason=_words(error)))
     except EdgeDenoiseError as error:
@@ -168,14 +169,14 @@ def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
 def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantCheck:
     """Check the numbers of a variant that nothing here can run; `check` says why not."""
     try:
-        session = emulated(bundle, variant)
+        session = open_emulation(bundle, variant)
     except (RuntimeUnavailableError, IncompatibleError) as error:
         return replace(check, reason=f"{check.reason}; nor can it be emulated: {_words(error)}")
     except EdgeDenoiseError as error:
         return replace(check, status="failed", reason=_words(error))
     if session is None:
         return check
-    target = target_named(variant.runtime)
+    target = backend_of(variant)
     raised = f"numbers {target.emulation}; to raise it, on the device: edgedenoise verify {bundle.source}"
     check = replace(check, reason=f"{check.reason}; {raised}", state="built here, numbers checked by emulation")
     found = _selftest(bundle, variant, session, check)
@@ -231,14 +232,14 @@ def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -
         return None
     image, _ = selftest_pair(bundle)
     manifest = bundle.manifest
-    oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), prove=False)
+    oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), selftest=False)
     try:
         exact, found = (run_image(s, image, manifest.normalization, manifest.tiling) for s in (oracle, session))
     finally:
         oracle.close()
     psnr_db, max_levels = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
     graph = _loaded(bundle, graphs[0])
-    bound = oracle_bound(variant.encoding.scheme, variant.runtime, graph)
+    bound = reference_bound(variant.encoding.scheme, backend_of(variant), graph)
     if bound is None or bound.holds(psnr_db, max_levels):
         return _OracleCheck(psnr_db, max_levels)
     if graph is None:
@@ -250,13 +251,13 @@ def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -
 
 
 def _divergence(
-    bundle: Bundle, variant: Variant, graph: onnx.ModelProto, bound: OracleBound
+    bundle: Bundle, variant: Variant, graph: onnx.ModelProto, bound: ReferenceBound
 ) -> tuple[Divergence | None, str]:
     """Look for the first layer that a runtime computes differently; return it and the words for it."""
     image, _ = selftest_pair(bundle)
     x = _whole_multiple(statistics(image, bundle.manifest.normalization).apply(image), bundle)
     try:
-        backend = pieces_on(runtime_of(target_named(variant.runtime)), variant, graph, x)
+        backend = pieces_on(backend_of(variant), variant, graph, x)
         found = first_divergence(graph, x, backend, bound)
     except EdgeDenoiseError as error:
         return None, f"at which layer it begins cannot be told: {error}".replace("\n", "; ")

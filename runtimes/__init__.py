@@ -1,8 +1,8 @@
-"""Backends behind one protocol: `base` says what a runtime is, each other file is about one of them.
+"""Backends behind one interface: `base` defines it, `registry` lists the backends, one folder holds each of them.
 
-Importing this package imports no backend. The table of targets is `edgedenoise.exporting.targets`.
+Importing this package imports no backend.
 """
 
 if __name__ == "runtimes":
-    # The folder is installed as edgedenoise.runtimes; a second copy of its modules would have classes of its own.
+    # The folder is installed as edgedenoise.runtimes; a second copy of its modules would have its own classes.
     raise ImportError("runtimes/ is installed as edgedenoise.runtimes: write `import edgedenoise.runtimes`")

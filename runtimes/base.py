@@ -1,29 +1,41 @@
-"""What a backend must offer, and the one wrapper that checks all of them.
+"""What a backend is: one `Backend` class with everything known about it, and the `Session` that it opens.
 
-A backend file holds only what is peculiar to it: how to probe for it, how to open a file, how to run one array.
-Shapes, types, finite values, use after close and timing are checked by `CheckedSession`, once for everybody.
+A backend file holds only what is peculiar to that backend. The base class checks that the package is installed, that
+the device exists and that the variant is supported, once for all backends; `checked.CheckedSession` checks every tile.
+How to add a backend: docs/architecture.md.
 """
 
 from __future__ import annotations
 
-import time
+import importlib
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from edgedenoise.errors import InferenceError, NotFiniteError, UsageError
+from edgedenoise.errors import (
+    DeviceNotFoundError,
+    ExportError,
+    IncompatibleError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from edgedenoise.extras import is_installed, missing_package
+from edgedenoise.runtimes.device_names import AUTO, matching_device
 from edgedenoise.runtimes.machine import saturates_u8s8
-from edgedenoise.runtimes.shapes import FittedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from edgedenoise.bundles.manifest import InputShapes, Variant
+    from edgedenoise.bundles.bundle import Bundle
+    from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.runtimes.bounds import SchemeBounds
+    from edgedenoise.runtimes.fusion import Fusion
+    from edgedenoise.runtimes.job import BuildJob
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"
@@ -32,27 +44,38 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a runtime can be used here, and if not, what would fix it."""
+    """Whether a backend can be used on this machine, and if not, how to make it available."""
 
     available: bool
     version: str | None = None
     devices: tuple[str, ...] = ()
-    """Names that `device=` accepts."""
+    """Names that `device=` accepts, the default first."""
     reason: str | None = None
-    """Why not, in one sentence; None when available."""
+    """Why the backend cannot be used, in one clause; None when it is available."""
     command: str | None = None
-    """The exact command that would make it available; None when there is nothing to do or nothing that helps."""
+    """Command that installs what is missing; None when there is nothing to install."""
 
 
 @dataclass(frozen=True)
 class EffectiveDevice:
-    """What really runs, as the backend itself reports it after opening."""
+    """What really runs, as the backend reports it after a file was opened."""
 
     runtime: str
     version: str
     device: str
     detail: str = ""
-    """What else decided the result or the speed: provider, kernels protected from saturation, threads."""
+    """What else decides the result or the speed: provider, kernels protected from saturation, precision."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of an opened model."""
+
+    name: str
+    dtype: str
+    """NumPy name of the element type."""
+    shape: tuple[int | None, ...]
+    """Size of each dimension; None where any size is accepted."""
 
 
 @dataclass(frozen=True)
@@ -60,194 +83,289 @@ class SessionOptions:
     """How a session is opened."""
 
     threads: int | None = None
-    """Threads within one inference; None leaves it to the backend."""
+    """Threads within one inference; None for the backend's own choice."""
     fused: bool = True
-    """False runs the graph node by node in float: for QDQ graphs that is exact W8A8 arithmetic, the *oracle*."""
+    """False runs the graph node by node in float: for QDQ graphs the *reference execution* (unfused W8A8)."""
     protect_saturation: bool = True
-    """Keep 8-bit products from saturating 16-bit accumulators on x86 CPUs without VNNI."""
+    """Refuse, or run by slower exact kernels, what would saturate on x86 CPUs without VNNI."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads is {self.threads}; accepted are 1 or more, or None for the runtime's own choice")
+            raise UsageError(f"threads is {self.threads}; expected 1 or more, or None for the backend's own choice")
 
 
-class Session(Protocol):
-    """An opened model, as a backend implements it."""
-
-    @property
-    def effective(self) -> EffectiveDevice:
-        """What really runs."""
-        ...
-
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run (1, 3, h, w) float32 and return (1, 3, h, w) float32."""
-        ...
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run many arrays of one shape and yield the answers in order."""
-        ...
-
-    def close(self) -> None:
-        """Give memory and devices back; called once."""
-        ...
+DEFAULT_OPTIONS = SessionOptions()
 
 
-class Runtime(Protocol):
-    """A backend."""
+class Session:
+    """An opened model. A backend implements one of `run` and `stream`; the other follows from it."""
 
-    name: ClassVar[str]
+    effective: EffectiveDevice
+    """What really runs."""
+    inputs: tuple[TensorInfo, ...] = (TensorInfo(INPUT_NAME, "float32", (1, CHANNELS, None, None)),)
+    """Inputs of the opened model."""
+    outputs: tuple[TensorInfo, ...] = (TensorInfo(OUTPUT_NAME, "float32", (1, CHANNELS, None, None)),)
+    """Outputs of the opened model."""
+    thread_safe: ClassVar[bool] = False
+    """Whether several threads may run this session at once; if not, `CheckedSession` makes them wait."""
 
-    def probe(self) -> Availability:
-        """Tell whether the backend works here. Cheap, never raises."""
-        ...
-
-    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:
-        """Tell why a variant would compute something wrong, or nothing, on this machine; None when it is for it.
-
-        `path` is the variant's file, for backends whose files are bound to the machine that built them.
-        """
-        ...
-
-    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
-        """Open a model file on a device; `device` is `auto` or one of the probed names.
-
-        Raises:
-            RuntimeUnavailableError: the backend's package is missing.
-            DeviceNotFoundError: the device is not here.
-            DeviceFallbackError: the backend would have used another device.
-        """
-        ...
-
-    def metadata(self, path: Path) -> str | None:
-        """Return the essentials embedded in a lone model file, as JSON text, or None."""
-        ...
-
-
-@dataclass
-class Timing:
-    """Time spent inside a backend since the session was opened."""
-
-    calls: int = 0
-    pixels: int = 0
-    """Input pixels, halos included."""
-    seconds: float = 0.0
-
-
-class CheckedSession:
-    """A session that refuses bad input, never returns bad output, and keeps the time."""
-
-    def __init__(self, inner: Session, shapes: InputShapes | None = None) -> None:
-        """Wrap a backend's session; `shapes` are those that its file accepts, None for all."""
-        self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
-        self.effective = inner.effective
-        self.largest_px = None if shapes is None else shapes.sides_px[-1]
-        """Largest side of a tile, margins included; None for no limit."""
-        self.timing = Timing()
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.run is Session.run and cls.stream is Session.stream:
+            raise TypeError(f"{cls.__name__} implements neither run nor stream; a Session must implement one of them")
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one array.
 
         Args:
-            x: (1, 3, h, w) float32, finite.
+            x: (1, 3, h, w) float32.
 
         Returns:
-            (1, 3, h, w) float32, finite.
-
-        Raises:
-            InferenceError: the session is closed, the input is not as stated, or the backend's answer is not.
+            (1, 3, h, w) float32, not shared with the session.
         """
         return next(iter(self.stream([x])))
 
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run many arrays of one shape in order; the checks are those of `run`."""
-        inner = self._opened()
-        shapes: list[tuple[int, ...]] = []
+        """Run arrays in order and yield the answers in the same order.
 
-        def checked() -> Iterator[NDArray[np.float32]]:
-            for tile in tiles:
-                _check_input(tile)
-                shapes.append(tile.shape)
-                yield tile
-
-        answers = iter(inner.stream(checked()))
-        try:
-            yield from self._checked_answers(answers, shapes)
-        finally:
-            close = getattr(answers, "close", None)
-            if close is not None:  # whatever is on its way on a device is waited for now, not when it is collected
-                close()
-
-    def _checked_answers(
-        self, answers: Iterator[NDArray[np.float32]], shapes: list[tuple[int, ...]]
-    ) -> Iterator[NDArray[np.float32]]:
-        done = 0
-        while True:
-            start = time.perf_counter()
-            # The clock also sees the preparation of the next tile, which a backend may overlap with its own work.
-            answer = next(answers, None)
-            if answer is None:
-                break
-            self.timing.seconds += time.perf_counter() - start
-            if done == len(shapes):
-                raise InferenceError(f"{self.effective.runtime} answered more than the {done} tiles it was given")
-            self._check_output(answer, shapes[done])
-            self.timing.calls += 1
-            self.timing.pixels += shapes[done][2] * shapes[done][3]
-            done += 1
-            yield answer
-        if done != len(shapes):
-            raise InferenceError(f"{self.effective.runtime} answered {done} of {len(shapes)} tiles")
+        A backend that overlaps copies and computation implements this method.
+        """
+        return map(self.run, tiles)
 
     def close(self) -> None:
-        """Close the session; closing twice is allowed."""
-        if self._inner is not None:
-            self._inner.close()
-            self._inner = None
+        """Release memory and devices; called once."""
 
-    def __enter__(self) -> CheckedSession:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class Backend(ABC):
+    """Everything known about one backend. Stateless: the registry keeps one instance of each class."""
 
-    def _opened(self) -> Session:
-        if self._inner is None:
-            raise InferenceError(
-                f"this {self.effective.runtime} session is closed",
-                hint="open a new one with edgedenoise.load",
+    name: ClassVar[str]
+    """What `--runtime` and `--target` accept; also the name of the entry point of a third-party backend."""
+    label: ClassVar[str]
+    """Product name, for messages."""
+    runs_on: ClassVar[str]
+    """Devices that the backend is for, in words."""
+    extra: ClassVar[str | None] = None
+    """Extra of edgedenoise that installs what the backend needs; None when the base install has it."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Import names of the packages that the extra installs for this backend."""
+    guide: ClassVar[str | None] = None
+    """Page of the documentation to read when the backend cannot run here and nothing can be installed."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Suffixes, in lower case, of model files that can be loaded without their bundle."""
+    is_cpu: ClassVar[bool] = False
+    """Whether it runs on any CPU; `auto` prefers backends that were built for an accelerator."""
+    rank: ClassVar[int] = 0
+    """Order among backends of one kind: `auto` prefers the lower one."""
+    precisions: ClassVar[tuple[Precision, ...]] = ()
+    """Precisions that `build` can make; empty for a backend that opens the ONNX graphs as they are."""
+    default_precisions: ClassVar[tuple[Precision, ...]] = ()
+    """Precisions that are built unless one is named."""
+    schemes: ClassVar[tuple[str, ...]] = ()
+    """Names of the integer encodings that it runs (see `edgedenoise.calibration.schemes`), the default first."""
+    built_where_it_runs: ClassVar[bool] = False
+    """Whether files are bound to the machine that builds them: a file that is refused there is a failed build."""
+    runs_unfused: ClassVar[bool] = False
+    """Whether `SessionOptions.fused=False` is supported."""
+    builder: ClassVar[str | None] = None
+    """`module:function` that `build` calls, (BuildJob) -> Variant; imported only then."""
+    emulator: ClassVar[str | None] = None
+    """`module:function` that `emulate` calls, (Bundle, Variant) -> Session; imported only then."""
+    emulation: ClassVar[str] = ""
+    """What the emulator's numbers are those of, in words."""
+    error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {}
+    """Scheme -> accepted distance to the reference execution; schemes that are not named are not judged."""
+
+    @abstractmethod
+    def probe(self) -> Availability:
+        """Check whether the backend can be used on this machine. Cheap, never raises."""
+
+    @abstractmethod
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
+        """Open a model file; called by `open`, which has checked everything that can be checked without the file.
+
+        Args:
+            variant: what the file is.
+            path: the file.
+            device: one of the probed names.
+            options: threads, fusion, saturation.
+
+        Raises:
+            DeviceFallbackError: the backend would use another device.
+            DeviceMemoryError: the model does not fit into memory.
+            InferenceError: the file cannot be opened.
+        """
+
+    @property
+    def install_command(self) -> str | None:
+        """Command that installs what the backend needs."""
+        return None if self.extra is None else f'pip install "edgedenoise[{self.extra}]"'
+
+    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
+        """Return the reason why this machine cannot run a variant correctly, or None.
+
+        Args:
+            variant: what would be run.
+            device: where; `auto` for the device that `open` would choose.
+            path: the variant's file, for backends whose files are bound to the machine that built them.
+        """
+        return None
+
+    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:  # noqa: ARG002
+        """Return what to do about an unsupported variant, with the exact command, or None."""
+        return None
+
+    def int8_is_faster(self, variant: Variant, device: str = AUTO) -> bool:  # noqa: ARG002
+        """Return whether an INT8 variant is known to be faster than float on this machine; nothing is timed."""
+        return True
+
+    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+        """Return the device that `auto` stands for; `devices` are the probed ones."""
+        return devices[0]
+
+    def metadata(self, path: Path) -> str | None:  # noqa: ARG002
+        """Return the JSON text embedded in a lone model file, or None; see `BuildJob.metadata`."""
+        return None
+
+    def fusion(self, variant: Variant, path: Path) -> Fusion | None:  # noqa: ARG002
+        """Return counts over the graph as the backend runs it, or None where they are unknown.
+
+        Raises:
+            InferenceError: the file cannot be opened.
+        """
+        return None
+
+    def can_build(self) -> bool:
+        """Return whether `build` can be used in this installation. Cheap, never raises."""
+        if not self.precisions or self.built_where_it_runs:
+            return bool(self.precisions) and self.probe().available
+        return all(is_installed(package) for package in self.packages)
+
+    def build(self, job: BuildJob) -> Variant:
+        """Build a variant from an ONNX graph.
+
+        Args:
+            job: what is built, from what, and where its files go.
+
+        Returns:
+            The new variant; its files are in `job.root`.
+
+        Raises:
+            RuntimeUnavailableError: a package is missing, or this version cannot build for the backend.
+            ExportError: the backend does not accept the graph.
+            UsageError: an option or a shape is not accepted.
+        """
+        if self.builder is None:
+            raise ExportError(f"edgedenoise cannot build for {self.name}: the backend has no builder")
+        with self.naming_packages():
+            variant: Variant = _resolved(self.builder)(job)
+        return variant
+
+    def emulate(self, bundle: Bundle, variant: Variant) -> Session | None:
+        """Open what computes a variant's numbers on a machine that cannot run it; None where nothing does.
+
+        Raises:
+            RuntimeUnavailableError: a package is missing.
+            IncompatibleError: the bundle lacks what the emulation needs.
+        """
+        if self.emulator is None:
+            return None
+        with self.naming_packages():
+            session: Session = _resolved(self.emulator)(bundle, variant)
+        return session
+
+    def open(
+        self, variant: Variant, path: Path, device: str = AUTO, options: SessionOptions = DEFAULT_OPTIONS
+    ) -> Session:
+        """Open a model file on a device.
+
+        Args:
+            variant: what the file is.
+            path: the file.
+            device: `auto` or one of the probed names, in upper or lower case; a named device never falls back.
+            options: threads, fusion, saturation.
+
+        Raises:
+            RuntimeUnavailableError: the backend's package is missing.
+            DeviceNotFoundError: this machine does not have the device.
+            IncompatibleError: this machine cannot run the variant correctly.
+            UsageError: the backend cannot run unfused.
+            DeviceFallbackError, DeviceMemoryError, InferenceError: see `open_session`.
+        """
+        found = self.require()
+        if not options.fused and not self.runs_unfused:
+            raise UsageError(
+                f"{self.label} always fuses; the reference execution (unfused W8A8) runs on ONNX Runtime only",
+                hint="Use --runtime onnxruntime",
             )
-        return self._inner
+        name = self.device_named(device, found, self.auto_device(variant, path, found.devices))
+        saturation_accepted = not options.protect_saturation and needs_protection(variant)
+        reason = None if saturation_accepted else self.unsupported_reason(variant, device=name, path=path)
+        if reason is not None:
+            raise IncompatibleError(reason, hint=self.unsupported_hint(variant, path))
+        with self.naming_packages():
+            return self.open_session(variant, path, name, options)
 
-    def _check_output(self, y: NDArray[np.float32], expected: tuple[int, ...]) -> None:
-        if y.shape != expected or y.dtype != np.float32:
-            raise InferenceError(
-                f"{self.effective.runtime} answered {y.dtype} {y.shape}; expected float32 {expected}",
-                hint="check the bundle with: edgedenoise verify B.edge",
+    def require(self) -> Availability:
+        """Check that the backend can be used here, and return what the probe found.
+
+        Raises:
+            RuntimeUnavailableError: it cannot; the hint is the command that installs what is missing.
+        """
+        found = self.probe()
+        if found.available:
+            return found
+        hint = None if self.guide is None else f"See {self.guide} for what it needs"
+        if found.command is not None:
+            hint = f"Install it with: {found.command}"
+        raise RuntimeUnavailableError(f"{self.label} cannot run here: {found.reason}", hint=hint)
+
+    def device_named(self, device: str, found: Availability, auto: str) -> str:
+        """Return the probed name of a device; see `matching_device`.
+
+        Raises:
+            DeviceNotFoundError: this machine does not have it.
+        """
+        if device.strip().lower() == AUTO:
+            return auto
+        name = matching_device(device, found.devices)
+        if name is None:
+            raise DeviceNotFoundError(
+                f"{self.label} {found.version} has no device {device!r} here; it has {', '.join(found.devices)}",
+                hint=self.device_hint(device),
             )
-        if not _is_finite(y):
-            bad = int(np.count_nonzero(~np.isfinite(y)))
-            raise NotFiniteError(
-                f"{self.effective.runtime} on {self.effective.device} answered {bad} values that are not finite",
-                hint="check the bundle with: edgedenoise verify B.edge",
-            )
+        return name
+
+    def device_hint(self, device: str) -> str | None:  # noqa: ARG002
+        """Return what to do about a device that this machine does not have."""
+        return "List the devices of this machine with: edgedenoise doctor"
+
+    @contextmanager
+    def naming_packages(self) -> Iterator[None]:
+        """Translate a failed import of an optional package into the command that installs it.
+
+        Raises:
+            RuntimeUnavailableError: a package of this backend, or another optional one, is not installed.
+        """
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in self.packages:
+                raise (missing_package(error) or error) from None
+            raise RuntimeUnavailableError(
+                f"{self.label} needs the package {package}, which is not installed",
+                hint=f"Install it with: {self.install_command}",
+            ) from None
 
 
 def needs_protection(variant: Variant) -> bool:
-    """Tell whether a variant's full 8-bit weights would saturate on this CPU."""
+    """Return whether a variant's full 8-bit weights would saturate on this CPU."""
     encoding = variant.encoding
     return encoding is not None and encoding.weight_bits == 8 and encoding.activations == "u8" and saturates_u8s8()
 
 
-def _check_input(x: NDArray[np.float32]) -> None:
-    if x.ndim != 4 or x.shape[:2] != (1, CHANNELS) or 0 in x.shape or x.dtype != np.float32:
-        raise InferenceError(f"a session was given {x.dtype} {x.shape}; accepted is float32 (1, {CHANNELS}, h, w)")
-    if not _is_finite(x):
-        raise InferenceError("a session was given values that are not finite (NaN or infinity)")
-
-
-def _is_finite(x: NDArray[np.float32]) -> bool:
-    # A sum is finite only if every term is, and costs a tenth of np.isfinite(x).all().
-    with np.errstate(invalid="ignore"):  # infinities of both signs
-        return bool(np.isfinite(x.sum(dtype=np.float64)))
+def _resolved(where: str) -> Any:
+    """Return what `module:name` names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)

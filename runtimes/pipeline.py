@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgedenoise.runtimes.base import CheckedSession
+    from edgedenoise.runtimes.checked import CheckedSession
 
 
 def run_image(

@@ -1,7 +1,7 @@
-"""The self-test that every bundle carries: a small image and the float answer to it.
+"""The self-test that every bundle contains: a small image and the float network's output for it.
 
-A variant proves itself on the device where it is first loaded: its answer must be as close to the float answer as its
-precision promises. What passed is remembered, per file, runtime version and machine, so it costs nothing afterwards.
+A variant is checked the first time it is loaded on a device: its output must be as close to the float output as its
+precision allows. A passed self-test is recorded per file, runtime version and machine, and is not run again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Variant
-    from edgedenoise.runtimes.base import CheckedSession
+    from edgedenoise.runtimes.checked import CheckedSession
 
 PICTURE_FILE = "selftest/picture.npy"
 ANSWER_FILE = "selftest/answer.npy"
@@ -100,11 +100,11 @@ def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float
     return image, answer
 
 
-def prove_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession) -> None:
-    """Run the self-test unless this very variant has passed it here before.
+def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSession) -> None:
+    """Run the self-test unless this variant has passed it on this machine before.
 
     Raises:
-        ParityError: the variant does not give on this device what it gave where it was built.
+        ParityError: the variant's output on this device is farther from the float output than its precision allows.
     """
     if bundle.is_lone_file:  # no self-test to run
         return

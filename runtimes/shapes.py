@@ -1,6 +1,6 @@
-"""Files that accept some sizes only: each tile is enlarged to an accepted one, and the answer cut back.
+"""Files that accept some sizes only: each tile is enlarged to an accepted size, and the answer is cropped.
 
-That is exact: a tile carries its context (the halo), so what is added beyond it reaches no pixel that is kept.
+This is exact: a tile carries its context (the halo), so the added pixels reach no pixel that is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.errors import InferenceError
+from edgedenoise.runtimes.base import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,20 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import InputShapes
-    from edgedenoise.runtimes.base import Session
 
 
-class FittedSession:
+class FittedSession(Session):
     """A session that takes any size up to the largest one that its file accepts."""
 
     def __init__(self, inner: Session, shapes: InputShapes) -> None:
         self._inner = inner
         self._shapes = shapes
         self.effective = inner.effective
-
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one array; see `stream`."""
-        return next(iter(self.stream([x])))
+        self.inputs, self.outputs = inner.inputs, inner.outputs
 
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Run (1, 3, h, w) arrays of any size in order.
@@ -53,23 +50,23 @@ class FittedSession:
             yield np.ascontiguousarray(answer[:, :, :height, :width])
 
     def close(self) -> None:
-        """Close the session within."""
+        """Close the wrapped session."""
         self._inner.close()
 
 
 def accepted_side(shapes: InputShapes, needed_px: int) -> int:
-    """Return the least accepted side that holds `needed_px` pixels.
+    """Return the smallest accepted side that holds `needed_px` pixels.
 
-    Of a range only its best side is used while that is large enough: it is the one that a file was tuned for.
+    Of a range, the best side is used as long as it is large enough, because the file was tuned for it.
 
     Raises:
-        InferenceError: none is large enough.
+        InferenceError: no side is large enough.
     """
     sides = shapes.sides_px[1:] if shapes.kind == "ranged" else shapes.sides_px
     for side in sides:
         if side >= needed_px:
             return side
     raise InferenceError(
-        f"a tile of {needed_px} pixels was given to a file that accepts up to {sides[-1]}, margins included",
-        hint="use a smaller --tile, or compile it again with a larger one",
+        f"a tile has {needed_px} pixels; expected at most {sides[-1]}, margins included, which this file accepts",
+        hint="Use a smaller --tile, or compile the variant again for a larger one",
     )

@@ -13,7 +13,7 @@ from edgedenoise.runtimes.base import CHANNELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgedenoise.runtimes.base import CheckedSession
+    from edgedenoise.runtimes.checked import CheckedSession
 
 WARM_UP = 2
 """Rounds that are not counted: the first runs allocate, pack weights and compile for the shape."""

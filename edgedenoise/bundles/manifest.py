@@ -141,3 +141,10 @@ class Essentials(msgspec.Struct, frozen=True):
     normalization: NormalizationKind
     tiling: Tiling
     variant: Variant
+
+
+def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
+    """Return what is embedded in a variant's model file, as JSON."""
+    return msgspec.json.encode(
+        Essentials(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.bundle import MODEL_CARD, Bundle, report_file
-from edgedenoise.bundles.manifest import Essentials, FileRecord, Manifest, Variant
+from edgedenoise.bundles.manifest import FileRecord, Manifest, Variant, embedded_metadata
 from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundle_folder, read_manifest, write_manifest
 from edgedenoise.bundles.model_card import model_card
 from edgedenoise.bundles.pretrained import is_shipped
@@ -134,10 +134,7 @@ class BundleWriter:
 
     def essentials(self, variant: Variant) -> bytes:
         """Return the JSON that is embedded in a variant's model file."""
-        manifest = self.manifest
-        return msgspec.json.encode(
-            Essentials(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
-        )
+        return embedded_metadata(self.manifest, variant)
 
     def seal(self) -> Bundle:
         """Write the model card, record every added file and write the manifest; nothing is done twice.

@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Build the files of a backend and run their self-test."""
     from edgedenoise.bundles.bundle import checked_precision
-    from edgedenoise.exporting.build_options import BuildOptions
+    from edgedenoise.runtimes.job import BuildOptions
 
     options = BuildOptions(
         tile=tile,

@@ -23,7 +23,7 @@ def command(
     wide: Wide = False,
 ) -> None:
     """Show the contents of a bundle, without checking its files."""
-    from edgedenoise.denoiser import open_model
+    from edgedenoise.runtimes.opening import open_model
 
     manifest = open_model(model).manifest
     network, tiling = manifest.network, manifest.tiling

@@ -117,12 +117,11 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
 
 
 def _first_target(report: QuantizeReport) -> str:
-    """Return the first target that is built from the new graph."""
-    from edgedenoise.calibration.schemes import schemes_for
-    from edgedenoise.exporting.targets import TARGETS
+    """Return the first backend that is built from the new graph."""
+    from edgedenoise.runtimes.registry import registry
 
     scheme = report.variant.rpartition("-")[2]
-    takers = (t.name for t in TARGETS if t.builder and scheme in {s.name for s in schemes_for(t.device_class)})
+    takers = (backend.name for backend in registry.values() if backend.precisions and scheme in backend.schemes)
     return next(takers, "openvino")
 
 

@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.exporting.targets import runtime_of, target_named
-from edgedenoise.runtimes.fusion import Fusion, TellsFusion
 from edgedenoise.runtimes.machine import saturates_u8s8
 from edgedenoise.runtimes.onnxruntime.backend import SATURATION_FREE
+from edgedenoise.runtimes.opening import backend_of
 from edgedenoise.runtimes.timing import speed_ratio
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Encoding, Variant
     from edgedenoise.evaluation.worker import Opened, Worker
+    from edgedenoise.runtimes.fusion import Fusion
 
 FLOAT_PRECISIONS = ("fp32", "fp16")
 NOT_WORTH_IT = "not worth it here"
@@ -171,7 +171,5 @@ def _why_slower(bundle: Bundle, worker: Worker) -> str:
         return ""
     if opened.device == "cpu":
         with suppress(EdgeDenoiseError):  # the reasons are optional, the measurement is not
-            runtime = runtime_of(target_named(variant.runtime))
-            if isinstance(runtime, TellsFusion):
-                fusion = runtime.fusion(variant, bundle.variant_file(variant))
+            fusion = backend_of(variant).fusion(variant, bundle.variant_file(variant))
     return why_slower(variant.encoding, opened, fusion)

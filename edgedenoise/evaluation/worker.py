@@ -22,8 +22,8 @@ import numpy as np
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import Denoiser, load_variant
 from edgedenoise.errors import EdgeDenoiseError, InferenceError, NotFiniteError
-from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.imaging.files import read_image
+from edgedenoise.runtimes.opening import backend_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -159,9 +159,9 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
     try:
         bundle = Bundle.open(job.bundle)
         # Probing imports the runtime, which must not count as loading the model.
-        runtime_of(target_named(bundle.variant(job.variant).runtime)).probe()
+        backend_of(bundle.variant(job.variant)).probe()
         start = time.perf_counter()
-        denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, prove=False)
+        denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, selftest=False)
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
         reply(Failure("error", str(error)))

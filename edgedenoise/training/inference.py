@@ -18,10 +18,11 @@ import torch
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.normalize import statistics
 from edgedenoise.imaging.tiling import Tiling, plan_tiles, run_tiled
-from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice
+from edgedenoise.runtimes.base import EffectiveDevice, Session
+from edgedenoise.runtimes.checked import CheckedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import nn
@@ -37,7 +38,7 @@ TILE_PX = 512
 """Largest side of a tile: bounds memory at a few hundred MB for the networks that a CPU trains."""
 
 
-class TorchSession:
+class TorchSession(Session):
     """A network as a session, so that it goes through the tiling that devices use."""
 
     def __init__(self, network: nn.Module, *, blind: bool) -> None:
@@ -51,13 +52,6 @@ class TorchSession:
         with torch.no_grad():
             answer = self._network(torch.from_numpy(x).to(self._device), **self._mode)
         return np.asarray(answer.float().cpu().numpy(), np.float32)
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run tiles one after the other."""
-        return map(self.run, tiles)
-
-    def close(self) -> None:
-        """Do nothing: the network is its owner's."""
 
 
 def denoise_unit(

@@ -26,7 +26,7 @@ from edgedenoise.runtimes.coreml.backend import CoreML, coremltools_quietly
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgedenoise.exporting.build_options import BuildJob
+    from edgedenoise.runtimes.job import BuildJob
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
 """What `--option deployment_target=` accepts; macOS 12, 13, 14 and 15 are the same programs."""
@@ -84,10 +84,8 @@ def build(job: BuildJob) -> Variant:
             job.source.fidelity_db,
             shapes,
         )
-        job.draft.drop_variants({name})  # an earlier build's files
-        job.draft.put_variant(variant)
         _describe(model, job, variant, target)
-        _save(model, job.draft.root / name / _PACKAGE)
+        _save(model, job.new_folder(variant) / _PACKAGE)
     return variant
 
 
@@ -168,8 +166,8 @@ def _accepted(coremltools: Any, shapes: InputShapes) -> Any:
 
 def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
     """Embed what a lone package needs, and words for whoever opens it in Xcode."""
-    manifest = job.draft.manifest
-    model.user_defined_metadata[METADATA_KEY] = job.draft.essentials(variant).decode()
+    manifest = job.bundle.manifest
+    model.user_defined_metadata[METADATA_KEY] = job.metadata(variant)
     model.author = manifest.created_by
     model.license = "the weights' own: see MODEL_CARD.md of the bundle"
     model.version = manifest.name
@@ -198,6 +196,9 @@ def _save(model: Any, package: Path) -> None:
         model_file.write_bytes(spec.SerializeToString(deterministic=True))
         manifest = first / "Manifest.json"
         manifest.write_text(_with_fixed_names(manifest.read_text(encoding="utf-8")), encoding="utf-8")
+        # coremltools writes the manifest again when it opens a package: its own form stays as it is ever after.
+        with coremltools_quietly() as coremltools:
+            coremltools.models.utils.load_spec(str(first))
         package.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(first, package)
 

@@ -7,6 +7,7 @@ Apple's kernels make of it - sums in wider or narrower numbers - only a device c
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +16,25 @@ from PIL import Image
 from edgedenoise.errors import InferenceError
 from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET
 from edgedenoise.imaging.image import from_unit
-from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, EffectiveDevice
-from edgedenoise.runtimes.coreml.backend import CoreML, coremltools_quietly, from_output, io_of, package_of, to_input
+from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, EffectiveDevice, Session
+from edgedenoise.runtimes.coreml.backend import (
+    CoreML,
+    coremltools_quietly,
+    from_output,
+    io_of,
+    package_of,
+    spec_of,
+    to_input,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Variant
-    from edgedenoise.runtimes.base import Session
 
     Values = dict[str, Any]
     """An operator's inputs by name, as arrays, numbers or texts."""
@@ -49,23 +57,22 @@ def program_of(package: Path) -> tuple[list[Any], Callable[[Any], str]]:
         Its operations in order, constants left out, as coremltools' objects; and what tells a variable's type by name
         (`fp16`).
     """
-    with coremltools_quietly() as coremltools:
+    spec = spec_of(package)
+    with coremltools_quietly():
         from coremltools.converters.mil.frontend.milproto import load
         from coremltools.converters.mil.mil import types
 
-        spec = coremltools.models.utils.load_spec(str(package))
         weights = package / "Data" / "com.apple.CoreML" / "weights"
         program = load.load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
     operations = [op for op in program.functions["main"].operations if op.op_type != "const"]
     return operations, lambda var: str(types.builtin_to_string(var.dtype))
 
 
-class EmulatedPackage:
+class EmulatedPackage(Session):
     """A saved package, read back; a `Session`."""
 
     def __init__(self, package: Path) -> None:
-        with coremltools_quietly() as coremltools:
-            self._io = io_of(coremltools.models.utils.load_spec(str(package)))
+        self._io = io_of(spec_of(package))
         self._operations, self._dtype_of = program_of(package)
         unknown = {op.op_type for op in self._operations} - set(OPERATORS)
         if unknown:
@@ -74,7 +81,7 @@ class EmulatedPackage:
                 f" interpreted are {', '.join(OPERATORS)}"
             )
         self.effective = EffectiveDevice(
-            CoreML.name, coremltools.__version__, "emulated", "interpreter of the saved program, in numpy"
+            CoreML.name, metadata.version("coremltools"), "emulated", "interpreter of the saved program, in numpy"
         )
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -84,10 +91,6 @@ class EmulatedPackage:
         given = np.asarray(to_input(x, "image"), np.float32).transpose(2, 0, 1)[None]
         answer = self._run(np.ascontiguousarray(given))[0].transpose(1, 2, 0) / np.float32(255)
         return from_output(Image.fromarray(from_unit(answer, np.dtype(np.uint8))), "image")
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run one after another."""
-        return map(self.run, tiles)
 
     def close(self) -> None:
         """Drop the program."""

@@ -18,7 +18,8 @@ from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
 from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.imaging.tiling import Tiling
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE

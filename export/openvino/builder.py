@@ -8,13 +8,13 @@ import msgspec
 
 from edgedenoise.bundles.bundle import METADATA_KEY
 from edgedenoise.bundles.manifest import Variant
-from edgedenoise.errors import ExportError, RuntimeUnavailableError, UsageError
+from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options
 from edgedenoise.exporting.fp16 import check_fp16
 from edgedenoise.runtimes.openvino.backend import OpenVino
 
 if TYPE_CHECKING:
-    from edgedenoise.exporting.build_options import BuildJob
+    from edgedenoise.runtimes.job import BuildJob
 
 
 def build(job: BuildJob) -> Variant:
@@ -39,12 +39,6 @@ def build(job: BuildJob) -> Variant:
             "openvino takes inputs of any size, and a tile was asked for",
             hint="leave out --tile, --tiles and --tile-range; denoise has a --tile of its own",
         )
-    found = OpenVino().probe()
-    if not found.available:
-        raise RuntimeUnavailableError(
-            f"the target openvino cannot be built here: {found.reason}",
-            hint=f"install it with: {found.command}",
-        )
     import openvino
 
     source, half = job.source, job.precision == "fp16"
@@ -54,14 +48,12 @@ def build(job: BuildJob) -> Variant:
         check_fp16(job.bundle, onnx.load(job.graph))
     name = "openvino-fp16" if half else source.name.replace("onnx-", "openvino-", 1)
     variant = Variant(name, OpenVino.name, job.precision, f"{name}/model.xml", source.encoding, source.fidelity_db)
-    job.draft.put_variant(variant)
     try:
         model = openvino.Core().read_model(job.graph)
     except RuntimeError as error:
-        raise ExportError(f"OpenVINO {found.version} cannot read {source.name}: {error}") from error
-    model.set_rt_info(job.draft.essentials(variant).decode(), [METADATA_KEY])
-    path = job.draft.root / variant.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise ExportError(f"OpenVINO {openvino.__version__} cannot read {source.name}: {error}") from error
+    model.set_rt_info(job.metadata(variant), [METADATA_KEY])
+    path = job.new_folder(variant) / "model.xml"
     # The compression is OpenVINO's default; the float variant's weights stay as they are.
     openvino.save_model(model, path, compress_to_fp16=half)
     return variant

@@ -31,15 +31,16 @@ from edgedenoise.exporting.onnx.graph import conv_macs_per_px
 from edgedenoise.exporting.quantization.qdq import QuantizeReport, encode, quantize, quantized_layers
 from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, describe
 from edgedenoise.exporting.quantization.sensitivity import HELD_OUT_CROPS, Judge, layer_costs
-from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.machine import saturates_u8s8
+from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.timing import speed_against
 
 if TYPE_CHECKING:
     from edgedenoise.calibration.ranges import Ranges
-    from edgedenoise.runtimes.base import Runtime
+    from edgedenoise.runtimes.base import Backend
 
 LEAST_INT8_SHARE = 0.8
 """Of the multiply-accumulates: below it, a graph in integers is one in name only."""
@@ -93,7 +94,7 @@ def quantize_to_budget(
     check_editable(opened)
     judge = Judge(opened, None if data is None else Path(data), None if clean is None else Path(clean), crops, progress)
     budget.spare_db(judge.float_quality)  # a drop without a ground truth is refused now
-    search = _Search(opened, budget, judge, runtime_of(target_named(runtime)), progress)
+    search = _Search(opened, budget, judge, registry[runtime], progress)
     plan = search.run(_schemes(scheme), _calibrators(opened, calibrator))
     if not plan.met:
         raise QuantizationError(
@@ -130,7 +131,7 @@ class _Search:
     bundle: Bundle
     budget: Budget
     judge: Judge
-    runtime: Runtime
+    runtime: Backend
     progress: Progress
     tried: list[Candidate] = field(default_factory=list)
 

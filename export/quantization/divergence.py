@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.bundles.manifest import Variant
-from edgedenoise.runtimes.base import OUTPUT_NAME, SessionOptions
-from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.base import DEFAULT_OPTIONS, INPUT_NAME, OUTPUT_NAME, SessionOptions
+from edgedenoise.runtimes.onnxruntime import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,71 +25,22 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from edgedenoise.runtimes.base import Runtime
+    from edgedenoise.runtimes.base import Backend
+    from edgedenoise.runtimes.bounds import ReferenceBound
 
 _LAYERS = frozenset({"Conv", "Add", "Concat"})
 _LEVELS = 255
 
 
-@dataclass(frozen=True)
-class OracleBound:
-    """How far a backend may be from exact W8A8 on a bundle's self-test image."""
-
-    min_psnr_db: float
-    """Unit range."""
-    max_levels: float
-    """Largest difference of one value, in 8-bit levels."""
-    why: str
-    """What the difference is made of when it is within the bound."""
-
-    def holds(self, psnr_db: float, max_levels: float) -> bool:
-        """Tell whether a distance to exact arithmetic is within the bound."""
-        return psnr_db >= self.min_psnr_db and max_levels <= self.max_levels
-
-
-_TIES = OracleBound(60.0, 8.0, "the same integers, but where a value falls on a rounding tie")
-_FLOAT_SUMS = OracleBound(42.0, 24.0, "sums and joins are kept in float where the graph rounds them")
-_ROUNDED_BIASES = OracleBound(42.0, 24.0, "integer kernels round the biases that these schemes leave in float")
-
-
-@dataclass(frozen=True)
-class SchemeBounds:
-    """What is expected of one scheme on one runtime."""
-
-    plain: OracleBound
-    """For networks that are one chain of convolutions, as the students are."""
-    with_sums: OracleBound
-    """For networks with quantized sums or joins inside, as a C-BSN is."""
-
-
-ORACLE_BOUNDS: dict[tuple[str, str], SchemeBounds] = {
-    ("u8s7", "onnxruntime"): SchemeBounds(_TIES, _TIES),
-    ("u8s8", "onnxruntime"): SchemeBounds(_TIES, _TIES),
-    ("u8s7", "openvino"): SchemeBounds(_TIES, _FLOAT_SUMS),
-    ("u8s8", "openvino"): SchemeBounds(_TIES, _FLOAT_SUMS),
-    ("s8s8", "onnxruntime"): SchemeBounds(_ROUNDED_BIASES, _ROUNDED_BIASES),
-    ("coreml", "onnxruntime"): SchemeBounds(_ROUNDED_BIASES, _ROUNDED_BIASES),
-    ("s8s8", "tensorrt"): SchemeBounds(_ROUNDED_BIASES, _FLOAT_SUMS),
-    ("s8s8", "tensorrt-rtx"): SchemeBounds(_ROUNDED_BIASES, _FLOAT_SUMS),
-    ("coreml", "coreml"): SchemeBounds(_ROUNDED_BIASES, _FLOAT_SUMS),
-}
-"""By (scheme, runtime); tests/unit/export/quantization/test_divergence.py holds those that run here.
-
-Measured on tests/fixtures/tiny.edge (with sums) and `edge-tiny` (plain), on AVX-512 with VNNI: ONNX Runtime 72 dB and
-2.5 levels or better, with signed activations 45 dB and 14 levels; OpenVINO 78 dB and 0.8 levels where the network is
-plain, 47 dB and 7.2 levels with sums. TensorRT and Core ML have not been measured on a device: theirs are what is
-expected of kernels that keep what lies between the integers in half precision."""
-
-
-def oracle_bound(scheme: str, runtime: str, graph: onnx.ModelProto | None) -> OracleBound | None:
-    """Return the stated bound of a scheme on a runtime; None where none is stated.
+def reference_bound(scheme: str, backend: Backend, graph: onnx.ModelProto | None) -> ReferenceBound | None:
+    """Return a backend's bound for a scheme, or None where the backend states none.
 
     Args:
         scheme: name of the encoding.
-        runtime: name of the runtime.
-        graph: the QDQ graph; None where it cannot be read, which gets the benefit of the doubt.
+        backend: what runs the variant.
+        graph: the QDQ graph; None where it cannot be read, which gets the larger bound.
     """
-    bounds = ORACLE_BOUNDS.get((scheme, runtime))
+    bounds = backend.error_bounds.get(scheme)
     if bounds is None:
         return None
     return bounds.with_sums if graph is None or has_quantized_sums(graph) else bounds.plain
@@ -140,7 +91,7 @@ def first_divergence(
     graph: onnx.ModelProto,
     x: NDArray[np.float32],
     on_backend: Callable[[Layer], NDArray[np.float32]],
-    bound: OracleBound,
+    bound: ReferenceBound,
 ) -> Divergence | None:
     """Return the first layer whose values on a backend are farther from exact ones than a bound allows.
 
@@ -157,9 +108,9 @@ def first_divergence(
         InferenceError: the oracle cannot run a piece.
     """
     layers = layers_of(graph)
-    oracle = pieces_on(OnnxRuntime(), None, graph, x, options=SessionOptions(fused=False))
     for number, layer in enumerate(layers, start=1):
-        exact, found = oracle(layer), on_backend(layer)
+        exact = reference.run(cut_behind(graph, layer.cut).SerializeToString(), {INPUT_NAME: x})[OUTPUT_NAME]
+        found = on_backend(layer)
         psnr_db, max_levels = _distance(found, exact)
         if not bound.holds(psnr_db, max_levels):
             return Divergence(layer.name, layer.op_type, psnr_db, max_levels, number, len(layers))
@@ -167,13 +118,13 @@ def first_divergence(
 
 
 def pieces_on(
-    runtime: Runtime,
+    runtime: Backend,
     variant: Variant | None,
     graph: onnx.ModelProto,
     x: NDArray[np.float32],
     *,
     device: str = "auto",
-    options: SessionOptions | None = None,
+    options: SessionOptions = DEFAULT_OPTIONS,
 ) -> Callable[[Layer], NDArray[np.float32]]:
     """Return what runs the graph up to a layer on a runtime.
 
@@ -192,7 +143,7 @@ def pieces_on(
             path = Path(scratch) / "piece.onnx"
             path.write_bytes(cut_behind(graph, layer.cut).SerializeToString())
             # Not a CheckedSession: a piece gives out other channels than an image's.
-            session = runtime.open(told, path, device, options or SessionOptions())
+            session = runtime.open(told, path, device, options)
             try:
                 return session.run(x)
             finally:

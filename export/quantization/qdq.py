@@ -37,11 +37,12 @@ from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import embed, weights, with_own_constants
 from edgedenoise.exporting.quantization.contracts import check_encoded
 from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, Refined, check_ways, mean_shifts, refine
-from edgedenoise.exporting.targets import open_variant, target_named
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
 
@@ -118,7 +119,7 @@ def quantize(
         )
     opened = Bundle.open(bundle)
     check_editable(opened)
-    chosen = scheme_named(scheme or target_named(OnnxRuntime.name).scheme)
+    chosen = scheme_named(scheme or OnnxRuntime.schemes[0])
     ranges = stored_ranges(opened, calibrator_named(calibrator))
     path = float_graph_file(opened)
     folder = None if data is None else Path(data)
@@ -362,7 +363,7 @@ def _held_out_distance(bundle: Bundle, model: onnx.ModelProto, data: Path) -> fl
     manifest = bundle.manifest
     margin = manifest.tiling.margin_px
     errors, count = 0.0, 0
-    with open_variant(bundle, bundle.variant(FLOAT_VARIANT), prove=False) as reference, _oracle(model) as session:
+    with open_variant(bundle, bundle.variant(FLOAT_VARIANT), selftest=False) as reference, _oracle(model) as session:
         for x, stats in _crops(bundle, data, held_out=True).inputs(data, manifest.normalization, manifest.tiling):
             difference = (session.run(x) - reference.run(x))[0] * stats.std[:, None, None]
             inner = difference[:, margin : x.shape[2] - margin, margin : x.shape[3] - margin]

@@ -24,7 +24,8 @@ from edgedenoise.files import sha256_of
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 
 if TYPE_CHECKING:

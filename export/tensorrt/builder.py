@@ -35,9 +35,9 @@ from edgedenoise.runtimes.tensorrt.nvidia import gpus
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
-    from edgedenoise.exporting.build_options import BuildJob
     from edgedenoise.progress import Progress
     from edgedenoise.runtimes.base import Session
+    from edgedenoise.runtimes.job import BuildJob
     from edgedenoise.runtimes.tensorrt.nvidia import Gpu
 
 _LOG_TAIL_LINES = 15
@@ -157,8 +157,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
     variant = Variant(
         name, by.target, job.precision, f"{name}/engine.plan", job.source.encoding, job.source.fidelity_db, shapes
     )
-    engine = job.draft.root / variant.path
-    engine.parent.mkdir(parents=True, exist_ok=True)
+    engine = job.new_folder(variant) / "engine.plan"
     with tempfile.TemporaryDirectory() as scratch:
         graph = _typed_graph(job, by, Path(scratch))
         spec = BuildSpec(
@@ -197,7 +196,6 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
             notes=["built from the float graph, converted to float16"] if graph != job.graph else [],
         ),
     )
-    job.draft.put_variant(variant)
     return variant
 
 

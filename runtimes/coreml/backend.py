@@ -19,26 +19,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from edgedenoise.bundles.bundle import METADATA_KEY
-from edgedenoise.errors import (
-    DeviceFallbackError,
-    DeviceMemoryError,
-    DeviceNotFoundError,
-    InferenceError,
-    RuntimeUnavailableError,
-    UsageError,
-)
+from edgedenoise.errors import DeviceFallbackError
 from edgedenoise.imaging.image import from_unit
-from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, Availability, EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.base import (
+    CHANNELS,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Availability,
+    Backend,
+    EffectiveDevice,
+    Session,
+    SessionOptions,
+    TensorInfo,
+)
+from edgedenoise.runtimes.bounds import FLOAT_SUMS, ROUNDED_BIASES, SchemeBounds
+from edgedenoise.runtimes.failures import inference_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
 
-_INSTALL = 'pip install "edgedenoise[coreml]"'
 UNITS: Mapping[str, str] = {
     "all": "ALL",
     "cpu": "CPU_ONLY",
@@ -50,94 +54,79 @@ _WANTED = {"gpu": "GPU", "ane": "NeuralEngine"}
 _NOT_NEEDED = ("tensorflow", "torch")
 
 
-class CoreML:
+class CoreML(Backend):
     """Opens packages made by `edgedenoise compile --target coreml`."""
 
-    name: ClassVar[str] = "coreml"
+    name = "coreml"
+    label = "Core ML"
+    runs_on = "iPhone, iPad and Mac"
+    extra = "coreml"
+    packages = ("coremltools",)
+    guide = "docs/iphone.md"
+    suffixes = (".mlpackage",)
+    precisions = ("fp32", "fp16", "w8a16", "int8")
+    default_precisions = ("fp16", "int8")
+    schemes = ("coreml",)  # symmetric int8 per tensor, with pairs at both inputs of an Add
+    builder = "edgedenoise.exporting.coreml.builder:build"
+    emulator = "edgedenoise.exporting.coreml.emulation:emulate"
+    emulation = "of the saved program, interpreted"
+    # Not measured on a device: what is expected of kernels that keep values between integers in half precision.
+    error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {"coreml": SchemeBounds(ROUNDED_BIASES, FLOAT_SUMS)}
 
     def probe(self) -> Availability:
-        """Tell whether this is a Mac with coremltools."""
+        """Check that this is a Mac with coremltools."""
         if platform.system() != "Darwin":
-            return Availability(False, reason="Core ML runs on Apple's devices; packages are built here all the same")
+            return Availability(False, reason="Core ML runs on Apple devices; packages can be built on Linux too")
         if importlib.util.find_spec("coremltools") is None:
-            return Availability(False, reason="the package coremltools is not installed", command=_INSTALL)
+            return Availability(False, reason="the package coremltools is not installed", command=self.install_command)
         return Availability(True, version=metadata.version("coremltools"), devices=tuple(UNITS))
 
-    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:  # noqa: ARG002
-        """Refuse nothing: the system itself chooses what runs each operator."""
-        return None
-
-    def open(
-        self,
-        variant: Variant,  # noqa: ARG002
-        path: Path,
-        device: str,
-        options: SessionOptions,
-    ) -> CoreMLSession:
-        """Open a package; `device` is `auto` (all compute units) or one of the probed names."""
-        found = self.probe()
-        if not found.available or found.version is None:
-            raise RuntimeUnavailableError(
-                f"Core ML cannot run here: {found.reason}",
-                hint=f"install it with: {found.command}" if found.command else "verify it on a Mac: docs/iphone.md",
-            )
-        if not options.fused:
-            raise UsageError("Core ML always fuses; the oracle runs on ONNX Runtime")
-        name = "all" if device == "auto" else device.lower()
-        if name not in UNITS:
-            raise DeviceNotFoundError(f"Core ML has no device {device!r}; it has {', '.join(UNITS)}")
-        return CoreMLSession(package_of(path), name, found.version)
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> CoreMLSession:  # noqa: ARG002
+        """Open a package; the default device is all compute units."""
+        return CoreMLSession(package_of(path), device, metadata.version("coremltools"))
 
     def metadata(self, path: Path) -> str | None:
-        """Read the essentials from a package's user-defined metadata."""
-        with coremltools_quietly() as coremltools:
-            spec = coremltools.models.utils.load_spec(str(package_of(path)))
-        text: str = spec.description.metadata.userDefined[METADATA_KEY]
+        """Read a package's user-defined metadata."""
+        text: str = spec_of(package_of(path)).description.metadata.userDefined[METADATA_KEY]
         return text or None
 
 
-class CoreMLSession:
+class CoreMLSession(Session):
     """One opened package."""
 
     def __init__(self, package: Path, device: str, version: str) -> None:
+        newer = (
+            "If it was built for a newer system, build it again with --option deployment_target=iOS16: edgedenoise"
+            f" compile {package.parent.parent} --target coreml"
+        )
         with coremltools_quietly() as coremltools:
             units = getattr(coremltools.ComputeUnit, UNITS[device])
-            try:
+            # coremltools raises no class of its own.
+            with inference_errors(CoreML.label, f"open {package}", (Exception,), hint=newer):
                 self._model = coremltools.models.MLModel(str(package), compute_units=units)
                 # A package that does not load only warns, and gives its reason when it is used.
                 compiled = self._model.get_compiled_model_path()
-            except Exception as error:  # coremltools raises no class of its own
-                raise InferenceError(
-                    f"Core ML cannot open {package}: {error}",
-                    hint="it may be for a newer system: edgedenoise compile B.edge --target coreml --option"
-                    " deployment_target=iOS16",
-                ) from error
             placed = placements(coremltools, compiled, units)
         wanted = _WANTED.get(device)
         if placed and wanted is not None and not any(wanted in where for where in placed):
             raise DeviceFallbackError(
-                f"the device {device!r} was asked for, but Core ML would run everything on {', '.join(placed)}",
-                hint="run it with --device all, or see docs/iphone.md for what runs where",
+                f"Core ML would run every operator on {', '.join(placed)}; expected {device!r}",
+                hint="Use --device all; docs/iphone.md lists what runs on which unit",
             )
-        self._io = io_of(self._model.get_spec())
-        told = ", ".join(f"{count} operators on {where}" for where, count in placed.items())
-        self.effective = EffectiveDevice(
-            CoreML.name, version, device, told or "this macOS does not tell what ran where"
-        )
+        spec = self._model.get_spec()
+        self._io = io_of(spec)
+        self.inputs = tuple(_info(feature) for feature in spec.description.input)
+        self.outputs = tuple(_info(feature) for feature in spec.description.output)
+        counts = ", ".join(f"{count} operators on {where}" for where, count in placed.items())
+        detail = counts or "this macOS does not report which unit runs what"
+        self.effective = EffectiveDevice(CoreML.name, version, device, detail)
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one (1, 3, h, w) array."""
-        try:
+        """Run one (1, 3, h, w) array; `predict` waits for its answer."""
+        # coremltools raises no class of its own.
+        with inference_errors(CoreML.label, "run a tile", (Exception,), shape=x.shape):
             answer = self._model.predict({INPUT_NAME: to_input(x, self._io)})[OUTPUT_NAME]
-        except MemoryError as error:
-            raise DeviceMemoryError(f"Core ML ran out of memory on a {x.shape[2]}x{x.shape[3]} tile") from error
-        except Exception as error:  # coremltools raises no class of its own
-            raise InferenceError(f"Core ML failed: {error}") from error
         return from_output(answer, self._io)
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run one after another: `predict` waits for its answer."""
-        return map(self.run, tiles)
 
     def close(self) -> None:
         """Drop the model."""
@@ -147,6 +136,21 @@ class CoreMLSession:
 def package_of(path: Path) -> Path:
     """Return the `.mlpackage` folder that a variant's file (its `Manifest.json`) stands in."""
     return path.parent if path.name == "Manifest.json" else path
+
+
+def spec_of(package: Path) -> Any:
+    """Read the specification of a package.
+
+    coremltools' own `load_spec` writes the package's manifest again, which changes a file that a bundle records.
+
+    Raises:
+        InferenceError: the package has none, or it cannot be read.
+    """
+    with coremltools_quietly() as coremltools:
+        spec = coremltools.proto.Model_pb2.Model()
+        with inference_errors(CoreML.label, f"read {package}", (Exception,)):
+            spec.ParseFromString((package / "Data" / "com.apple.CoreML" / "model.mlmodel").read_bytes())
+    return spec
 
 
 def io_of(spec: Any) -> Literal["tensor", "image"]:
@@ -188,6 +192,14 @@ def placements(coremltools: Any, compiled: str, units: Any) -> Counter[str]:
     # Constants have no usage: nothing runs for them.
     names = (type(usage.preferred_compute_device).__name__ for usage in usages if usage is not None)
     return Counter(name.removeprefix("ML").removesuffix("ComputeDevice") for name in names)
+
+
+def _info(feature: Any) -> TensorInfo:
+    """Describe an input or output; images are described as the arrays that a session takes and returns."""
+    kind = feature.type.WhichOneof("Type")
+    sides = tuple(feature.type.multiArrayType.shape) if kind == "multiArrayType" else ()
+    # An array of flexible shape states its default only; the session's file says what else is accepted.
+    return TensorInfo(feature.name, "float32", sides if len(sides) == 4 else (1, CHANNELS, None, None))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend that every install has."""
+"""ONNX Runtime: the backend that every installation has."""
 
 from __future__ import annotations
 
@@ -9,71 +9,92 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgedenoise.bundles.bundle import METADATA_KEY
-from edgedenoise.errors import (
-    DeviceFallbackError,
-    DeviceMemoryError,
-    DeviceNotFoundError,
-    InferenceError,
-    RuntimeUnavailableError,
-)
+from edgedenoise.errors import DeviceFallbackError
 from edgedenoise.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAME,
     Availability,
+    Backend,
     EffectiveDevice,
+    Session,
     SessionOptions,
+    TensorInfo,
     needs_protection,
 )
+from edgedenoise.runtimes.bounds import ROUNDED_BIASES, ROUNDING_TIES, SchemeBounds
+from edgedenoise.runtimes.device_names import AUTO, family_of
+from edgedenoise.runtimes.failures import inference_errors
 from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_INSTALL = "pip install onnxruntime"
 _FLOAT_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 SATURATION_FREE = "saturation-free kernels"
-"""In `EffectiveDevice.detail` where 8-bit weights are run by kernels that are exact without VNNI, and slower."""
+"""Part of `EffectiveDevice.detail` where 8-bit weights run on kernels that are exact without VNNI, and slower."""
 
 
-class OnnxRuntime:
+class OnnxRuntime(Backend):
     """Opens ONNX graphs, float and QDQ alike."""
 
-    name: ClassVar[str] = "onnxruntime"
+    name = "onnxruntime"
+    label = "ONNX Runtime"
+    runs_on = "any CPU; NVIDIA GPUs"
+    suffixes = (".onnx",)
+    is_cpu = True
+    rank = 1  # OpenVINO is faster on x86: docs/results.md
+    schemes = ("u8s7", "u8s8")
+    runs_unfused = True
+    # Measured on tests/fixtures/tiny.edge and edge-tiny, AVX-512 with VNNI: 72 dB and 2.5 levels or better, with
+    # signed activations 45 dB and 14 levels.
+    error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {
+        "u8s7": SchemeBounds(ROUNDING_TIES, ROUNDING_TIES),
+        "u8s8": SchemeBounds(ROUNDING_TIES, ROUNDING_TIES),
+        "s8s8": SchemeBounds(ROUNDED_BIASES, ROUNDED_BIASES),
+        "coreml": SchemeBounds(ROUNDED_BIASES, ROUNDED_BIASES),
+    }
+
+    @property
+    def install_command(self) -> str:
+        """Command that installs ONNX Runtime."""
+        return "pip install onnxruntime"
 
     def probe(self) -> Availability:
-        """Tell the version and the devices whose providers are built in (whether CUDA loads, only opening tells)."""
+        """Return the version, and the devices whose providers are built in (only opening shows whether CUDA loads)."""
         try:
             import onnxruntime
         except ImportError as error:
-            return Availability(False, reason=f"onnxruntime cannot be imported: {error}", command=_INSTALL)
+            return Availability(False, reason=f"onnxruntime cannot be imported: {error}", command=self.install_command)
         built_in = onnxruntime.get_available_providers()
         devices = tuple(device for device, provider in _PROVIDERS.items() if provider in built_in)
         return Availability(True, version=onnxruntime.__version__, devices=devices)
 
-    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:  # noqa: ARG002
-        """Refuse nothing: where 8-bit weights would saturate, other kernels are used."""
-        return None
+    def int8_is_faster(self, variant: Variant, device: str = AUTO) -> bool:
+        """Return whether the CPU has fast kernels for the encoding.
 
-    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OrtSession:
-        """Open an ONNX file; `device` is `auto` (the CPU), `cpu` or `cuda`."""
-        found = self.probe()
-        if not found.available:
-            raise RuntimeUnavailableError(f"{found.reason}", hint=f"install it with: {found.command}")
-        name = "cpu" if device == "auto" else device
-        if name not in found.devices:
-            raise DeviceNotFoundError(
-                f"ONNX Runtime {found.version} has no device {device!r} here; it has {', '.join(found.devices)}",
-                hint="for an NVIDIA GPU: pip install onnxruntime-gpu" if name == "cuda" else None,
-            )
-        return OrtSession(variant, path, name, options)
+        The CUDA provider has no integer convolutions, the CPU provider no fast ones for signed activations, and 8-bit
+        weights need slower exact kernels without VNNI (docs/int8.md).
+        """
+        signed = variant.encoding is not None and variant.encoding.activations != "u8"
+        return family_of(device) in (AUTO, "cpu") and not signed and not needs_protection(variant)
+
+    def device_hint(self, device: str) -> str | None:
+        """Return the package that adds NVIDIA GPUs."""
+        if family_of(device) == "cuda":
+            return "For an NVIDIA GPU: pip install onnxruntime-gpu"
+        return super().device_hint(device)
+
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OrtSession:
+        """Open an ONNX file."""
+        return OrtSession(variant, path, device, options)
 
     def fusion(self, variant: Variant, path: Path) -> Fusion | None:
-        """Count what the optimizer made of the graph on the CPU; None without the package onnx to read it."""
+        """Count nodes of the graph that the optimizer made for the CPU; None without the package onnx to read it."""
         try:
             import onnx
         except ImportError:
@@ -82,7 +103,7 @@ class OnnxRuntime:
         with tempfile.TemporaryDirectory() as scratch:
             optimized = Path(scratch) / "optimized.onnx"
             settings.optimized_model_filepath = str(optimized)
-            session = _open(path, settings, [_PROVIDERS["cpu"]])
+            session = open_inference_session(path, settings)
             kinds = [node.op_type for node in onnx.load(optimized).graph.node]
         in_float = sum(kind in _FLOAT_CONVOLUTIONS for kind in kinds)
         return Fusion(
@@ -93,69 +114,80 @@ class OnnxRuntime:
         )
 
     def metadata(self, path: Path) -> str | None:
-        """Read the essentials from the graph's `metadata_props`."""
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = _open(path, settings, ["CPUExecutionProvider"])
+        """Read the graph's `metadata_props`."""
+        session = open_inference_session(path, unfused_settings())
         return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
 
 
-class OrtSession:
+class OrtSession(Session):
     """One opened graph."""
 
-    def __init__(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> None:
+    thread_safe = True  # InferenceSession.run may be called from several threads
+
+    def __init__(self, variant: Variant, model: Path | bytes, device: str, options: SessionOptions) -> None:
         import onnxruntime
 
         settings, detail = _settings(variant, options)
         provider = _PROVIDERS[device]
-        self._session = _open(path, settings, [provider])
+        self._session = open_inference_session(model, settings, [provider])
         used = self._session.get_providers()[0]
         # onnxruntime-gpu lists CUDA although it does not load, and silently becomes a CPU session.
         if used != provider:
             raise DeviceFallbackError(
-                f"the device {device!r} was asked for, but ONNX Runtime opened {used} instead of {provider}",
-                hint="see what is missing with: edgedenoise doctor; or run with --device cpu",
+                f"ONNX Runtime opened {used}; expected {provider}, because the device is {device!r}",
+                hint="List what is missing with: edgedenoise doctor; or use --device cpu",
             )
         self.effective = EffectiveDevice(OnnxRuntime.name, onnxruntime.__version__, device, ", ".join([used, *detail]))
+        self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_info(value) for value in self._session.get_outputs())
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one array."""
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        try:
-            answer = self._session.run([OUTPUT_NAME], {INPUT_NAME: x})[0]
-        except (MemoryError, state.RuntimeException, state.Fail) as error:
-            if isinstance(error, MemoryError) or _is_out_of_memory(str(error)):
-                raise DeviceMemoryError(
-                    f"ONNX Runtime ran out of memory on a {x.shape[2]}x{x.shape[3]} tile (halo included)",
-                    suggested_tile=max(x.shape[2:]) // 2,
-                    hint=f"use a smaller tile: --tile {max(x.shape[2:]) // 2}",
-                ) from error
-            raise InferenceError(f"ONNX Runtime failed: {error}") from error
-        return np.asarray(answer)
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run one after another: ONNX Runtime already uses every core for each."""
-        return map(self.run, tiles)
+        """Run one array; ONNX Runtime uses every core for it."""
+        with inference_errors(OnnxRuntime.label, "run a tile", _run_errors(), shape=x.shape):
+            return np.asarray(self._session.run([OUTPUT_NAME], {INPUT_NAME: x})[0])
 
     def close(self) -> None:
-        """Drop the session."""
+        """Release the session."""
         del self._session
 
 
-def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:
-    """Return ONNX Runtime's own options, and what in them decides the result or the speed."""
+def unfused_settings(threads: int | None = None) -> Any:
+    """Return ONNX Runtime's options for the reference execution: no graph optimisation, so no fused kernels."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are ours to word
+    settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are worded here
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    return settings
+
+
+def open_inference_session(model: Path | bytes, settings: Any, providers: list[str] | None = None) -> Any:
+    """Open a model file, or a serialized model, in ONNX Runtime; `providers` are the CPU's unless named.
+
+    Raises:
+        InferenceError: the model cannot be opened.
+        DeviceMemoryError: it does not fit into memory.
+    """
+    import onnxruntime
+
+    what = str(model) if isinstance(model, Path) else "the model in memory"
+    with inference_errors(f"ONNX Runtime {onnxruntime.__version__}", f"open {what}", _open_errors()):
+        source = str(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(source, settings, providers=providers or [_PROVIDERS["cpu"]])
+
+
+def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:
+    """Return ONNX Runtime's own options, and those of them that decide the result or the speed, in words."""
+    import onnxruntime
+
+    if not options.fused:
+        return unfused_settings(options.threads), ["reference execution (unfused)"]
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are worded here
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
-    if not options.fused:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return settings, ["unfused (oracle)"]
     if needs_protection(variant) and options.protect_saturation:
         # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
         settings.add_session_config_entry("session.x64quantprecision", "1")
@@ -163,23 +195,26 @@ def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]
     return settings, []
 
 
-def _open(path: Path, settings: Any, providers: list[str]) -> Any:
-    import onnxruntime
+def _open_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=providers)
-    except (
+    return (
         state.InvalidProtobuf,
         state.InvalidGraph,
         state.InvalidArgument,
         state.Fail,
         state.NotImplemented,
         state.NoSuchFile,
-    ) as error:
-        raise InferenceError(f"ONNX Runtime {onnxruntime.__version__} cannot open {path}: {error}") from error
+        state.RuntimeException,
+    )
 
 
-def _is_out_of_memory(message: str) -> bool:
-    lowered = message.lower()
-    return "failed to allocate memory" in lowered or "bad_alloc" in lowered or "out of memory" in lowered
+def _run_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.RuntimeException, state.Fail)
+
+
+def _info(value: Any) -> TensorInfo:
+    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(value.type, value.type)
+    return TensorInfo(value.name, dtype, tuple(side if isinstance(side, int) else None for side in value.shape))

@@ -1,4 +1,4 @@
-"""OpenVINO: Intel CPUs, GPUs and NPUs, and a fast INT8 path on any x86."""
+"""OpenVINO: Intel CPUs, GPUs and NPUs, and a fast INT8 path on any x86 CPU."""
 
 from __future__ import annotations
 
@@ -7,87 +7,107 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgedenoise.bundles.bundle import METADATA_KEY
-from edgedenoise.errors import (
-    DeviceFallbackError,
-    DeviceMemoryError,
-    DeviceNotFoundError,
-    IncompatibleError,
-    InferenceError,
-    RuntimeUnavailableError,
-    UsageError,
-)
+from edgedenoise.errors import DeviceFallbackError
 from edgedenoise.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAME,
     Availability,
+    Backend,
     EffectiveDevice,
+    Session,
     SessionOptions,
+    TensorInfo,
     needs_protection,
 )
+from edgedenoise.runtimes.bounds import FLOAT_SUMS, ROUNDING_TIES, SchemeBounds
+from edgedenoise.runtimes.device_names import AUTO, family_of
+from edgedenoise.runtimes.failures import inference_errors
 from edgedenoise.runtimes.fusion import Fusion
+from edgedenoise.runtimes.machine import has_avx2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Precision, Variant
 
-_INSTALL = 'pip install "edgedenoise[openvino]"'
 _INTEGERS = frozenset({"u8", "i8"})
+_FIRST_SHAPE = (1, 3, 64, 64)
+"""Shape that a model is compiled for when it is opened, which shows early whether the device can run it."""
 
 
-class OpenVino:
+class OpenVino(Backend):
     """Opens OpenVINO IR made by `edgedenoise compile --target openvino`."""
 
-    name: ClassVar[str] = "openvino"
+    name = "openvino"
+    label = "OpenVINO"
+    runs_on = "x86 and ARM CPUs; Intel GPUs and NPUs"
+    extra = "openvino"
+    packages = ("openvino",)
+    suffixes = (".xml",)
+    is_cpu = True
+    precisions = ("fp32", "fp16", "int8")
+    default_precisions = ("fp32", "int8")
+    schemes = ("u8s7", "u8s8")  # u8s8 needs VNNI or ARM: the CPU plugin's kernels saturate like all others
+    builder = "edgedenoise.exporting.openvino.builder:build"
+    # Measured on tests/fixtures/tiny.edge and edge-tiny, AVX-512 with VNNI: 78 dB and 0.8 levels where the network is
+    # plain, 47 dB and 7.2 levels with Add and Concat nodes.
+    error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {
+        "u8s7": SchemeBounds(ROUNDING_TIES, FLOAT_SUMS),
+        "u8s8": SchemeBounds(ROUNDING_TIES, FLOAT_SUMS),
+    }
 
     def probe(self) -> Availability:
-        """Tell the version and the devices that OpenVINO's plugins find."""
+        """Return the version, and the devices that OpenVINO's plugins find."""
         try:
             import openvino
 
             devices = tuple(device.lower() for device in openvino.Core().available_devices)
         except ImportError:
-            return Availability(False, reason="the package openvino is not installed", command=_INSTALL)
+            return Availability(False, reason="the package openvino is not installed", command=self.install_command)
         except RuntimeError as error:
-            return Availability(False, reason=f"OpenVINO does not start: {error}", command=_INSTALL)
+            return Availability(False, reason=f"OpenVINO does not start: {error}", command=self.install_command)
+        if not devices:
+            return Availability(False, reason="OpenVINO finds no device", command=self.install_command)
         return Availability(True, version=openvino.__version__.split("-")[0], devices=devices)
 
-    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:  # noqa: ARG002
-        """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels to switch to."""
-        if not needs_protection(variant):
+    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+        """Return the CPU, which every machine has, or the first device of an installation without its plugin."""
+        return "cpu" if "cpu" in devices else devices[0]
+
+    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
+        """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels."""
+        if family_of(device) not in (AUTO, "cpu") or not needs_protection(variant):
             return None
         return (
-            f"{variant.name} has 8-bit weights; on this CPU, which has no VNNI, OpenVINO's products of 8-bit pairs"
-            " would saturate and cost whole decibels"
+            f"{variant.name} has 8-bit weights, and this CPU has no VNNI: OpenVINO's sums of 8-bit products would"
+            " saturate, which costs whole decibels"
         )
 
-    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OpenVinoSession:
-        """Open an IR (`.xml`); `device` is `auto` (the CPU) or one of the probed names."""
-        found = self.probe()
-        if not found.available:
-            raise RuntimeUnavailableError(
-                f"OpenVINO cannot run here: {found.reason}", hint=f"install it with: {found.command}"
-            )
-        if not options.fused:
-            raise UsageError("OpenVINO always fuses; the oracle runs on ONNX Runtime")
-        refusal = self.refuses(variant)
-        if options.protect_saturation and refusal is not None:
-            raise IncompatibleError(
-                refusal,
-                hint="use 7-bit weights: edgedenoise quantize B.edge --scheme u8s7, then compile --target openvino",
-            )
-        name = "cpu" if device == "auto" else device.lower()
-        if name not in found.devices:
-            raise DeviceNotFoundError(
-                f"OpenVINO {found.version} has no device {device!r} here; it has {', '.join(found.devices)}"
-            )
-        return OpenVinoSession(path, name, variant.precision, options)
+    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:
+        """Return the commands that build a variant with 7-bit weights."""
+        if path.parent.name != variant.name:  # a lone file
+            return "Use 7-bit weights: quantize the bundle with --scheme u8s7, then compile it for openvino"
+        bundle = path.parent.parent
+        return (
+            f"Use 7-bit weights: edgedenoise quantize {bundle} --scheme u8s7; edgedenoise compile {bundle}"
+            " --target openvino"
+        )
+
+    def int8_is_faster(self, variant: Variant, device: str = AUTO) -> bool:
+        """Return whether the device has fast kernels for the encoding (docs/int8.md)."""
+        if variant.encoding is not None and variant.encoding.activations != "u8":
+            return False
+        return family_of(device) not in (AUTO, "cpu") or has_avx2()
+
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OpenVinoSession:
+        """Open an IR (`.xml`)."""
+        return OpenVinoSession(path, device, variant.precision, options)
 
     def fusion(self, variant: Variant, path: Path) -> Fusion:
-        """Count what the CPU plugin made of the graph."""
+        """Count operations of the graph that the CPU plugin made."""
         session = OpenVinoSession(path, "cpu", variant.precision, SessionOptions())
         try:
             return session.fusion()
@@ -95,20 +115,21 @@ class OpenVino:
             session.close()
 
     def metadata(self, path: Path) -> str | None:
-        """Read the essentials from the IR's `rt_info`."""
+        """Read the IR's `rt_info`."""
         import openvino
 
-        model = _worded(lambda: openvino.Core().read_model(path), f"read {path}")
+        with inference_errors(self.label, f"read {path}", (RuntimeError,)):
+            model = openvino.Core().read_model(path)
         if not model.has_rt_info([METADATA_KEY]):
             return None
         return str(model.get_rt_info([METADATA_KEY]).value)
 
 
-class OpenVinoSession:
+class OpenVinoSession(Session):
     """One opened IR, compiled for the tile shape that is in use.
 
-    NPUs and GPUs want static shapes, and on CPUs they cost nothing (benchmarks/tiles.py). An image's tiles all have
-    one shape: the model is compiled for the first tile's, and again only when the shape changes.
+    NPUs and GPUs need static shapes, and on CPUs these cost nothing (benchmarks/tiles.py). The tiles of an image have
+    one shape: the model is compiled for the first tile's shape, and again only when the shape changes.
     """
 
     def __init__(self, path: Path, device: str, precision: Precision, options: SessionOptions) -> None:
@@ -119,19 +140,22 @@ class OpenVinoSession:
             "PERFORMANCE_HINT": "LATENCY",
         }
         if self._device.startswith("NPU"):
-            computes_in = "float16"  # has nothing else for what is not integer, and refuses the hint
+            computes_in = "float16"  # NPUs have no other float type, and refuse the hint
         else:
             half = precision == "fp16" and not self._device.startswith("CPU")
-            # Float must mean float32: GPUs and some CPUs would otherwise quietly compute in 16 bits.
+            # Float must mean float32: GPUs and some CPUs would otherwise silently compute in 16 bits.
             self._config["INFERENCE_PRECISION_HINT"] = "f16" if half else "f32"
             computes_in = "float16" if half else "float32"
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
-        self._core = openvino.Core()
-        self._model = _worded(lambda: self._core.read_model(path), f"open {path}")
+        with inference_errors(OpenVino.label, f"open {path}", (RuntimeError,)):
+            self._core = openvino.Core()
+            self._model = self._core.read_model(path)
+            self.inputs = tuple(_info(port) for port in self._model.inputs)
+            self.outputs = tuple(_info(port) for port in self._model.outputs)
         self._request: Any = None
         self._shape: tuple[int, ...] = ()
-        self._compile((1, 3, 64, 64))
+        self._compile(_FIRST_SHAPE, None)
         self.effective = EffectiveDevice(
             OpenVino.name,
             openvino.__version__.split("-")[0],
@@ -140,24 +164,12 @@ class OpenVinoSession:
         )
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one array."""
+        """Run one array: with the latency hint every core works on it."""
         if x.shape != self._shape:
-            self._compile(x.shape)
-        try:
+            self._compile(x.shape, x.shape)
+        with inference_errors(OpenVino.label, "run a tile", (RuntimeError,), shape=x.shape):
             answers = self._request.infer({INPUT_NAME: x}, share_inputs=True)
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or "alloc" in str(error).lower():
-                raise DeviceMemoryError(
-                    f"OpenVINO ran out of memory on a {x.shape[2]}x{x.shape[3]} tile (halo included)",
-                    suggested_tile=max(x.shape[2:]) // 2,
-                    hint=f"use a smaller tile: --tile {max(x.shape[2:]) // 2}",
-                ) from error
-            raise InferenceError(f"OpenVINO failed: {error}") from error
-        return np.array(answers[OUTPUT_NAME])  # a copy: the request's own buffer is used again
-
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run one after another: with the latency hint every core works on each."""
-        return map(self.run, tiles)
+            return np.array(answers[OUTPUT_NAME])  # a copy, because the request's own buffer is used again
 
     def fusion(self) -> Fusion:
         """Count the compiled model's operations by the precision that they run in."""
@@ -179,25 +191,24 @@ class OpenVinoSession:
         """Drop the compiled model."""
         del self._request, self._model, self._core
 
-    def _compile(self, shape: tuple[int, ...]) -> None:
-        def compiled() -> Any:
+    def _compile(self, shape: tuple[int, ...], tile: tuple[int, ...] | None) -> None:
+        """Compile for a shape; `tile` is the tile that does not fit when memory runs out, None at opening."""
+        self._request, self._shape = None, ()  # the memory of the last shape is free before more is taken
+        doing = f"compile the model for {self._device} at {shape}"
+        with inference_errors(OpenVino.label, doing, (RuntimeError,), shape=tile):
             self._model.reshape({INPUT_NAME: list(shape)})
-            return self._core.compile_model(self._model, self._device, self._config)
-
-        model = _worded(compiled, f"compile for {self._device} at {shape}")
-        used = [str(name) for name in model.get_property("EXECUTION_DEVICES")]
+            model = self._core.compile_model(self._model, self._device, self._config)
+            used = [str(name) for name in model.get_property("EXECUTION_DEVICES")]
+            request = model.create_infer_request()
         if not all(name.startswith(self._device) for name in used):
             raise DeviceFallbackError(
-                f"the device {self._device} was asked for, but OpenVINO runs on {', '.join(used)}",
-                hint="see what is here with: edgedenoise doctor; or run with --device cpu",
+                f"OpenVINO runs on {', '.join(used)}; expected {self._device}",
+                hint="List the devices of this machine with: edgedenoise doctor; or use --device cpu",
             )
-        self._request = model.create_infer_request()
-        self._shape = shape
+        self._request, self._shape = request, shape
 
 
-def _worded(call: Callable[[], Any], what: str) -> Any:
-    """Run `call()` and word OpenVINO's RuntimeErrors."""
-    try:
-        return call()
-    except RuntimeError as error:
-        raise InferenceError(f"OpenVINO cannot {what}: {error}") from error
+def _info(port: Any) -> TensorInfo:
+    dtype = port.get_element_type().get_type_name()
+    shape = tuple(side.get_length() if side.is_static else None for side in port.get_partial_shape())
+    return TensorInfo(port.get_any_name(), {"f32": "float32", "f16": "float16"}.get(dtype, dtype), shape)

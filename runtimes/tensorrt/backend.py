@@ -17,23 +17,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import numpy as np
 
-from edgedenoise.errors import (
-    DeviceMemoryError,
-    DeviceNotFoundError,
-    IncompatibleError,
-    InferenceError,
-    IntegrityError,
-    RuntimeUnavailableError,
-    UsageError,
+from edgedenoise.errors import DeviceMemoryError, InferenceError, IntegrityError
+from edgedenoise.runtimes.base import (
+    CHANNELS,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Availability,
+    Backend,
+    EffectiveDevice,
+    Session,
+    SessionOptions,
+    TensorInfo,
 )
-from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME, Availability, EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.bounds import FLOAT_SUMS, ROUNDED_BIASES, SchemeBounds
+from edgedenoise.runtimes.device_names import AUTO, matching_device
+from edgedenoise.runtimes.failures import memory_error
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.tensorrt.cudart import Cudart, pinned_array
 from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, mismatch, read_record, this_platform
 from edgedenoise.runtimes.tensorrt.nvidia import Gpu, gpus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,95 +52,125 @@ SINCE = {"Runtime.engine_host_code_allowed": "8.6"}
 _CONVOLUTION, _REFORMAT = "convolution", "reformat"
 
 
-class TensorRT:
+class TensorRT(Backend):
     """Opens engines made by `edgedenoise compile --target tensorrt`."""
 
-    name: ClassVar[str] = "tensorrt"
+    name = "tensorrt"
+    label = "TensorRT"
+    runs_on = "NVIDIA Jetson and GPUs"
+    extra: ClassVar[str | None] = "tensorrt"
+    packages: ClassVar[tuple[str, ...]] = ("tensorrt",)
+    guide = "docs/jetson.md"
+    precisions = ("fp32", "fp16", "int8")
+    default_precisions = ("fp16", "int8")
+    # Symmetric int8 only: the range of uint8 is halved silently, and integer biases are refused.
+    schemes = ("s8s8",)
+    built_where_it_runs: ClassVar[bool] = True
+    builder: ClassVar[str | None] = "edgedenoise.exporting.tensorrt.builder:build"
+    emulator = "edgedenoise.exporting.tensorrt.builder:emulate"
+    emulation = "of the graph that the engine was built from; the engine itself was not read"
+    # Not measured on a device: what is expected of kernels that keep values between integers in half precision.
+    error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {"s8s8": SchemeBounds(ROUNDED_BIASES, FLOAT_SUMS)}
     modules: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt_lean")
-    """In order of preference; the lean runtime loads version-compatible engines only."""
-    _install: ClassVar[str] = (
-        'pip install "edgedenoise[tensorrt]"  # on a Jetson it is a part of JetPack: docs/jetson.md'
-    )
+    """Python modules in order of preference; the lean runtime loads version-compatible engines only."""
+
+    @property
+    def install_command(self) -> str:
+        """Command that installs TensorRT."""
+        return f"{super().install_command}  # on a Jetson it is a part of JetPack: docs/jetson.md"
 
     def probe(self) -> Availability:
-        """Ask the driver for GPUs, then look for the module; nothing of TensorRT is made."""
+        """Ask the driver for GPUs, then look for the module; no TensorRT object is made."""
         found = gpus()
         if not found:
             return Availability(False, reason="the NVIDIA driver finds no GPU, or there is no such driver")
         module = self.module()
         if module is None:
-            return Availability(False, reason=f"the package {self.modules[0]} is not installed", command=self._install)
+            reason = f"the package {self.modules[0]} is not installed"
+            return Availability(False, reason=reason, command=self.install_command)
         try:
             version = _version(module)
         except (ImportError, OSError) as error:
-            return Availability(False, reason=f"{module} does not load: {error}", command=self._install)
+            return Availability(False, reason=f"{module} does not load: {error}", command=self.install_command)
         return Availability(True, version=version, devices=tuple(_device_name(gpu) for gpu in found))
 
     def module(self) -> str | None:
         """Return the name of the module that would be used; None when none is installed."""
         return next((name for name in self.modules if importlib.util.find_spec(name) is not None), None)
 
-    def refuses(self, variant: Variant, path: Path | None = None) -> str | None:
-        """Refuse engines of another machine; without the file nothing can be told."""
-        module = self.module()
-        if path is None or module is None or not gpus():
-            return None
-        try:
-            record = read_record(path)
-        except IntegrityError as error:
-            return error.message
-        reasons = [mismatch(record, module, _version(module), gpu, this_platform()) for gpu in gpus()]
-        return None if None in reasons else f"{variant.name}: {reasons[0]}"
-
-    def open(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:
-        """Open an engine on a GPU; `device` is `auto` (the first) or one of the probed names.
+    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+        """Return the first GPU that the engine was built for; the first of all when there is none.
 
         Raises:
-            IncompatibleError: the engine was built for another GPU or by another TensorRT.
-            IntegrityError: its record is missing or unreadable.
-            InferenceError: TensorRT refuses it all the same.
+            IntegrityError: the engine's record is missing or unreadable.
         """
-        found = self.probe()
-        module = self.module()
-        if not found.available or module is None or found.version is None:
-            raise RuntimeUnavailableError(
-                f"{self.name} cannot run here: {found.reason}",
-                hint=f"install it with: {found.command}" if found.command else "see docs/jetson.md for what it needs",
-            )
-        if not options.fused:
-            raise UsageError(f"{self.name} always fuses; the oracle runs on ONNX Runtime")
-        gpu = next((g for g in gpus() if device.lower() in ("auto", _device_name(g))), None)
-        if gpu is None:
-            raise DeviceNotFoundError(f"{self.name} has no device {device!r} here; it has {', '.join(found.devices)}")
+        fitting = [_device_name(gpu) for gpu, reason in self._mismatches(path) if reason is None]
+        return fitting[0] if fitting else devices[0]
+
+    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:
+        """Refuse engines of another machine; without the file nothing can be said."""
+        if path is None or self.module() is None or not gpus():
+            return None
+        try:
+            mismatches = self._mismatches(path)
+        except IntegrityError as error:
+            return error.message
+        if device.lower() != AUTO:
+            mismatches = [(gpu, why) for gpu, why in mismatches if matching_device(device, [_device_name(gpu)])]
+        if not mismatches or any(why is None for _, why in mismatches):  # a device that is not here is found at opening
+            return None
+        return f"the engine {variant.name} is not for this machine: {mismatches[0][1]}"
+
+    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:
+        """Return the command that builds the engine on this machine."""
         record = read_record(path)
-        reason = mismatch(record, module, found.version, gpu, this_platform())
-        if reason is not None:
-            raise IncompatibleError(
-                f"the engine {variant.name} is not for this machine: {reason}",
-                hint=f"build one here: edgedenoise compile {path.parent.parent} --target {self.name} --precision"
-                f" {record.precision} {_asked(record)}",
-            )
-        return TrtSession(importlib.import_module(module), path, record, gpu, self.name)
+        return (
+            f"Build one here: edgedenoise compile {path.parent.parent} --target {self.name} --precision"
+            f" {variant.precision} {_shape_options(record)}"
+        )
+
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:  # noqa: ARG002
+        """Open an engine on a GPU.
+
+        Raises:
+            IntegrityError: the engine's record is missing or unreadable.
+            InferenceError: TensorRT does not accept the engine although the record says that it should.
+        """
+        module = self.module()
+        gpu = next(gpu for gpu in gpus() if _device_name(gpu) == device)
+        return TrtSession(importlib.import_module(str(module)), path, read_record(path), gpu, self)
 
     def fusion(self, variant: Variant, path: Path) -> Fusion | None:
-        """Count the layers of an engine by the inspector; None where it was built without names of formats."""
-        session = self.open(variant, path, "auto", SessionOptions())
+        """Count the engine's layers by its inspector; None where it was built without names of formats."""
+        session = self.open(variant, path)
         try:
-            return session.fusion()
+            return session.fusion() if isinstance(session, TrtSession) else None
         finally:
             session.close()
 
-    def metadata(self, path: Path) -> str | None:  # noqa: ARG002
-        """Return nothing: an engine does not leave its bundle."""
-        return None
+    def _mismatches(self, path: Path) -> list[tuple[Gpu, str | None]]:
+        """Return for each GPU why it must not load an engine, or None."""
+        module = str(self.module())
+        record, version, platform = read_record(path), _version(module), this_platform()
+        return [(gpu, mismatch(record, module, version, gpu, platform)) for gpu in gpus()]
 
 
 class TensorRTRTX(TensorRT):
-    """Opens engines made by `edgedenoise compile --target tensorrt-rtx`, which need no GPU to be built."""
+    """Opens engines made by `edgedenoise compile --target tensorrt-rtx`, which are built without a GPU."""
 
-    name: ClassVar[str] = "tensorrt-rtx"
-    modules: ClassVar[tuple[str, ...]] = ("tensorrt_rtx",)
-    _install: ClassVar[str] = 'pip install "edgedenoise[tensorrt-rtx]"'
+    name = "tensorrt-rtx"
+    label = "TensorRT-RTX"
+    runs_on = "NVIDIA RTX GPUs"
+    extra = "tensorrt-rtx"
+    packages = ("tensorrt_rtx",)
+    modules = ("tensorrt_rtx",)
+    built_where_it_runs = False
+    builder = "edgedenoise.exporting.tensorrt.builder:build_rtx"
+
+    @property
+    def install_command(self) -> str:
+        """Command that installs TensorRT-RTX."""
+        return f'pip install "edgedenoise[{self.extra}]"'
 
 
 @dataclass(frozen=True)
@@ -151,15 +186,16 @@ class _Slot:
     downloaded: int
 
 
-class TrtSession:
+class TrtSession(Session):
     """One opened engine, with its memory and its three queues: copies in, work, copies out."""
 
-    def __init__(self, module: Any, path: Path, record: EngineRecord, gpu: Gpu, runtime_name: str) -> None:
+    def __init__(self, module: Any, path: Path, record: EngineRecord, gpu: Gpu, backend: TensorRT) -> None:
         self._record = record
         self._side = 0
         self._slots: tuple[_Slot, ...] = ()
         with ExitStack() as opening:  # whatever fails, what was taken before is given back
             self._cuda = Cudart()
+            self._gpu = gpu
             self._cuda.set_device(gpu.index)
             self._trt = module
             self._logger = module.Logger(module.Logger.WARNING)
@@ -170,30 +206,29 @@ class TrtSession:
             if self._engine is None:
                 raise InferenceError(
                     f"{module.__name__} {module.__version__} cannot load {path}, although it was built for it",
-                    hint=f"build it again: edgedenoise compile B.edge --target {runtime_name}",
+                    hint=f"Build it again: edgedenoise compile {path.parent.parent} --target {backend.name}",
                 )
             _check_interface(self._engine, module, path)
+            self.inputs = (_info(record, INPUT_NAME),)
+            self.outputs = (_info(record, OUTPUT_NAME),)
             self._context = self._engine.create_execution_context()
             if self._context is None:
-                raise DeviceMemoryError(f"{gpu.name} has not enough memory for the engine {path.parent.name}")
+                raise memory_error(backend.label, detail=f"{gpu.name} has not enough memory for the engine")
             self._queues = tuple(self._taken(opening, self._cuda.stream, self._cuda.destroy_stream) for _ in range(3))
             self._closing = opening.pop_all()
         self._buffers = ExitStack()
         between = f", {record.between} between integer layers" if record.precision == "int8" else ""
         self.effective = EffectiveDevice(
-            runtime_name,
+            backend.name,
             module.__version__,
             _device_name(gpu),
             f"{module.__name__} on {gpu.name}, {record.precision}{between}",
         )
 
-    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one (1, 3, s, s) array."""
-        return next(iter(self.stream([x])))
-
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Run (1, 3, s, s) arrays in order: the next one is on its way to the GPU while one computes."""
         waiting: list[tuple[_Slot, tuple[int, ...]]] = []
+        self._cuda.set_device(self._gpu.index)  # each thread has a GPU of its own
         try:
             for number, tile in enumerate(tiles):
                 if tile.shape[2] != self._side:
@@ -220,7 +255,8 @@ class TrtSession:
         return fusion_of(text, dynamic_shape=self._record.shapes.kind == "ranged")
 
     def close(self) -> None:
-        """Give everything back: first what uses the engine, then the engine."""
+        """Release everything: first what uses the engine, then the engine."""
+        self._cuda.set_device(self._gpu.index)
         for queue in self._queues:
             self._cuda.synchronize(queue)
         self._queues = ()  # a stream that is closed later finds nothing to wait for
@@ -313,6 +349,12 @@ def _reads_integers(layer: dict[str, Any]) -> bool:
     return bool(inputs) and "int8" in str(inputs[0].get("Format/Datatype", "")).lower()
 
 
+def _info(record: EngineRecord, name: str) -> TensorInfo:
+    """Describe an input or output of an engine, which `_check_interface` has found to be float32."""
+    side = record.shapes.sides_px[0] if record.shapes.kind == "fixed" else None
+    return TensorInfo(name, "float32", (1, CHANNELS, side, side))
+
+
 def _check_interface(engine: Any, module: Any, path: Path) -> None:
     """Make sure that an engine has the one input and the one output that ours have."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
@@ -324,8 +366,8 @@ def _check_interface(engine: Any, module: Any, path: Path) -> None:
         )
 
 
-def _asked(record: EngineRecord) -> str:
-    """Return the shapes of an engine as `compile` takes them."""
+def _shape_options(record: EngineRecord) -> str:
+    """Return the shapes of an engine as options of `compile`."""
     sides = ":".join(map(str, record.shapes.sides_px))
     return f"--tile-range {sides}" if record.shapes.kind == "ranged" else f"--tile {sides}"
 

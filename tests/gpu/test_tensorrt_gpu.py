@@ -22,9 +22,9 @@ from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import IncompatibleError
-from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.targets import open_variant, runtime_of, target_named
-from edgedenoise.runtimes.fusion import TellsFusion
+from edgedenoise.runtimes.job import BuildOptions
+from edgedenoise.runtimes.opening import open_variant
+from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.tensorrt.engine_record import read_record, write_record
 from edgedenoise.runtimes.timing import time_in_turns
 
@@ -33,7 +33,7 @@ pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantiz
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Variant
-    from edgedenoise.runtimes.base import CheckedSession
+    from edgedenoise.runtimes.checked import CheckedSession
 
 pytestmark = pytest.mark.gpu
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -43,7 +43,7 @@ TILE_PX = 256
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
 def target(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    found = runtime_of(target_named(name)).probe()
+    found = registry[name].probe()
     if not found.available:
         pytest.skip(f"{name} cannot run here: {found.reason}")
     return name
@@ -55,7 +55,7 @@ def bundle(request: pytest.FixtureRequest, target: str, tmp_path_factory: pytest
     source = FIXTURES / "tiny.edge" if request.param == "C-BSN" else shipped("edge")
     root = Path(shutil.copytree(source, tmp_path_factory.mktemp("gpu") / "net.edge"))
     edgedenoise.quantize(root, scheme="s8s8")
-    for precision in target_named(target).precisions:
+    for precision in registry[target].precisions:
         edgedenoise.compile(root, target=target, precision=precision, options=BuildOptions(tile=TILE_PX))
     return Bundle.open(root)
 
@@ -88,8 +88,7 @@ def test_tiles_equal_the_whole_picture(bundle: Bundle, target: str) -> None:
 
 def test_integers_are_where_they_should_be(bundle: Bundle, target: str) -> None:
     variant = next(v for v in variants(bundle, target) if v.precision == "int8")
-    runtime = runtime_of(target_named(target))
-    assert isinstance(runtime, TellsFusion)
+    runtime = registry[target]
     fusion = runtime.fusion(variant, bundle.variant_file(variant))
     if fusion is None:
         pytest.skip("this TensorRT's inspector gives names only")

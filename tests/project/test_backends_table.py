@@ -17,11 +17,10 @@ from images import write_noisy_images
 pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
 
 import edgedenoise
-from edgedenoise.calibration.schemes import schemes_for
 from edgedenoise.errors import RuntimeUnavailableError
-from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.exporting.verify import State
+from edgedenoise.runtimes.job import BuildOptions
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
@@ -68,11 +67,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
     folder = tmp_path_factory.mktemp("backends")
     root = Path(shutil.copytree(ROOT / "tests/fixtures/tiny.edge", folder / "tiny.edge"))
     edgedenoise.calibrate(root, write_noisy_images(folder / "noisy", 2), count=8, crop_px=64)
-    wanted = {target.target for target in ROWS if target_named(target.target).builder is not None}
-    for scheme in sorted({schemes_for(target_named(name).device_class)[0].name for name in wanted}):
+    wanted = {target.target for target in ROWS if registry[target.target].precisions}
+    for scheme in sorted({registry[name].schemes[0] for name in wanted}):
         edgedenoise.quantize(root, scheme=scheme)
     for name in sorted(wanted):
-        target = target_named(name)
+        target = registry[name]
         for precision in (p for p in target.precisions if p in PRECISIONS):
             with suppress(RuntimeUnavailableError):
                 options = BuildOptions(tile=None if name == "openvino" else 96)  # which takes any size
@@ -87,7 +86,7 @@ def state(row: Row, precision: str, report: VerifyReport) -> str:
     if not checks:
         return SHOWN["not built"]
     assert all(check.status != "failed" for check in checks), checks
-    devices = runtime_of(target_named(row.target)).probe().devices
+    devices = registry[row.target].probe().devices
     if row.device not in ("auto", "cpu") and row.device not in devices:
         return SHOWN["built here, never run"]
     return SHOWN[min((check.state for check in checks), key=STATES.index)]

@@ -54,6 +54,12 @@ def modules_after(code: str, environment: dict[str, str]) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+def test_loading_a_bundle_imports_nothing_that_only_exports(plain_environment: dict[str, str]) -> None:
+    loaded = modules_after("import edgedenoise; edgedenoise.load('edge-tiny').close()", plain_environment)
+    assert "edgedenoise.runtimes.registry" in loaded
+    assert not {name for name in loaded if name.startswith(("edgedenoise.exporting", "edgedenoise.calibration"))}
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -88,7 +88,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built, package_file
     assert names == set(package_files.values()) | {f"{info}/{name}" for name in about}
     assert "edgedenoise/py.typed" in names
     assert "edgedenoise/evaluation/report/report.html.j2" in names
-    assert "edgedenoise/exporting/targets.py" in names, "a package is not installed inside the package"
+    assert "edgedenoise/runtimes/registry.py" in names, "a package is not installed inside the package"
 
 
 def test_the_source_distribution_holds_what_builds_the_wheel(built: Built, package_files: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
 
 if TYPE_CHECKING:
-    from edgedenoise.runtimes.base import Runtime
+    from edgedenoise.runtimes.base import Backend
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
     quantized = Variant("q", "onnxruntime", "int8", "", encoding)
     plain = Variant("f", "onnxruntime", "fp32", "")
 
-    def answer(variant: Variant, path: Path, runtime: Runtime | None = None, **options: bool) -> np.ndarray:
+    def answer(variant: Variant, path: Path, runtime: Backend | None = None, **options: bool) -> np.ndarray:
         # The border is zero padding and not what is asked about.
         session = (runtime or OnnxRuntime()).open(variant, path, "cpu", SessionOptions(**options))
         return session.run(x)[..., 4:-4, 4:-4]

@@ -15,7 +15,7 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Training, Variant
 from edgedenoise.bundles.writer import BundleWriter
-from edgedenoise.denoiser import AUTO_INT8_FIDELITY_DB, Denoiser, choose_variant, denoise, load, load_variant
+from edgedenoise.denoiser import Denoiser, denoise, load, load_variant
 from edgedenoise.errors import (
     EdgeDenoiseError,
     ImageError,
@@ -27,6 +27,7 @@ from edgedenoise.errors import (
 from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.metrics import psnr, psnr_unit
 from edgedenoise.runtimes import machine as machine_module
+from edgedenoise.runtimes.choosing import AUTO_INT8_FIDELITY_DB, choose_variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def picture(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def denoiser(committed_bundle: Path) -> Iterator[Denoiser]:
-    with load_variant(Bundle.open(committed_bundle), "onnx-fp32", prove=False) as opened:
+    with load_variant(Bundle.open(committed_bundle), "onnx-fp32", selftest=False) as opened:
         yield opened
 
 
@@ -132,7 +133,7 @@ def test_what_is_no_picture_is_refused(denoiser: Denoiser, given: Any, message: 
 def test_it_takes_noise_out(committed_bundle: Path, pair: Pair, name: str) -> None:
     """On images and noise that it was not trained on."""
     gains = []
-    with load_variant(Bundle.open(committed_bundle), name, prove=False) as opened:
+    with load_variant(Bundle.open(committed_bundle), name, selftest=False) as opened:
         for seed in (100, 101, 102):
             noisy, clean = pair(seed)
             gains.append(psnr(opened(noisy), clean) - psnr(noisy, clean))
@@ -144,7 +145,7 @@ def test_integers_are_as_close_to_float_as_the_manifest_says(committed_bundle: P
     given = pair(103)[0].astype(np.float32) / 255
     answers = []
     for name in ("onnx-fp32", "onnx-int8-u8s7"):
-        with load_variant(bundle, name, prove=False) as opened:
+        with load_variant(bundle, name, selftest=False) as opened:
             answers.append(opened(given))
     assert psnr_unit(*answers) >= (bundle.variant("onnx-int8-u8s7").fidelity_db or 0) - 5
 
@@ -227,8 +228,12 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
     "tile of a truth": ({"tile": True}, UsageError, "tile is True; accepted are"),
     "strength above 1": ({"strength": 2}, UsageError, "strength is 2; accepted is 0"),
     "strength of nan": ({"strength": float("nan")}, UsageError, "strength is nan"),
-    "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; accepted are auto, fp32, fp16, int8, w8a16"),
-    "runtime": ({"runtime": "nope"}, UsageError, "'nope'; accepted are onnxruntime, openvino, tensorrt, tensorrt-rtx"),
+    "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; expected auto, fp32, fp16, int8, w8a16"),
+    "runtime": (
+        {"runtime": "nope"},
+        UsageError,
+        "'nope'; expected one of onnxruntime, openvino, tensorrt, tensorrt-rtx",
+    ),
     "not in the bundle": ({"runtime": "openvino"}, IncompatibleError, "it has onnx-fp32"),
     "nor this precision": ({"precision": "fp16"}, IncompatibleError, "precision fp16"),
     "nor this backend": ({"runtime": "tensorrt"}, IncompatibleError, "no variant for runtime tensorrt"),
@@ -348,7 +353,7 @@ def test_auto_takes_integers_only_where_they_are_known_to_be_faster(
 ) -> None:
     monkeypatch.setattr(machine_module.platform, "machine", lambda: cpu[0])
     monkeypatch.setattr(machine_module, "cpu_features", lambda: frozenset(cpu[1]))
-    monkeypatch.setattr("edgedenoise.denoiser._devices", lambda name: ("cpu",))  # both runtimes are here
+    monkeypatch.setattr("edgedenoise.runtimes.choosing._devices", lambda name: ("cpu",))  # both runtimes are here
     floats = FLOATS if any(v.runtime == "openvino" for v in variants) else FLOATS[:1]
     bundle = with_variants(Bundle.open(committed_bundle), *floats, *variants)
     assert choose_variant(bundle, "auto", "auto").name == chosen
@@ -369,7 +374,7 @@ def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
 def test_integers_are_not_taken_to_a_gpu_that_has_no_kernels_for_them(
     committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgedenoise.denoiser._devices", lambda name: ("cpu", "cuda"))
+    monkeypatch.setattr("edgedenoise.runtimes.choosing._devices", lambda name: ("cpu", "cuda"))
     bundle = with_variants(Bundle.open(committed_bundle), FLOATS[0], integers("u8s7"))
     assert choose_variant(bundle, "auto", "auto").name == "onnx-int8-u8s7"
     assert choose_variant(bundle, "auto", "auto", "cuda").name == "onnx-fp32"

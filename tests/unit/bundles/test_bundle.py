@@ -16,7 +16,7 @@ from edgedenoise.bundles.archive import pack
 from edgedenoise.bundles.bundle import MANIFEST, Bundle, checked_precision
 from edgedenoise.bundles.manifest import SCHEMA, Variant
 from edgedenoise.bundles.writer import BundleWriter
-from edgedenoise.denoiser import denoise, load, open_model
+from edgedenoise.denoiser import denoise, load
 from edgedenoise.errors import (
     BundleError,
     IncompatibleError,
@@ -25,6 +25,7 @@ from edgedenoise.errors import (
     ManifestError,
     UsageError,
 )
+from edgedenoise.runtimes.opening import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.cli import app
 from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
 
@@ -501,7 +501,7 @@ def test_verify_answers_in_json(run: Run, committed_bundle: Path) -> None:
 def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
     """Its PSNR is infinite, which JSON has no number for."""
     bundle = Bundle.open(tiny_bundle)
-    session = open_variant(bundle, bundle.variant("onnx-fp32"), prove=False)
+    session = open_variant(bundle, bundle.variant("onnx-fp32"), selftest=False)
     picture, _ = selftest_pair(bundle)
     answer = run_image(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
     session.close()

@@ -7,8 +7,9 @@ import pytest
 
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.errors import UsageError
-from edgedenoise.exporting.build_options import BuildOptions, backend_options, input_shapes
+from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.runtimes.job import BuildOptions
 
 TILING = Tiling(halo_px=17, multiple_of=4)  # a margin of 20, so at least 44 pixels
 

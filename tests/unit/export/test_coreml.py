@@ -19,18 +19,17 @@ import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.denoiser import open_model
 from edgedenoise.errors import CalibrationError, ExportError, InferenceError, RuntimeUnavailableError, UsageError
-from edgedenoise.exporting.build_options import BuildOptions
 from edgedenoise.exporting.coreml import emulation as coreml_emulation
 from edgedenoise.exporting.coreml import program as coreml_program
 from edgedenoise.exporting.coreml.builder import _converted, _save
 from edgedenoise.exporting.coreml.emulation import EmulatedPackage
 from edgedenoise.exporting.onnx.graph import FLOAT_OPERATORS, QDQ_OPERATORS
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.coreml.backend import coremltools_quietly, package_of
+from edgedenoise.runtimes.job import BuildOptions
+from edgedenoise.runtimes.opening import open_emulation, open_model, open_variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,7 +231,9 @@ def test_float32_is_the_float_graph_to_a_hundred_thousandth(built: Bundle) -> No
     x = np.random.default_rng(0).random((1, 3, 128, 128), np.float32)
     variant = built.variant("coreml-fp32")
     found = coreml_emulation.emulate(built, variant).run(x)
-    with open_variant(built, built.variant("onnx-fp32"), options=SessionOptions(fused=False), prove=False) as session:
+    with open_variant(
+        built, built.variant("onnx-fp32"), options=SessionOptions(fused=False), selftest=False
+    ) as session:
         np.testing.assert_allclose(found, session.run(x), atol=1e-5)
 
 
@@ -260,12 +261,25 @@ def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, m
     assert checks["onnx-fp32"].state == "ran here"
     missing = checks["coreml-fp16"]
     assert (missing.status, missing.state) == ("not run", "built here, never run")
-    assert "nor can it be emulated: the package coremltools is needed" in missing.reason
+    assert "nor can it be emulated: Core ML needs the package coremltools" in missing.reason
     assert 'pip install "edgedenoise[coreml]"' in missing.reason
     root = built.root.parent / "other.edge"
     shutil.copytree(built.root, root, dirs_exist_ok=True)
-    with pytest.raises(RuntimeUnavailableError, match="the package coremltools is needed"):
+    with pytest.raises(RuntimeUnavailableError, match="Core ML needs the package coremltools"):
         edgedenoise.compile(root, target="coreml", precision="fp16", options=BuildOptions(tile=128))
+
+
+def test_reading_a_package_changes_no_file_of_the_bundle(built: Bundle) -> None:
+    """coremltools writes a package's manifest whenever it opens one; afterwards the bundle must still be sound."""
+    edgedenoise.verify(built.root)
+    package = built.root / "coreml-fp32" / "model.mlpackage"
+    before = {path: path.stat().st_mtime_ns for path in package.rglob("*")}
+    open_emulation(built, built.variant("coreml-fp32"))
+    open_model(package)
+    assert {path: path.stat().st_mtime_ns for path in package.rglob("*")} == before
+    with coremltools_quietly() as coremltools:  # as on a Mac, where coremltools itself opens it
+        coremltools.models.utils.load_spec(str(package))
+    built.check()
 
 
 def test_the_same_bundle_gives_the_same_bytes(built: Bundle, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise
 import edgedenoise
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, UsageError
-from edgedenoise.exporting.build_options import BuildOptions
-from edgedenoise.exporting.quantization.divergence import ORACLE_BOUNDS
 from edgedenoise.runtimes.fusion import Fusion
+from edgedenoise.runtimes.job import BuildOptions
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: B
     assert by_name["openvino-fp32"].psnr_db > 100
     for runtime, prefix in (("openvino", "openvino"), ("onnxruntime", "onnx")):
         check = by_name[f"{prefix}-int8-u8s7"]
-        assert ORACLE_BOUNDS["u8s7", runtime].with_sums.holds(check.oracle_psnr_db, check.oracle_max_levels)
+        assert registry[runtime].error_bounds["u8s7"].with_sums.holds(check.oracle_psnr_db, check.oracle_max_levels)
         assert check.divergence is None
 
 

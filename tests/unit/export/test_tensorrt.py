@@ -23,14 +23,15 @@ from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.errors import ExportError, IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
-from edgedenoise.exporting.build_options import BuildJob, BuildOptions, backend_options
+from edgedenoise.exporting.build_options import backend_options
 from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
 from edgedenoise.exporting.quantization.contracts import RULES
-from edgedenoise.exporting.targets import emulated
 from edgedenoise.exporting.tensorrt import builder as to_tensorrt
 from edgedenoise.exporting.tensorrt.child import BuildSpec
 from edgedenoise.progress import silent
 from edgedenoise.runtimes.base import Availability
+from edgedenoise.runtimes.job import BuildJob, BuildOptions
+from edgedenoise.runtimes.opening import open_emulation
 from edgedenoise.runtimes.tensorrt.engine_record import read_record
 from edgedenoise.runtimes.tensorrt.nvidia import gpus
 
@@ -263,7 +264,7 @@ def test_whatever_may_be_computed_in_float16_must_fit(
     variant = bundle.variant("onnx-fp32")
     by = to_tensorrt._Builder("tensorrt", "tensorrt", "10.3.0", None, strongly_typed=False)
     with BundleWriter.edit(bundle) as draft:
-        job = BuildJob(bundle, draft, variant, bundle.variant_file(variant), precision)
+        job = BuildJob(bundle, draft.root, variant, bundle.variant_file(variant), precision)
         with pytest.raises(ExportError, match="float16 ends at 65504"):
             to_tensorrt._typed_graph(job, by, tmp_path)
 
@@ -348,7 +349,7 @@ def test_numbers_are_checked_only_against_the_graph_that_was_compiled(exported_t
         draft.drop_variants({"onnx-int8-s8s8"})
     changed = Bundle.open(exported_tiny.root)
     with pytest.raises(IncompatibleError, match="has no such graph any more"):
-        emulated(changed, variant)
+        open_emulation(changed, variant)
     check = next(c for c in edgedenoise.verify(changed.root).variants if c.variant == variant.name)
     assert (check.status, check.state) == ("not run", "built here, never run")
 

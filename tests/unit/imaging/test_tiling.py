@@ -11,7 +11,6 @@ import pytest
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, UsageError
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.tiling import (
     AUTO_TILES_PX,
     MIN_TILE_PX,
@@ -24,15 +23,16 @@ from edgedenoise.imaging.tiling import (
     smaller_tile,
     tile_bytes,
 )
-from edgedenoise.runtimes.base import CheckedSession
+from edgedenoise.runtimes.base import Session
+from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edgedenoise.bundles.manifest import Variant
-    from edgedenoise.runtimes.base import Session
 
 VARIANTS = ("onnx-fp32", "onnx-int8-u8s7")
 TILES = (64, 100, 128, 256, 512)
@@ -94,7 +94,7 @@ def test_tiles_arrive_in_order_and_each_is_reported() -> None:
 @pytest.fixture(scope="module", params=VARIANTS)
 def opened(request: pytest.FixtureRequest, committed_bundle: Path) -> Iterator[tuple[CheckedSession, Bundle]]:
     bundle = Bundle.open(committed_bundle)
-    session = open_variant(bundle, bundle.variant(request.param), prove=False)
+    session = open_variant(bundle, bundle.variant(request.param), selftest=False)
     yield session, bundle
     session.close()
 
@@ -171,21 +171,18 @@ def test_back_off_halves_until_it_is_not_worth_it() -> None:
     assert caught.value.hint
 
 
-class SmallDevice:
+class SmallDevice(Session):
     """A session on a device that holds tiles up to a side, halo included."""
 
-    def __init__(self, inner: Session, limit_px: int) -> None:
+    def __init__(self, inner: CheckedSession, limit_px: int) -> None:
         self.inner, self.limit_px = inner, limit_px
         self.effective = inner.effective
 
     def run(self, x: np.ndarray) -> np.ndarray:
         side = max(x.shape[2:])
         if side > self.limit_px:
-            raise DeviceMemoryError(f"no package for {side} px", suggested_tile=side // 2, hint=f"--tile {side // 2}")
+            raise DeviceMemoryError(f"no room for {side} px", suggested_tile=side // 2, hint=f"--tile {side // 2}")
         return self.inner.run(x)
-
-    def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        return map(self.run, tiles)
 
     def close(self) -> None:
         self.inner.close()
@@ -197,7 +194,7 @@ def small_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def limited(limit_px: int) -> None:
         def opened(bundle: Bundle, variant: Variant, **options: object) -> CheckedSession:
-            return CheckedSession(SmallDevice(open_variant(bundle, variant, prove=False), limit_px))
+            return CheckedSession(SmallDevice(open_variant(bundle, variant, selftest=False), limit_px))
 
         monkeypatch.setattr("edgedenoise.denoiser.open_variant", opened)
 

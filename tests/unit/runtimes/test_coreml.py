@@ -24,7 +24,8 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.coreml import backend as cml
 from edgedenoise.runtimes.coreml.backend import (
     UNITS,
@@ -81,8 +82,10 @@ class Tools:
 
     def model(self, path: str, compute_units: str) -> Any:
         self.opened.append((path, compute_units))
-        kind = SimpleNamespace(type=SimpleNamespace(WhichOneof=lambda group: self.io))
-        spec = SimpleNamespace(description=SimpleNamespace(input=[kind]))
+        array = SimpleNamespace(shape=[1, 3, 8, 6])
+        kind = SimpleNamespace(WhichOneof=lambda group: self.io, multiArrayType=array)
+        features = {name: [SimpleNamespace(name=name, type=kind)] for name in ("image", "denoised")}
+        spec = SimpleNamespace(description=SimpleNamespace(input=features["image"], output=features["denoised"]))
         return SimpleNamespace(predict=self.predict, get_spec=lambda: spec, get_compiled_model_path=self.compiled_path)
 
     def compiled_path(self) -> str:
@@ -149,7 +152,7 @@ def test_compute_units_are_what_was_asked_for(tools: Tools, device: str, units: 
 
 def test_a_device_that_nothing_would_run_on_is_refused(tools: Tools) -> None:
     tools.units = ("CPU", None, "CPU")
-    with pytest.raises(DeviceFallbackError, match="'ane' was asked for, but Core ML would run everything on CPU"):
+    with pytest.raises(DeviceFallbackError, match="Core ML would run every operator on CPU; expected 'ane'"):
         opened("ane")
     opened("cpu").close()
 
@@ -157,14 +160,14 @@ def test_a_device_that_nothing_would_run_on_is_refused(tools: Tools) -> None:
 def test_a_system_that_does_not_tell_placements_is_taken_at_its_word(tools: Tools) -> None:
     tools.models.compute_plan = None
     with opened("ane") as session:
-        assert session.effective.detail == "this macOS does not tell what ran where"
+        assert session.effective.detail == "this macOS does not report which unit runs what"
     assert placements(tools, "model.mlmodelc", "ALL") == Counter()
 
 
 def test_failures_are_worded(tools: Tools) -> None:
     session = opened()
     tools.fails = Exception("no such kernel")  # coremltools has no class of its own
-    with pytest.raises(InferenceError, match="Core ML failed: no such kernel"):
+    with pytest.raises(InferenceError, match="Core ML cannot run a tile: no such kernel"):
         session.run(X)
     tools.fails = MemoryError()
     with pytest.raises(DeviceMemoryError, match="ran out of memory on a 8x6 tile"):
@@ -177,9 +180,9 @@ def test_failures_are_worded(tools: Tools) -> None:
 
 @pytest.mark.usefixtures("tools")
 def test_devices_and_options_are_strict() -> None:
-    with pytest.raises(DeviceNotFoundError, match="no device 'npu'; it has all, cpu, gpu, ane"):
+    with pytest.raises(DeviceNotFoundError, match="no device 'npu' here; it has all, cpu, gpu, ane"):
         opened("npu")
-    with pytest.raises(UsageError, match="the oracle runs on ONNX Runtime"):
+    with pytest.raises(UsageError, match=r"reference execution .* runs on ONNX Runtime"):
         CoreML().open(VARIANT, PACKAGE, "cpu", SessionOptions(fused=False))
 
 
@@ -187,7 +190,7 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     found = CoreML().probe()
     assert (found.available, found.devices, found.command) == (False, (), None)
-    with pytest.raises(RuntimeUnavailableError, match="Core ML runs on Apple's devices") as told:
+    with pytest.raises(RuntimeUnavailableError, match="Core ML runs on Apple devices") as told:
         opened()
     assert "docs/iphone.md" in str(told.value)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
@@ -225,7 +228,7 @@ def test_on_a_mac_a_package_proves_itself(precision: Any, tmp_path: Path) -> Non
     import shutil
 
     from edgedenoise.bundles.pretrained import shipped
-    from edgedenoise.exporting.build_options import BuildOptions
+    from edgedenoise.runtimes.job import BuildOptions
 
     root = Path(shutil.copytree(shipped("edge-tiny"), tmp_path / "edge-tiny.edge"))
     edgedenoise.compile(root, target="coreml", precision=precision, options=BuildOptions(tile=128))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,15 +19,16 @@ from edgedenoise.errors import (
     DeviceMemoryError,
     DeviceNotFoundError,
     InferenceError,
-    RuntimeUnavailableError,
     UsageError,
 )
-from edgedenoise.exporting.targets import TARGETS, Target, open_variant, runtime_of, target_named
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
-from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions, needs_protection
+from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions, needs_protection
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.registry import BUILT_IN, Registry, registry
 from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ TILE = np.linspace(-1, 1, 3 * 4 * 5, dtype=np.float32).reshape(1, 3, 4, 5)
 
 
 @dataclass
-class Backend:
-    """A session of a backend that answers whatever it is told to."""
+class Fake(Session):
+    """A session that answers whatever it is told to."""
 
     answer: Answer = lambda x: x
     given: list[np.ndarray] = field(default_factory=list)
@@ -51,9 +53,6 @@ class Backend:
         self.given.append(x)
         return self.answer(x)
 
-    def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        return map(self.run, tiles)
-
     def close(self) -> None:
         self.closed += 1
 
@@ -62,7 +61,7 @@ class Backend:
 
 
 def test_answers_come_in_order_and_are_counted() -> None:
-    session = CheckedSession(Backend(lambda x: x * 2))
+    session = CheckedSession(Fake(lambda x: x * 2))
     tiles = [TILE + i for i in range(4)]
     for tile, answer in zip(tiles, session.stream(iter(tiles)), strict=True):
         np.testing.assert_array_equal(answer, tile * 2)
@@ -89,18 +88,18 @@ BAD_INPUTS = {
 
 @pytest.mark.parametrize("kind", BAD_INPUTS)
 def test_bad_input_never_reaches_the_backend(kind: str) -> None:
-    backend = Backend()
+    backend = Fake()
     with pytest.raises(InferenceError, match=r"a session was given"):
         CheckedSession(backend).run(BAD_INPUTS[kind])
     assert backend.given == []
 
 
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
-    "smaller": (lambda x: x[..., 1:-1], r"answered float32 \(1, 3, 4, 3\); expected float32 \(1, 3, 4, 5\)"),
-    "no batch": (lambda x: x[0], r"answered float32 \(3, 4, 5\)"),
-    "double": (lambda x: x.astype(np.float64), "answered float64"),
-    "nan": (lambda x: np.where(x == x.max(), np.float32(np.nan), x), "answered 1 values that are not finite"),
-    "infinity": (lambda x: np.where(x > 0.9, np.float32(np.inf), x), r"answered \d+ values that are not finite"),
+    "smaller": (lambda x: x[..., 1:-1], r"returned float32 \(1, 3, 4, 3\); expected float32 \(1, 3, 4, 5\)"),
+    "no batch": (lambda x: x[0], r"returned float32 \(3, 4, 5\)"),
+    "double": (lambda x: x.astype(np.float64), "returned float64"),
+    "nan": (lambda x: np.where(x == x.max(), np.float32(np.nan), x), "returned 1 values that are not finite"),
+    "infinity": (lambda x: np.where(x > 0.9, np.float32(np.inf), x), r"returned \d+ values that are not finite"),
     "both infinities": (lambda x: np.where(np.abs(x) == 1, x * np.float32(np.inf), x), "2 values that are not finite"),
 }
 
@@ -109,22 +108,22 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
 def test_a_bad_answer_never_leaves(kind: str) -> None:
     answer, message = BAD_ANSWERS[kind]
     with pytest.raises(InferenceError, match=message) as caught:
-        CheckedSession(Backend(answer)).run(TILE)
+        CheckedSession(Fake(answer)).run(TILE)
     assert "edgedenoise verify" in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 3], ids=["too few", "too many"])
 def test_a_backend_that_answers_another_number_of_tiles_is_caught(count: int) -> None:
-    class Miscounting(Backend):
+    class Miscounting(Fake):
         def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             return iter((list(tiles) * 2)[:count])
 
-    with pytest.raises(InferenceError, match="fake answered"):
+    with pytest.raises(InferenceError, match="fake returned"):
         list(CheckedSession(Miscounting()).stream([TILE, TILE]))
 
 
 def test_a_closed_session_answers_nothing_and_closes_once() -> None:
-    backend = Backend()
+    backend = Fake()
     session = CheckedSession(backend)
     session.close()
     session.close()
@@ -197,7 +196,7 @@ def test_the_machine_has_memory() -> None:
 
 def opened(bundle: Path, name: str, **options: Any) -> tuple[CheckedSession, Bundle]:
     found = Bundle.open(bundle)
-    session = open_variant(found, found.variant(name), options=SessionOptions(**options), prove=False)
+    session = open_variant(found, found.variant(name), options=SessionOptions(**options), selftest=False)
     return session, found
 
 
@@ -326,9 +325,9 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(committed_bundle: Path, monke
     monkeypatch.setattr(
         "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    monkeypatch.setattr("edgedenoise.runtimes.onnxruntime.backend._open", lambda *args: OnTheCpu())
+    monkeypatch.setattr("edgedenoise.runtimes.onnxruntime.backend.open_inference_session", lambda *args: OnTheCpu())
     bundle = Bundle.open(committed_bundle)
-    with pytest.raises(DeviceFallbackError, match="opened CPUExecutionProvider instead of CUDA") as caught:
+    with pytest.raises(DeviceFallbackError, match="opened CPUExecutionProvider; expected CUDA") as caught:
         open_variant(bundle, bundle.variant("onnx-fp32"), device="cuda")
     assert "edgedenoise doctor" in str(caught.value)
 
@@ -371,17 +370,17 @@ def test_out_of_memory_is_told_with_a_tile_to_try(committed_bundle: Path, said: 
 def test_a_network_that_gives_nan_is_an_error(tiny_bundle: Path, nan_model: bytes) -> None:
     with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
         draft.write("onnx-fp32/model.onnx", nan_model)
-    with pytest.raises(InferenceError, match=r"onnxruntime on cpu answered \d+ values that are not finite"):
+    with pytest.raises(InferenceError, match=r"onnxruntime on cpu returned \d+ values that are not finite"):
         answered(tiny_bundle, "onnx-fp32")
 
 
-# ---------------------------------------------------------------- the table of targets
+# ---------------------------------------------------------------- the registry
 
 
-def test_every_target_is_listed_whether_it_can_run_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_backend_is_listed_whether_it_can_run_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     found = {status.target: status for status in diagnose().targets}
-    assert list(found)[: len(TARGETS)] == [target.name for target in TARGETS]
+    assert list(found)[: len(BUILT_IN)] == list(BUILT_IN)
     assert found["onnxruntime"].available
     assert "cpu" in found["onnxruntime"].devices
     assert found["openvino"].command == 'pip install "edgedenoise[openvino]"'
@@ -389,22 +388,127 @@ def test_every_target_is_listed_whether_it_can_run_or_not(monkeypatch: pytest.Mo
         assert found[name].available or found[name].reason
 
 
-def test_a_target_that_does_not_exist_or_cannot_run_is_told_apart() -> None:
-    with pytest.raises(UsageError, match="no target 'nope'; accepted are onnxruntime, openvino, tensorrt"):
-        target_named("nope")
-    abacus = Target("abacus", None, None, None, "any-cpu", "a table")
-    with pytest.raises(RuntimeUnavailableError, match="abacus is not yet built into this version of edgedenoise"):
-        runtime_of(abacus)
+def test_a_backend_that_does_not_exist_is_reported_with_those_that_do() -> None:
+    with pytest.raises(UsageError, match="no backend 'nope'; expected one of onnxruntime, openvino, tensorrt"):
+        registry["nope"]
+    assert "nope" not in registry
+    assert registry.get("nope") is None
+    assert len(registry) == len(list(registry)) >= len(BUILT_IN)
 
 
-@pytest.mark.parametrize("target", [t for t in TARGETS if t.runtime], ids=lambda t: t.name)
-def test_every_runtime_says_whether_it_works_here(target: Any) -> None:
-    runtime = runtime_of(target)
-    found = runtime.probe()
-    assert runtime.name == target.name
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_backend_checks_whether_it_works_here(name: str) -> None:
+    backend = registry[name]
+    found = backend.probe()
+    assert backend.name == name
+    assert registry[name] is backend
     if found.available:
         assert found.version
         assert found.devices
     else:
         assert found.reason
         assert found.command is None or "pip install" in found.command
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_backend_describes_itself(name: str) -> None:
+    backend = registry[name]
+    assert set(backend.default_precisions) <= set(backend.precisions)
+    assert backend.schemes[0] in backend.error_bounds
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in backend.suffixes)
+    assert backend.label
+    assert backend.runs_on
+    assert (backend.builder is None) == (not backend.precisions)
+    assert (backend.emulator is None) == (not backend.emulation)
+
+
+class Group:
+    """Entry points of one group, as `importlib.metadata.entry_points` returns them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, entries: dict[str, object]) -> None:
+        self.reads = 0
+        self.entries = [SimpleNamespace(name=n, value=f"third:{n}", load=self._load(o)) for n, o in entries.items()]
+        monkeypatch.setattr("edgedenoise.runtimes.registry.entry_points", self.read)
+
+    def read(self, *, group: str) -> list[SimpleNamespace]:
+        assert group == "edgedenoise.runtimes"
+        self.reads += 1
+        return self.entries
+
+    @staticmethod
+    def _load(what: object) -> Callable[[], object]:
+        def load() -> object:
+            if isinstance(what, Exception):
+                raise what
+            return what
+
+        return load
+
+
+class Abacus(Backend):
+    name = "abacus"
+    label = "Abacus"
+    runs_on = "a table"
+
+    def probe(self) -> Availability:
+        return Availability(True, version="1", devices=("cpu",))
+
+    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
+        return Fake()
+
+
+def test_third_parties_are_read_once_and_broken_ones_are_reported_and_skipped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = Group(
+        monkeypatch,
+        {
+            "absent": ImportError("no module named third"),
+            "abacus": Abacus,
+            "openvino": Abacus,
+            "other": Abacus,
+            "function": print,
+            "abstract": Backend,
+        },
+    )
+    found = Registry()
+    assert list(found) == [*BUILT_IN, "abacus"]
+    assert isinstance(found["abacus"], Abacus)
+    assert "abacus" in found
+    assert [name.partition(" ")[0] for name in found.broken] == ["absent", "openvino", "other", "function", "abstract"]
+    assert "no module named third" in found.broken["absent (third:absent)"]
+    assert "is taken" in found.broken["openvino (third:openvino)"]
+    assert "'abacus'" in found.broken["other (third:other)"]
+    assert group.reads == 1
+    assert len([r for r in caplog.records if "is skipped" in r.message]) == len(found.broken)
+    monkeypatch.setattr("edgedenoise.doctor.registry", found)
+    statuses = {status.target: status for status in diagnose().targets}
+    assert statuses["abacus"].available
+    assert "no module named third" in str(statuses["absent (third:absent)"].reason)
+
+
+def test_two_third_parties_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(monkeypatch, {"abacus": Abacus})
+    group.entries *= 2
+    found = Registry()
+    assert len(found) == len(BUILT_IN) + 1
+    assert "is taken" in found.broken["abacus (third:abacus)"]
+
+
+def test_a_session_implements_run_or_stream() -> None:
+    with pytest.raises(TypeError, match="implements neither run nor stream"):
+
+        class Neither(Session):
+            pass
+
+    class Streams(Session):
+        def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            return (tile + 1 for tile in tiles)
+
+    class Runs(Session):
+        def run(self, x: np.ndarray) -> np.ndarray:
+            return x + 1
+
+    for session in (Streams(), Runs()):
+        np.testing.assert_array_equal(session.run(TILE), TILE + 1)
+        np.testing.assert_array_equal(next(iter(session.stream([TILE]))), TILE + 1)

@@ -15,8 +15,8 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load
 from edgedenoise.errors import IntegrityError, ParityError
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.runtimes import selftest
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, PICTURE_FILE, run_selftest, selftest_pair
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def change_answer(bundle: Path, by: float) -> None:
 def test_every_variant_is_as_close_as_it_promises(committed_bundle: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     for variant in bundle.manifest.variants:
-        session = open_variant(bundle, variant, prove=False)
+        session = open_variant(bundle, variant, selftest=False)
         result = run_selftest(bundle, variant, session)
         session.close()
         assert result.passed, result

@@ -10,24 +10,23 @@ import pytest
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.errors import InferenceError
-from edgedenoise.exporting.targets import runtime_of, target_named
 from edgedenoise.imaging.tiling import Tiling, largest_tile
-from edgedenoise.runtimes.base import CheckedSession, EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.base import EffectiveDevice, Session, SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.shapes import accepted_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from edgedenoise.runtimes.base import Session
 
 FIXED = InputShapes("fixed", [96])
 ENUMERATED = InputShapes("enumerated", [64, 96, 160])
 RANGED = InputShapes("ranged", [64, 96, 160])
 
 
-class Picky:
+class Picky(Session):
     """A backend that runs nothing but the sizes that it was built for."""
 
     def __init__(self, inner: Session, shapes: InputShapes) -> None:
@@ -43,9 +42,6 @@ class Picky:
         self.given.append(height)
         return self.inner.run(x)
 
-    def stream(self, tiles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        return map(self.run, tiles)
-
     def close(self) -> None:
         self.inner.close()
 
@@ -57,9 +53,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def opened(bundle: Bundle) -> Session:
     variant = bundle.variant("onnx-fp32")
-    return runtime_of(target_named("onnxruntime")).open(
-        variant, bundle.variant_file(variant), "cpu", SessionOptions(threads=1)
-    )
+    return registry["onnxruntime"].open(variant, bundle.variant_file(variant), "cpu", SessionOptions(threads=1))
 
 
 @pytest.mark.parametrize("shapes", [FIXED, ENUMERATED, RANGED], ids=lambda s: s.kind)
@@ -86,9 +80,7 @@ def test_the_least_size_that_holds_a_tile_is_used() -> None:
 
 
 def test_a_tile_that_is_too_large_is_refused_with_what_to_do() -> None:
-    with pytest.raises(
-        InferenceError, match=r"a tile of 161 pixels was given to a file that accepts up to 160"
-    ) as told:
+    with pytest.raises(InferenceError, match=r"a tile has 161 pixels; expected at most 160") as told:
         accepted_side(ENUMERATED, 161)
     assert "--tile" in str(told.value)
 

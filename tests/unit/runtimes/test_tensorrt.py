@@ -30,7 +30,8 @@ from edgedenoise.errors import (
     UsageError,
 )
 from edgedenoise.imaging.tiling import Tiling
-from edgedenoise.runtimes.base import CheckedSession, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.tensorrt import backend as trt
@@ -265,7 +266,7 @@ def test_out_of_memory_suggests_a_smaller_side_where_the_engine_takes_one(
 def test_an_engine_that_does_not_load_or_run_is_told(cuda: Cuda, engine: Callable[..., Path]) -> None:
     path = engine()
     path.write_bytes(b"not an engine")
-    with pytest.raises(InferenceError, match=r"(?s)tensorrt 10\.3\.0 cannot load .*build it again"), opened(path):
+    with pytest.raises(InferenceError, match=r"(?s)tensorrt 10\.3\.0 cannot load .*Build it again"), opened(path):
         pass
     with pytest.raises(InferenceError, match=r"has the tensors image, other; accepted are"):
         opened(engine(names=["image", "other"]))
@@ -326,9 +327,9 @@ def test_an_engine_of_another_machine_is_refused_with_both_sides_and_the_command
         opened(path)
     command = f"edgedenoise compile {path.parent.parent} --target tensorrt --precision int8 --tile 64"
     assert command in str(told.value)
-    refusal = TensorRT().refuses(variant(), path)
+    refusal = TensorRT().unsupported_reason(variant(), path=path)
     assert refusal is not None
-    assert "tensorrt-int8: it was built" in refusal
+    assert "tensorrt-int8 is not for this machine: it was built" in refusal
     assert cuda.log == [], "nothing was touched"
 
 
@@ -339,7 +340,7 @@ def test_compatible_engines_run_where_they_say(machine: Callable[..., None], eng
     with opened(path) as session:
         assert session.effective.device == "cuda"
         assert session.effective.detail == "tensorrt on RTX 4090, int8, float16 between integer layers"
-    assert TensorRT().refuses(variant(), path) is None
+    assert TensorRT().unsupported_reason(variant(), path=path) is None
 
 
 @pytest.mark.usefixtures("cuda")
@@ -389,7 +390,7 @@ def test_without_a_sound_record_an_engine_is_not_touched(engine: Callable[..., P
     record_file(path).write_text("{}")
     with pytest.raises(IntegrityError, match=r"engine\.json is not an engine's record"):
         opened(path)
-    assert "is not an engine's record" in (TensorRT().refuses(variant(), path) or "")
+    assert "is not an engine's record" in (TensorRT().unsupported_reason(variant(), path=path) or "")
     record_file(path).unlink()
     with pytest.raises(IntegrityError, match=r"has no record beside it \(engine.json\)"):
         opened(path)
@@ -408,7 +409,7 @@ def test_what_is_missing_is_told(machine: Callable[..., None], engine: Callable[
     found = TensorRT().probe()
     assert found.reason == "the package tensorrt is not installed"
     assert "docs/jetson.md" in (found.command or "")
-    with pytest.raises(RuntimeUnavailableError, match="tensorrt cannot run here: the package tensorrt is not"):
+    with pytest.raises(RuntimeUnavailableError, match="TensorRT cannot run here: the package tensorrt is not"):
         opened(engine())
 
 
@@ -416,7 +417,7 @@ def test_what_is_missing_is_told(machine: Callable[..., None], engine: Callable[
 def test_devices_and_options_are_strict(engine: Callable[..., Path]) -> None:
     with pytest.raises(DeviceNotFoundError, match="no device 'cuda:1' here; it has cuda"):
         TensorRT().open(variant(), engine(), "cuda:1", SessionOptions())
-    with pytest.raises(UsageError, match="the oracle runs on ONNX Runtime"):
+    with pytest.raises(UsageError, match=r"reference execution .* runs on ONNX Runtime"):
         TensorRT().open(variant(), engine(), "auto", SessionOptions(fused=False))
 
 

@@ -22,17 +22,16 @@ from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.exporting.quantization.divergence import (
-    ORACLE_BOUNDS,
     cut_behind,
     first_divergence,
     layers_of,
-    oracle_bound,
     pieces_on,
+    reference_bound,
 )
 from edgedenoise.exporting.quantization.qdq import encode
-from edgedenoise.exporting.targets import TARGETS
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +40,10 @@ if TYPE_CHECKING:
 
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
 TINY = Path(__file__).resolve().parents[3] / "fixtures" / "tiny.edge"
-TIES = ORACLE_BOUNDS["u8s7", "onnxruntime"].plain
+BOUNDS = {
+    (scheme, name): bounds for name, backend in registry.items() for scheme, bounds in backend.error_bounds.items()
+}
+TIES = BOUNDS["u8s7", "onnxruntime"].plain
 X: NDArray[np.float32] = np.random.default_rng(0).random((1, 3, 48, 40), np.float32)
 
 # ---------------------------------------------------------------- stated bounds
@@ -53,13 +55,13 @@ def verified(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
     source = TINY if request.param == "tiny" else shipped(request.param)
     root = shutil.copytree(source, tmp_path_factory.mktemp("bounds") / f"{request.param}.edge")
-    for scheme in dict.fromkeys(scheme for scheme, _ in ORACLE_BOUNDS):
+    for scheme in dict.fromkeys(scheme for scheme, _ in BOUNDS):
         edgedenoise.quantize(root, scheme=scheme)
     edgedenoise.compile(root, target="openvino")
     return edgedenoise.verify(root)
 
 
-@pytest.mark.parametrize(("scheme", "runtime"), ORACLE_BOUNDS)
+@pytest.mark.parametrize(("scheme", "runtime"), BOUNDS)
 def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
     verified: VerifyReport, scheme: str, runtime: str
 ) -> None:
@@ -70,7 +72,7 @@ def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
         pytest.skip(f"{check.variant} cannot run here: {check.reason}")
     assert check.oracle_psnr_db is not None
     assert check.oracle_max_levels is not None
-    bounds = ORACLE_BOUNDS[scheme, runtime]
+    bounds = BOUNDS[scheme, runtime]
     bound = bounds.with_sums if Path(verified.bundle).name == "tiny.edge" else bounds.plain
     assert bound.holds(check.oracle_psnr_db, check.oracle_max_levels), check
     assert check.divergence is None
@@ -78,17 +80,18 @@ def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
 
 
 def test_what_a_runtime_is_given_by_default_has_a_bound() -> None:
-    assert {(target.scheme, target.name) for target in TARGETS if target.runtime is not None} <= set(ORACLE_BOUNDS)
+    assert {(backend.schemes[0], name) for name, backend in registry.items()} <= set(BOUNDS)
 
 
 def test_a_chain_is_held_to_more_than_a_network_with_sums(qdq: onnx.ModelProto) -> None:
     chain = shuffling_graph()
     encoded = encode(chain, measure_ranges(chain, [X], margin_px=6, total=1, graph_sha256=""), scheme_named("u8s7"))
-    bounds = ORACLE_BOUNDS["u8s7", "openvino"]
-    assert oracle_bound("u8s7", "openvino", encoded) == bounds.plain
-    assert oracle_bound("u8s7", "openvino", qdq) == bounds.with_sums
-    assert oracle_bound("u8s7", "openvino", None) == bounds.with_sums  # onnx is not here to look
-    assert oracle_bound("u8s7", "abacus", encoded) is None
+    bounds = BOUNDS["u8s7", "openvino"]
+    openvino = registry["openvino"]
+    assert reference_bound("u8s7", openvino, encoded) == bounds.plain
+    assert reference_bound("u8s7", openvino, qdq) == bounds.with_sums
+    assert reference_bound("u8s7", openvino, None) == bounds.with_sums  # without onnx, the graph cannot be read
+    assert reference_bound("s8s8", openvino, encoded) is None
     assert bounds.plain.min_psnr_db > bounds.with_sums.min_psnr_db
 
 
@@ -201,7 +204,7 @@ import onnx
 from graphs import saturating_graph
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
-from edgedenoise.exporting.quantization.divergence import first_divergence, oracle_bound, pieces_on
+from edgedenoise.exporting.quantization.divergence import first_divergence, pieces_on, reference_bound
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.runtimes.base import SessionOptions
@@ -215,7 +218,7 @@ for name in ("u8s8", "u8s7"):
     graph = encode(model, ranges, scheme)
     variant = Variant("q", "openvino", "int8", "", Encoding(name, "u8", "s8", scheme.weight_bits))
     backend = pieces_on(OpenVino(), variant, graph, x, options=SessionOptions(protect_saturation=False))
-    found = first_divergence(graph, x, backend, oracle_bound(name, "openvino", graph))
+    found = first_divergence(graph, x, backend, reference_bound(name, OpenVino(), graph))
     print("none" if found is None else f"{found.layer} {found.psnr_db:.1f}")
 """
 

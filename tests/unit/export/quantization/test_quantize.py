@@ -25,17 +25,18 @@ from edgedenoise.calibration.schemes import (
     scheme_named,
     schemes_for,
 )
-from edgedenoise.denoiser import choose_variant, load, load_variant
+from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import CalibrationError, IncompatibleError, QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import lint
 from edgedenoise.exporting.quantization.contracts import broken_rules, lint_encoded
 from edgedenoise.exporting.quantization.correction import LEAST_GAIN_DB, mean_shifts, refine
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
-from edgedenoise.exporting.targets import TARGETS
 from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.machine import saturates_u8s8
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -490,7 +491,7 @@ def test_where_eight_bits_would_saturate_auto_takes_another_variant(
 
 
 def test_every_target_and_device_class_names_schemes_that_exist() -> None:
-    assert {target.name: target.scheme for target in TARGETS} == {
+    assert {name: backend.schemes[0] for name, backend in registry.items()} == {
         "onnxruntime": "u8s7",
         "openvino": "u8s7",
         "tensorrt": "s8s8",
@@ -500,7 +501,8 @@ def test_every_target_and_device_class_names_schemes_that_exist() -> None:
     for one in DEVICE_CLASSES:
         assert [scheme.name for scheme in schemes_for(one.name)] == list(one.schemes)
         assert one.why
-    assert {name for one in DEVICE_CLASSES for name in one.schemes} == {scheme.name for scheme in SCHEMES}
+    used = {name for kind in (*DEVICE_CLASSES, *registry.values()) for name in kind.schemes}
+    assert used == {scheme.name for scheme in SCHEMES}
     with pytest.raises(UsageError, match="accepted are any-cpu, x86"):
         schemes_for("toaster")
 

@@ -16,10 +16,10 @@ from edgedenoise.calibration.calibrate import stored_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import encode_range, encode_weight, scheme_named
 from edgedenoise.errors import UsageError
-from edgedenoise.exporting.targets import open_variant
 from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.initial_weights import initial_network
@@ -151,7 +151,7 @@ def test_the_exported_int8_graph_gives_what_the_run_trained(qat_run, photographs
     with torch.no_grad():
         expected = network(torch.from_numpy(x)).numpy()
     options = SessionOptions(fused=False)
-    with open_variant(opened, opened.variant("onnx-int8-u8s7"), options=options, prove=False) as oracle:
+    with open_variant(opened, opened.variant("onnx-int8-u8s7"), options=options, selftest=False) as oracle:
         assert psnr_unit(oracle.run(x), expected) >= 60
     assert opened.manifest.training.objective == "qat"
 
@@ -186,7 +186,7 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
         expected = network(torch.from_numpy(x)).numpy()
     reach = np.abs(expected).max()
     options = SessionOptions(fused=False)
-    with open_variant(opened, opened.variant(f"onnx-int8-{scheme}"), options=options, prove=False) as oracle:
+    with open_variant(opened, opened.variant(f"onnx-int8-{scheme}"), options=options, selftest=False) as oracle:
         assert psnr_unit(oracle.run(x) / reach, expected / reach) >= 60
 
 
