@@ -1,13 +1,13 @@
-"""Memory of calibrating against the number of crops: `python benchmarks/calibration_memory.py [B.edge] [PHOTOS]`.
+"""Measure the memory of calibration against the number of crops: `python benchmarks/calibration_memory.py`.
 
-Ranges are measured streaming, so that a set of 10,000 crops should need hardly more memory than one of 100: what
-may grow is the list of crops itself. Each row is a process of its own, because peak memory never falls. Without
-PHOTOS, a few images of one megapixel are made up: crops are small, so that the number counts and not the size.
+Ranges are measured one crop at a time, so 10,000 crops should need little more memory than 100: only the list of crops
+grows. Each row is measured in a process of its own, because the peak memory of a process never falls. Without
+`--photos`, a few images of one megapixel are generated. Crops are small, so that only their number counts.
+The exit code is 1 when the memory grows by more than the limit.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import sys
 import tempfile
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from harness import check_out, in_new_process, parser_of, run_benchmark, write_results
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
@@ -26,12 +27,12 @@ from edgedenoise.tables import table
 
 COUNTS = (100, 10_000)
 CROP_PX = 16
-MADE, SIDE_PX = 8, 1024
+GENERATED, SIDE_PX = 8, 1024
 LIMIT_MB = 300
 
 
-def make_photographs(folder: Path, count: int, side_px: int) -> None:
-    """Write a few images of smooth shapes under noise."""
+def write_photos(folder: Path, count: int, side_px: int) -> None:
+    """Write images of smooth shapes with noise."""
     y, x = np.mgrid[0:side_px, 0:side_px] / side_px
     for seed in range(count):
         rng = np.random.default_rng(seed)
@@ -40,42 +41,47 @@ def make_photographs(folder: Path, count: int, side_px: int) -> None:
         write_image(Image(np.clip(noisy, 0, 255).astype(np.uint8)), folder / f"{seed}.png")
 
 
-def measure(bundle_path: str, photographs: str, count: int, stratify: Stratify) -> tuple[float, float]:
-    """Return (seconds, growth of the peak memory in bytes) of calibrating a copy of a bundle.
+def measure(bundle_path: str, photos: str, count: int, stratify: Stratify) -> tuple[float, float]:
+    """Measure (seconds, growth of the peak memory in bytes) of calibrating a copy of a bundle.
 
-    A first calibration, on one tiny image, loads packages, which are no part of the growth.
+    A first calibration, on one tiny image, loads packages, so that they do not count.
     """
     with tempfile.TemporaryDirectory() as scratch:
         work, tiny = Path(scratch) / "work.edge", Path(scratch) / "tiny"
         shutil.copytree(Bundle.open(bundle_path).root, work)
-        make_photographs(tiny, 1, 2 * CROP_PX)
+        write_photos(tiny, 1, 2 * CROP_PX)
         edgedenoise.calibrate(work, tiny, count=2, crop_px=CROP_PX)
         before = peak_rss_bytes() or 0
         start = time.perf_counter()
-        edgedenoise.calibrate(work, photographs, count=count, crop_px=CROP_PX, stratify=stratify)
+        edgedenoise.calibrate(work, photos, count=count, crop_px=CROP_PX, stratify=stratify)
         return time.perf_counter() - start, (peak_rss_bytes() or 0) - before
 
 
 def main() -> None:
-    bundle = sys.argv[1] if len(sys.argv) > 1 else "edge-tiny"
-    rows, growths = [], {}
+    parser = parser_of(__doc__, "calibration_memory")
+    parser.add_argument("bundle", nargs="?", default="edge-tiny", help="bundle to calibrate a copy of")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="noisy images; default: generated ones")
+    options = parser.parse_args()
+    check_out(options.out, "calibration_memory")
+    rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        photographs = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch)
-        if photographs == Path(scratch):
-            make_photographs(photographs, MADE, SIDE_PX)
+        photos = options.photos or Path(scratch)
+        if options.photos is None:
+            write_photos(photos, GENERATED, SIDE_PX)
         for stratify in MODES:
             for count in COUNTS:
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    seconds, growth = pool.apply(measure, (bundle, str(photographs), count, stratify))
-                growths[stratify, count] = growth / 2**20
-                rows.append([stratify, str(count), f"{seconds:.1f}", f"{growth / 2**20:.1f}"])
-    print(f"{bundle}, crops of {CROP_PX} pixels, images: {sys.argv[2] if len(sys.argv) > 2 else 'made up'}")
-    print(table(["stratify", "crops", "seconds", "growth MB"], rows))
-    most = max(growths.values())
-    print(f"largest growth {most:.0f} MB of {LIMIT_MB} MB allowed: {'held' if most <= LIMIT_MB else 'MISSED'}")
+                seconds, growth = in_new_process(measure, options.bundle, str(photos), count, stratify)
+                rows.append({"stratify": stratify, "crops": count, "seconds": seconds, "growth_mb": growth / 2**20})
+    print(f"{options.bundle}, crops of {CROP_PX} pixels, images: {options.photos or 'generated'}")
+    cells = [[r["stratify"], str(r["crops"]), f"{r['seconds']:.1f}", f"{r['growth_mb']:.1f}"] for r in rows]
+    print(table(["stratify", "crops", "seconds", "growth MB"], cells))
+    most = max(row["growth_mb"] for row in rows)
+    print(f"largest growth {most:.0f} MB, limit {LIMIT_MB} MB: {'passed' if most <= LIMIT_MB else 'FAILED'}")
+    found = {"bundle": options.bundle, "crop_px": CROP_PX, "photos": str(options.photos or "generated"), "rows": rows}
+    write_results(options.out, "calibration_memory", found)
     if most > LIMIT_MB:
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -1,20 +1,19 @@
-"""Camera noise beside the real thing: `python benchmarks/camera_noise.py [FIGURE.png]`.
+"""Compare synthetic camera noise with real noise: `python benchmarks/camera_noise.py`.
 
 Real noise is noisy minus clean of `polyu_test` and `sidd_dev` in $EDGEDENOISE_DATA. Synthetic noise is what
-`edgedenoise.noise.synthesis` adds to the same clean images at the same PSNR, one draw per image. Drawn and printed:
-how far noise is correlated, how it depends on brightness, and how heavy its tails are. The figure holds curves
-only, no image.
+`edgedenoise.noise.synthesis` adds to the same clean images at the same PSNR, one draw per image. Plotted and printed
+are the spatial correlation, the dependence on brightness, and the tails. The figure contains curves and no image.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from harness import DATA, ROOT, check_out, parser_of, run_benchmark, write_results
 
 from edgedenoise.files import atomic_file
 from edgedenoise.imaging.files import read_image
@@ -30,17 +29,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("EDGEDENOISE_DATA") or ROOT.parent / "shared" / "data")
 BIN_LEVELS = 16
-FEWEST = 2000  # pixels of an image in a bin of brightness, so that their deviation means something
+FEWEST = 2000  # pixels of an image in a bin of brightness; fewer give no reliable deviation
 BRIGHTNESS = np.arange(BIN_LEVELS / 2, 256, BIN_LEVELS)
 UNITS = np.linspace(-8, 8, 65)
 """Edges of the histogram of noise in units of its deviation."""
 
 
 @dataclass(frozen=True)
-class Set:
+class NoiseSet:
     """Images with their ground truth, and the cameras to imitate."""
 
     folder: str
@@ -52,14 +49,14 @@ class Set:
 
 
 SETS = (
-    Set("polyu_test", "PolyU", 4, ("full-frame", "aps-c"), True, "#1f6fb4"),
-    Set("sidd_dev", "SIDD", 1, ("phone",), False, "#d2601a"),
+    NoiseSet("polyu_test", "PolyU", 4, ("full-frame", "aps-c"), True, "#1f6fb4"),
+    NoiseSet("sidd_dev", "SIDD", 1, ("phone",), False, "#d2601a"),
 )
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is compared, averaged over a set; noise in 8-bit levels."""
+    """Statistics of noise in 8-bit levels, averaged over a set."""
 
     psnr_db: float
     correlation: Array
@@ -115,23 +112,23 @@ def statistics(pairs: list[tuple[NDArray[Any], NDArray[Any]]]) -> Statistics:
     )
 
 
-def real_and_synthetic(wanted: Set) -> tuple[Statistics, Statistics]:
+def real_and_synthetic(chosen: NoiseSet) -> tuple[Statistics, Statistics]:
     real, synthetic = [], []
-    pairs = list_pairs(DATA / wanted.folder / "noisy", DATA / wanted.folder / "clean")[:: wanted.every]
+    pairs = list_pairs(DATA / chosen.folder / "noisy", DATA / chosen.folder / "clean")[:: chosen.every]
     for seed, (noisy_path, clean_path) in enumerate(pairs):
         noisy, clean = (to_unit(read_image(path).pixels) for path in (noisy_path, clean_path))
         rng = np.random.default_rng(seed)
-        camera = wanted.cameras[seed % len(wanted.cameras)]
-        parameters = parameters_for_psnr(clean, psnr(noisy, clean), rng, camera=camera, jpeg=wanted.jpeg)
+        camera = chosen.cameras[seed % len(chosen.cameras)]
+        parameters = parameters_for_psnr(clean, psnr(noisy, clean), rng, camera=camera, jpeg=chosen.jpeg)
         real.append((noisy * 255, clean * 255))
         synthetic.append((add_camera_noise(clean, parameters, rng) * 255, clean * 255))
     return statistics(real), statistics(synthetic)
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- reporting
 
 
-def text(found: dict[Set, tuple[Statistics, Statistics]]) -> str:
+def text(found: dict[NoiseSet, tuple[Statistics, Statistics]]) -> str:
     header = [
         "noise",
         "PSNR dB",
@@ -158,7 +155,15 @@ def text(found: dict[Set, tuple[Statistics, Statistics]]) -> str:
     return table(header, rows)
 
 
-def draw(found: dict[Set, tuple[Statistics, Statistics]], target: Path) -> None:
+def as_lists(found: Statistics) -> dict[str, Any]:
+    """Return statistics with lists in place of arrays, as JSON needs them."""
+    return {
+        key: value.tolist() if isinstance(value, np.ndarray) else value
+        for key, value in dataclasses.asdict(found).items()
+    }
+
+
+def draw(found: dict[NoiseSet, tuple[Statistics, Statistics]], target: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -170,7 +175,7 @@ def draw(found: dict[Set, tuple[Statistics, Statistics]], target: Path) -> None:
     centres = (UNITS[1:] + UNITS[:-1]) / 2
     reference = {"color": "0.55", "linestyle": ":", "linewidth": 1.5}
 
-    lag_axes.fill_between([0.8, 1.2], 0.2, 0.6, color="0.87", linewidth=0, zorder=0, label="wanted at distance 1")
+    lag_axes.fill_between([0.8, 1.2], 0.2, 0.6, color="0.87", linewidth=0, zorder=0, label="target at distance 1")
     lag_axes.plot(range(LAGS + 1), [1, *[0] * LAGS], **reference, label="independent noise")
     tail_axes.plot(centres, np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi), **reference, label="normal distribution")
     for one, both in found.items():
@@ -209,11 +214,16 @@ def draw(found: dict[Set, tuple[Statistics, Statistics]], target: Path) -> None:
 
 
 def main() -> None:
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "figures" / "camera-noise.png"
+    parser = parser_of(__doc__, "camera_noise")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "figures" / "camera-noise.png", metavar="PNG")
+    options = parser.parse_args()
+    check_out(options.out, "camera_noise")
     found = {one: real_and_synthetic(one) for one in SETS}
     print(text(found))
-    draw(found, target)
+    draw(found, options.figure)
+    results = {one.folder: {"real": as_lists(real), "synthetic": as_lists(made)} for one, (real, made) in found.items()}
+    write_results(options.out, "camera_noise", results)
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

@@ -1,25 +1,23 @@
-"""How much memory a Core ML package's activations need, by tile: `python benchmarks/coreml_memory.py B.edge ...`
+"""Estimate the memory of a Core ML package's activations by tile size: `python benchmarks/coreml_memory.py`.
 
-Computed, not measured: a package is built for each tile and precision, its saved program is read back, and the largest
-sum of values that are alive at the same time is taken. A device adds weights, its own buffers and what it keeps twice;
-fused operators save some. Markdown goes to stdout.
+The memory is computed and not measured: a package is built for each tile and precision, its saved program is read, and
+the largest sum of values that are alive at the same time is taken. A device adds weights, its own buffers and copies;
+fused operators save some. A Markdown table goes to standard output.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import check_out, markdown_table, parser_of, run_benchmark, write_results
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.exporting.coreml.emulation import program_of
 from edgedenoise.runtimes.coreml.backend import package_of
 from edgedenoise.runtimes.job import BuildOptions
@@ -30,7 +28,7 @@ _BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "int32": 4}
 
 
 def peak_bytes(operations: list[Any], dtype_of: Any) -> int:
-    """Return the largest sum of sizes of values that are alive together, the input included."""
+    """Compute the largest sum of sizes of values that are alive together, including the input."""
     size = {var.name: int(np.prod(var.shape)) * _BYTES[dtype_of(var)] for op in operations for var in op.outputs}
     inputs = [
         [one for var in op.inputs.values() for one in (var if isinstance(var, (list, tuple)) else [var])]
@@ -47,8 +45,9 @@ def peak_bytes(operations: list[Any], dtype_of: Any) -> int:
     return peak
 
 
-def measure(path: Path) -> list[str]:
-    cells = []
+def measure(path: Path) -> dict[str, dict[int, int]]:
+    """Compute the peak in bytes by precision and tile."""
+    found: dict[str, dict[int, int]] = {precision: {} for precision in PRECISIONS}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(shutil.copytree(path, Path(scratch) / "net.edge"))
         for precision in PRECISIONS:
@@ -56,25 +55,25 @@ def measure(path: Path) -> list[str]:
                 edgedenoise.compile(root, target="coreml", precision=precision, options=BuildOptions(tile=tile))
                 bundle = Bundle.open(root)
                 variant = bundle.variant(f"coreml-{precision}")
-                operations, dtype_of = program_of(package_of(bundle.variant_file(variant)))
-                cells.append(f"{peak_bytes(operations, dtype_of) / 1e6:.1f}")
-    return cells
+                found[precision][tile] = peak_bytes(*program_of(package_of(bundle.variant_file(variant))))
+    return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", nargs="*", help="bundle folders; default: edge-tiny and edge, as shipped")
-    given = parser.parse_args(arguments).bundles
-    head = ["network", *(f"{precision}, tile {tile}" for precision in PRECISIONS for tile in TILES_PX)]
-    sys.stdout.write(f"Activations alive at once, MB:\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}\n")
-    try:
-        for path in [Path(one) for one in given] or [shipped("edge-tiny"), shipped("edge")]:
-            sys.stdout.write(f"| {' | '.join([path.stem, *measure(path)])} |\n")
-    except EdgeDenoiseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+def main() -> None:
+    parser = parser_of(__doc__, "coreml_memory")
+    parser.add_argument("bundles", nargs="*", type=Path, help="bundle folders; default: the shipped edge-tiny and edge")
+    options = parser.parse_args()
+    check_out(options.out, "coreml_memory")
+    found = {path.stem: measure(path) for path in options.bundles or [shipped("edge-tiny"), shipped("edge")]}
+    print("Activations alive at the same time, MB:\n")
+    header = ["network", *(f"{precision}, tile {tile}" for precision in PRECISIONS for tile in TILES_PX)]
+    rows = [
+        [name, *(f"{peak / 1e6:.1f}" for tiles in peaks.values() for peak in tiles.values())]
+        for name, peaks in found.items()
+    ]
+    print(markdown_table(header, rows))
+    write_results(options.out, "coreml_memory", {"peak_bytes": found}, ["coremltools"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_benchmark(main)

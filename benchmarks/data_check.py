@@ -1,16 +1,12 @@
-"""How well `doctor --data` tells which images can be trained on: the table in docs/concepts/data-check.md.
+"""Measure how reliably `doctor --data` accepts and refuses images: `python benchmarks/data_check.py`.
 
-    python benchmarks/data_check.py
-
-Real images are read from $EDGEDENOISE_DATA (default ../shared/data), see CONTRIBUTING.md. Takes some minutes. The
-rows that ought to be refused are clean images, and noisy ones that were spoiled on purpose. Last comes what the
-check costs, as a multiple of the processor time that reading the images takes, which training needs anyway.
+Real images are read from $EDGEDENOISE_DATA, see CONTRIBUTING.md. The rows that should be refused are clean images, and
+noisy ones that were resized or denoised on purpose. The last line is the cost of the check, as a multiple of the
+processor time of reading the images. It takes some minutes; the table is shown in docs/concepts/data-check.md.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 import time
 from io import BytesIO
@@ -18,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from harness import DATA, check_out, note, parser_of, run_benchmark, write_results
 from PIL import Image as PILImage
 
 from edgedenoise.datacheck.check import check_photographs
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-ROOT = Path(os.environ.get("EDGEDENOISE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 FILTERS = {
     "lanczos": PILImage.Resampling.LANCZOS,
     "bicubic": PILImage.Resampling.BICUBIC,
@@ -39,9 +35,9 @@ FILTERS = {
 }
 
 
-def photographs(name: str, count: int, side: int = 1536) -> list[Pixels]:
-    """Return the middle of images evenly spread over a folder."""
-    paths = list_images(ROOT / name)
+def middles(name: str, count: int, side: int = 1536) -> list[Pixels]:
+    """Read the middle of images evenly spread over a folder."""
+    paths = list_images(DATA / name)
     chosen = paths[:: max(1, len(paths) // count)][:count]
     found = []
     for path in chosen:
@@ -92,30 +88,30 @@ def denoised(pixels: Pixels, kind: str) -> Pixels:
 
 
 def folders() -> Iterator[tuple[str, str, list[Pixels]]]:
-    """Yield (kind, what is right, images)."""
+    """Yield (kind, right answer, images)."""
     for name in ("polyu_train/noisy", "polyu_test/noisy", "sidd_dev/noisy"):
-        yield f"real: {name}", "accept", photographs(name, 1000)
-    clean = {name: photographs(name, 9, 1200) for name in ("free_photos", "kodak24")}
-    for name, pictures in clean.items():
+        yield f"real: {name}", "accept", middles(name, 1000)
+    clean = {name: middles(name, 9, 1200) for name in ("free_photos", "kodak24")}
+    for name, images in clean.items():
         for jpeg in (False, True):
             kind = f"camera noise on {name}, 20 to 38 dB{', JPEG' if jpeg else ''}"
             for db in (20, 26, 32, 38):
-                yield kind, "accept", [camera(pixels, db, seed, jpeg=jpeg) for seed, pixels in enumerate(pictures)]
+                yield kind, "accept", [camera(pixels, db, seed, jpeg=jpeg) for seed, pixels in enumerate(images)]
         for sigma in (3, 5, 10, 25):
-            yield f"white noise on {name}", "accept", [white(pixels, sigma, i) for i, pixels in enumerate(pictures)]
+            yield f"white noise on {name}", "accept", [white(pixels, sigma, i) for i, pixels in enumerate(images)]
     for name in ("free_photos", "kodak24", "polyu_test/clean"):
-        yield f"clean: {name}", "refuse", photographs(name, 1000)
-    sources = [photographs("polyu_train/noisy", 12), photographs("sidd_dev/noisy", 32)]
+        yield f"clean: {name}", "refuse", middles(name, 1000)
+    sources = [middles("polyu_train/noisy", 12), middles("sidd_dev/noisy", 32)]
     sources += [[camera(pixels, 29, seed) for seed, pixels in enumerate(clean["free_photos"])]]
-    for pictures in sources:
-        yield from ((kind, "refuse", made) for kind, made in spoiled(pictures))
+    for images in sources:
+        yield from ((kind, "refuse", made) for kind, made in spoiled(images))
 
 
-def spoiled(pictures: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
-    """Yield (what was done, images)."""
-    small = [pixels[:720, :720] for pixels in pictures]
+def spoiled(images: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
+    """Yield (how the images were changed, the changed images)."""
+    small = [pixels[:720, :720] for pixels in images]
     for factor in (0.5, 0.6, 0.75, 1.5, 2.0):
-        many, word = (pictures, "shrunk") if factor < 1 else (small, "enlarged")
+        many, word = (images, "shrunk") if factor < 1 else (small, "enlarged")
         for kind in FILTERS:
             yield f"{word} x {factor}", [resized(pixels, factor, kind) for pixels in many]
         yield f"{word} x {factor}, then JPEG", [as_jpeg(resized(pixels, factor, "lanczos")) for pixels in many]
@@ -125,8 +121,8 @@ def spoiled(pictures: list[Pixels]) -> Iterator[tuple[str, list[Pixels]]]:
 
 
 def cost() -> float:
-    """Return the processor time of checking images over that of reading them, in one run."""
-    folder = ROOT / "polyu_train" / "noisy"
+    """Measure the processor time of checking images over that of reading them, in one run."""
+    folder = DATA / "polyu_train" / "noisy"
     times = [time.process_time()]
     for work in (lambda: [read_image(path) for path in list_images(folder)], lambda: check_photographs(folder)):
         work()
@@ -135,14 +131,16 @@ def cost() -> float:
 
 
 def main() -> None:
+    options = parser_of(__doc__, "data_check").parse_args()
+    check_out(options.out, "data_check")
     found: dict[tuple[str, str], list[Any]] = {}
-    for kind, right, pictures in folders():
+    for kind, right, images in folders():
         with tempfile.TemporaryDirectory() as folder:
-            for index, pixels in enumerate(pictures):
+            for index, pixels in enumerate(images):
                 write_image(Image(pixels), Path(folder) / f"{index}.png")
             report = check_photographs(folder)
         codes = ",".join(finding.code for finding in report.refusals)
-        sys.stderr.write(f"{right}: {kind}: {codes or '-'}; stride {report.stride}\n")
+        note(f"{right}: {kind}: {codes or '-'}; stride {report.stride}")
         found.setdefault((kind, right), []).append(report)
     rows = []
     for (kind, right), reports in found.items():
@@ -153,9 +151,13 @@ def main() -> None:
         rows.append(
             [kind, right, f"{refused} of {len(reports)}", f"{doubtful} of {total}", ", ".join(map(str, strides))]
         )
-    sys.stdout.write(table(["folders of", "right", "refused", "images with a sign", "stride"], rows) + "\n")
-    sys.stdout.write(f"checking takes {cost():.1f} times the processor time of reading\n")
+    header = ["folders of", "right", "refused", "images with a sign", "stride"]
+    print(table(header, rows))
+    ratio = cost()
+    print(f"checking takes {ratio:.1f} times the processor time of reading")
+    results = {"rows": [dict(zip(header, row, strict=True)) for row in rows], "cost_vs_reading": ratio}
+    write_results(options.out, "data_check", results)
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

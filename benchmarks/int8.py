@@ -1,31 +1,30 @@
-"""What 8 bits cost, by scheme, calibrator and calibration set: `python benchmarks/int8.py B.edge ... --out DIR`.
+"""Measure the loss of INT8 by scheme, calibrator and calibration set: `python benchmarks/int8.py B.edge ...`.
 
-Each bundle's float graph is quantized again and again, and each result runs over noisy images with ground truth:
-how many dB of PSNR it loses to float, and how far it is from float at all. Ours in exact arithmetic (the oracle),
-which CPU kernels equal; beside them what ONNX Runtime's `quantize_static` and NNCF's `quantize` give by default, on the
-same crops, as their own runtimes run them.
+The float graph of each bundle is quantized in many ways, and each result runs over noisy images with ground truth.
+Measured are the PSNR lost against float and the PSNR to the float results. Our graphs run in the reference execution
+(unfused W8A8), which CPU kernels equal; beside them are ONNX Runtime's `quantize_static` and NNCF's `quantize` with
+their defaults, on the same crops and on their own runtimes.
 
-Calibrated on --calibrate, noisy images, or on --calibrate-clean, to which noise of several levels is added.
-Images are read from $EDGEDENOISE_DATA. Tables go to stdout, `int8.json` to DIR.
+Calibration uses --calibrate, noisy images, or --calibrate-clean, to which noise of several levels is added. Images are
+read from $EDGEDENOISE_DATA. Tables go to standard output, `int8.json` to --out.
 """
 
 from __future__ import annotations
 
-import peers  # before numpy is loaded: it tells numpy the number of threads
+import peers  # noqa: F401  (before numpy is loaded: it sets the number of threads)
 
 # isort: split
 
-import argparse
-import sys
 import tempfile
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
-from camera_noise import DATA
-from students import MAIN_SETS, SETS, chosen_sets, open_bundles, positive
+from harness import DATA, check_out, note, parser_of, positive, run_benchmark, write_results
+from image_sets import MAIN_SETS, SETS, chosen_sets
+from students import open_bundles
 
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.calibration.calibrate import (
@@ -39,12 +38,9 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.calibration.sets import CalibrationSet
-from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.exporting.quantization.qdq import encode
-from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.imaging.image import from_unit, to_unit
-from edgedenoise.imaging.metrics import psnr
+from edgedenoise.imaging.metrics import psnr, psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
@@ -53,11 +49,12 @@ from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     import onnx
+    from image_sets import Pair
     from numpy.typing import NDArray
-    from peers import Pair
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.calibration.histograms import Histogram
@@ -67,7 +64,7 @@ SIZES = (8, 32, 128, 512)
 CALIBRATORS = ("mse", "entropy", "percentile-99.99", "percentile-99.9")
 LADDER = (0.0, 0.3, 0.6, 0.9, 1.2)
 LOW_NOISE = (0.0, 0.1)
-ORACLE = SessionOptions(fused=False, threads=1)
+REFERENCE = SessionOptions(fused=False, threads=1)
 FUSED = SessionOptions(threads=1)
 
 
@@ -76,9 +73,9 @@ class Loss:
     """A quantized graph on a set."""
 
     drop_db: float
-    """Mean PSNR of float, less its own."""
+    """Mean PSNR of float, less that of the graph."""
     to_float_db: float
-    """PSNR to the float answers, mean over images, before rounding."""
+    """PSNR to the float results before rounding, mean over images."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Row:
 
 @dataclass
 class Report:
-    """What `int8.json` holds; written after each bundle."""
+    """The results in `int8.json`, which is written after each bundle."""
 
     every: int
     calibrated_on: str
@@ -102,11 +99,10 @@ class Report:
     floats_db: dict[str, dict[str, float]] = field(default_factory=dict)
     """Bundle -> set -> mean PSNR in float."""
     left_out: list[str] = field(default_factory=list)
-    environment: Environment | None = None
 
 
-class Pictures:
-    """The sets, and what float answers to them."""
+class FloatResults:
+    """The float results on all sets."""
 
     def __init__(self, bundle: Bundle, sets: dict[str, list[Pair]]) -> None:
         self.bundle, self.sets = bundle, sets
@@ -128,10 +124,10 @@ class Pictures:
         found = {}
         for name, pairs in self.sets.items():
             own, close = [], []
-            for (noisy, clean), wanted in zip(pairs, self.answers[name], strict=True):
+            for (noisy, clean), reference in zip(pairs, self.answers[name], strict=True):
                 answer = self.answer(session, noisy)
                 own.append(_psnr(answer, clean))
-                close.append(-10 * np.log10(np.mean(np.square(answer - wanted, dtype=np.float64)) + 1e-20))
+                close.append(psnr_unit(answer, reference))
             found[name] = Loss(self.float_db[name] - float(np.mean(own)), float(np.mean(close)))
         return found
 
@@ -144,12 +140,12 @@ def _psnr(unit: NDArray[np.float32], clean: NDArray[np.uint8]) -> float:
 
 
 @dataclass(frozen=True)
-class Crops:
-    """What to calibrate on."""
+class CalibrationImages:
+    """Images to calibrate on."""
 
     folder: Path
     levels: tuple[float, ...]
-    """Of synthetic noise, for clean images; empty for noisy ones."""
+    """Levels of synthetic noise for clean images; empty for noisy images."""
 
     def inputs(self, bundle: Bundle, count: int, levels: tuple[float, ...] | None = None) -> Iterator[Any]:
         chosen = CalibrationSet.from_folder(self.folder, count, noise_levels=self.levels if levels is None else levels)
@@ -157,13 +153,13 @@ class Crops:
         return (x for x, _ in chosen.inputs(self.folder, manifest.normalization, manifest.tiling))
 
 
-def ours(bundle: Bundle, crops: Crops) -> Iterator[tuple[str, onnx.ModelProto]]:
-    """Yield every way that is ours: what it is called, and the graph."""
+def ours(bundle: Bundle, images: CalibrationImages) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """Yield the name and the graph of each of our ways to quantize."""
     model = load_onnx(float_graph_file(bundle))
     if bundle.has(TRAINED_RANGES_FILE):
         for scheme in SCHEMES:
             yield f"trained in 8 bits, {scheme.name}", encode(model, stored_ranges(bundle), scheme)
-    measured = {count: _histograms(bundle, model, crops.inputs(bundle, count), count) for count in SIZES}
+    measured = {count: _histograms(bundle, model, images.inputs(bundle, count), count) for count in SIZES}
     for scheme in SCHEMES:
         yield f"{scheme.name} minmax, {CROPS} crops", encode(model, _ranges(measured[CROPS], MINMAX.name), scheme)
     default = scheme_named("u8s7")
@@ -172,8 +168,8 @@ def ours(bundle: Bundle, crops: Crops) -> Iterator[tuple[str, onnx.ModelProto]]:
     for count in SIZES:
         if count != CROPS:
             yield f"u8s7 minmax, {count} crops", encode(model, _ranges(measured[count], MINMAX.name), default)
-    if crops.levels:
-        low = _histograms(bundle, model, crops.inputs(bundle, CROPS, LOW_NOISE), CROPS)
+    if images.levels:
+        low = _histograms(bundle, model, images.inputs(bundle, CROPS, LOW_NOISE), CROPS)
         yield f"u8s7 minmax, {CROPS} crops of weak noise alone", encode(model, _ranges(low, MINMAX.name), default)
 
 
@@ -183,18 +179,18 @@ def _histograms(bundle: Bundle, model: onnx.ModelProto, inputs: Iterator[Any], c
 
 def _ranges(histograms: dict[str, Histogram], calibrator: str) -> Ranges:
     choose = calibrator_named(calibrator).choose
-    image = next(iter(histograms))  # the input, which no calibrator clips
+    image = next(iter(histograms))  # the input is not clipped by any calibrator
     tensors = {name: one.range if name == image else choose(one) for name, one in histograms.items()}
     return Ranges("", 0, tensors)
 
 
-def onnxruntime_default(bundle: Bundle, crops: Crops, out: Path) -> None:
-    """Write what `onnxruntime.quantization.quantize_static` makes by default."""
+def onnxruntime_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
+    """Write the result of `onnxruntime.quantization.quantize_static` with its defaults."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._inputs = crops.inputs(bundle, CROPS)
+            self._inputs = images.inputs(bundle, CROPS)
 
         def get_next(self) -> dict[str, Any] | None:
             found = next(self._inputs, None)
@@ -203,48 +199,48 @@ def onnxruntime_default(bundle: Bundle, crops: Crops, out: Path) -> None:
     quantize_static(float_graph_file(bundle), out, Reader())
 
 
-def nncf_default(bundle: Bundle, crops: Crops, out: Path) -> None:
-    """Write what `nncf.quantize` makes of the float graph by default, as OpenVINO IR."""
+def nncf_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
+    """Write the result of `nncf.quantize` on the float graph with its defaults, as OpenVINO IR."""
     import nncf
     import openvino
 
     model = openvino.Core().read_model(float_graph_file(bundle))
-    dataset = nncf.Dataset(list(crops.inputs(bundle, CROPS)))
+    dataset = nncf.Dataset(list(images.inputs(bundle, CROPS)))
     openvino.save_model(nncf.quantize(model, dataset, subset_size=CROPS), out, compress_to_fp16=False)
 
 
 # ---------------------------------------------------------------- the command
 
 
-def measure(bundle: Bundle, crops: Crops, sets: dict[str, list[Pair]], report: Report) -> None:
+def measure(bundle: Bundle, images: CalibrationImages, sets: dict[str, list[Pair]], report: Report) -> None:
     name = bundle.source.stem
-    pictures = Pictures(bundle, sets)
-    report.floats_db[name] = pictures.float_db
+    floats = FloatResults(bundle, sets)
+    report.floats_db[name] = floats.float_db
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
-        for how, model in ours(bundle, crops):
+        for how, model in ours(bundle, images):
             path.write_bytes(model.SerializeToString())
-            _add(report, name, how, path, pictures, OnnxRuntime(), ORACLE)
+            _add(report, name, how, path, floats, OnnxRuntime(), REFERENCE)
         path = Path(scratch) / "ort.onnx"
-        onnxruntime_default(bundle, crops, path)
-        _add(report, name, "ONNX Runtime's quantize_static, as it is", path, pictures, OnnxRuntime(), FUSED)
+        onnxruntime_default(bundle, images, path)
+        _add(report, name, "quantize_static of ONNX Runtime, defaults", path, floats, OnnxRuntime(), FUSED)
         path = Path(scratch) / "nncf.xml"
         try:
-            nncf_default(bundle, crops, path)
+            nncf_default(bundle, images, path)
         except ImportError as error:
             report.left_out.append(f"NNCF was left out: {error}")
             return
-        _add(report, name, "NNCF's quantize, as it is", path, pictures, OpenVino(), FUSED)
+        _add(report, name, "quantize of NNCF, defaults", path, floats, OpenVino(), FUSED)
 
 
-def _add(report: Report, bundle: str, how: str, path: Path, pictures: Pictures, runtime: Any, options: Any) -> None:
+def _add(report: Report, bundle: str, how: str, path: Path, floats: FloatResults, runtime: Any, options: Any) -> None:
     variant = Variant("candidate", runtime.name, "int8", path.name)
     with CheckedSession(runtime.open(variant, path, "cpu", options)) as session:
-        losses = pictures.losses(session)
+        losses = floats.losses(session)
     files = [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
     report.rows.append(Row(bundle, how, sum(file.stat().st_size for file in files) / 1024, losses))
     told = ", ".join(f"{name} {one.drop_db:+.3f} dB" for name, one in losses.items())
-    peers.tell(f"{bundle}, {how}: {told}")
+    note(f"{bundle}, {how}: {told}")
 
 
 def text(report: Report) -> str:
@@ -270,10 +266,9 @@ def text(report: Report) -> str:
     return "\n\n".join([*parts, f"calibrated on {report.calibrated_on}", *report.left_out])
 
 
-def options_of(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What 8 bits cost.", allow_abbrev=False)
+def options_of() -> argparse.Namespace:
+    parser = parser_of("Measure the loss of INT8 by scheme, calibrator and calibration set.", "int8")
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE.edge")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for int8.json")
     parser.add_argument(
         "--sets", type=chosen_sets, default=[SETS[name] for name in MAIN_SETS], metavar="NAME,NAME",
         help=f"of {', '.join(SETS)}",
@@ -285,29 +280,23 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
         "--calibrate-clean", type=Path, metavar="DIR", default=DATA / "free_photos",
         help="clean images to add noise to",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = options_of(arguments)
-    crops = Crops(options.calibrate, ()) if options.calibrate else Crops(options.calibrate_clean, LADDER)
-    noise = f" with synthetic noise of levels {', '.join(map(str, crops.levels))}" if crops.levels else ""
-    report = Report(options.every, f"{crops.folder}{noise}")
-    try:
-        check_writable(options.out / "int8.json")
-        bundles = open_bundles(options.bundles)
-        sets = {chosen.name: chosen.read(options.every) for chosen in options.sets}
-        for bundle in bundles:
-            measure(bundle, crops, sets, report)
-            report.environment = environment()
-            data = msgspec.json.format(msgspec.json.encode(report), indent=1)
-            write_bytes(options.out / "int8.json", data + b"\n")
-    except EdgeDenoiseError as error:
-        peers.tell(f"error: {error}")
-        return error.exit_code
+def main() -> None:
+    options = options_of()
+    clean = options.calibrate is None
+    images = CalibrationImages(options.calibrate_clean if clean else options.calibrate, LADDER if clean else ())
+    noise = f" with synthetic noise of levels {', '.join(map(str, images.levels))}" if images.levels else ""
+    report = Report(options.every, f"{images.folder}{noise}")
+    check_out(options.out, "int8")
+    bundles = open_bundles(options.bundles)
+    sets = {chosen.name: chosen.read(options.every) for chosen in options.sets}
+    for bundle in bundles:
+        measure(bundle, images, sets, report)
+        write_results(options.out, "int8", report, ["nncf"] if find_spec("nncf") else [])
     print(text(report))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_benchmark(main)

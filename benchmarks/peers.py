@@ -1,50 +1,42 @@
-"""Classical denoisers at their best, on a folder of noisy and clean images: `python benchmarks/peers.py DIR`.
+"""Compare classical denoisers at their best strength: `python benchmarks/peers.py DIR`.
 
-DIR holds `noisy/` and `clean/`. What a network has to beat is not a classical method as it comes (its own estimate of
-sigma finds next to nothing in a camera's correlated noise) but with the best strength there is for the whole set: one
-strength per method and set, chosen by mean PSNR against the ground truth, which a real user does not have. PSNR and
-SSIM are the project's own, on clipped, rounded 8-bit sRGB. Time is the process's CPU time with one thread, so that
-another job on the machine does not count.
+DIR holds `noisy/` and `clean/`. A network is compared with the best strength of a classical method for the whole set,
+not with its default: the default estimate of sigma finds almost nothing in the correlated noise of a camera. One
+strength per method and set is chosen by mean PSNR against the ground truth, which a real user does not have. PSNR and
+SSIM are computed on clipped, rounded 8-bit sRGB. Time is the CPU time of the process with one thread, so other work on
+the machine does not count.
 
-The peers are in the extra `peers`; they are never imported by the package. bm3d is for non-commercial use and slow
-(minutes per megapixel), so `--bm3d` runs it, beside the others, on ten fixed crops: ten minutes more.
+The packages of the peers are in the extra `peers`; edgedenoise never imports them. bm3d is for non-commercial use and
+takes minutes per megapixel: `--bm3d` runs it and the others on ten fixed crops, which takes ten minutes more.
 """
 
-# ruff: noqa: E402 - the number of threads is told before numpy is loaded
+# ruff: noqa: E402 - the number of threads is set before numpy is loaded
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 
-import msgspec
 import numpy as np
+from harness import check_out, note, parser_of, positive, run_benchmark, write_results
+from image_sets import read_pairs
 
-from edgedenoise.errors import EdgeDenoiseError
-from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
-from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    Picture = NDArray[np.uint8]
-    Pair = tuple[Picture, Picture]
+    from image_sets import Pair, Pixels
 
 STRENGTHS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100)
 SLOW_STRENGTHS = (6, 9, 13, 20, 30, 50, 70)
@@ -62,7 +54,7 @@ class Peer:
     """What the strength is called there, as a format."""
     packages: dict[str, str]
     """What is imported -> what pip calls it."""
-    run: Callable[[Picture, float], Picture]
+    run: Callable[[Pixels, float], Pixels]
     strengths: tuple[float, ...] = STRENGTHS
 
     @property
@@ -86,43 +78,43 @@ class Result:
 # ---------------------------------------------------------------- the methods: (H, W, 3) uint8 in and out
 
 
-def opencv_nlm(picture: Picture, strength: float) -> Picture:
+def opencv_nlm(pixels: Pixels, strength: float) -> Pixels:
     import cv2
 
     cv2.setNumThreads(1)
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     clean = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
     return np.asarray(cv2.cvtColor(clean, cv2.COLOR_BGR2RGB))
 
 
-def skimage_wavelet(picture: Picture, strength: float) -> Picture:
+def skimage_wavelet(pixels: Pixels, strength: float) -> Pixels:
     import pywt
     from skimage.restoration import denoise_wavelet
 
     # Five levels, because correlated noise reaches far: scikit-image's own choice, three fewer than fit, lost up to
     # 6 dB on crops of 256x256, and its default, Haar wavelets, up to 0.8.
-    levels = min(5, pywt.dwt_max_level(min(picture.shape[:2]), "sym4"))
+    levels = min(5, pywt.dwt_max_level(min(pixels.shape[:2]), "sym4"))
     clean = denoise_wavelet(
-        to_unit(picture), sigma=strength / 255, wavelet="sym4", wavelet_levels=levels, method="BayesShrink",
+        to_unit(pixels), sigma=strength / 255, wavelet="sym4", wavelet_levels=levels, method="BayesShrink",
         mode="soft", convert2ycbcr=True, rescale_sigma=True, channel_axis=-1,
     )  # fmt: skip
     return from_unit(clean, np.uint8)
 
 
-def skimage_nlm(picture: Picture, strength: float) -> Picture:
+def skimage_nlm(pixels: Pixels, strength: float) -> Pixels:
     from skimage.restoration import denoise_nl_means
 
     sigma = strength / 255  # h = 0.6 sigma is scikit-image's own advice for the fast mode
     clean = denoise_nl_means(
-        to_unit(picture), patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
+        to_unit(pixels), patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
     )
     return from_unit(clean, np.uint8)
 
 
-def bm3d_rgb(picture: Picture, strength: float) -> Picture:
+def bm3d_rgb(pixels: Pixels, strength: float) -> Pixels:
     from bm3d import bm3d_rgb as denoise
 
-    return from_unit(denoise(to_unit(picture), strength / 255), np.uint8)
+    return from_unit(denoise(to_unit(pixels), strength / 255), np.uint8)
 
 
 SKIMAGE = {"skimage": "scikit-image"}
@@ -142,7 +134,7 @@ def sweep(peer: Peer, pairs: list[Pair]) -> dict[float, float]:
     found: dict[float, float] = {}
     for strength in peer.strengths:
         found[strength] = float(np.mean([psnr(peer.run(noisy, strength), clean) for noisy, clean in pairs]))
-        tell(f"{peer.name}: {peer.setting.format(strength)}: {found[strength]:.3f} dB")
+        note(f"{peer.name}: {peer.setting.format(strength)}: {found[strength]:.3f} dB")
         if max(list(found.values())[-2:]) < max(found.values()) - FALL_DB:
             break
     return found
@@ -179,83 +171,57 @@ def fixed_crops(pairs: list[Pair]) -> list[Pair]:
     return [(middle(pairs[index][0]), middle(pairs[index][1])) for index in chosen]
 
 
-def middle(picture: Picture) -> Picture:
-    top, left = (max(0, (side - CROP_PX) // 2) for side in picture.shape[:2])
-    return np.ascontiguousarray(picture[top : top + CROP_PX, left : left + CROP_PX])
+def middle(pixels: Pixels) -> Pixels:
+    top, left = (max(0, (side - CROP_PX) // 2) for side in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + CROP_PX, left : left + CROP_PX])
 
 
-def read_pairs(folder: Path) -> list[Pair]:
-    paths = list_pairs(folder / "noisy", folder / "clean")
-    for noisy, clean in paths:
-        check_pair(noisy, clean)
-    return [tuple(from_unit(read_image(path).unit(), np.uint8) for path in pair) for pair in paths]  # type: ignore[misc]
-
-
-# ---------------------------------------------------------------- telling
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+# ---------------------------------------------------------------- reporting
 
 
 def missing_line(peer: Peer) -> str:
-    return f"{peer.name} was left out; install what it needs: pip install {' '.join(peer.missing)}"
+    return f"{peer.name} was left out because a package is missing; install with: pip install {' '.join(peer.missing)}"
 
 
-def versions() -> dict[str, str]:
-    """Return what is installed of the packages that the methods come from."""
-    names = {name for peer in (*PEERS, BM3D) for module, name in peer.packages.items() if module in sys.modules}
-    return {name: metadata.version(name) for name in sorted(names)}
+def used_packages() -> set[str]:
+    """Return the packages of the methods that have been imported."""
+    return {name for peer in (*PEERS, BM3D) for module, name in peer.packages.items() if module in sys.modules}
+
+
+def result_cells(result: Result) -> list[str]:
+    """Return the cells of a row: method, setting, PSNR, SSIM, milliseconds per megapixel."""
+    time_cell = "" if result.ms_per_mp is None else f"{result.ms_per_mp:.0f}"
+    return [result.name, result.setting, f"{result.quality.psnr_db:.2f}", f"{result.quality.ssim:.4f}", time_cell]
 
 
 def text(results: list[Result]) -> str:
-    rows = [
-        [r.name, r.setting, f"{r.quality.psnr_db:.2f}", f"{r.quality.ssim:.4f}",
-         "" if r.ms_per_mp is None else f"{r.ms_per_mp:.0f}"]
-        for r in results
-    ]  # fmt: skip
-    return table(["method", "best setting", "PSNR dB", "SSIM", "ms/MP"], rows)
+    return table(["method", "best setting", "PSNR dB", "SSIM", "ms/MP"], [result_cells(one) for one in results])
 
 
-def as_json(results: list[Result]) -> list[dict[str, Any]]:
-    return [asdict(r) | {"quality": msgspec.to_builtins(r.quality)} for r in results]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Classical denoisers at their best on a set of images.")
-    parser.add_argument("folder", type=Path, help="holds noisy/ and clean/")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="sweep on every N-th image only")
+def main() -> None:
+    parser = parser_of("Compare classical denoisers at their best strength on a set of images.", "peers")
+    parser.add_argument("folder", type=Path, help="folder with noisy/ and clean/")
+    parser.add_argument("--every", type=positive, default=1, metavar="N", help="sweep on every N-th image only")
     parser.add_argument("--bm3d", action="store_true", help="a second table with bm3d, on ten fixed crops of 256x256")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
-
-    try:
-        pairs = read_pairs(options.folder)
-    except EdgeDenoiseError as error:
-        tell(f"error: {error}")
-        return error.exit_code
+    check_out(options.out, "peers")
+    pairs = read_pairs(options.folder)
     there = [peer for peer in PEERS if not peer.missing]
     left_out = [missing_line(peer) for peer in (*PEERS, *([BM3D] if options.bm3d else [])) if peer.missing]
-    results = best_of(there, pairs, pairs[:: options.every])
-    heading = (
-        f"{options.folder}: {len(pairs)} images, one best setting per method for all of them, "
-        f"found on {len(pairs[:: options.every])}"
-    )
-    crops = fixed_crops(pairs) if options.bm3d else []
-    crop_results = best_of([*there, *([] if BM3D.missing else [BM3D])], crops, crops) if crops else []
-    crop_heading = f"{len(crops)} fixed crops of {CROP_PX}x{CROP_PX}, one best setting per method for all of them"
-    if options.json:
-        told = {"heading": heading, "results": as_json(results), "left_out": left_out, "versions": versions()}
-        if crops:
-            told |= {"crop_heading": crop_heading, "crop_results": as_json(crop_results)}
-        print(json.dumps(told, indent=1))
-        return 0
-    print(heading, text(results), sep="\n")
-    if crops:
-        print("", crop_heading, text(crop_results), sep="\n")
-    print("", *left_out, ", ".join(f"{name} {version}" for name, version in versions().items()), sep="\n")
-    return 0
+    swept = pairs[:: options.every]
+    found = {
+        f"{options.folder}: {len(pairs)} images, one best setting per method for all of them, found on {len(swept)}":
+        best_of(there, pairs, swept)
+    }  # fmt: skip
+    if options.bm3d:
+        crops = fixed_crops(pairs)
+        heading = f"{len(crops)} fixed crops of {CROP_PX}x{CROP_PX}, one best setting per method for all of them"
+        found[heading] = best_of([*there, *([] if BM3D.missing else [BM3D])], crops, crops)
+    for heading, results in found.items():
+        print(heading, text(results), "", sep="\n")
+    print(*left_out, sep="\n")
+    write_results(options.out, "peers", {"sets": found, "left_out": left_out}, used_packages())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_benchmark(main)

@@ -1,4 +1,4 @@
-"""Quality against time as an image, every point labelled directly: what `students.py` draws."""
+"""Draw quality against time with a label at every point, for `students.py`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from image_sets import MAIN_SETS
+from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS
+
 from edgedenoise.errors import UsageError
 from edgedenoise.files import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from students_measure import Report, SetResult
+
     Box = tuple[float, float, float, float]
     """Left, bottom, right, top."""
+
+
+RUNTIMES = {"onnxruntime": ("ORT", "o"), "openvino": ("OpenVINO", "s")}
+"""Runtime -> its label and marker in the plot."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,51 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of points."""
+    """One plot."""
 
     title: str
     points: list[Point]
     lines: dict[str, float]
-    """Levels in dB that are drawn across, by their labels."""
+    """Horizontal lines: PSNR in dB by label."""
+
+
+def points_of(report: Report, one: SetResult) -> list[Point]:
+    bundles = list(dict.fromkeys(student.bundle for student in report.students))
+    points = []
+    for student in report.students:
+        if student.label not in one.students or student.label not in report.speeds:
+            continue
+        runtime, marker = RUNTIMES.get(student.runtime, (student.runtime, "^"))
+        precision = {"fp32": "float", "int8": "INT8"}.get(student.precision, student.precision)
+        time_ms = report.speeds[student.label].wall.p50_ms_per_mp
+        db = one.students[student.label].quality.psnr_db
+        colour = f"C{bundles.index(student.bundle)}"
+        label = f"{student.bundle} {precision} {runtime}"
+        points.append(Point(label, time_ms, db, colour, marker, student.precision != "int8"))
+    timed = [result for result in one.peers if result.name in report.speeds]
+    return points + [
+        Point(result.name, report.speeds[result.name].wall.p50_ms_per_mp, result.quality.psnr_db, "0.35", "D")
+        for result in timed
+    ]
+
+
+def panels_of(report: Report) -> list[Panel]:
+    """Return one panel per main set with results."""
+    panels = []
+    for one in report.sets:
+        points = points_of(report, one) if one.name in MAIN_SETS else []
+        if not points:
+            continue
+        noisy = one.peers[0].quality.psnr_db
+        whole = one.name == "polyu_test" and one.images == POLYU_CROPS  # the published number is of all crops
+        lines = {f"BM3D, published: {BM3D_PUBLISHED_DB:.2f} dB": BM3D_PUBLISHED_DB} if whole else {}
+        title = f"{one.name}: {one.images} images, noisy input {noisy:.2f} dB"
+        panels.append(Panel(title, points, lines))
+    return panels
 
 
 def draw(panels: list[Panel], target: Path) -> bool:
-    """Draw panels side by side; False when there are none.
+    """Write panels side by side as an image; return False when there are none.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -51,7 +95,8 @@ def draw(panels: list[Panel], target: Path) -> bool:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UsageError(
-            "students.png was not drawn: matplotlib is not installed", hint="install it with: pip install matplotlib"
+            "students.png was not drawn, because matplotlib is not installed",
+            hint="Install it with: pip install matplotlib",
         ) from error
     figure = Figure(figsize=(8 * len(panels), 7.5), layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)
@@ -60,7 +105,7 @@ def draw(panels: list[Panel], target: Path) -> bool:
         draw_panel(axes, panel)
     figure.supxlabel("milliseconds per megapixel, one thread", fontsize=10)
     figure.suptitle("filled: float or classical, hollow: INT8; circle: ONNX Runtime, square: OpenVINO", fontsize=9)
-    canvas.draw()  # lays the figure out: only now is it known where a point is
+    canvas.draw()  # lays out the figure; before this the places of points are not known
     figure.set_layout_engine("none")
     for axes, panel in zip(all_axes, panels, strict=True):
         label_points(axes, panel.points, canvas.get_renderer())
@@ -98,7 +143,7 @@ def draw_panel(axes: Any, panel: Panel) -> None:
 
 
 def label_points(axes: Any, points: list[Point], renderer: Any) -> None:
-    """Write each point's label near it, where it covers least; a thin line leads to one that had to go far."""
+    """Write each label near its point where it covers least; a thin line connects a label that is far away."""
     inside: Box = axes.get_window_extent(renderer).extents
     taken: list[Box] = [written.get_window_extent(renderer).extents for written in axes.texts]
     taken += [(inside[0], bottom - 2, inside[2], bottom + 2) for bottom in level_lines(axes)]
@@ -109,7 +154,9 @@ def label_points(axes: Any, points: list[Point], renderer: Any) -> None:
         draft = axes.annotate(**style)
         width, height = draft.get_window_extent(renderer).size
         draft.remove()
-        others = [around(place, 13) for place in places if place != (x, y)]  # a label must be nearest to its own point
+        others = [
+            around(place, 13) for place in places if place != (x, y)
+        ]  # so that a label is nearest to its own point
         covered = [*taken, *others, around((x, y), 6)]
         box = min(boxes_around(x, y, width, height), key=lambda both: both[1] + cost(both[0], covered, inside))[0]
         taken.append(box)
@@ -133,7 +180,7 @@ def around(place: tuple[float, ...], margin: float) -> Box:
 
 
 def boxes_around(x: float, y: float, width: float, height: float) -> list[tuple[Box, float]]:
-    """Return boxes around a point, each with what its distance costs."""
+    """Return boxes around a point, each with the cost of its distance."""
     boxes = []
     for distance in (9, 16, 26, 38, 52, 68, 86, 106, 128, 152):
         for turn in range(16):
@@ -145,7 +192,7 @@ def boxes_around(x: float, y: float, width: float, height: float) -> list[tuple[
 
 
 def cost(box: Box, taken: list[Box], inside: Box) -> float:
-    """Return how many pixels a box covers of others, and how many of it are outside."""
+    """Return the number of pixels of a box that cover others or are outside."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     return sum(overlap(box, other) for other in taken) + area - overlap(box, inside)
 

@@ -1,26 +1,23 @@
-"""What `students.py` found, as Markdown tables."""
+"""Format the results of `students.py` as Markdown tables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import peers
+from harness import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from students import Report, Score, SetResult, Speed
+    from harness import Provenance
+    from students_measure import Report, Score, SetResult, Speed
 
     from edgedenoise.imaging.metrics import Quality
 
 BM3D_PUBLISHED_DB = 37.40
-"""On all of `polyu_test`, as the literature gives it."""
+"""Published PSNR on all crops of `polyu_test`."""
 POLYU_CROPS = 100
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def decimals(value: float, form: str = ".2f") -> str:
@@ -36,7 +33,7 @@ def networks_table(report: Report) -> str:
         rows.append([*cells, f"{student.size_bytes / 1024:.0f}", *speed_cells(report.speeds.get(student.label))])
     known = {student.label for student in report.students}
     rows += [[label, *[""] * 4, *speed_cells(speed)] for label, speed in report.speeds.items() if label not in known]
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def speed_cells(speed: Speed | None) -> list[str]:
@@ -51,7 +48,7 @@ def quality_table(report: Report, cell: Callable[[Quality], str]) -> str:
     rows = []
     for position, result in enumerate(report.sets[0].peers):
         rows.append([result.name, *(cell(one.peers[position].quality) for one in report.sets)])
-    return markdown(header_of(report), [rows[0], *student_rows(report, lambda s: cell(s.quality)), *rows[1:]])
+    return markdown_table(header_of(report), [rows[0], *student_rows(report, lambda s: cell(s.quality)), *rows[1:]])
 
 
 def student_rows(report: Report, cell: Callable[[Score], str], *, quantized: bool = False) -> list[list[str]]:
@@ -59,7 +56,7 @@ def student_rows(report: Report, cell: Callable[[Score], str], *, quantized: boo
         [student.label]
         + [cell(one.students[student.label]) if student.label in one.students else "failed" for one in report.sets]
         for student in report.students
-        if student.precision != "fp32" or not quantized
+        if not (quantized and student.is_float)
     ]
 
 
@@ -70,63 +67,60 @@ def header_of(report: Report) -> list[str]:
 def settings_table(report: Report) -> str:
     names = [result.name for result in report.sets[0].peers[1:]]
     rows = [[name, *(one.peers[at].setting for one in report.sets)] for at, name in enumerate(names, 1)]
-    return markdown(header_of(report), rows)
+    return markdown_table(header_of(report), rows)
 
 
 def crops_table(crops: SetResult) -> str:
-    rows = [
-        [r.name, r.setting, f"{r.quality.psnr_db:.2f}", f"{r.quality.ssim:.4f}",
-         "" if r.ms_per_mp is None else f"{r.ms_per_mp:.0f}"]
-        for r in crops.peers
-    ]  # fmt: skip
+    rows = [peers.result_cells(one) for one in crops.peers]
     ours = [
         [label, "", f"{score.quality.psnr_db:.2f}", f"{score.quality.ssim:.4f}", ""]
         for label, score in crops.students.items()
     ]
-    return markdown(["method", "best setting", "PSNR dB", "SSIM", "CPU ms/MP"], [rows[0], *ours, *rows[1:]])
+    return markdown_table(["method", "best setting", "PSNR dB", "SSIM", "CPU ms/MP"], [rows[0], *ours, *rows[1:]])
 
 
 def sets_table(report: Report) -> str:
     rows = [
-        [one.name, one.what, str(one.pictures), f"{one.megapixels:.1f}", str(one.swept)] for one in report.sets
+        [one.name, one.description, str(one.images), f"{one.megapixels:.1f}", str(one.swept)] for one in report.sets
     ]  # fmt: skip
-    return markdown(["set", "what", "photographs", "MP", "peers' strength found on"], rows)
+    return markdown_table(["set", "description", "images", "MP", "strength of peers found on"], rows)
 
 
-def text(report: Report) -> str:
+def text(report: Report, made: Provenance) -> str:
     parts = [
         "## Sets" + (f" (one image in {report.every} only)" if report.every > 1 else ""), sets_table(report),
         f"## Size and time (rounds: {report.repeats}, at {report.side_px}x{report.side_px}, one thread)",
         networks_table(report),
         "## PSNR, dB", quality_table(report, lambda q: f"{q.psnr_db:.2f}"),
         "## SSIM", quality_table(report, lambda q: f"{q.ssim:.4f}"),
-        "## What INT8 loses to float on the same runtime, dB",
+        "## Loss of INT8 to float on the same runtime, dB",
         students_table(report, lambda s: "" if s.drop_db is None else decimals(s.drop_db), quantized=True),
-        "## Mean colour shift, answer - input: the channel that moves most, 8-bit levels",
+        "## Mean colour shift (result - input) of the channel that changes most, 8-bit levels",
         students_table(report, lambda s: decimals(s.largest_shift, "+.2f")),
     ]  # fmt: skip
     if len(report.sets[0].peers) > 1:
-        parts += ["## The peers' best strength, chosen against the ground truth", settings_table(report)]
+        parts += ["## Best strength of the peers, chosen against the ground truth", settings_table(report)]
     if any(one.name == "polyu_test" for one in report.sets):
         parts += [f"BM3D, as published for the {POLYU_CROPS} crops of polyu_test: {BM3D_PUBLISHED_DB:.2f} dB."]
     for crops in report.crops:
-        parts += [f"## {crops.pictures} fixed crops of {peers.CROP_PX}x{peers.CROP_PX} of {crops.name}"]
+        parts += [f"## {crops.images} fixed crops of {peers.CROP_PX}x{peers.CROP_PX} of {crops.name}"]
         parts += [crops_table(crops)]
-    return "\n\n".join([*parts, closing(report)])
+    return "\n\n".join([*parts, closing(report, made)])
 
 
 def students_table(report: Report, cell: Callable[[Score], str], *, quantized: bool = False) -> str:
-    return markdown(header_of(report), student_rows(report, cell, quantized=quantized))
+    return markdown_table(header_of(report), student_rows(report, cell, quantized=quantized))
 
 
-def closing(report: Report) -> str:
-    """Return what was left out, the machine, and whether its times mean anything."""
-    lines = list(report.left_out)
-    machine = report.environment
-    if machine is not None:
-        packages = machine.packages | report.versions
-        lines.append(f"{machine.cpu}, {machine.cores} cores; {', '.join(f'{k} {v}' for k, v in packages.items())}")
-        load = machine.load_average
-        if load is not None and load > 0.75 * machine.cores:
-            lines.append(f"The load was {load:.1f} on {machine.cores} cores: trust the ratios only.")
+def closing(report: Report, made: Provenance) -> str:
+    """Return what was left out, the machine, and a warning when other work was running."""
+    machine = made.environment
+    packages = machine.packages | made.versions
+    lines = [
+        *report.left_out,
+        f"{machine.cpu}, {machine.cores} cores; {', '.join(f'{k} {v}' for k, v in packages.items())}",
+    ]
+    load = machine.load_average
+    if load is not None and load > 0.75 * machine.cores:
+        lines.append(f"The load was {load:.1f} on {machine.cores} cores: trust the ratios only.")
     return "\n".join(lines)

@@ -1,19 +1,19 @@
-"""Speed and memory against tile size, per variant of a bundle: `python benchmarks/tiles.py B.edge [SIDE_PX]`.
+"""Measure speed and memory against the tile size for each variant of a bundle: `python benchmarks/tiles.py B.edge`.
 
-What `edgedenoise.imaging.tiling` assumes is measured here: that tiles above 512 pixels win little, that the estimate of
-memory (`tiling.bytes_per_px`) is of the right size, and that compiling for the tile's shape costs OpenVINO nothing
-against dynamic shapes. Each row is a process of its own, because peak memory never falls; times are ratios to the
-first row of the same variant, measured in one run.
+These numbers are the basis of the defaults in `edgedenoise.imaging.tiling`: tiles above 512 pixels gain little, the
+estimate of memory (`tiling.tile_bytes`) has the right size, and compiling for the shape of the tile costs OpenVINO
+nothing against dynamic shapes. Each row is measured in a process of its own, because the peak memory of a process never
+falls. Times are also given as ratios to the first row of the same variant.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from harness import check_out, in_new_process, parser_of, positive, run_benchmark, write_results
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.evaluation.worker import peak_rss_bytes
@@ -27,7 +27,7 @@ REPEATS = 3
 
 
 def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float, int]:
-    """Return (milliseconds per megapixel, growth of the peak memory in bytes)."""
+    """Measure (milliseconds per megapixel, growth of the peak memory in bytes)."""
     bundle = Bundle.open(bundle_path)
     manifest = bundle.manifest
     image = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
@@ -43,7 +43,7 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
 
 
 def dynamic_against_static(bundle: Bundle, name: str) -> float:
-    """Return OpenVINO's time with symbolic sides over its time compiled for the shape, one 540x540 tile."""
+    """Measure the time of OpenVINO with dynamic shapes over its time with static ones, on one 540x540 tile."""
     import openvino
 
     core = openvino.Core()
@@ -66,28 +66,37 @@ def dynamic_against_static(bundle: Bundle, name: str) -> float:
 
 
 def main() -> None:
-    path, side_px = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1536
-    bundle = Bundle.open(Path(path))
+    parser = parser_of(__doc__, "tiles")
+    parser.add_argument("bundle", type=Path, help="a bundle folder")
+    parser.add_argument("--side", type=positive, default=1536, metavar="PX", help="side of the square image")
+    options = parser.parse_args()
+    check_out(options.out, "tiles")
+    bundle, side_px = Bundle.open(options.bundle), options.side
     tiling = bundle.manifest.tiling
-    rows = []
+    rows: list[dict[str, Any]] = []
     for variant in bundle.manifest.variants:
-        first = 0.0
         for tile in TILES_PX:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                ms, growth = pool.apply(measure, (path, variant.name, tile, side_px))
-            first = first or ms
-            height, width = plan_tiles(side_px, side_px, tiling, tile).input_shape
-            estimate = tile_bytes(side_px, side_px, tiling, tile)
-            rows.append(
-                [variant.name, str(tile or "whole"), f"{height}x{width}", f"{ms:.0f}", f"{ms / first:.2f}",
-                 f"{growth / 2**20:.0f}", f"{estimate / 2**20:.0f}"]
-            )  # fmt: skip
-    print(table(["variant", "tile", "input", "ms/MP", "against 512", "growth MB", "estimate MB"], rows))
-    for variant in bundle.manifest.variants:
-        if variant.runtime == "openvino":
-            ratio = dynamic_against_static(bundle, variant.name)
-            print(f"{variant.name}: dynamic shapes take {ratio:.2f} of the time of static ones")
+            ms, growth = in_new_process(measure, str(options.bundle), variant.name, tile, side_px)
+            row = {"variant": variant.name, "tile": tile, "ms_per_mp": ms, "growth_bytes": growth}
+            row["input"] = plan_tiles(side_px, side_px, tiling, tile).input_shape
+            row["estimate_bytes"] = tile_bytes(side_px, side_px, tiling, tile)
+            rows.append(row)
+    first: dict[str, float] = {}
+    cells = []
+    for row in rows:
+        ratio = row["ms_per_mp"] / first.setdefault(row["variant"], row["ms_per_mp"])
+        shape = "x".join(map(str, row["input"]))
+        cells.append(
+            [row["variant"], str(row["tile"] or "whole"), shape, f"{row['ms_per_mp']:.0f}", f"{ratio:.2f}",
+             f"{row['growth_bytes'] / 2**20:.0f}", f"{row['estimate_bytes'] / 2**20:.0f}"]
+        )  # fmt: skip
+    print(table(["variant", "tile", "input", "ms/MP", "against 512", "growth MB", "estimate MB"], cells))
+    openvino = [variant.name for variant in bundle.manifest.variants if variant.runtime == "openvino"]
+    ratios = {name: dynamic_against_static(bundle, name) for name in openvino}
+    for name, ratio in ratios.items():
+        print(f"{name}: dynamic shapes take {ratio:.2f} times the time of static ones")
+    write_results(options.out, "tiles", {"side_px": side_px, "rows": rows, "dynamic_against_static": ratios})
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

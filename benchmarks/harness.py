@@ -1,0 +1,113 @@
+"""Parts that the benchmarks share: the folder of images, the result file with its provenance, child processes.
+
+Every benchmark writes `NAME.json` to `--out`, which is `build/benchmarks` by default. The file holds the results and
+their provenance: the command, the date, the machine and the versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.files import check_writable, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("EDGEDENOISE_DATA") or ROOT.parent / "shared" / "data")
+"""Folder of the data sets; CONTRIBUTING.md, "Real images", lists them."""
+OUT = ROOT / "build" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where results come from."""
+
+    command: str
+    date: str
+    """UTC, ISO 8601."""
+    environment: Environment
+    versions: dict[str, str]
+    """Versions of other packages that took part, such as those of classical denoisers."""
+
+
+def provenance(packages: Iterable[str] = ()) -> Provenance:
+    """Return the provenance of results that are measured by this process now."""
+    script = Path(sys.argv[0])
+    name = script.relative_to(ROOT) if script.is_absolute() and script.is_relative_to(ROOT) else script
+    versions = {name: metadata.version(name) for name in sorted(packages)}
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Provenance(shlex.join(["python", str(name), *sys.argv[1:]]), date, environment(), versions)
+
+
+def parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
+    """Return a parser with the option `--out`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"folder for {name}.json; default: {OUT}")
+    return parser
+
+
+def check_out(folder: Path, name: str) -> None:
+    """Check that results can be written, before they are measured.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    check_writable(folder / f"{name}.json")
+
+
+def write_results(folder: Path, name: str, results: Any, packages: Iterable[str] = ()) -> Path:
+    """Write results and their provenance to `folder/NAME.json`; infinite numbers become null."""
+    path = folder / f"{name}.json"
+    data = msgspec.json.encode({"provenance": provenance(packages), "results": results})
+    write_bytes(path, msgspec.json.format(data, indent=1) + b"\n")
+    return path
+
+
+def run_benchmark(main: Callable[[], None]) -> None:
+    """Run a benchmark; exit with the code of an edgedenoise error after printing it."""
+    try:
+        main()
+    except EdgeDenoiseError as error:
+        note(f"error: {error}")
+        sys.exit(error.exit_code)
+
+
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns in a process of its own, because the peak memory of a process never falls."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """Format rows as a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def note(line: str) -> None:
+    """Print a line about the progress to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def positive(number: str) -> int:
+    """Convert a command-line argument to an integer of at least 1."""
+    value = int(number)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
