@@ -30,14 +30,16 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
+    choose_ranges,
     float_graph_file,
     load_onnx,
     stored_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
+from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
-from edgedenoise.calibration.sets import CalibrationSet
+from edgedenoise.calibration.sets import draw_set
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import psnr, psnr_unit
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
     from edgedenoise.calibration.histograms import Histogram
 
 CROPS = 128
-SIZES = (8, 32, 128, 512)
 CALIBRATORS = ("mse", "entropy", "percentile-99.99", "percentile-99.9")
 LADDER = (0.0, 0.3, 0.6, 0.9, 1.2)
 LOW_NOISE = (0.0, 0.1)
@@ -98,7 +99,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     floats_db: dict[str, dict[str, float]] = field(default_factory=dict)
     """Bundle -> set -> mean PSNR in float."""
-    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class FloatResults:
@@ -144,13 +145,20 @@ class CalibrationImages:
     """Images to calibrate on."""
 
     folder: Path
+    crops: int
+    """Number of crops; a sixteenth, a quarter and four times as many are measured as well."""
     levels: tuple[float, ...]
     """Levels of synthetic noise for clean images; empty for noisy images."""
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(max(1, round(self.crops * factor)) for factor in (1 / 16, 1 / 4, 1, 4)))
+
     def inputs(self, bundle: Bundle, count: int, levels: tuple[float, ...] | None = None) -> Iterator[Any]:
-        chosen = CalibrationSet.from_folder(self.folder, count, noise_levels=self.levels if levels is None else levels)
+        options = SetOptions(count, noise_levels=self.levels if levels is None else levels)
         manifest = bundle.manifest
-        return (x for x, _ in chosen.inputs(self.folder, manifest.normalization, manifest.tiling))
+        drawn = draw_set(self.folder, options, manifest.normalization, manifest.tiling)
+        return (x for x, _ in drawn.inputs())
 
 
 def ours(bundle: Bundle, images: CalibrationImages) -> Iterator[tuple[str, onnx.ModelProto]]:
@@ -159,18 +167,19 @@ def ours(bundle: Bundle, images: CalibrationImages) -> Iterator[tuple[str, onnx.
     if bundle.has(TRAINED_RANGES_FILE):
         for scheme in SCHEMES:
             yield f"trained in 8 bits, {scheme.name}", encode(model, stored_ranges(bundle), scheme)
-    measured = {count: _histograms(bundle, model, images.inputs(bundle, count), count) for count in SIZES}
+    whole = images.crops
+    measured = {n: _histograms(bundle, model, images.inputs(bundle, n), n) for n in images.sizes}
     for scheme in SCHEMES:
-        yield f"{scheme.name} minmax, {CROPS} crops", encode(model, _ranges(measured[CROPS], MINMAX.name), scheme)
+        yield f"{scheme.name} minmax, {whole} crops", encode(model, _ranges(measured[whole], MINMAX.name), scheme)
     default = scheme_named("u8s7")
     for name in CALIBRATORS:
-        yield f"u8s7 {name}, {CROPS} crops", encode(model, _ranges(measured[CROPS], name), default)
-    for count in SIZES:
-        if count != CROPS:
+        yield f"u8s7 {name}, {whole} crops", encode(model, _ranges(measured[whole], name), default)
+    for count in images.sizes:
+        if count != whole:
             yield f"u8s7 minmax, {count} crops", encode(model, _ranges(measured[count], MINMAX.name), default)
     if images.levels:
-        low = _histograms(bundle, model, images.inputs(bundle, CROPS, LOW_NOISE), CROPS)
-        yield f"u8s7 minmax, {CROPS} crops of weak noise alone", encode(model, _ranges(low, MINMAX.name), default)
+        low = _histograms(bundle, model, images.inputs(bundle, whole, LOW_NOISE), whole)
+        yield f"u8s7 minmax, {whole} crops of weak noise only", encode(model, _ranges(low, MINMAX.name), default)
 
 
 def _histograms(bundle: Bundle, model: onnx.ModelProto, inputs: Iterator[Any], count: int) -> dict[str, Histogram]:
@@ -178,10 +187,8 @@ def _histograms(bundle: Bundle, model: onnx.ModelProto, inputs: Iterator[Any], c
 
 
 def _ranges(histograms: dict[str, Histogram], calibrator: str) -> Ranges:
-    choose = calibrator_named(calibrator).choose
-    image = next(iter(histograms))  # the input is not clipped by any calibrator
-    tensors = {name: one.range if name == image else choose(one) for name, one in histograms.items()}
-    return Ranges("", 0, tensors)
+    measured = Ranges("", 0, {name: one.range for name, one in histograms.items()})
+    return choose_ranges(measured, histograms, calibrator_named(calibrator), {})
 
 
 def onnxruntime_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
@@ -190,7 +197,7 @@ def onnxruntime_default(bundle: Bundle, images: CalibrationImages, out: Path) ->
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._inputs = images.inputs(bundle, CROPS)
+            self._inputs = images.inputs(bundle, images.crops)
 
         def get_next(self) -> dict[str, Any] | None:
             found = next(self._inputs, None)
@@ -205,8 +212,8 @@ def nncf_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
     import openvino
 
     model = openvino.Core().read_model(float_graph_file(bundle))
-    dataset = nncf.Dataset(list(images.inputs(bundle, CROPS)))
-    openvino.save_model(nncf.quantize(model, dataset, subset_size=CROPS), out, compress_to_fp16=False)
+    dataset = nncf.Dataset(list(images.inputs(bundle, images.crops)))
+    openvino.save_model(nncf.quantize(model, dataset, subset_size=images.crops), out, compress_to_fp16=False)
 
 
 # ---------------------------------------------------------------- the command
@@ -228,7 +235,7 @@ def measure(bundle: Bundle, images: CalibrationImages, sets: dict[str, list[Pair
         try:
             nncf_default(bundle, images, path)
         except ImportError as error:
-            report.left_out.append(f"NNCF was left out: {error}")
+            report.notes.append(f"NNCF was left out: {error}")
             return
         _add(report, name, "quantize of NNCF, defaults", path, floats, OpenVino(), FUSED)
 
@@ -263,7 +270,7 @@ def text(report: Report) -> str:
         ]
         told = ", ".join(f"{name} {db:.2f} dB" for name, db in floats.items())
         parts.append(f"{bundle}, float: {told}\n\n{table(header, rows)}")
-    return "\n\n".join([*parts, f"calibrated on {report.calibrated_on}", *report.left_out])
+    return "\n\n".join([*parts, f"calibrated on {report.calibrated_on}", *report.notes])
 
 
 def options_of() -> argparse.Namespace:
@@ -274,6 +281,9 @@ def options_of() -> argparse.Namespace:
         help=f"of {', '.join(SETS)}",
     )  # fmt: skip
     parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image of a set")
+    parser.add_argument(
+        "--crops", type=positive, default=CROPS, metavar="N", help=f"calibration crops; default: {CROPS}"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--calibrate", type=Path, metavar="DIR", help="noisy images to calibrate on")
     source.add_argument(
@@ -286,11 +296,14 @@ def options_of() -> argparse.Namespace:
 def main() -> None:
     options = options_of()
     clean = options.calibrate is None
-    images = CalibrationImages(options.calibrate_clean if clean else options.calibrate, LADDER if clean else ())
+    folder = options.calibrate_clean if clean else options.calibrate
+    images = CalibrationImages(folder, options.crops, LADDER if clean else ())
     noise = f" with synthetic noise of levels {', '.join(map(str, images.levels))}" if images.levels else ""
     report = Report(options.every, f"{images.folder}{noise}")
     check_out(options.out, "int8")
     bundles = open_bundles(options.bundles)
+    seen = [chosen.name for chosen in options.sets if (DATA / chosen.folder).resolve() == folder.resolve()]
+    report.notes += [f"calibration has seen the images of {name}: other images may lose more" for name in seen]
     sets = {chosen.name: chosen.read(options.every) for chosen in options.sets}
     for bundle in bundles:
         measure(bundle, images, sets, report)
