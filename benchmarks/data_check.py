@@ -17,7 +17,7 @@ import numpy as np
 from harness import DATA, check_out, note, parser_of, run_benchmark, write_results
 from PIL import Image as PILImage
 
-from edgedenoise.datacheck.check import check_photographs
+from edgedenoise.datacheck.check import check_images
 from edgedenoise.imaging.files import from_unit, list_images, read_image, to_unit, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.noise.estimation import estimate_noise
@@ -124,7 +124,7 @@ def cost() -> float:
     """Measure the processor time of checking images over that of reading them, in one run."""
     folder = DATA / "polyu_train" / "noisy"
     times = [time.process_time()]
-    for work in (lambda: [read_image(path) for path in list_images(folder)], lambda: check_photographs(folder)):
+    for work in (lambda: [read_image(path) for path in list_images(folder)], lambda: check_images(folder)):
         work()
         times.append(time.process_time())
     return (times[2] - times[1]) / (times[1] - times[0])
@@ -138,7 +138,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for index, pixels in enumerate(images):
                 write_image(Image(pixels), Path(folder) / f"{index}.png")
-            report = check_photographs(folder)
+            report = check_images(folder)
         codes = ",".join(finding.code for finding in report.refusals)
         note(f"{right}: {kind}: {codes or '-'}; stride {report.stride}")
         found.setdefault((kind, right), []).append(report)

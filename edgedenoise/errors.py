@@ -1,7 +1,7 @@
-"""The error tree. Nothing is imported here.
+"""The error tree. This module imports nothing of the project.
 
-Every message says what happened, what was received and what is accepted; `hint` says what to do next.
-Each class has an exit code of its own, so that a script can tell a damaged image from a missing runtime.
+A message states what happened, then `expected ..., got ...`. The hint states what to do next. Each class has its own
+exit code, so that a script can distinguish a damaged image from a missing runtime.
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ from typing import ClassVar
 
 
 class EdgeDenoiseError(Exception):
-    """Base of every error that edgedenoise raises on purpose."""
+    """Base class of all errors that edgedenoise raises on purpose."""
 
     exit_code: ClassVar[int] = 1
-    """What the command line exits with; unique per class."""
+    """Exit code of the command line; unique per class."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        """What happened, what was received, what is accepted."""
+        """What happened, what was expected, and what was received."""
         self.hint = hint
-        """What to do next, often the exact command."""
+        """What to do next, often the exact command; None where there is no advice."""
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class UsageError(EdgeDenoiseError):
-    """An option or argument is not one that is accepted."""
+    """An option or argument is not accepted."""
 
     exit_code = 2  # the code that command-line parsers use for the same thing
 
 
 class OutputError(EdgeDenoiseError):
-    """The place where a result is to be written cannot be written to."""
+    """An output cannot be written."""
 
     exit_code = 3
 
 
 class DataError(EdgeDenoiseError):
-    """Something is wrong with the images that were given."""
+    """Something is wrong with the given images."""
 
     exit_code = 10
 
 
 class ImageError(DataError):
-    """A file is not an image, or a kind of image that is not supported."""
+    """A file is not an image, or is an image of an unsupported kind."""
 
     exit_code = 11
 
 
 class DamagedImageError(ImageError):
-    """An image file begins well and then is cut short or corrupt."""
+    """An image file is cut short or corrupt."""
 
     exit_code = 12
 
@@ -75,19 +75,19 @@ class BundleError(EdgeDenoiseError):
 
 
 class ManifestError(BundleError):
-    """The manifest is missing, unreadable or not of a known schema."""
+    """The manifest is missing, unreadable, or of an unknown schema."""
 
     exit_code = 21
 
 
 class IntegrityError(BundleError):
-    """A file is not the one that the manifest recorded, or an archive is hostile."""
+    """A file differs from the one that the manifest records, or an archive is hostile."""
 
     exit_code = 22
 
 
 class IncompatibleError(BundleError):
-    """The bundle is sound, but has nothing that fits what was asked."""
+    """The bundle is valid, but has no variant that fits the request."""
 
     exit_code = 23
 
@@ -99,62 +99,62 @@ class ExportError(EdgeDenoiseError):
 
 
 class QuantizationError(EdgeDenoiseError):
-    """A graph could not be quantized within what was asked."""
+    """A graph could not be quantized as requested."""
 
     exit_code = 40
 
     def __init__(self, message: str, *, hint: str | None = None, plan: object = None) -> None:
         super().__init__(message, hint=hint)
         self.plan = plan
-        """Best plan of a search that met no budget; None if there was no search.
+        """Best plan of a search that did not meet its budget; None if there was no search.
 
         See `edgedenoise.exporting.quantization.search_result.Plan`.
         """
 
 
 class ParityError(EdgeDenoiseError):
-    """Two things that must give the same pixels do not."""
+    """Two computations that must give the same pixels differ."""
 
     exit_code = 50
 
 
 class RuntimeUnavailableError(EdgeDenoiseError):
-    """A runtime's package is missing or unusable; the hint is the command that fixes it."""
+    """The package of a runtime is missing or unusable; the hint is the command that installs it."""
 
     exit_code = 60
 
 
 class DeviceError(EdgeDenoiseError):
-    """A device cannot do what was asked of it."""
+    """A device cannot run the request."""
 
     exit_code = 70
 
 
 class DeviceNotFoundError(DeviceError):
-    """The device that was named is not on this machine."""
+    """The requested device is not on this machine."""
 
     exit_code = 71
 
 
 class DeviceFallbackError(DeviceError):
-    """The runtime would have used another device than the one that was named."""
+    """The runtime would have used another device than the requested one."""
 
     exit_code = 72
 
 
 class DeviceMemoryError(DeviceError):
-    """A tile did not fit into memory."""
+    """An image or a tile did not fit into memory."""
 
     exit_code = 73
 
     def __init__(self, message: str, *, suggested_tile: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.suggested_tile = suggested_tile
-        """A smaller tile side in pixels that is worth trying, or None when there is none."""
+        """Smaller tile side in pixels to try next; None when there is none."""
 
 
 class InferenceError(EdgeDenoiseError):
-    """A session was given, or gave, something that it must not."""
+    """A session got invalid input, or gave invalid output."""
 
     exit_code = 80
 
@@ -166,7 +166,7 @@ class NotFiniteError(InferenceError):
 
 
 class TrainingError(EdgeDenoiseError):
-    """A training run cannot start, resume or go on."""
+    """A training run cannot start, resume or continue."""
 
     exit_code = 90
 

@@ -53,11 +53,11 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _check_images(output: Output, folder: Path) -> None:
-    from edgedenoise.datacheck.check import check_photographs, data_report_text
+    from edgedenoise.datacheck.check import check_images, data_report_text
     from edgedenoise.errors import DatasetError
 
     with output.progress() as progress:
-        report = check_photographs(folder, progress=progress)
+        report = check_images(folder, progress=progress)
     output.result(report, data_report_text(report))
     if report.refusals:
         raise typer.Exit(DatasetError.exit_code)

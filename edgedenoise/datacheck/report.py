@@ -1,4 +1,4 @@
-"""What `data_check.py` reports of a folder of images: as data, and as text for people."""
+"""Report about a folder of training images: as data, and as text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ _SIZES_SHOWN = 4
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that speaks against the folder, or against images in it."""
+    """A problem of the folder, or of images in it."""
 
     code: str
-    """Stable: what a script may look for; docs/concepts/data-check.md lists them."""
+    """Stable name of the problem, for scripts; docs/concepts/data-check.md lists them."""
     message: str
+    """Description of the problem."""
     hint: str
-    photographs: tuple[str, ...] = ()
-    """Names of those concerned; empty where it is about the folder."""
+    """What to do about it."""
+    images: tuple[str, ...] = ()
+    """Names of the images concerned; empty where the problem is of the folder."""
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How many images have one size."""
+    """Number of images of one size."""
 
     width: int
+    """Columns."""
     height: int
-    photographs: int
+    """Rows."""
+    images: int
+    """Number of images."""
 
 
 class NoiseAt(msgspec.Struct, frozen=True):
@@ -37,8 +42,8 @@ class NoiseAt(msgspec.Struct, frozen=True):
     """Median over images of the root mean square over channels; None where no image shows it."""
 
 
-class PhotoSummary(msgspec.Struct, frozen=True):
-    """One image that was looked at."""
+class ImageSummary(msgspec.Struct, frozen=True):
+    """Properties of one image that was judged."""
 
     name: str
     width: int
@@ -46,51 +51,56 @@ class PhotoSummary(msgspec.Struct, frozen=True):
     bits: int
     channels: int
     sigma_levels: float | None
-    """None where it is too small to tell."""
+    """Root mean square noise in 8-bit levels; None where the image is too small."""
     clipped_share: float | None
+    """Share of samples at black or white, 0 to 1; None where the image is too small."""
     signs: tuple[str, ...] = ()
-    """What makes it doubtful: `no-noise`, `resampled`, `untraced`, `smoothed`."""
+    """Signs against it: `no-noise`, `resampled`, `untraced`, `smoothed`."""
 
 
 class DataReport(msgspec.Struct, frozen=True):
-    """What `check_photographs` found."""
+    """Result of `check_images`."""
 
     folder: str
-    photographs: int
+    """Path of the folder."""
+    images: int
+    """Number of images in the folder."""
     judged: int
-    """How many were looked at: all, or 200 evenly spread; everything below but `megapixels` is about these."""
+    """Number of images that were judged: all, or 200 evenly spread. The fields below refer to these."""
     megapixels: float
-    """Of the whole folder; of a larger one extrapolated from those that were looked at."""
+    """Size of the whole folder; extrapolated where only 200 images were judged."""
     sizes: tuple[Size, ...]
-    """Most frequent first."""
+    """Sizes of the images, most frequent first."""
     bit_depths: dict[int, int]
-    """Bits per sample -> images."""
+    """Number of images by bits per sample."""
     sigma_levels: float | None
     """Root mean square noise, median over images, 8-bit levels."""
     noise: tuple[NoiseAt, ...]
-    """Per range of brightness, dark to bright."""
+    """Noise per range of brightness, dark to bright."""
     autocorrelation: tuple[float, ...]
-    """Of the noise with itself 1 to 8 pixels away, median over images, in the channel of the farthest reach."""
+    """Correlation of the noise at 1 to 8 pixels, median over images, in the channel where it reaches farthest."""
     stride: int
-    """Sub-sampling stride that the correlation calls for, 1 to 6."""
+    """Sub-sampling stride that fits the correlation, 1 to 6."""
     clipped_share: float
     """Share of samples at black or white, 0 to 1."""
     duplicates: tuple[tuple[str, ...], ...]
     """Names of images with the same pixels."""
     warnings: tuple[Finding, ...]
+    """Problems that do not prevent training."""
     refusals: tuple[Finding, ...]
-    """Why the folder cannot be trained on; empty where it can."""
-    summaries: tuple[PhotoSummary, ...]
+    """Problems that prevent training; empty where the folder can be trained on."""
+    summaries: tuple[ImageSummary, ...]
+    """One per judged image."""
 
 
 def data_report_text(report: DataReport) -> str:
-    """Say what was found, worst first within each part, and what to do."""
-    sizes = [f"{size.width}x{size.height} ({size.photographs})" for size in report.sizes[:_SIZES_SHOWN]]
+    """Format a report: the properties of the folder, its problems, and what to do."""
+    sizes = [f"{size.width}x{size.height} ({size.images})" for size in report.sizes[:_SIZES_SHOWN]]
     sizes += [f"{len(report.sizes) - _SIZES_SHOWN} other sizes"] if len(report.sizes) > _SIZES_SHOWN else []
     depths = ", ".join(f"{bits}-bit ({count})" for bits, count in sorted(report.bit_depths.items()))
-    lines = [f"{report.folder}: {report.photographs} images, {report.megapixels:.1f} megapixels"]
-    if report.judged < report.photographs:
-        lines[0] += f" (extrapolated: {report.judged} of them, evenly spread, were looked at)"
+    lines = [f"{report.folder}: {report.images} images, {report.megapixels:.1f} megapixels"]
+    if report.judged < report.images:
+        lines[0] += f" (extrapolated from {report.judged} of them, evenly spread)"
     sigma = "not measurable" if report.sigma_levels is None else f"{report.sigma_levels:.1f} of 255 levels"
     lines += [
         f"sizes       {', '.join(sizes)}",
@@ -105,12 +115,12 @@ def data_report_text(report: DataReport) -> str:
             ["pixels apart", *(str(lag + 1) for lag in range(len(report.autocorrelation)))],
             [["correlation", *(f"{value:.2f}" for value in report.autocorrelation)]],
         ),
-        f"sub-sampling stride {report.stride}: the distance from which on noise is nearly independent",
+        f"sub-sampling stride {report.stride}: the distance in pixels at which noise is nearly independent",
     ]
     for title, findings in (("warning", report.warnings), ("CANNOT BE TRAINED ON", report.refusals)):
         for finding in findings:
             lines += ["", f"{title} [{finding.code}]: {finding.message}"]
-            lines += [f"  {_names(finding.photographs)}"] if finding.photographs else []
+            lines += [f"  {_names(finding.images)}"] if finding.images else []
             lines.append(f"  {finding.hint}")
     if not report.refusals:
         lines += ["", "These images can be trained on."]
@@ -123,7 +133,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _noise_table(report: DataReport) -> str:
-    """Lay out the noise by brightness, two ranges a column, so that it fits a line."""
+    """Format the noise by brightness."""
     shown = [point for point in report.noise if point.sigma_levels is not None]
     return table(
         ["brightness", *(f"{point.brightness_levels:.0f}" for point in shown)],

@@ -1,6 +1,6 @@
-"""How far apart two images are: PSNR, SSIM and levels, as the denoising literature reports them.
+"""Differences between two images: PSNR, SSIM and 8-bit levels, as the denoising literature reports them.
 
-Images are compared as people get them: clipped, rounded 8-bit sRGB with a data range of 255. Arrays are
+Images are compared as users see them: clipped, rounded 8-bit sRGB with a data range of 255. Arrays are
 (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]; both of a pair have the same size.
 """
 
@@ -24,32 +24,33 @@ if TYPE_CHECKING:
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5  # scikit-image truncates the Gaussian at 3.5 sigma
 SSIM_MIN_SIDE = 2 * _SSIM_RADIUS + 1
-"""The smallest side, in pixels, of an image that `ssim` can compare."""
-_STRIP_ROWS = 256  # bounds SSIM's memory, which is some ten float64 copies of what it works on
+"""Smallest side in pixels of an image that `ssim` can compare."""
+_STRIP_ROWS = 256  # limits SSIM's memory, about ten float64 copies of a strip
 
 
 @dataclass(frozen=True)
 class LevelErrors:
-    """How many of 255 levels two images differ by."""
+    """Differences of two images in 8-bit levels (LSB)."""
 
     max_levels: int
-    """The largest absolute difference of any sample, 0 to 255."""
+    """Largest absolute difference of any sample, 0 to 255."""
     mean_levels: float
-    """The mean absolute difference, 0 to 255."""
+    """Mean absolute difference, 0 to 255."""
     nan_count: int
-    """Samples that are not finite in either image; they are left out of the other two."""
+    """Number of samples that are not finite in either image; the other two leave them out."""
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How good an image is, or images are on average."""
+    """Quality of one image, or the mean quality of several."""
 
     psnr_db: float
-    """On 8-bit sRGB, data range 255, against the clean image."""
+    """PSNR to the clean image, on 8-bit sRGB with data range 255."""
     ssim: float
+    """Mean structural similarity to the clean image; at most 1."""
 
 
 def mean_quality(qualities: Sequence[Quality]) -> Quality:
-    """Return the means over images, at least one."""
+    """Return the mean of at least one quality."""
     return Quality(
         float(np.mean([quality.psnr_db for quality in qualities])),
         float(np.mean([quality.ssim for quality in qualities])),
@@ -59,11 +60,17 @@ def mean_quality(qualities: Sequence[Quality]) -> Quality:
 def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the peak signal-to-noise ratio in dB of two images rounded to 8 bits, data range 255.
 
-    Infinity for equal images. One mean square error over all channels, as in the SIDD benchmark and
-    scikit-image's `peak_signal_noise_ratio`.
+    The mean square error is taken over all channels together, as in the SIDD benchmark and scikit-image's
+    `peak_signal_noise_ratio`. Equal images give infinity.
 
     Raises:
-        ImageError: they differ in size, or are no images.
+        ImageError: the arrays differ in size, or are not images.
+
+    Example:
+        >>> import numpy as np
+        >>> a = np.zeros((8, 8, 3), np.uint8)
+        >>> round(psnr(a, a + 1), 2)
+        48.13
     """
     a8, b8 = _pair(a, b)
     error = a8.astype(np.int32) - b8
@@ -73,35 +80,36 @@ def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
 def psnr_unit(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the peak signal-to-noise ratio in dB of two float arrays, peak 1, neither rounded nor clipped.
 
-    For parity between networks, where 8-bit rounding would hide the difference; so the arrays may be of any
-    equal shape, (1, 3, H, W) too, and leave [0, 1]. Infinity for equal arrays, NaN when either holds one.
+    It compares networks, where 8-bit rounding would hide the difference. The arrays may have any equal shape, also
+    (1, 3, H, W), and values outside [0, 1]. Equal arrays give infinity; NaN in either gives NaN.
 
     Raises:
-        ImageError: they differ in size, are empty or are not floats.
+        ImageError: the arrays differ in size, are empty, or are not floats.
     """
     _check_same_size(a, b)
     if a.size == 0 or a.dtype.kind != "f" or b.dtype.kind != "f":
-        raise ImageError(f"{a.dtype} and {b.dtype} arrays of shape {a.shape} were given; accepted: floats")
+        raise ImageError(
+            f"the arrays cannot be compared: expected floats, got {a.dtype} and {b.dtype} of shape {a.shape}"
+        )
     error = a.astype(np.float64) - b
     return _decibel(float(np.mean(error * error)), 1.0)
 
 
 def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the mean structural similarity of two images rounded to 8 bits: at most 1, for equal ones.
+    """Return the mean structural similarity of two images rounded to 8 bits; 1 for equal images.
 
-    Wang et al. 2004, with Gaussian weights of sigma 1.5, population covariance and data range 255: the same
-    as scikit-image's `structural_similarity(a, b, channel_axis=-1, gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=255)`. The outermost 5 pixels have no full window: they do not
-    count.
+    It follows Wang et al. 2004, with Gaussian weights of sigma 1.5, population covariance and data range 255: the
+    same as scikit-image's `structural_similarity(a, b, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=255)`. The outermost 5 pixels have no full window and are left out.
 
     Raises:
-        ImageError: they differ in size, are no images, or are smaller than 11 x 11.
+        ImageError: the arrays differ in size, are not images, or are smaller than 11 x 11.
     """
     a8, b8 = _pair(a, b)
     if min(a8.shape[:2]) < SSIM_MIN_SIDE:
         raise ImageError(
-            f"SSIM of an image of {a8.shape[0]} x {a8.shape[1]} was asked for; "
-            f"accepted: at least {SSIM_MIN_SIDE} x {SSIM_MIN_SIDE}"
+            f"the images are too small for SSIM: expected at least {SSIM_MIN_SIDE} x {SSIM_MIN_SIDE} pixels, "
+            f"got {a8.shape[0]} x {a8.shape[1]}"
         )
     total, count = 0.0, 0
     for a_strip, b_strip in _strips(a8, b8):
@@ -112,10 +120,10 @@ def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def level_errors(a: NDArray[Any], b: NDArray[Any]) -> LevelErrors:
-    """Return by how many levels two images, rounded to 8 bits, differ; NaN and infinity are counted apart.
+    """Return the differences of two images rounded to 8 bits; NaN and infinity are counted apart.
 
     Raises:
-        ImageError: they differ in size, or are no images.
+        ImageError: the arrays differ in size, or are not images.
     """
     _check_same_size(a, b)
     finite = np.isfinite(a) & np.isfinite(b)
@@ -133,7 +141,7 @@ def _pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def _as_8_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Clip and round half up; grayscale stays one channel."""
+    """Return clipped values, rounded half up; grayscale stays one channel."""
     if array.dtype == np.uint8:
         to_unit(array[:1, :1])  # for its checks
         return array.reshape(*array.shape[:2], -1)
@@ -142,7 +150,7 @@ def _as_8_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _check_same_size(a: NDArray[Any], b: NDArray[Any]) -> None:
     if np.shape(a) != np.shape(b):
-        raise ImageError(f"images of shapes {np.shape(a)} and {np.shape(b)} cannot be compared; they must be equal")
+        raise ImageError(f"the images differ in size: expected equal shapes, got {np.shape(a)} and {np.shape(b)}")
 
 
 def _decibel(mean_square: float, peak: float) -> float:
@@ -158,7 +166,7 @@ def _strips(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Iterator[tuple[NDArra
 
 
 def _ssim_map(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return SSIM where a whole window fits (Wang et al. 2004, equation 13)."""
+    """Return the SSIM of each pixel with a whole window (Wang et al. 2004, equation 13)."""
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_a, mean_b = _smooth(a), _smooth(b)
     mean_ab, square_a, square_b = mean_a * mean_b, mean_a * mean_a, mean_b * mean_b
@@ -171,7 +179,7 @@ def _ssim_map(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Filter with the Gaussian window, where it fits: both sides shrink by twice the radius."""
+    """Filter with the Gaussian window where it fits: both sides shrink by twice the radius."""
     offsets = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
     weights = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
     weights /= weights.sum()

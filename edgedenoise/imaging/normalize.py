@@ -1,8 +1,8 @@
-"""What a graph sees: pixels normalised over the whole image, or left in [0, 1].
+"""Normalization of the pixels that a graph takes: over the whole image, or none.
 
-C-BSN is trained on patches normalised per channel and is run on images normalised by the statistics of the
-**whole** image. Statistics of a tile would make neighbouring tiles differ, that is, seams; so they are
-computed once per image and every tile is given the same ones.
+C-BSN is trained on patches normalised per channel, and runs on images normalised by the statistics of the **whole**
+image. Statistics per tile would leave seams between tiles, so they are computed once per image and used for every
+tile.
 """
 
 from __future__ import annotations
@@ -23,31 +23,34 @@ _BAND_ROWS = 64
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per-channel offset and scale that take unit pixels to what the graph sees, and back."""
+    """Offset and scale per channel between pixels in [0, 1] and the values that the graph takes."""
 
     mean: NDArray[np.float32]
     """(3,), in units of the [0, 1] pixel range."""
     std: NDArray[np.float32]
-    """(3,), in the same units, never below 1 / sqrt(H W)."""
+    """(3,), in the same units, at least 1 / sqrt(H W)."""
 
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalise (3, H, W) unit pixels. Element by element, so a tile gives what the whole gives."""
+        """Normalise (3, H, W) pixels in [0, 1], element by element, so that a tile gives the same as the whole."""
         return (pixels - self.mean[:, None, None]) / self.std[:, None, None]
 
     def undo(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take (3, H, W) graph values back to unit pixels, not clipped."""
+        """Return (3, H, W) values of the graph as pixels, not clipped to [0, 1]."""
         return values * self.std[:, None, None] + self.mean[:, None, None]
 
 
 def statistics(pixels: NDArray[Any], kind: NormalizationKind, *, white: float = 1.0) -> Statistics:
-    """Return the statistics of a whole image, in memory that does not grow with it.
+    """Return the statistics of a whole image, using memory that does not grow with it.
+
+    The floor of the deviation, 1 / sqrt(H W), is that of the C-BSN authors' code. It keeps a flat image finite.
 
     Args:
-        pixels: (3, H, W), float32 in [0, 1]; or stored integers, of which `white` is 1.
-        kind: what the network was trained on.
-        white: the value of a pixel that is 1 in units of [0, 1].
+        pixels: (3, H, W), float32 in [0, 1]; or stored integers, of which `white` stands for 1.
+        kind: normalization that the network was trained with.
+        white: value of a white pixel.
 
-    The floor of the deviation, 1 / sqrt(H W), is the one of the C-BSN authors' code; it keeps a flat image finite.
+    Returns:
+        The mean and the standard deviation of each channel; 0 and 1 for the kind `unit`.
     """
     if kind == "unit":
         return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))

@@ -1,8 +1,8 @@
-"""Exact tiles: an image denoised tile by tile gives the very pixels of the image denoised whole.
+"""Exact tiles: an image denoised tile by tile has the same pixels as one denoised whole.
 
-A convolutional network's output pixel depends on input pixels no further than the receptive-field radius, the
-*halo*. A tile that carries that much real context on every side, reflected only where the image itself ends,
-therefore gives the same pixels as the whole. The whole image is the plan with one tile, so there is one path.
+An output pixel of a convolutional network depends on input pixels within the receptive-field radius, the *halo*.
+Each tile carries that much context on every side and is reflected only at the borders of the image, so it gives
+the same pixels as the whole image. A whole image is a plan with one tile.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     Stream = Callable[[Iterable[NDArray[np.float32]]], Iterator[NDArray[np.float32]]]
 
 WHOLE = 0
-"""The tile size that means: the whole image as one tile."""
+"""Tile size that stands for the whole image as one tile."""
 
 MIN_TILE_PX = 32
-"""Back-off gives up below this side: the halo would cost many times the tile."""
+"""Smallest side that back-off tries: below it, the halo would cost many times the tile."""
 
 AUTO_TILES_PX = (512, 384, 256, 128, 64, MIN_TILE_PX)
-"""Sides that `auto_tile` chooses from. Above 512 the halo costs little already and caches suffer."""
+"""Sides that `auto_tile` chooses from. Above 512 the halo costs little and tiles no longer fit the caches."""
 
 
 class Tiling(msgspec.Struct, frozen=True):
-    """What a network needs of its tiles; recorded in the manifest."""
+    """Requirements of a network on its tiles; recorded in the manifest."""
 
     halo_px: Annotated[int, msgspec.Meta(ge=0)]
-    """Receptive-field radius in input pixels: context that a tile needs on every side."""
+    """Receptive-field radius in input pixels: the context that a tile needs on every side."""
     multiple_of: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Tile origins and sides are multiples of this (networks that shuffle pixels)."""
     bytes_per_px: Annotated[int, msgspec.Meta(ge=1)] = 4096
@@ -55,23 +55,23 @@ class TilePlan:
     height: int
     width: int
     tile_height: int
-    """Rows that each tile contributes; every tile has the same shape, so a backend prepares one shape only."""
+    """Rows that each tile contributes. All tiles have one shape, so a backend prepares one shape only."""
     tile_width: int
     margin_px: int
 
     @property
     def rows(self) -> int:
-        """How many tiles stand above each other."""
+        """Number of tiles from top to bottom."""
         return -(-self.height // self.tile_height)
 
     @property
     def columns(self) -> int:
-        """How many tiles stand side by side."""
+        """Number of tiles from left to right."""
         return -(-self.width // self.tile_width)
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """(height, width) of what the network is given per tile, margins included."""
+        """(height, width) of the network's input per tile, margins included."""
         return self.tile_height + 2 * self.margin_px, self.tile_width + 2 * self.margin_px
 
     def origins(self) -> Iterator[tuple[int, int]]:
@@ -82,23 +82,27 @@ class TilePlan:
 
 
 def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
-    """Cut an image into equal tiles of at most `tile` pixels a side.
+    """Split an image into equal tiles of at most `tile` pixels per side.
+
+    Tiles are balanced: a side of 1000 with `tile=512` becomes two of 500. The overlap at the far border therefore
+    stays below `multiple_of` pixels per tile.
 
     Args:
         height: rows of the image, at least 1.
         width: columns of the image, at least 1.
-        tiling: what the network needs.
-        tile: largest side of a tile, margins not counted; `WHOLE` (0) for one tile.
+        tiling: requirements of the network.
+        tile: largest side of a tile without margins; `WHOLE` (0) for one tile.
 
-    Tiles are balanced (a side of 1000 with `tile=512` becomes two of 500), so the overlap at the far border stays
-    below `multiple_of` pixels per tile instead of most of a tile.
+    Returns:
+        The grid of tiles.
 
     Raises:
         UsageError: `tile` is negative or smaller than `multiple_of`.
     """
     if tile < 0 or 0 < tile < tiling.multiple_of:
         raise UsageError(
-            f"a tile of {tile} pixels was asked for; accepted are 0 (the whole image) and {tiling.multiple_of} or more"
+            f"the tile size is not accepted: expected 0 (the whole image) or at least {tiling.multiple_of} pixels,"
+            f" got {tile}"
         )
     return TilePlan(height, width, _balanced(height, tile, tiling), _balanced(width, tile, tiling), tiling.margin_px)
 
@@ -112,9 +116,9 @@ def run_tiled(
     """Run a network over every tile of a plan.
 
     Args:
-        image: (3, H, W) float32, what the network sees, already normalised.
+        image: (3, H, W) float32, already normalised.
         plan: made by `plan_tiles` for H and W.
-        stream: takes (1, 3, h, w) tiles and yields (1, 3, h, w) answers in order.
+        stream: takes (1, 3, h, w) tiles and yields (1, 3, h, w) outputs in order.
         on_tile: called with (done, total) after each tile.
 
     Returns:
@@ -143,7 +147,7 @@ def run_tiled(
 def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
     """Return the largest tile of `AUTO_TILES_PX` that fits into a quarter of the free memory.
 
-    A quarter, because the estimate is one and the image itself needs package too.
+    Only a quarter, because the need is an estimate and the image itself needs memory too.
     """
     for tile in AUTO_TILES_PX:
         if tile_bytes(height, width, tiling, tile) <= free_bytes // 4:
@@ -152,7 +156,7 @@ def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
 
 
 def largest_tile(side: int, tiling: Tiling, tile: int) -> int:
-    """Return `tile`, or what fits into an input of `side` pixels, margins included, where that is less."""
+    """Return `tile`, or the largest tile that fits an input of `side` pixels with margins, whichever is less."""
     limit = (side - 2 * tiling.margin_px) // tiling.multiple_of * tiling.multiple_of
     return limit if tile == WHOLE else min(tile, limit)
 
@@ -167,13 +171,13 @@ def smaller_tile(plan: TilePlan) -> int:
     """Return the tile to try after `plan` did not fit into memory.
 
     Raises:
-        DeviceMemoryError: the tile is too small already to be worth halving.
+        DeviceMemoryError: the tile is too small to be halved again.
     """
     side = max(plan.tile_height, plan.tile_width) // 2
     if side < MIN_TILE_PX:
         raise DeviceMemoryError(
             f"out of memory with a tile of {plan.tile_height}x{plan.tile_width} pixels, the smallest that is tried",
-            hint="close other programs, or use a smaller network",
+            hint="Close other programs, or use a smaller network such as edge-tiny: --model edge-tiny",
         )
     return side
 
@@ -181,8 +185,8 @@ def smaller_tile(plan: TilePlan) -> int:
 def reflected(start: int, stop: int, size: int) -> NDArray[np.intp]:
     """Return the indices start..stop-1 of an endless row that mirrors 0..size-1 at both ends.
 
-    The end pixels are not repeated ('reflect'); further than one length away the mirror image is mirrored again, and
-    a single pixel is repeated, so that every size down to 1 has a margin of any width.
+    The end pixels are not repeated ('reflect'). Beyond one length the mirror image is mirrored again, and a single
+    pixel is repeated, so that every size down to 1 has a margin of any width.
     """
     if size == 1:
         return np.zeros(stop - start, np.intp)

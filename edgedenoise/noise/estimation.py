@@ -1,9 +1,9 @@
-"""How noisy an image is, and how far its noise reaches, told from that image alone (numpy only).
+"""Estimates of the level and the spatial correlation of noise, from one image (numpy only).
 
-The usual estimators read the finest wavelet band, where a camera's noise has hardly any energy: demosaicking
-and the camera's own smoothing have moved it to lower frequencies. Here noise is what is left in flat blocks
-after a plane is taken away, and flatness is judged at a coarser scale than the noise is measured at, so that
-choosing the flattest blocks does not choose the least noisy ones.
+The usual estimators read the finest wavelet band, where camera noise has little energy: demosaicking and smoothing in
+the camera have moved it to lower frequencies. Here, noise is the residual of flat blocks after a plane is subtracted.
+Flatness is measured at a coarser scale than noise, so that selecting the flattest blocks does not select the least
+noisy ones.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ if TYPE_CHECKING:
     Float = NDArray[np.float32]
 
 BLOCK_PX = 16
-"""Side of a block, and the smallest side of an image that can be judged."""
+"""Side of a block in pixels, and the smallest side of an image that can be estimated."""
 LAGS = 8
-"""Autocorrelation is told for distances of 1 to this many pixels."""
-_COARSE_PX = 4  # flatness is judged on means of this many pixels squared
+"""Largest distance in pixels for which the autocorrelation is measured."""
+_COARSE_PX = 4  # flatness is measured on means of this many pixels squared
 _BINS = 16
-_FLAT_SHARE = 0.05  # the flattest twentieth: measured on images, more of them brings texture in
+_FLAT_SHARE = 0.05  # the flattest twentieth: more blocks include texture, as measured on images
 _FEWEST_FLAT = 6
-_CLIPPED_SHARE = 0.05  # blocks with more pixels at black or white than this say little about noise
+_CLIPPED_SHARE = 0.05  # blocks with more pixels at black or white are left out
 _FLOOR_SHARE = 0.02
-_RISE_BLOCKS = 40  # a bin with fewer does not tell flat blocks from busy ones
+_RISE_BLOCKS = 40  # a bin with fewer does not separate flat blocks from busy ones
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseEstimate:
-    """What `estimate_noise` found; levels are 8-bit levels, 0 to 255, whatever the image's depth."""
+    """Result of `estimate_noise`; levels are 8-bit levels, 0 to 255, whatever the depth of the image."""
 
     sigma_levels: NDArray[np.float64]
-    """(3,): root mean square noise per channel over the whole image."""
+    """(3,): root mean square of the noise per channel over the whole image."""
     brightness_levels: NDArray[np.float64]
     """(16,): centres of the brightness bins."""
     sigma_by_brightness: NDArray[np.float64]
     """(16, 3): noise per bin and channel; NaN where the image has too few flat blocks."""
     autocorrelation: NDArray[np.float64]
-    """(8,): correlation of the noise with itself 1 to 8 pixels away, over rows, columns and channels."""
+    """(8,): correlation of the noise with itself at 1 to 8 pixels, over rows, columns and channels."""
     flat_blocks: int
-    """How many blocks the estimate rests on, all channels together; below some 50 it is a guess."""
+    """Number of blocks in the estimate, all channels together; below about 50 it is unreliable."""
     clipped_share: float
     """Share of samples at black or white, 0 to 1."""
     floor_levels: float
-    """Noise of the quietest fiftieth of the blocks, mean over channels: where texture has least to say."""
+    """Noise of the quietest fiftieth of the blocks, mean over channels; texture affects it least."""
     texture_rise: float
-    """How much more the busier half of the blocks varies than the flattest of equal brightness, natural logarithm
-    of the variances: about 0 where noise drowns texture, above 1 where texture is most of what is seen."""
+    """Natural logarithm of the variance of the busier half of the blocks over that of the flattest of equal brightness:
+    about 0 where noise exceeds texture, above 1 where texture dominates."""
     channel_autocorrelation: NDArray[np.float64]
-    """(3, 8): as `autocorrelation`, by channel, over the blocks that the *other* channels call flat: where those
-    are not a copy, choosing the blocks does not lower what is measured in them, and it reads as the truth does."""
+    """(3, 8): as `autocorrelation`, by channel, over the blocks that are flat in the *other* channels. Unless the
+    channels are copies, this selection does not bias the estimate."""
     independence: float
-    """Contrast of neighbouring pixels over that of pixels 3 apart, both in checker patterns, which hardly see the
-    scene: 1 for independent noise, less the smoother it is."""
+    """Contrast of neighbouring pixels over that of pixels 3 apart, both in checker patterns, which depend little on the
+    scene: 1 for independent noise, less for smoother noise."""
 
     @property
     def sigma(self) -> float:
@@ -71,21 +71,32 @@ class NoiseEstimate:
 def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
     """Estimate noise per brightness and its spatial correlation from one image.
 
-    Independent noise is read within 5 %. A camera's reads somewhat low (0.8 to 0.9 of the truth at the median
-    of real images): what is slower than a block of 16 pixels counts as image, and the flattest blocks
-    are a little less noisy than the others. Texture that fills an image (grass, film grain) counts as
-    noise: below some 5 levels the estimate may be twice the truth.
+    Independent noise is estimated within 5 %. Camera noise is estimated somewhat low (0.8 to 0.9 of the truth at the
+    median of real images): variation slower than a block of 16 pixels counts as image, and the flattest blocks are a
+    little less noisy than the others. Texture that fills an image (grass, film grain) counts as noise: below about 5
+    levels the estimate may be twice the truth.
 
     Args:
         pixels: (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float in [0, 1]; cropped, never resized.
 
+    Returns:
+        Noise level, correlation, and how reliable they are.
+
     Raises:
-        ImageError: it is not an image, or smaller than 16 x 16.
+        ImageError: the array is not an image, or smaller than 16 x 16.
+
+    Example:
+        >>> import numpy as np
+        >>> noise = np.random.default_rng(0).normal(128, 10, (256, 256, 3))
+        >>> 9 < estimate_noise(noise.round().astype(np.uint8)).sigma < 11
+        True
     """
     levels = to_unit(pixels) * np.float32(255)
     height, width = levels.shape[:2]
     if min(height, width) < BLOCK_PX:
-        raise ImageError(f"an image of {height} x {width} pixels was given; accepted: at least {BLOCK_PX} x {BLOCK_PX}")
+        raise ImageError(
+            f"the image is too small: expected at least {BLOCK_PX} x {BLOCK_PX} pixels, got {height} x {width}"
+        )
     centres = (np.arange(_BINS) + 0.5) * 256 / _BINS
     by_brightness = np.full((_BINS, 3), np.nan)
     sigma = np.zeros(3)
@@ -137,19 +148,24 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
 
 
 def autocorrelation(noise: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the correlation of known noise with itself at distances of 1 to 8 pixels, (8,).
+    """Return the correlation of known noise with itself at distances of 1 to 8 pixels.
 
-    The counterpart of `NoiseEstimate.autocorrelation` where the truth is known: it is measured in the same
-    blocks, so that what is slower than a block counts as image in both.
+    It is the counterpart of `NoiseEstimate.autocorrelation` where the truth is known. Both are measured in the same
+    blocks, so that variation slower than a block counts as image in both.
 
     Args:
         noise: (H, W, C) floats, noisy minus clean, at least 16 x 16.
 
+    Returns:
+        (8,), one correlation per distance.
+
     Raises:
-        ImageError: another shape.
+        ImageError: the array has another shape.
     """
     if noise.ndim != 3 or min(noise.shape[:2]) < BLOCK_PX:
-        raise ImageError(f"noise must be (H, W, C) and at least {BLOCK_PX} x {BLOCK_PX}, not {noise.shape}")
+        raise ImageError(
+            f"the noise has the wrong shape: expected (H, W, C), at least {BLOCK_PX} x {BLOCK_PX}, got {noise.shape}"
+        )
     products = np.zeros(LAGS + 1)
     for channel in range(noise.shape[2]):
         products += _lag_products(_without_plane(_blocks(noise[..., channel].astype(np.float32))))
@@ -157,14 +173,14 @@ def autocorrelation(noise: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _blocks(plane: Float) -> Float:
-    """Cut (H, W) into (N, 16, 16), leaving the last rows and columns out."""
+    """Return the blocks of (H, W) as (N, 16, 16), without incomplete ones at the end."""
     rows, columns = plane.shape[0] // BLOCK_PX, plane.shape[1] // BLOCK_PX
     cut = plane[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX)
     return cut.swapaxes(1, 2).reshape(-1, BLOCK_PX, BLOCK_PX)
 
 
 def _without_plane(blocks: Float) -> Float:
-    """Take the plane that fits best away from each of (N, S, S) blocks."""
+    """Return (N, S, S) blocks, each without the plane that fits it best."""
     side = blocks.shape[1]
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     ramp /= np.sqrt((ramp**2).sum() * side)  # of length 1 over a block
@@ -181,21 +197,21 @@ def _activity(blocks: Float) -> Float:
 
 
 def _flat_blocks(activity: Float, brightness: Float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Choose the flattest blocks of every brightness bin by their coarse structure; return also the bins."""
+    """Return which blocks are the flattest of their brightness bin, and the bin of each block."""
     bins = np.clip(brightness * _BINS / 256, 0, _BINS - 1).astype(np.intp)
     flat = np.zeros(len(activity), bool)
     for bin_ in np.unique(bins):
         members = np.flatnonzero(bins == bin_)
-        wanted = max(_FEWEST_FLAT, round(_FLAT_SHARE * len(members)))
+        count = max(_FEWEST_FLAT, round(_FLAT_SHARE * len(members)))
         if len(members) >= _FEWEST_FLAT:
-            flat[members[np.argsort(activity[members], kind="stable")[:wanted]]] = True
-    if not flat.any():  # a small image: take what there is
+            flat[members[np.argsort(activity[members], kind="stable")[:count]]] = True
+    if not flat.any():  # a small image: use the flattest of all
         flat[np.argsort(activity, kind="stable")[:_FEWEST_FLAT]] = True
     return flat, bins
 
 
 def _texture_rises(activity: Float, variance: Float, bins: NDArray[np.intp]) -> list[tuple[float, int]]:
-    """Return (rise, blocks) of every brightness bin that has blocks enough, darkest and brightest left out."""
+    """Return (rise, blocks) of every brightness bin with enough blocks, without the darkest and the brightest."""
     rises = []
     for bin_ in range(1, _BINS - 1):
         members = np.flatnonzero(bins == bin_)

@@ -1,19 +1,19 @@
-"""Camera noise made from a clean image, the way a camera makes it (numpy only).
+"""Synthetic camera noise, added to a clean image as a camera would (numpy only).
 
-Noise that is added to finished pixels is independent from pixel to pixel; a camera's is not, because it
-arises in the raw mosaic and is then demosaicked, colour-corrected and tone-mapped. So the image is
-developed backwards to raw, given shot, read and row noise there, and only the *noise* is demosaicked:
+Noise added to finished pixels is independent from pixel to pixel. Camera noise is not: it arises in the raw mosaic and
+is then demosaicked, colour-corrected and tone-mapped. So the image is developed backwards to raw, gets shot, read and
+row noise there, and only the *noise* is demosaicked:
 
     noisy = develop(raw + demosaic(sensor(mosaic(raw)) - mosaic(raw)))
 
-Every demosaicking here is linear, so this is what a camera computes, except that the image keeps the
-detail that demosaicking would blur: that blur is no noise, and a network must not be asked to undo it.
+All demosaicking here is linear, so this equals a camera's result, except that the image keeps the detail that
+demosaicking would blur. That blur is not noise, and a network must not learn to undo it.
 
 Sources: Wei et al., 'Physics-based Noise Modeling for Extreme Low-light Photography' (PAMI 2022): noise
 sources and joint sampling; Brooks et al., 'Unprocessing Images for Learned Raw Denoising' (CVPR 2019):
 backward development; Malvar et al., 'High-quality linear interpolation for demosaicing of Bayer-patterned
-color images' (ICASSP 2004). `docs/concepts/noise.md` holds the result against real noise. The estimate of noise that is
-there already is in `noise_estimate.py`.
+color images' (ICASSP 2004). `docs/concepts/noise.md` compares the result with real noise. `estimation.py` estimates
+the noise of an image.
 """
 
 from __future__ import annotations
@@ -40,37 +40,40 @@ _CURVE_STEPS = 65535  # fine enough that a step of the tone curve is far below a
 
 @dataclass(frozen=True)
 class CameraProfile:
-    """How one kind of camera records and develops; invented, but of the size of measured ones.
+    """Recording and development of one generic kind of camera, with values in the range of measured ones.
 
-    Noise is in ADU, the raw file's own units, of which `white_adu` make a white pixel. Its parameters depend
-    on the gain K (ADU per electron) as Wei et al. found: log sigma = slope log K + offset + scatter z.
-    Their published calibrations of five 14-bit cameras: read noise of 2.2 to 8.0 ADU at K = 1 with slopes of
-    0.54 to 0.68 and scatters of 0.21 to 0.27 (Brooks et al., from other cameras: slope 1.09, scatter 0.13); row
-    noise of 0.17 to 0.55 ADU with slopes of 0.45 to 0.73 and scatters of 0.23 to 0.29; tails of -0.24 to 0.20.
+    Noise is in ADU, the units of the raw file; `white_adu` of them make a white pixel. Its parameters depend on the
+    gain K (ADU per electron) as Wei et al. found: log sigma = slope log K + offset + scatter z.
+
+    Wei et al. calibrated five 14-bit cameras: read noise of 2.2 to 8.0 ADU at K = 1 with slopes of 0.54 to 0.68 and
+    scatters of 0.21 to 0.27 (Brooks et al., with other cameras: slope 1.09, scatter 0.13); row noise of 0.17 to 0.55
+    ADU with slopes of 0.45 to 0.73 and scatters of 0.23 to 0.29; tails of -0.24 to 0.20.
     """
 
     name: str
+    """Key in `CAMERAS`."""
     white_adu: float
-    """White minus black level."""
+    """White level minus black level."""
     gain_range: tuple[float, float]
     """Gain K at the lowest and the highest ISO, in ADU per electron."""
     read_line: tuple[float, float, float]
     """Read noise: slope, offset and scatter of log sigma (ADU) against log K."""
     row_line: tuple[float, float, float]
-    """Row noise: the same."""
+    """Row noise: slope, offset and scatter of log sigma (ADU) against log K."""
     tail_range: tuple[float, float]
     """Tukey lambda shapes of read noise: 0.14 is nearly normal, smaller has heavier tails; above -0.5."""
     red_gains: tuple[float, float]
+    """Red gains of the white balance from tungsten light to daylight; green is 1."""
     blue_gains: tuple[float, float]
-    """White balance between tungsten and daylight; green is 1."""
+    """Blue gains of the white balance from daylight to tungsten light; green is 1."""
     colour_matrix: tuple[tuple[float, float, float], ...]
     """Camera RGB to linear sRGB at low ISO; rows sum to 1."""
     matrix_range: tuple[float, float]
-    """Share of that matrix, the rest is none: cameras weaken it where it would amplify noise."""
+    """Share of the colour matrix against none: cameras weaken it where it would amplify noise."""
     malvar_range: tuple[float, float]
-    """Share of Malvar's demosaicking, the rest is bilinear: more of it correlates the noise less."""
+    """Share of Malvar's demosaicking against bilinear: a larger share correlates the noise less."""
     contrast_range: tuple[float, float]
-    """Share of an S-shaped tone curve (3x^2 - 2x^3), the rest is none."""
+    """Share of an S-shaped tone curve (3x^2 - 2x^3) against none."""
 
 
 def _profile(
@@ -115,68 +118,76 @@ CAMERAS: Final = {
 
 @dataclass(frozen=True)
 class NoiseParameters:
-    """One camera at one gain, one white balance and one development. Made by `sample_noise`."""
+    """One camera at one gain, white balance and development; made by `sample_noise`."""
 
     camera: CameraProfile
+    """Kind of camera."""
     gain: float
-    """K, ADU per electron; `dataclasses.replace` it for the same camera at another ISO."""
+    """K, ADU per electron; change it with `dataclasses.replace` for another ISO."""
     read_z: float
+    """Distance of the read noise from its line, in scatters; standard normal."""
     row_z: float
-    """How far read and row noise are from their line, in scatters; standard normal."""
+    """Distance of the row noise from its line, in scatters; standard normal."""
     tail: float
     """Tukey lambda shape of the read noise."""
     red_gain: float
+    """Red gain of the white balance."""
     blue_gain: float
+    """Blue gain of the white balance."""
     matrix: float
-    """Share of the camera's colour matrix, 0 to 1: more of it makes the noise more colourful."""
+    """Share of the camera's colour matrix, 0 to 1; a larger share makes the noise more colourful."""
     malvar: float
     """Share of Malvar's demosaicking, 0 to 1."""
     contrast: float
     """Share of the S-shaped tone curve, 0 to 1."""
     jpeg_quality: int | None = None
-    """JPEG quality of the result (chroma halved, as cameras do), or None for no JPEG."""
+    """JPEG quality of the result (chroma at half size, as in cameras); None for no JPEG."""
 
     def __post_init__(self) -> None:
         if not self.gain > 0 or not self.tail > -0.5:
             raise UsageError(
-                f"gain is {self.gain} and tail {self.tail}; accepted: a gain above 0 and a tail above -0.5"
+                f"the noise parameters are not accepted: expected a gain above 0 and a tail above -0.5,"
+                f" got {self.gain} and {self.tail}"
             )
 
     @property
     def read_sigma_adu(self) -> float:
-        """Standard deviation of the read noise."""
+        """Standard deviation of the read noise in ADU."""
         return _on_line(self.camera.read_line, self.gain, self.read_z)
 
     @property
     def row_sigma_adu(self) -> float:
-        """Standard deviation of the offsets of rows."""
+        """Standard deviation of the row offsets in ADU."""
         return _on_line(self.camera.row_line, self.gain, self.row_z)
 
 
 MAX_LEVEL: Final = 1.25
-"""Three to four times the gain of a camera's highest ISO: 18 dB on ordinary images."""
+"""Largest noise level: three to four times the gain of a camera's highest ISO, 18 dB on ordinary images."""
 
 
 def sample_noise(
     rng: np.random.Generator, *, level: float | None = None, camera: str | None = None, jpeg: bool = False
 ) -> NoiseParameters:
-    """Draw the parameters of one image's noise, jointly: all follow from its gain, with scatter.
+    """Return random noise parameters of one image, drawn jointly: all depend on its gain, with scatter.
 
     Args:
-        rng: the only source of randomness.
-        level: 0 (the camera's lowest ISO) to 1 (its highest), along log gain, and beyond it up to `MAX_LEVEL`, as
-            when an image is pushed; None draws it evenly between 0 and 1.
+        rng: only source of randomness.
+        level: 0 (the lowest ISO of the camera) to 1 (its highest), along log gain, and up to `MAX_LEVEL` for
+            underexposed images; None draws it evenly between 0 and 1.
         camera: a name in `CAMERAS`; None draws one.
-        jpeg: let the result be a JPEG of quality 85 to 98.
+        jpeg: whether the result is a JPEG, of quality 85 to 98.
+
+    Returns:
+        The parameters, for `add_camera_noise`.
 
     Raises:
-        UsageError: an unknown camera, or a level outside 0 to `MAX_LEVEL`.
+        UsageError: the camera is unknown, or the level outside 0 to `MAX_LEVEL`.
     """
     if camera is not None and camera not in CAMERAS:
-        raise UsageError(f"there is no camera {camera!r}; accepted: {', '.join(CAMERAS)}")
+        raise UsageError(f"the camera is unknown: expected one of {', '.join(CAMERAS)}, got {camera!r}")
     if level is not None and not 0 <= level <= MAX_LEVEL:
-        raise UsageError(f"a noise level of {level} was asked for; accepted: 0 to {MAX_LEVEL}")
-    # Everything is drawn in every case, so that fixing one choice leaves the others as they were.
+        raise UsageError(f"the noise level is not accepted: expected 0 to {MAX_LEVEL}, got {level}")
+    # All values are drawn in any case, so that fixing one leaves the others unchanged.
     drawn_camera, drawn_level = list(CAMERAS)[int(rng.integers(len(CAMERAS)))], float(rng.random())
     profile = CAMERAS[camera or drawn_camera]
     low, high = (math.log(gain) for gain in profile.gain_range)
@@ -198,12 +209,12 @@ def sample_noise(
 
 
 def add_camera_noise(clean: NDArray[Any], parameters: NoiseParameters, rng: np.random.Generator) -> Float:
-    """Return an image as the camera would have taken it.
+    """Return an image as the camera would have recorded it.
 
     Args:
-        clean: (H, W, 3), or anything that `to_unit` takes; sRGB, without noise of its own.
-        parameters: from `sample_noise` or `parameters_for_psnr`.
-        rng: the only source of randomness: the same seed gives the same image.
+        clean: (H, W, 3), or any array that `to_unit` accepts; sRGB, without noise of its own.
+        parameters: result of `sample_noise` or `parameters_for_psnr`.
+        rng: only source of randomness; the same seed gives the same image.
 
     Returns:
         float32 (H, W, 3) in [0, 1], in whole 8-bit levels.
@@ -233,30 +244,33 @@ def parameters_for_psnr(
     camera: str | None = None,
     jpeg: bool = False,
 ) -> NoiseParameters:
-    """Draw parameters and set their gain so that the noisy image has a wanted PSNR.
+    """Return random noise parameters with the gain that gives the noisy image a target PSNR.
 
-    The gain may leave the camera's own range. It is found by bisection on patches of the image, so the
-    PSNR is met within about 0.2 dB; where clipping or quantization keep it from being reached (below about
-    8 dB, above about 50), the nearest gain is returned.
+    The gain may leave the range of the camera. It is found by bisection on patches of the image, and meets the PSNR
+    within about 0.2 dB. Where clipping or quantization prevent that (below about 8 dB, above about 50), the nearest
+    gain is returned.
 
     Args:
         clean: (H, W, 3) as for `add_camera_noise`.
         target_db: PSNR of noisy against clean in dB, as `metrics.psnr` counts it.
-        rng: the only source of randomness.
+        rng: only source of randomness.
         camera: a name in `CAMERAS`; None draws one.
-        jpeg: let the result be a JPEG.
+        jpeg: whether the result is a JPEG.
+
+    Returns:
+        The parameters, for `add_camera_noise`.
 
     Raises:
-        UsageError: an unknown camera, or a target that is not a number.
+        UsageError: the camera is unknown, or the target is not finite.
         ImageError: `clean` is not an image.
     """
     if not math.isfinite(target_db):
-        raise UsageError(f"a PSNR of {target_db} dB was asked for; accepted: about 8 to 50")
+        raise UsageError(f"the target PSNR is not accepted: expected about 8 to 50 dB, got {target_db}")
     parameters = sample_noise(rng, camera=camera, jpeg=jpeg)
     seed = int(rng.integers(2**63))
     patches = _patches(to_unit(clean))
     white = parameters.camera.white_adu
-    low, high = math.log(white * 1e-7), math.log(white)  # ten million electrons, or one, make white
+    low, high = math.log(white * 1e-7), math.log(white)  # ten million electrons, or one, give white
     for _ in range(12):
         middle = (low + high) / 2
         parameters = replace(parameters, gain=math.exp(middle))
@@ -269,7 +283,7 @@ def parameters_for_psnr(
 
 
 def _sensor_noise(mosaic: Float, parameters: NoiseParameters, rng: np.random.Generator) -> Float:
-    """Return what the sensor adds to a mosaic (H, W) in [0, 1]: Wei et al., noise formation model."""
+    """Return the noise that the sensor adds to a mosaic (H, W) in [0, 1]: noise formation model of Wei et al."""
     white = np.float32(parameters.camera.white_adu)
     gain = np.float32(parameters.gain)
     signal = np.maximum(mosaic, 0) * white  # colours outside the camera's gamut have no negative light
@@ -282,7 +296,7 @@ def _sensor_noise(mosaic: Float, parameters: NoiseParameters, rng: np.random.Gen
 
 
 def _tukey_lambda(shape: tuple[int, ...], tail: float, rng: np.random.Generator) -> Float:
-    """Draw from the Tukey lambda distribution with variance 1, by its quantile function (Wei et al.)."""
+    """Return samples of the Tukey lambda distribution with variance 1, by its quantile function (Wei et al.)."""
     u = np.clip(rng.random(shape, np.float32), 1e-6, 1 - 1e-6)
     if abs(tail) < 1e-3:  # the limit is the logistic distribution
         return np.asarray(np.log(u / (1 - u)) * (math.sqrt(3) / math.pi), np.float32)
@@ -292,7 +306,7 @@ def _tukey_lambda(shape: tuple[int, ...], tail: float, rng: np.random.Generator)
 
 
 def _mosaic(raw: Float) -> Float:
-    """Keep one colour per pixel, in the RGGB pattern."""
+    """Return one colour per pixel, in the RGGB pattern."""
     mosaic = raw[..., 1].copy()
     mosaic[0::2, 0::2] = raw[0::2, 0::2, 0]
     mosaic[1::2, 1::2] = raw[1::2, 1::2, 2]
@@ -308,7 +322,7 @@ _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 def _demosaic(mosaic: Float, malvar: float) -> Float:
     """Interpolate an RGGB mosaic to (H, W, 3): bilinear, plus a share of Malvar's gradient corrections."""
     height, width = mosaic.shape
-    # Reflection keeps every colour in its place, but needs three pixels.
+    # Reflection keeps the colour pattern, but needs three pixels.
     padded = np.pad(mosaic, 2, mode="reflect" if min(height, width) > 2 else "symmetric")
 
     def near(rows: int, columns: int) -> Float:
@@ -364,7 +378,7 @@ def _tone_curves(contrast: float) -> tuple[Float, Float]:
 
 
 def _steps(unit: Float) -> NDArray[np.int32]:
-    """Return places in a tone curve."""
+    """Return the indices of values in a tone curve."""
     return (unit * np.float32(_CURVE_STEPS) + np.float32(0.5)).astype(np.int32)
 
 
@@ -390,7 +404,7 @@ def _between(ends: tuple[float, float], share: float) -> float:
 
 
 def _patches(unit: Float, side: int = 128, count: int = 5) -> Float:
-    """Return a large image's patches on a count x count lattice, side by side; a small one as it is."""
+    """Return patches of a large image on a count x count lattice, side by side; a small image as it is."""
     height, width = unit.shape[:2]
     if height * width <= 1.5 * (side * count) ** 2 or min(height, width) < side:
         return unit

@@ -52,7 +52,7 @@ def test_help_pages_are_the_golden_ones(golden: Golden, plain_environment: dict[
         golden(f"help/{page}.txt", text)
 
 
-def test_no_golden_page_is_left_of_a_verb_that_is_gone(golden_folder: Path, pytestconfig: pytest.Config) -> None:
+def test_no_golden_page_is_left_of_a_command_that_is_gone(golden_folder: Path, pytestconfig: pytest.Config) -> None:
     stale = [page for page in (golden_folder / "help").glob("*.txt") if page.stem not in (TOP, *verbs())]
     if pytestconfig.getoption("--update-golden"):
         for page in stale:
@@ -61,7 +61,7 @@ def test_no_golden_page_is_left_of_a_verb_that_is_gone(golden_folder: Path, pyte
     assert not stale
 
 
-def test_the_designed_verbs_are_there() -> None:
+def test_the_designed_commands_are_there() -> None:
     """The commands that README and the demo's last lines tell people to type."""
     designed = {
         "bench",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgedenoise.datacheck.check import list_training_photos, read_training_photo
+from edgedenoise.datacheck.check import list_training_images, read_training_image
 from edgedenoise.errors import DatasetError
 from edgedenoise.imaging.files import to_unit
 from edgedenoise.imaging.normalize import Statistics
@@ -91,7 +91,7 @@ class ImageFolder:
                 or is smaller than the patch.
         """
         self.folder, self.patch = Path(folder), patch
-        self.paths = list_training_photos(self.folder) if paths is None else paths
+        self.paths = list_training_images(self.folder) if paths is None else paths
         self.cached_bytes = 0
         self.statistics = []
         self._cache: dict[int, NDArray[Any]] = {}
@@ -147,7 +147,7 @@ class ImageFolder:
 
     def _decode(self, path: Path) -> NDArray[Any]:
         """Read one image and make sure that a patch fits into it."""
-        pixels = read_training_photo(self.folder, path).pixels
+        pixels = read_training_image(self.folder, path).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < self.patch:
             raise DatasetError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.pretrained import resolve
-from edgedenoise.datacheck.check import check_photographs
+from edgedenoise.datacheck.check import check_images
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint, read_run
@@ -118,7 +118,7 @@ def _checked_data(
     """Check the noisy images of a config, and refuse those that cannot be trained on."""
     if not isinstance(config, (BlindConfig, DistillConfig, SelfQATConfig)) or config.data_check == "off":
         return None
-    report = check_photographs(config.data, progress=progress)
+    report = check_images(config.data, progress=progress)
     if on_data_check is not None:
         on_data_check(report)
     if report.refusals and config.data_check == "refuse":

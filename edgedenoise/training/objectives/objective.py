@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 import numpy as np
 import torch
 
-from edgedenoise.datacheck.check import list_training_photos
+from edgedenoise.datacheck.check import list_training_images
 from edgedenoise.imaging.files import to_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
@@ -194,7 +194,7 @@ def open_images(
     Raises:
         DatasetError: they cannot be trained on.
     """
-    trained, held_out = split_held_out(list_training_photos(folder), config.held_out)
+    trained, held_out = split_held_out(list_training_images(folder), config.held_out)
 
     def opened(paths: list[Path]) -> ImageFolder:
         return ImageFolder(

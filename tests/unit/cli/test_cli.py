@@ -80,7 +80,7 @@ def photo(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- denoise
 
 
-def test_denoise_writes_the_picture_and_tells_what_ran(
+def test_denoise_writes_the_image_and_tells_what_ran(
     run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
 ) -> None:
     done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--precision", "fp32")
@@ -123,7 +123,7 @@ def test_quiet_says_nothing_on_stderr(run: Run, photo: Path, committed_bundle: P
     np.testing.assert_array_equal(read_image(tmp_path / "out.png").pixels, read_image(photo).pixels)
 
 
-def test_one_bad_photograph_is_told_and_the_others_are_written(
+def test_one_bad_image_is_told_and_the_others_are_written(
     run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:
     (photo.parent / "text.jpg").write_text("not an image")
@@ -391,7 +391,7 @@ def test_a_missing_option_is_a_usage_error(run: Run, photo: Path) -> None:
     assert done.out == ""
 
 
-def test_a_verb_whose_package_is_missing_names_the_command_that_installs_it(committed_bundle: Path) -> None:
+def test_a_command_whose_package_is_missing_names_the_command_that_installs_it(committed_bundle: Path) -> None:
     """What a device without the package onnx says to `quantize`."""
     code = "import sys; sys.modules['onnx'] = None; from edgedenoise.cli import main; main()"
     done = subprocess.run(
@@ -437,7 +437,7 @@ def test_an_interrupt_is_not_an_error_of_ours(run: Run, monkeypatch: pytest.Monk
 # ---------------------------------------------------------------- the other commands of the base install
 
 
-def test_doctor_lists_every_target_with_what_would_mend_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_lists_every_target_with_what_would_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     found = run("doctor", "--json").json()
     targets = {target["target"]: target for target in found["targets"]}
@@ -461,18 +461,18 @@ def noisy_folder(tmp_path: Path, pair: Callable[[int], tuple[np.ndarray, np.ndar
     return tmp_path
 
 
-def test_doctor_looks_at_photographs(run: Run, noisy_folder: Path) -> None:
+def test_doctor_looks_at_images(run: Run, noisy_folder: Path) -> None:
     done = run("doctor", "--data", noisy_folder / "noisy")
     assert done.code == 0, done.out + done.err
     assert "4 images, 0.3 megapixels" in done.out
     assert "can be trained on" in done.out
     found = run("doctor", "--data", noisy_folder / "noisy", "--json", "-q").json()
-    assert (found["photographs"], found["refusals"]) == (4, [])
+    assert (found["images"], found["refusals"]) == (4, [])
     assert 1 <= found["stride"] <= 6
     assert found["warnings"][0]["code"] == "thin"
 
 
-def test_doctor_says_by_its_code_that_photographs_cannot_be_trained_on(run: Run, noisy_folder: Path) -> None:
+def test_doctor_says_by_its_code_that_images_cannot_be_trained_on(run: Run, noisy_folder: Path) -> None:
     done = run("doctor", "--data", noisy_folder / "clean", "--json", "-q")
     assert done.code == errors.DatasetError.exit_code
     assert "no-noise" in [finding["code"] for finding in done.json()["refusals"]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from edgedenoise.datacheck.check import MOST_JUDGED, DataReport, check_photographs, data_report_text
+from edgedenoise.datacheck.check import MOST_JUDGED, DataReport, check_images, data_report_text
 from edgedenoise.errors import DatasetError
 from edgedenoise.imaging.files import Image, from_unit, write_image
 from edgedenoise.imaging.image import Metadata
@@ -102,10 +102,10 @@ def refused(report: DataReport) -> list[str]:
 
 def test_number_sizes_depths_and_noise_are_told(folder: Folder) -> None:
     tall = (white(2, 10)[:, :300, :1].astype(np.uint16)) * 257
-    report = check_photographs(folder([white(0, 10), white(1, 10), tall]))
-    assert (report.photographs, report.judged) == (3, 3)
+    report = check_images(folder([white(0, 10), white(1, 10), tall]))
+    assert (report.images, report.judged) == (3, 3)
     assert report.megapixels == pytest.approx((2 * 320 * 320 + 320 * 300) / 1e6)
-    assert [(size.width, size.height, size.photographs) for size in report.sizes] == [(320, 320, 2), (300, 320, 1)]
+    assert [(size.width, size.height, size.images) for size in report.sizes] == [(320, 320, 2), (300, 320, 1)]
     assert report.bit_depths == {8: 2, 16: 1}
     assert report.sigma_levels == pytest.approx(10, rel=0.1)
     assert len(report.autocorrelation) == 8
@@ -120,14 +120,14 @@ def test_number_sizes_depths_and_noise_are_told(folder: Folder) -> None:
 
 
 def test_the_report_is_strict_json_and_comes_back_from_it(folder: Folder) -> None:
-    report = check_photographs(folder([white(0), np.full((20, 20, 3), 128, np.uint8)]))
+    report = check_images(folder([white(0), np.full((20, 20, 3), 128, np.uint8)]))
     data = msgspec.json.encode(report)
     assert b"NaN" not in data
     assert msgspec.json.decode(data, type=DataReport) == report
 
 
 def test_the_text_says_it_for_people(folder: Folder) -> None:
-    report = check_photographs(folder([camera(0), camera(1)]))
+    report = check_images(folder([camera(0), camera(1)]))
     text = data_report_text(report)
     assert "2 images, 0.2 megapixels" in text
     assert f"sub-sampling stride {report.stride}" in text
@@ -136,9 +136,9 @@ def test_the_text_says_it_for_people(folder: Folder) -> None:
     assert "nan" not in text
 
 
-def test_every_photograph_is_told_to_progress(folder: Folder) -> None:
+def test_every_image_is_told_to_progress(folder: Folder) -> None:
     told: list[tuple[int, int, str]] = []
-    check_photographs(
+    check_images(
         folder([white(0, side=64), white(1, side=64)]),
         progress=lambda stage, done, total, note="": told.append((done, total, note)),
     )
@@ -147,13 +147,13 @@ def test_every_photograph_is_told_to_progress(folder: Folder) -> None:
 
 def test_a_huge_folder_is_sampled_and_the_report_says_so(folder: Folder) -> None:
     count = MOST_JUDGED + 40
-    report = check_photographs(folder(white(i % 5, side=32) for i in range(count)))
-    assert (report.photographs, report.judged) == (count, MOST_JUDGED)
+    report = check_images(folder(white(i % 5, side=32) for i in range(count)))
+    assert (report.images, report.judged) == (count, MOST_JUDGED)
     assert report.megapixels == pytest.approx(count * 32 * 32 / 1e6)
-    assert f"{MOST_JUDGED} of them, evenly spread, were looked at" in data_report_text(report)
+    assert f"extrapolated from {MOST_JUDGED} of them, evenly spread" in data_report_text(report)
 
 
-def test_a_large_photograph_takes_no_longer_than_its_two_megapixels() -> None:
+def test_a_large_image_takes_no_longer_than_its_two_megapixels() -> None:
     from edgedenoise.datacheck.check import _crops
 
     crops = _crops(np.zeros((6000, 4000, 3), np.uint8))
@@ -167,14 +167,14 @@ def test_a_large_photograph_takes_no_longer_than_its_two_megapixels() -> None:
 
 
 def test_independent_noise_calls_for_no_sub_sampling(folder: Folder) -> None:
-    report = check_photographs(folder(white(seed) for seed in range(4)))
+    report = check_images(folder(white(seed) for seed in range(4)))
     assert report.stride == 1
     assert refused(report) == []
     assert "independent" in codes(report)
 
 
 def test_camera_noise_calls_for_a_stride_of_2_to_5(folder: Folder) -> None:
-    report = check_photographs(folder(camera(seed) for seed in range(4)))
+    report = check_images(folder(camera(seed) for seed in range(4)))
     assert 2 <= report.stride <= 5
     assert refused(report) == []
     assert "independent" not in codes(report)
@@ -189,21 +189,21 @@ def test_the_stride_is_the_distance_that_noise_does_not_reach(folder: Folder, re
         for axis in (0, 1):
             noise = sum(np.roll(noise, shift, axis) for shift in range(reach)) / reach
         pictures.append(eight_bit(0.5 + noise / 255))
-    assert check_photographs(folder(pictures)).stride == stride
+    assert check_images(folder(pictures)).stride == stride
 
 
 # ---------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize("target_db", [20, 27, 34])
-def test_photographs_as_a_camera_makes_them_are_accepted(folder: Folder, target_db: float) -> None:
-    report = check_photographs(folder(camera(seed, target_db) for seed in range(4)))
+def test_images_as_a_camera_makes_them_are_accepted(folder: Folder, target_db: float) -> None:
+    report = check_images(folder(camera(seed, target_db) for seed in range(4)))
     assert refused(report) == [], data_report_text(report)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
-def test_clean_photographs_are_refused(folder: Folder, ending: str) -> None:
-    report = check_photographs(folder((eight_bit(scene(seed)) for seed in range(5)), ending))
+def test_clean_images_are_refused(folder: Folder, ending: str) -> None:
+    report = check_images(folder((eight_bit(scene(seed)) for seed in range(5)), ending))
     assert "no-noise" in refused(report)
     text = data_report_text(report)
     assert "CANNOT BE TRAINED ON [no-noise]" in text
@@ -212,10 +212,10 @@ def test_clean_photographs_are_refused(folder: Folder, ending: str) -> None:
 
 @pytest.mark.parametrize("how", [PILImage.Resampling.LANCZOS, PILImage.Resampling.BICUBIC, PILImage.Resampling.BOX])
 @pytest.mark.parametrize("factor", [0.5, 0.6, 0.75])
-def test_shrunk_photographs_are_refused(folder: Folder, factor: float, how: PILImage.Resampling) -> None:
-    report = check_photographs(folder(resized(factor, how)(camera(seed)) for seed in range(4)))
+def test_shrunk_images_are_refused(folder: Folder, factor: float, how: PILImage.Resampling) -> None:
+    report = check_images(folder(resized(factor, how)(camera(seed)) for seed in range(4)))
     assert refused(report) == ["not-original"], data_report_text(report)
-    assert "crop instead of shrinking" in report.refusals[0].hint
+    assert "Crop instead of resizing" in report.refusals[0].hint
 
 
 @pytest.mark.parametrize(
@@ -223,29 +223,29 @@ def test_shrunk_photographs_are_refused(folder: Folder, factor: float, how: PILI
     [resized(1.5, PILImage.Resampling.BICUBIC), resized(2, PILImage.Resampling.LANCZOS), blurred],
     ids=["enlarged by half", "doubled", "blurred"],
 )
-def test_enlarged_and_denoised_photographs_are_refused(folder: Folder, change: Change) -> None:
-    report = check_photographs(folder(change(camera(seed)) for seed in range(4)))
+def test_enlarged_and_denoised_images_are_refused(folder: Folder, change: Change) -> None:
+    report = check_images(folder(change(camera(seed)) for seed in range(4)))
     assert "not-original" in refused(report), data_report_text(report)
 
 
-def test_one_doubtful_photograph_among_good_ones_is_named_and_not_refused(folder: Folder) -> None:
+def test_one_doubtful_image_among_good_ones_is_named_and_not_refused(folder: Folder) -> None:
     pictures = [camera(seed) for seed in range(5)]
     pictures[3] = resized(0.75, PILImage.Resampling.LANCZOS)(pictures[3])
-    report = check_photographs(folder(pictures))
+    report = check_images(folder(pictures))
     assert refused(report) == []
     named = {
-        name for finding in report.warnings if finding.code in {"resampled", "untraced"} for name in finding.photographs
+        name for finding in report.warnings if finding.code in {"resampled", "untraced"} for name in finding.images
     }
     assert named == {"3.png"}
     assert "resampled" in report.summaries[3].signs
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_tiny_pictures_with_plain_noise_are_accepted(folder: Folder, channels: int) -> None:
+def test_tiny_images_with_plain_noise_are_accepted(folder: Folder, channels: int) -> None:
     y, x = np.mgrid[:40, :52]
     smooth = 128 + 60 * (np.sin(x / 9) * np.cos(y / 7))[..., None] * np.ones(channels)
     noisy = [smooth + np.random.default_rng(seed).normal(0, 20, smooth.shape) for seed in range(3)]
-    report = check_photographs(folder(np.clip(picture, 0, 255).astype(np.uint8) for picture in noisy))
+    report = check_images(folder(np.clip(picture, 0, 255).astype(np.uint8) for picture in noisy))
     assert refused(report) == []
     assert report.stride == 1
 
@@ -256,7 +256,7 @@ def test_small_cuttings_show_together_what_none_shows_alone(folder: Folder) -> N
         whole = change(camera(0, 24, side=560))
         starts = range(0, 420, 105)
         cut = [whole[top : top + 105, left : left + 105] for top in starts for left in starts]
-        assert refused(check_photographs(folder(cut))) == right
+        assert refused(check_images(folder(cut))) == right
 
 
 # ---------------------------------------------------------------- warnings
@@ -265,23 +265,23 @@ def test_small_cuttings_show_together_what_none_shows_alone(folder: Folder) -> N
 def test_duplicates_are_found_by_their_pixels_whatever_the_file(folder: Folder) -> None:
     where = folder([white(0, side=64), white(1, side=64), white(2, side=64)])
     write_image(Image(white(1, side=64)), where / "copy.tif")
-    report = check_photographs(where)
+    report = check_images(where)
     assert report.duplicates == (("1.png", "copy.tif"),)
     (finding,) = (finding for finding in report.warnings if finding.code == "duplicates")
-    assert finding.photographs == ("1.png", "copy.tif")
+    assert finding.images == ("1.png", "copy.tif")
 
 
 def test_clipped_areas_are_told(folder: Folder) -> None:
     burnt = white(0)
     burnt[:160] = 255
-    report = check_photographs(folder([burnt, white(1)]))
+    report = check_images(folder([burnt, white(1)]))
     assert report.clipped_share == pytest.approx(0.25, abs=0.02)
     (finding,) = (finding for finding in report.warnings if finding.code == "clipped")
-    assert finding.photographs == ("0.png",)
+    assert finding.images == ("0.png",)
 
 
 def test_thin_data_is_told_with_what_others_used(folder: Folder) -> None:
-    report = check_photographs(folder([white(0)]))
+    report = check_images(folder([white(0)]))
     (finding,) = (finding for finding in report.warnings if finding.code == "thin")
     assert "0.1 megapixels" in finding.message
     assert "100 images" in finding.message
@@ -309,9 +309,9 @@ def test_what_exif_says_about_editing_is_passed_on(folder: Folder, block: bytes,
     where = folder([white(0, side=64)])
     pixels: Pixels = white(1, side=64)
     write_image(Image(pixels, metadata=Metadata(exif=block)), where / "edited.jpg")
-    (finding,) = (finding for finding in check_photographs(where).warnings if finding.code == "edited")
+    (finding,) = (finding for finding in check_images(where).warnings if finding.code == "edited")
     assert said in finding.message
-    assert finding.photographs == ("edited.jpg",)
+    assert finding.images == ("edited.jpg",)
 
 
 @pytest.mark.parametrize("block", [exif("Camera 1.0", 64, 64), b"II*\0broken"], ids=["untouched", "broken"])
@@ -319,36 +319,36 @@ def test_exif_that_says_nothing_of_editing_does_no_harm(folder: Folder, block: b
     where = folder([white(0, side=64)])
     pixels: Pixels = white(1, side=64)
     write_image(Image(pixels, metadata=Metadata(exif=block)), where / "plain.jpg")
-    assert "edited" not in codes(check_photographs(where))
+    assert "edited" not in codes(check_images(where))
 
 
 # ---------------------------------------------------------------- errors
 
 
-def test_folders_without_photographs_are_errors(tmp_path: Path) -> None:
+def test_folders_without_images_are_errors(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "notes.txt").write_text("no image")
-    with pytest.raises(DatasetError, match=r"holds no images, only notes\.txt; accepted: \.png"):
-        check_photographs(tmp_path / "none")
+    with pytest.raises(DatasetError, match=r"holds no images: expected \.png.*, got only notes\.txt"):
+        check_images(tmp_path / "none")
     with pytest.raises(DatasetError, match="no such folder"):
-        check_photographs(tmp_path / "nowhere")
+        check_images(tmp_path / "nowhere")
 
 
-def test_a_photograph_that_cannot_be_read_is_named(folder: Folder) -> None:
+def test_a_image_that_cannot_be_read_is_named(folder: Folder) -> None:
     where = folder([white(0, side=64)])
     (where / "bad.jpg").write_text("not an image")
     with pytest.raises(DatasetError, match=r"cannot be trained on: .*bad\.jpg") as caught:
-        check_photographs(where)
-    assert "Move bad.jpg out of the folder" in str(caught.value)
+        check_images(where)
+    assert "bad.jpg or move it out of the folder" in str(caught.value)
 
 
 def test_what_is_too_small_to_judge_is_named_and_alone_an_error(folder: Folder) -> None:
     where = folder([np.zeros((8, 8, 3), np.uint8)])
-    with pytest.raises(DatasetError, match="16 pixels on each side"):
-        check_photographs(where)
-    report = check_photographs(folder([np.zeros((8, 8, 3), np.uint8), white(0, side=64)]))
+    with pytest.raises(DatasetError, match="at least 16 pixels on each side"):
+        check_images(where)
+    report = check_images(folder([np.zeros((8, 8, 3), np.uint8), white(0, side=64)]))
     (finding,) = (finding for finding in report.warnings if finding.code == "too-small")
-    assert finding.photographs == ("0.png",)
+    assert finding.images == ("0.png",)
 
 
 # ---------------------------------------------------------------- real images
@@ -365,7 +365,7 @@ def test_real_folders_are_told_apart(data_root: Path, name: str, right: list[str
     tmp.mkdir()
     for path in photographs[:: max(1, len(photographs) // 16)]:
         (tmp / path.name).symlink_to(path)
-    report = check_photographs(tmp)
+    report = check_images(tmp)
     assert refused(report)[:1] == right, data_report_text(report)
     if not right:
         assert 3 <= report.stride <= 6

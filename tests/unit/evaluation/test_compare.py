@@ -127,8 +127,8 @@ def test_images_that_cannot_be_compared_are_named(
 ) -> None:
     noisy, clean = (shutil.copytree(folder / name, tmp_path / name) for name in ("noisy", "clean"))
     message = {
-        "missing": r"1 of 2 images in .* have no ground truth .* the first is 201\.png",
-        "other size": r"200\.png is 90x110 and its ground truth .*200\.png is 90x100",
+        "missing": r"1 of 2 images in .* have no ground truth: .* got none for 201\.png",
+        "other size": r"200\.png and its ground truth .*200\.png differ in size: expected 90x110, got 90x100",
         "empty": "holds no images",
         "no folder": "nowhere",
     }[wrong]

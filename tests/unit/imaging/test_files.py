@@ -106,7 +106,7 @@ def test_floats_are_taken_as_they_are_and_given_back_in_their_type() -> None:
         ([[1]], "numpy"),
     ],
 )
-def test_arrays_that_are_no_pictures_are_refused_in_words(array: np.ndarray, word: str) -> None:
+def test_arrays_that_are_no_images_are_refused_in_words(array: np.ndarray, word: str) -> None:
     with pytest.raises(ImageError) as caught:
         to_unit(array)
     assert word in str(caught.value)
@@ -151,7 +151,7 @@ def test_a_photo_of_the_wrong_arrays_cannot_be_made(pixels: np.ndarray, alpha: n
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_png_and_tiff_hold_every_picture_exactly(
+def test_png_and_tiff_hold_every_image_exactly(
     tmp_path: Path, channels: int, bits: int, alpha: bool, ending: str, shape: tuple[int, int]
 ) -> None:
     photo = made(channels, bits, alpha, shape)
@@ -280,7 +280,7 @@ def test_png_keeps_its_descriptive_chunks_raw(tmp_path: Path, bits: int) -> None
     assert read_image(tmp_path / "b.png").metadata.xmp == XMP
 
 
-def test_a_picture_without_metadata_gets_none(tmp_path: Path) -> None:
+def test_a_image_without_metadata_gets_none(tmp_path: Path) -> None:
     for ending in (".png", ".jpg", ".tif", ".webp"):
         write_image(Image(random_array((5, 6, 3))), tmp_path / f"a{ending}")
         meta = read_image(tmp_path / f"a{ending}").metadata
@@ -384,7 +384,7 @@ def test_big_endian_exif_gives_a_big_endian_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
-def test_pillow_pictures_come_back_in_their_mode(mode: str) -> None:
+def test_pillow_images_come_back_in_their_mode(mode: str) -> None:
     channels = {"L": (), "LA": (2,), "RGB": (3,), "RGBA": (4,), "I;16": ()}[mode]
     image = PILImage.fromarray(random_array((6, 5, *channels), np.uint16 if mode == "I;16" else np.uint8))
     assert image.mode == mode
@@ -463,7 +463,7 @@ def folder(tmp_path: Path) -> Path:
         (folder, "directory"),
     ],
 )
-def test_what_is_no_supported_picture_is_refused_by_name(tmp_path: Path, make, word: str) -> None:
+def test_what_is_no_supported_image_is_refused_by_name(tmp_path: Path, make, word: str) -> None:
     path = make(tmp_path)
     with pytest.raises(ImageError) as caught:
         read_image(path)
@@ -474,7 +474,7 @@ def test_what_is_no_supported_picture_is_refused_by_name(tmp_path: Path, make, w
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".webp", ".bmp", ".ppm"])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
-def test_a_picture_cut_short_is_damaged_whatever_its_format(tmp_path: Path, ending: str, kept: float) -> None:
+def test_a_image_cut_short_is_damaged_whatever_its_format(tmp_path: Path, ending: str, kept: float) -> None:
     path = tmp_path / f"a{ending}"
     write_image(Image(random_array((40, 40, 3)), metadata=Metadata(exif=exif_block())), path)
     data = path.read_bytes()
@@ -536,7 +536,7 @@ def test_a_16_bit_png_that_pillow_opened_is_refused(tmp_path: Path) -> None:
         ("a", 8, False, "no extension"),
     ],
 )
-def test_a_format_that_cannot_hold_the_picture_is_refused_and_nothing_is_written(
+def test_a_format_that_cannot_hold_the_image_is_refused_and_nothing_is_written(
     tmp_path: Path, name: str, bits: int, alpha: bool, word: str
 ) -> None:
     with pytest.raises(ImageError, match="cannot be written: expected") as caught:
@@ -561,7 +561,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- folders
 
 
-def test_a_folder_lists_its_pictures_sorted_and_nothing_else(tmp_path: Path) -> None:
+def test_a_folder_lists_its_images_sorted_and_nothing_else(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "c.txt", ".hidden.png", "._a.jpg", "d.tif"):
         (tmp_path / name).touch()
     (tmp_path / "sub.png").mkdir()
@@ -577,7 +577,7 @@ def test_endings_stand_for_formats_in_either_case() -> None:
     assert format_for("x.JPG") == "JPEG"
 
 
-def test_real_photographs_are_read_and_written_back_with_their_metadata(tmp_path: Path, data_root: Path) -> None:
+def test_real_images_are_read_and_written_back_with_their_metadata(tmp_path: Path, data_root: Path) -> None:
     path = list_images(data_root / "polyu_train" / "noisy")[0]
     photo = read_image(path)
     write_image(photo, tmp_path / "a.jpg")
@@ -608,9 +608,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, ending: str, monke
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
-def test_large_pictures_are_read_without_a_warning(
-    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_images_are_read_without_a_warning(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(made(3, 8, alpha=False), tmp_path / f"a{ending}")
     monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 100)  # Pillow warns from here to twice that
     assert read_image(tmp_path / f"a{ending}").width == 14

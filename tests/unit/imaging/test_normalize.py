@@ -13,7 +13,7 @@ def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((3, height, width), dtype=np.float32) * channels
 
 
-def test_statistics_are_those_of_each_channel_over_the_whole_picture() -> None:
+def test_statistics_are_those_of_each_channel_over_the_whole_image() -> None:
     pixels = random_picture(97, 61)
     found = statistics(pixels, "whole-image")
     np.testing.assert_allclose(found.mean, pixels.astype(np.float64).mean((1, 2)), rtol=1e-6)
@@ -39,7 +39,7 @@ def test_what_the_network_sees_has_zero_mean_and_unit_deviation() -> None:
     np.testing.assert_allclose(seen.std((1, 2), dtype=np.float64), 1, atol=1e-5)
 
 
-def test_sums_do_not_drift_on_a_large_picture() -> None:
+def test_sums_do_not_drift_on_a_large_image() -> None:
     """Sums in float32 would be wrong in the second digit here, where channels lie interleaved."""
     pixels = np.full((2000, 1500, 3), 0.7, np.float32).transpose(2, 0, 1)
     pixels[:, ::2] += np.float32(0.01)
@@ -49,7 +49,7 @@ def test_sums_do_not_drift_on_a_large_picture() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 32), (100, 100)])
-def test_a_flat_picture_is_divided_by_the_floor(shape: tuple[int, int]) -> None:
+def test_a_flat_image_is_divided_by_the_floor(shape: tuple[int, int]) -> None:
     pixels = np.full((3, *shape), 0.25, np.float32)
     found = statistics(pixels, "whole-image")
     np.testing.assert_allclose(found.std, 1 / np.sqrt(shape[0] * shape[1]), rtol=1e-6)
@@ -58,7 +58,7 @@ def test_a_flat_picture_is_divided_by_the_floor(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["whole-image", "unit"])
-def test_undoing_gives_the_picture_back(kind: str) -> None:
+def test_undoing_gives_the_image_back(kind: str) -> None:
     pixels = random_picture(33, 47, seed=1)
     found = statistics(pixels, kind)
     np.testing.assert_allclose(found.undo(found.apply(pixels)), pixels, atol=1e-6)
@@ -71,7 +71,7 @@ def test_unit_pixels_are_left_as_they_are() -> None:
     np.testing.assert_array_equal(found.undo(pixels), pixels)
 
 
-def test_a_tile_is_normalised_as_the_whole_picture_is() -> None:
+def test_a_tile_is_normalised_as_the_whole_image_is() -> None:
     pixels = random_picture(64, 64, seed=3)
     found = statistics(pixels, "whole-image")
     np.testing.assert_array_equal(found.apply(pixels)[:, 10:20, 30:50], found.apply(pixels[:, 10:20, 30:50]))

@@ -372,7 +372,7 @@ def test_truth_may_have_another_ending_and_must_not_be_missing_or_of_another_siz
         DistillObjective(with_(student, clean=truth))
     (truth / "2.tmp").rename(truth / "2.png")
     write_image(Image(np.zeros((40, 47, 3), np.uint8)), truth / "2.png")
-    with pytest.raises(DatasetError, match=r"2\.png is 40x48 and its ground truth .* is 40x47"):
+    with pytest.raises(DatasetError, match=r"2\.png and its ground truth .* differ in size: expected 40x48, got 40x47"):
         edgedenoise.train(with_(student, clean=truth))
     (truth / "2.png").unlink()
     write_image(Image(np.zeros((40, 48, 3), np.uint8)), truth / "2.tiff")
