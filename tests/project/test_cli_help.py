@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 TOP = "edgedenoise"
 
 
-def verbs() -> list[str]:
+def command_names() -> list[str]:
     """Every command that is shown to users, read from the application itself."""
     from edgedenoise.cli import app
 
     command = typer.main.get_command(app)
     found: dict[str, object] = getattr(command, "commands")  # noqa: B009 - a group; its type differs between typer versions
-    return sorted(name for name, verb in found.items() if not getattr(verb, "hidden", False))
+    return sorted(name for name, one in found.items() if not getattr(one, "hidden", False))
 
 
-def help_page(verb: str, environment: dict[str, str]) -> str:
-    words = [] if verb == TOP else [verb]
+def help_page(name: str, environment: dict[str, str]) -> str:
+    words = [] if name == TOP else [name]
     code = "from edgedenoise.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.argv[0] = 'edgedenoise'; {code}", *words, "--help"],
@@ -45,7 +45,7 @@ def help_page(verb: str, environment: dict[str, str]) -> str:
 
 
 def test_help_pages_are_the_golden_ones(golden: Golden, plain_environment: dict[str, str]) -> None:
-    pages = [TOP, *verbs()]
+    pages = [TOP, *command_names()]
     with ThreadPoolExecutor(max_workers=2) as pool:
         texts = list(pool.map(lambda page: help_page(page, plain_environment), pages))
     for page, text in zip(pages, texts, strict=True):
@@ -53,7 +53,7 @@ def test_help_pages_are_the_golden_ones(golden: Golden, plain_environment: dict[
 
 
 def test_no_golden_page_is_left_of_a_command_that_is_gone(golden_folder: Path, pytestconfig: pytest.Config) -> None:
-    stale = [page for page in (golden_folder / "help").glob("*.txt") if page.stem not in (TOP, *verbs())]
+    stale = [page for page in (golden_folder / "help").glob("*.txt") if page.stem not in (TOP, *command_names())]
     if pytestconfig.getoption("--update-golden"):
         for page in stale:
             page.unlink()
@@ -78,4 +78,4 @@ def test_the_designed_commands_are_there() -> None:
         "inspect",
     }
     designed |= {"pack", "quantize", "train", "verify"}
-    assert designed <= set(verbs())
+    assert designed <= set(command_names())

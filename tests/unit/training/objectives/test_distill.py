@@ -368,7 +368,7 @@ def test_the_truth_of_a_darker_patch_is_darker(plain, truth, monkeypatch):
 
 def test_truth_may_have_another_ending_and_must_not_be_missing_or_of_another_size(student, truth):
     (truth / "2.png").rename(truth / "2.tmp")
-    with pytest.raises(DatasetError, match=r"1 of 4 images .* the first is 2\.png"):
+    with pytest.raises(DatasetError, match=r"1 of 4 images .* got none for 2\.png"):
         DistillObjective(with_(student, clean=truth))
     (truth / "2.tmp").rename(truth / "2.png")
     write_image(Image(np.zeros((40, 47, 3), np.uint8)), truth / "2.png")
