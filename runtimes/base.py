@@ -2,7 +2,7 @@
 
 A backend file holds only what is peculiar to that backend. The base class checks that the package is installed, that
 the device exists and that the variant is supported, once for all backends; `checked.CheckedSession` checks every tile.
-How to add a backend: docs/architecture.md.
+How to add a backend: docs/guides/add-a-backend.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An ONNX graph of ours as a Core ML program: one small function per operator, in one flat table.
 
 The program is made with coremltools' MIL builder, float and QDQ graphs alike, so scales and integers are the graph's
-own. Which operators are emitted, and where each runs: docs/iphone.md.
+own. Which operators are emitted, and where each runs: docs/guides/iphone.md.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ OPERATORS: dict[str, Callable[[Translation, onnx.NodeProto], Any]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
 }
-"""ONNX operator -> what translates it: all that the graph contract allows (docs/architecture.md)."""
+"""ONNX operator -> what translates it: all that the graph contract allows (docs/concepts/architecture.md)."""
 
 
 def _scale(known: Translation, node: onnx.NodeProto) -> NDArray[np.float32]:

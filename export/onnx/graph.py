@@ -1,4 +1,4 @@
-"""Check ONNX graphs against the graph contract (docs/architecture.md), and count what they cost.
+"""Check ONNX graphs against the graph contract (docs/concepts/architecture.md), and count what they cost.
 
 `lint` lists what breaks the contract; `trace_shapes` follows channels and strides, from which the cost per pixel is
 counted.

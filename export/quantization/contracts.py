@@ -1,6 +1,7 @@
 """What a scheme promises about its QDQ graphs, rule by rule: what parsers refuse, and what they compute wrongly.
 
-The second kind is why this exists: an engine is built, it runs, and only the image tells. docs/schemes.md has a list.
+The second kind is the reason for these rules: an engine is built and runs, and only the image shows the fault.
+docs/concepts/schemes.md lists all rules.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def _on_the_device(job: BuildJob) -> str:
         asked += f" --tile {job.options.tile}"
     return "\n".join(
         (
-            "on the Jetson or the PC with the GPU (docs/jetson.md):",
+            "on the Jetson or the PC with the GPU (docs/guides/jetson.md):",
             f"  scp -r {job.bundle.source} DEVICE:{bundle}",
             "  python3 -m venv --system-site-packages venv    # sees JetPack's own TensorRT",
             '  venv/bin/pip install "edgedenoise[quantize]"',

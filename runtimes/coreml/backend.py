@@ -62,7 +62,7 @@ class CoreML(Backend):
     runs_on = "iPhone, iPad and Mac"
     extra = "coreml"
     packages = ("coremltools",)
-    guide = "docs/iphone.md"
+    guide = "docs/guides/iphone.md"
     suffixes = (".mlpackage",)
     precisions = ("fp32", "fp16", "w8a16", "int8")
     default_precisions = ("fp16", "int8")
@@ -111,7 +111,7 @@ class CoreMLSession(Session):
         if placed and wanted is not None and not any(wanted in where for where in placed):
             raise DeviceFallbackError(
                 f"Core ML would run every operator on {', '.join(placed)}; expected {device!r}",
-                hint="Use --device all; docs/iphone.md lists what runs on which unit",
+                hint="Use --device all; docs/guides/iphone.md lists what runs on which unit",
             )
         spec = self._model.get_spec()
         self._io = io_of(spec)

@@ -47,7 +47,7 @@ class OnnxRuntime(Backend):
     runs_on = "any CPU; NVIDIA GPUs"
     suffixes = (".onnx",)
     is_cpu = True
-    rank = 1  # OpenVINO is faster on x86: docs/results.md
+    rank = 1  # OpenVINO is faster on x86: docs/results/index.md
     schemes = ("u8s7", "u8s8")
     runs_unfused = True
     # Measured on tests/fixtures/tiny.edge and edge-tiny, AVX-512 with VNNI: 72 dB and 2.5 levels or better, with
@@ -78,7 +78,7 @@ class OnnxRuntime(Backend):
         """Return whether the CPU has fast kernels for the encoding.
 
         The CUDA provider has no integer convolutions, the CPU provider no fast ones for signed activations, and 8-bit
-        weights need slower exact kernels without VNNI (docs/int8.md).
+        weights need slower exact kernels without VNNI (docs/guides/quantize.md).
         """
         signed = variant.encoding is not None and variant.encoding.activations != "u8"
         return family_of(device) in (AUTO, "cpu") and not signed and not needs_protection(variant)

@@ -97,7 +97,7 @@ class OpenVino(Backend):
         )
 
     def int8_is_faster(self, variant: Variant, device: str = AUTO) -> bool:
-        """Return whether the device has fast kernels for the encoding (docs/int8.md)."""
+        """Return whether the device has fast kernels for the encoding (docs/guides/quantize.md)."""
         if variant.encoding is not None and variant.encoding.activations != "u8":
             return False
         return family_of(device) not in (AUTO, "cpu") or has_avx2()

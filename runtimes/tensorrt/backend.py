@@ -60,7 +60,7 @@ class TensorRT(Backend):
     runs_on = "NVIDIA Jetson and GPUs"
     extra: ClassVar[str | None] = "tensorrt"
     packages: ClassVar[tuple[str, ...]] = ("tensorrt",)
-    guide = "docs/jetson.md"
+    guide = "docs/guides/jetson.md"
     precisions = ("fp32", "fp16", "int8")
     default_precisions = ("fp16", "int8")
     # Symmetric int8 only: the range of uint8 is halved silently, and integer biases are refused.
@@ -77,7 +77,7 @@ class TensorRT(Backend):
     @property
     def install_command(self) -> str:
         """Command that installs TensorRT."""
-        return f"{super().install_command}  # on a Jetson it is a part of JetPack: docs/jetson.md"
+        return f"{super().install_command}  # on a Jetson it is a part of JetPack: docs/guides/jetson.md"
 
     def probe(self) -> Availability:
         """Ask the driver for GPUs, then look for the module; no TensorRT object is made."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _RTX_GPUS = frozenset({"8.0", "8.6", "8.9"})
 _RTX_SINCE = (12, 0)
-"""What engines that TensorRT-RTX builds without a GPU are for, by NVIDIA's documentation (docs/jetson.md)."""
+"""What engines that TensorRT-RTX builds without a GPU are for, by NVIDIA's documentation (docs/guides/jetson.md)."""
 
 
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import edgedenoise
 from edgedenoise import errors
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("edgedenoise", "export", "calibration", "runtimes", "benchmarks", "tools", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -42,3 +43,14 @@ def test_every_page_is_in_the_navigation() -> None:
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     shown = {page for page in pages if not page.startswith("cards/")}
     assert {page for page in shown if f": {page}\n" not in navigation} == set()
+
+
+def test_pages_that_source_files_name_exist() -> None:
+    files = [path for folder in SOURCES for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts]
+    missing = [
+        f"{path.relative_to(ROOT)}: {page}"
+        for path in files
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+        if not (ROOT / page).is_file()
+    ]
+    assert missing == []

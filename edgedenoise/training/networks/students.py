@@ -1,6 +1,7 @@
 """Edge students: small networks made for INT8, which answer y = clip(x + r(x)) to pixels x in [0, 1].
 
-Plain convolutions and ReLU, a residual in the image, a final clip: what loses least in 8 bits (docs/students.md).
+Plain convolutions and ReLU, a residual in the image, a final clip: these lose least in 8 bits
+(docs/guides/students.md).
 Everything but that sum runs at half resolution or less: a 6x6 convolution of stride 2 goes down, which is a 3x3
 one behind a pixel unshuffle, and depth-to-space comes up again.
 

@@ -192,7 +192,7 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.available, found.devices, found.command) == (False, (), None)
     with pytest.raises(RuntimeUnavailableError, match="Core ML runs on Apple devices") as told:
         opened()
-    assert "docs/iphone.md" in str(told.value)
+    assert "docs/guides/iphone.md" in str(told.value)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(cml.importlib.util, "find_spec", lambda name: None)
     assert CoreML().probe().command == 'pip install "edgedenoise[coreml]"'

@@ -408,7 +408,7 @@ def test_what_is_missing_is_told(machine: Callable[..., None], engine: Callable[
     machine(ORIN, None)
     found = TensorRT().probe()
     assert found.reason == "the package tensorrt is not installed"
-    assert "docs/jetson.md" in (found.command or "")
+    assert "docs/guides/jetson.md" in (found.command or "")
     with pytest.raises(RuntimeUnavailableError, match="TensorRT cannot run here: the package tensorrt is not"):
         opened(engine())
 
