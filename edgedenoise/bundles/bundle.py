@@ -1,8 +1,8 @@
 """Read bundles, `NAME.edge`: a folder (or a zip of it) with a manifest, one sub-folder per variant and a self-test.
 
 The manifest describes what the network needs (normalization, halo) and records the size and SHA-256 of every file.
-`Bundle.file` checks a file each time it is opened. docs/reference/bundle-format.md describes the format. `archive` reads
-and writes archives, `writer` writes bundles.
+`Bundle.file` checks a file each time it is opened. docs/reference/bundle-format.md describes the format; `archive`
+reads and writes archives, `writer` writes bundles.
 """
 
 from __future__ import annotations
