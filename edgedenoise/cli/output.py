@@ -50,6 +50,7 @@ class Output:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int, note: str = "") -> None:
+            bars.start()
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
             elif done == 0:  # the stage begins again, for the next image or target
@@ -57,8 +58,11 @@ class Output:
             clock = "taken" if done >= total else "left"
             bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
 
-        with bars:
+        try:
             yield report
+        finally:
+            if tasks:  # without any, rich would write an empty line
+                bars.stop()
 
     def note(self, text: str) -> None:
         """Write a note to the standard error, unless quiet."""

@@ -214,7 +214,7 @@ CASES: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseErr
         errors.RuntimeUnavailableError,
         'pip install "edgedenoise[openvino]"',
     ),
-    "a wrong option": (option("--precision", "int4"), errors.UsageError, "accepted are auto, fp32, fp16, int8, w8a16"),
+    "a wrong option": (option("--precision", "int4"), errors.UsageError, "expected auto, fp32, fp16, int8, w8a16"),
     "a missing model": (missing_model, errors.BundleError, "there is no bundle at"),
     "a folder that is no bundle": (no_manifest, errors.ManifestError, "is not a bundle"),
     "a file that is no model": (no_model_at_all, errors.InferenceError, "cannot open"),
@@ -229,7 +229,7 @@ OTHERS: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseEr
         errors.IncompatibleError,
         "--target tensorrt",
     ),
-    "a runtime that does not exist": (option("--runtime", "nope"), errors.UsageError, "accepted are onnxruntime"),
+    "a runtime that does not exist": (option("--runtime", "nope"), errors.UsageError, "expected one of onnxruntime"),
     "a tile of letters": (option("--tile", "big"), errors.UsageError, "got 'big'"),
     "a negative tile": (option("--tile", "-1"), errors.UsageError, "expected auto, 0"),
     "a tile in superscript": (option("--tile", "²"), errors.UsageError, "expected auto, 0"),
@@ -359,6 +359,12 @@ def test_a_name_is_no_markup_of_the_progress_bar(capsys: pytest.CaptureFixture[s
     with Output(as_json=False, quiet=False).progress() as progress:
         progress("denoise", 0, 2, "a[/red].png")
     assert "a[/red].png" in capsys.readouterr().err
+
+
+def test_no_progress_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output(as_json=False, quiet=False).progress():
+        pass
+    assert capsys.readouterr() == ("", "")
 
 
 def test_no_two_of_these_errors_share_a_code() -> None:
