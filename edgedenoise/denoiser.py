@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
-from edgedenoise.imaging.tiling import auto_tile, plan_tiles, smaller_tile
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.machine import free_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.tile_choice import first_tile, next_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +26,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
+    from typing_extensions import Unpack
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision, Variant
     from edgedenoise.runtimes.checked import CheckedSession
 
-    Picture = TypeVar("Picture", NDArray[Any], Image, PILImage)
+    ImageT = TypeVar("ImageT", NDArray[Any], Image, PILImage)
 
 _log = logging.getLogger(__name__)
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of `load`, for functions that pass them on."""
+
+    runtime: str
+    precision: Precision | Literal["auto"]
+    device: str
+    tile: int | Literal["auto"]
+    strength: float
+    threads: int | None
 
 
 def load(
@@ -50,20 +62,31 @@ def load(
 
     Args:
         model: path of a bundle, or of a model file that edgedenoise wrote, or the name of a shipped bundle.
-        runtime: `auto`, or a target of `edgedenoise doctor`; `auto` prefers what is fastest among what is here.
-        precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where it is close enough to float to not
-            be seen and known to be faster, by the runtime and the CPU's features: nothing is timed.
-        device: `auto`, or a device of the runtime; an explicit device never falls back silently.
-        tile: largest tile side in pixels, 0 for the whole image, `auto` to choose from the free memory.
-        strength: 0 gives the input back, 1 the network's answer, between them a blend.
-        threads: threads within one inference; None leaves it to the runtime.
+        runtime: `auto`, or the name of a backend that `edgedenoise doctor` lists; `auto` prefers the fastest one here.
+        precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where the difference from float cannot
+            be seen and INT8 is known to be faster, from the backend and the CPU's features: nothing is timed.
+        device: `auto`, or a device of the backend, in upper or lower case; a named device never falls back silently.
+        tile: largest tile side in pixels; 0 for the whole image; `auto` for one that fits into the free memory and the
+            sizes that the model file was built for.
+        strength: 0 returns the input, 1 the network's output, values between them a blend.
+        threads: threads within one inference; None for the backend's own choice.
+
+    Returns:
+        A `Denoiser`, to be called with images and closed at the end; use it as a context manager.
 
     Raises:
-        BundleError: the bundle is damaged, or has nothing that fits what was asked.
-        RuntimeUnavailableError: the runtime is missing; the hint is the command that installs it.
+        BundleError: the bundle is damaged, or has no variant that fits.
+        RuntimeUnavailableError: the backend is missing; the hint is the command that installs it.
         DeviceError: the device is missing.
         ParityError: the variant fails its self-test on this device.
         UsageError: an option has a value that is not accepted.
+
+    Example:
+        >>> import edgedenoise, numpy
+        >>> with edgedenoise.load("edge-tiny") as denoiser:
+        ...     clean = denoiser(numpy.zeros((64, 64, 3), numpy.uint8))
+        >>> clean.shape, clean.dtype
+        ((64, 64, 3), dtype('uint8'))
     """
     options = SessionOptions(threads=threads)
     settings = _Settings(_checked_tile(tile), _checked_strength(strength))
@@ -76,7 +99,7 @@ def load(
 def load_variant(
     bundle: Bundle, name: str, *, device: str = "auto", threads: int | None = None, selftest: bool = True
 ) -> Denoiser:
-    """Open one variant by its name, for those who measure; otherwise as `load`."""
+    """Open one variant by its name, for measurements; otherwise as `load`."""
     variant = bundle.variant(name)
     options = SessionOptions(threads=threads)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
@@ -90,13 +113,26 @@ class _Settings:
 
 
 class Denoiser:
-    """A variant that is open for denoising. Made by `load`; usable as a context manager."""
+    """A variant that is open for denoising. Made by `load`; usable as a context manager.
+
+    Thread safety: one `Denoiser` may be called from several threads, on every backend. ONNX Runtime runs the calls at
+    the same time; on the other backends a call waits until the one before it is finished. Images come out as if they
+    had been denoised one after another. For more throughput, open one `Denoiser` per process.
+
+    Example:
+        >>> import edgedenoise, numpy
+        >>> with edgedenoise.load("edge-tiny", strength=0.5) as denoiser:
+        ...     denoiser(numpy.zeros((64, 48), numpy.float32)).shape
+        (64, 48)
+    """
 
     def __init__(self, bundle: Bundle, variant: Variant, session: CheckedSession, settings: _Settings) -> None:
         self.bundle = bundle
+        """The opened bundle."""
         self.variant = variant
+        """The variant that runs."""
         self.last_tile: int | None = None
-        """Tile side of the latest image, in pixels; 0 for the whole."""
+        """Tile side of the image that was finished last, in pixels; 0 for the whole image."""
         self._session = session
         self._settings = settings
 
@@ -116,7 +152,7 @@ class Denoiser:
 
         Args:
             image: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 or float in [0, 1]; an `Image`; or a
-                PIL image. Grayscale is replicated to three channels and the three answers averaged.
+                PIL image. Grayscale is replicated to three channels and the three outputs are averaged.
             on_tile: called with (done, total) after each tile.
 
         Returns:
@@ -136,12 +172,12 @@ class Denoiser:
         if type(image).__module__.startswith("PIL."):
             return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
         raise ImageError(
-            f"cannot denoise a {type(image).__name__}; accepted are numpy arrays, PIL images and edgedenoise Images",
-            hint="for files use edgedenoise.denoise_files",
+            f"cannot denoise a {type(image).__name__}; expected a NumPy array, a PIL image or an edgedenoise Image",
+            hint="For files use edgedenoise.denoise_files",
         )
 
     def close(self) -> None:
-        """Give the session's memory back; closing twice is allowed."""
+        """Release the session's memory; closing twice is allowed."""
         self._session.close()
 
     def __enter__(self) -> Denoiser:
@@ -164,11 +200,11 @@ class Denoiser:
     def _run_with_back_off(
         self, pixels: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
     ) -> NDArray[np.float32]:
-        manifest = self.bundle.manifest
+        manifest, shapes = self.bundle.manifest, self._session.shapes
         height, width = pixels.shape[1:]
         automatic = self._settings.tile == "auto"
         tile = (
-            auto_tile(height, width, manifest.tiling, free_memory_bytes())
+            first_tile(height, width, manifest.tiling, shapes, free_memory_bytes())
             if self._settings.tile == "auto"
             else self._settings.tile
         )
@@ -178,19 +214,37 @@ class Denoiser:
                     self._session, pixels, manifest.normalization, manifest.tiling, tile=tile, on_tile=on_tile
                 )
             except DeviceMemoryError:
-                if not automatic:  # the user's own choice is not second-guessed
+                if not automatic:  # the user's own choice stands
                     raise
-                tile = smaller_tile(plan_tiles(height, width, manifest.tiling, tile))
+                tile = next_tile(height, width, manifest.tiling, shapes, tile)
             else:
                 self.last_tile = tile
                 _log.info("denoised %dx%d with tiles of %s pixels", height, width, tile or "all")
                 return answer
 
 
-def denoise(image: Picture, model: Path | str = DEFAULT, **options: Any) -> Picture:
-    """Denoise one image with a bundle that is opened for it alone; `options` are those of `load`.
+def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOptions]) -> ImageT:
+    """Denoise one image with a bundle that is opened for this image alone.
 
-    For more than one image, `load` once and call the `Denoiser`.
+    For more than one image, call `load` once and use the `Denoiser`.
+
+    Args:
+        image: array, `Image` or PIL image; see `Denoiser`.
+        model: path of a bundle or model file, or the name of a shipped bundle.
+        **options: those of `load`.
+
+    Returns:
+        The denoised image, of the type, shape and depth of the input.
+
+    Raises:
+        ImageError: the image is of no accepted type.
+        EdgeDenoiseError: whatever `load` raises.
+
+    Example:
+        >>> import edgedenoise, numpy
+        >>> noisy = numpy.full((64, 64, 3), 128, numpy.uint8)
+        >>> edgedenoise.denoise(noisy, "edge-tiny").shape
+        (64, 64, 3)
     """
     with load(model, **options) as denoiser:
         return denoiser(image)
@@ -201,10 +255,10 @@ def _checked_tile(tile: int | str) -> int | Literal["auto"]:
         return "auto"
     if isinstance(tile, int) and not isinstance(tile, bool) and tile >= 0:
         return tile
-    raise UsageError(f"tile is {tile!r}; accepted are 'auto', 0 (the whole image) and a number of pixels")
+    raise UsageError(f"tile is {tile!r}; expected 'auto', 0 (the whole image) or a number of pixels")
 
 
 def _checked_strength(strength: float) -> float:
     if not 0 <= strength <= 1:
-        raise UsageError(f"strength is {strength!r}; accepted is 0 (the input) to 1 (the network's answer)")
+        raise UsageError(f"strength is {strength!r}; expected 0 (the input) to 1 (the network's output)")
     return strength

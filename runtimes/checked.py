@@ -16,7 +16,7 @@ from edgedenoise.runtimes.base import CHANNELS
 from edgedenoise.runtimes.shapes import FittedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class CheckedSession:
         """
         return next(iter(self.stream([x])))
 
-    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Generator[NDArray[np.float32], None, None]:
         """Run arrays of one shape in order; each is checked as by `run`.
 
         Raises:

@@ -1,17 +1,18 @@
 """Pixels in, pixels out: normalise by the whole image, run exact tiles, undo the normalisation.
 
-The one place where a graph meets an image: the Denoiser, the self-test and the measurements all come through here.
+The Denoiser, the self-test and all measurements run a network through `run_image`.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from edgedenoise.imaging.normalize import NormalizationKind, statistics
 from edgedenoise.imaging.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,8 +34,8 @@ def run_image(
     Args:
         session: an opened variant.
         pixels: (3, H, W) float32 in [0, 1], the whole image.
-        kind: what the network was trained on.
-        tiling: what the network needs of its tiles.
+        kind: normalisation that the network was trained with.
+        tiling: halo and alignment that the network needs.
         tile: largest tile side in pixels, or `WHOLE`.
         on_tile: called with (done, total) after each tile.
 
@@ -45,4 +46,10 @@ def run_image(
     if session.largest_px is not None:
         tile = largest_tile(session.largest_px, tiling, tile)
     plan = plan_tiles(pixels.shape[1], pixels.shape[2], tiling, tile)
-    return stats.undo(run_tiled(stats.apply(pixels), plan, session.stream, on_tile))
+    with ExitStack() as streams:
+
+        def stream(tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+            # Closed with the block: after an error, a traceback would keep the stream open and the session in use.
+            return streams.enter_context(closing(session.stream(tiles)))
+
+        return stats.undo(run_tiled(stats.apply(pixels), plan, stream, on_tile))

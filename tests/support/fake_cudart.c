@@ -14,9 +14,14 @@ static char log_text[1 << 16];
 static size_t log_used;
 static long next_id = 100;
 static int live, allocations, failing = -1, refused_set_device;
+static int last_device, on_wrong_device; /* the device that any thread set last; calls by threads on another one */
+static _Thread_local int device;         /* each thread has its own, and begins on 0 */
 
 static void note(const char *format, ...) {
     va_list arguments;
+    if (log_used + 256 > sizeof log_text) { /* full: what comes later is not written down */
+        return;
+    }
     va_start(arguments, format);
     log_used += vsnprintf(log_text + log_used, sizeof log_text - log_used, format, arguments);
     va_end(arguments);
@@ -25,17 +30,19 @@ static void note(const char *format, ...) {
 const char *fake_log(void) { return log_text; }
 int fake_live(void) { return live; }
 int fake_allocations(void) { return allocations; }
+int fake_on_wrong_device(void) { return on_wrong_device; }
 
 void fake_reset(int fail_at) {
     log_used = 0;
     log_text[0] = 0;
-    live = allocations = refused_set_device = 0;
+    live = allocations = refused_set_device = last_device = on_wrong_device = device = 0;
     failing = fail_at;
 }
 
 void fake_refuse_device(void) { refused_set_device = 1; }
 
 static int made(void **out, void *value) {
+    on_wrong_device += device != last_device;
     if (allocations++ == failing) {
         return OUT_OF_MEMORY;
     }
@@ -52,7 +59,11 @@ static int ended(void *what) {
     return 0;
 }
 
-int cudaSetDevice(int index) { note("device %d\n", index); return refused_set_device ? 101 : 0; }
+int cudaSetDevice(int index) {
+    note("device %d\n", index);
+    device = last_device = index;
+    return refused_set_device ? 101 : 0;
+}
 
 static int memory(void **out, size_t size) {
     void *taken = calloc(1, size);
@@ -85,6 +96,7 @@ int cudaStreamDestroy(void *what) { note("end stream\n"); return ended(what); }
 int cudaEventDestroy(void *what) { return ended(what); }
 
 int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
+    on_wrong_device += device != last_device;
     note("%s on %ld\n", kind == 1 ? "upload" : "download", (long)stream);
     memcpy(to, from, size);
     return 0;

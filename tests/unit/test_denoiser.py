@@ -223,10 +223,10 @@ def test_a_denoiser_closes_with_its_block(committed_bundle: Path) -> None:
 
 
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
-    "tile below 0": ({"tile": -1}, UsageError, "tile is -1; accepted are 'auto', 0"),
-    "tile of letters": ({"tile": "x"}, UsageError, "tile is 'x'; accepted are"),
-    "tile of a truth": ({"tile": True}, UsageError, "tile is True; accepted are"),
-    "strength above 1": ({"strength": 2}, UsageError, "strength is 2; accepted is 0"),
+    "tile below 0": ({"tile": -1}, UsageError, "tile is -1; expected 'auto', 0"),
+    "tile of letters": ({"tile": "x"}, UsageError, "tile is 'x'; expected"),
+    "tile of a truth": ({"tile": True}, UsageError, "tile is True; expected"),
+    "strength above 1": ({"strength": 2}, UsageError, "strength is 2; expected 0"),
     "strength of nan": ({"strength": float("nan")}, UsageError, "strength is nan"),
     "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; expected auto, fp32, fp16, int8, w8a16"),
     "runtime": (
@@ -369,6 +369,21 @@ def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
     assert choose_variant(slow, "onnxruntime", "int8").name == "onnx-int8-u8s8"
     alone = with_variants(bundle, integers("s8s8"))
     assert choose_variant(alone, "onnxruntime", "auto").name == "onnx-int8-s8s8"  # slow is better than nothing
+
+
+def test_a_named_backend_leaves_out_what_would_saturate(
+    committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = with_variants(Bundle.open(committed_bundle), FLOATS[1], integers("u8s8", "openvino", 60.0))
+    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: False)
+    monkeypatch.setattr("edgedenoise.runtimes.openvino.backend.has_avx2", lambda: True)
+    assert choose_variant(bundle, "openvino", "auto").name == "openvino-int8-u8s8"
+    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
+    assert choose_variant(bundle, "openvino", "auto").name == "openvino-fp32"
+    # Who names it gets it, and opening it reports why it cannot run here.
+    assert choose_variant(bundle, "openvino", "int8").name == "openvino-int8-u8s8"
+    seven = with_variants(bundle, integers("u8s8", "openvino", 60.0), integers("u8s7", "openvino", 45.0))
+    assert choose_variant(seven, "openvino", "int8").name == "openvino-int8-u8s7"
 
 
 def test_integers_are_not_taken_to_a_gpu_that_has_no_kernels_for_them(

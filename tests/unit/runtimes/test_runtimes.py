@@ -25,8 +25,11 @@ from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
 from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions, needs_protection
 from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.choosing import choose_variant
+from edgedenoise.runtimes.device_names import matching_device
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.opening import open_variant
+from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import BUILT_IN, Registry, registry
 from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
@@ -512,3 +515,53 @@ def test_a_session_implements_run_or_stream() -> None:
     for session in (Streams(), Runs()):
         np.testing.assert_array_equal(session.run(TILE), TILE + 1)
         np.testing.assert_array_equal(next(iter(session.stream([TILE]))), TILE + 1)
+
+
+# ---------------------------------------------------------------- names of devices
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "found"),
+    [
+        ("CPU", ("cpu", "cuda"), "cpu"),
+        (" Cuda ", ("cpu", "cuda"), "cuda"),
+        ("cuda:0", ("cpu", "cuda", "cuda:1"), "cuda"),
+        ("cuda:1", ("cuda", "cuda:1"), "cuda:1"),
+        ("GPU", ("cpu", "gpu.0", "gpu.1"), "gpu.0"),
+        ("gpu.1", ("cpu", "gpu.0", "gpu.1"), "gpu.1"),
+        ("gpu.0", ("cpu", "gpu"), "gpu"),
+        ("gpu.2", ("cpu", "gpu.0", "gpu.1"), None),
+        ("gpu", ("cpu",), None),
+        ("", ("cpu",), None),
+        ("cpu\n", ("cpu",), "cpu"),
+        ("c\npu", ("cpu",), None),
+    ],
+)
+def test_a_device_is_found_by_its_name(device: str, devices: tuple[str, ...], found: str | None) -> None:
+    assert matching_device(device, devices) == found
+
+
+def test_names_of_devices_may_be_in_upper_case(committed_bundle: Path) -> None:
+    bundle = Bundle.open(committed_bundle)
+    session = open_variant(bundle, bundle.variant("onnx-fp32"), device="CPU", selftest=False)
+    assert session.effective.device == "cpu"
+    assert choose_variant(bundle, device="CPU") == choose_variant(bundle, device="cpu")
+    assert choose_variant(bundle, device="AUTO") == choose_variant(bundle)
+
+
+def test_the_gpu_of_openvino_is_its_first_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """OpenVINO names its plugins GPU.0 and GPU.1 where there are two."""
+    opened_on: list[str] = []
+
+    def open_session(self: OpenVino, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
+        opened_on.append(device)
+        return Fake()
+
+    monkeypatch.setattr(OpenVino, "probe", lambda self: Availability(True, "1", ("cpu", "gpu.0", "gpu.1")))
+    monkeypatch.setattr(OpenVino, "open_session", open_session)
+    variant = Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml")
+    for device in ("gpu", "GPU.1", "auto", "CPU"):
+        OpenVino().open(variant, tmp_path / "model.xml", device)
+    assert opened_on == ["gpu.0", "gpu.1", "cpu", "cpu"]
+    with pytest.raises(DeviceNotFoundError, match=r"no device 'gpu.2' here; it has cpu, gpu.0, gpu.1"):
+        OpenVino().open(variant, tmp_path / "model.xml", "gpu.2")

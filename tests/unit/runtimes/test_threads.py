@@ -1,0 +1,176 @@
+"""One session and one Denoiser from several threads: every answer is the right one, on every backend."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from fake_nvidia import ORIN, Cuda, opened, variant
+
+import edgedenoise
+from edgedenoise.denoiser import load
+from edgedenoise.errors import InferenceError
+from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.runtimes.base import EffectiveDevice, Session
+from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.tensorrt.backend import TensorRT
+from edgedenoise.runtimes.tensorrt.nvidia import Gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SIZES = ((70, 90, 3), (33, 120, 3))
+X = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+TWO = (Gpu(0, "RTX 4090", "8.9", 24 << 30, "12.6"), Gpu(1, ORIN.name, ORIN.compute_capability, 8 << 30, "12.6"))
+
+
+@pytest.fixture(scope="module")
+def both(committed_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with variants for every backend that runs on this machine's CPU."""
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    root = shutil.copytree(committed_bundle, tmp_path_factory.mktemp("threads") / "b.edge")
+    edgedenoise.compile(root, target="openvino", precision="fp32")
+    return root
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_one_denoiser_serves_several_threads(both: Path, runtime: str) -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, size, dtype=np.uint8) for size in SIZES] * 2
+    with load(both, runtime=runtime, precision="fp32", threads=1, tile=64) as denoiser:
+        expected = [denoiser(image) for image in images]
+
+        def repeated(index: int) -> list[np.ndarray]:
+            return [denoiser(images[index]) for _ in range(3)]
+
+        with ThreadPoolExecutor(len(images)) as pool:
+            found = list(pool.map(repeated, range(len(images))))
+    for answers, right in zip(found, expected, strict=True):
+        for answer in answers:
+            np.testing.assert_array_equal(answer, right)
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_one_engine_serves_several_threads(engine: Callable[..., Path]) -> None:
+    images = [np.random.default_rng(i).random((3, 150, 90), np.float32) for i in range(4)]
+    tiling = Tiling(halo_px=4)
+    with opened(engine()) as session:
+
+        def denoised(image: np.ndarray) -> np.ndarray:
+            return run_image(session, image, "unit", tiling, tile=20)
+
+        with ThreadPoolExecutor(len(images)) as pool:
+            found = list(pool.map(denoised, images * 5))
+    for answer, image in zip(found, images * 5, strict=True):
+        np.testing.assert_array_equal(answer, image + 1)
+
+
+def test_every_thread_uses_the_gpu_that_the_engine_is_on(
+    cuda: Cuda, machine: Callable[..., None], engine: Callable[..., Path]
+) -> None:
+    machine(TWO)
+    with opened(engine()) as session:
+        assert session.effective.device == "cuda:1"
+        with ThreadPoolExecutor(1) as pool:  # a thread of its own begins on GPU 0
+            np.testing.assert_array_equal(pool.submit(session.run, X).result(), X + 1)
+    assert cuda.on_wrong_device == 0
+    assert cuda.live == 0
+
+
+class Slow(Session):
+    """A session that is not thread-safe: it notices when it is used twice at once."""
+
+    effective = EffectiveDevice("slow", "1", "cpu")
+
+    def __init__(self) -> None:
+        self.busy = threading.Lock()
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        assert self.busy.acquire(blocking=False), "two threads at once"
+        threading.Event().wait(0.001)
+        self.busy.release()
+        return x
+
+
+def test_what_is_not_thread_safe_is_run_by_one_thread_at_a_time() -> None:
+    session = CheckedSession(Slow())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(session.run, [X] * 40))
+    assert session.timing.calls == 40
+
+
+def test_a_second_stream_in_one_thread_is_refused_until_the_first_is_closed() -> None:
+    session = CheckedSession(Slow())
+    first = session.stream([X, X])
+    next(first)
+    with pytest.raises(InferenceError, match="a stream of this session is not finished"):
+        session.run(X)
+    first.close()
+    np.testing.assert_array_equal(session.run(X), X)
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_streams_of_an_engine_cannot_be_interleaved(engine: Callable[..., Path]) -> None:
+    """They share the memory of the tiles on their way: interleaved, each would get the other's tiles."""
+    with opened(engine()) as session:
+        first, second = session.stream([X, X, X]), session.stream([X + 2, X + 3])
+        np.testing.assert_array_equal(next(first), X + 1)
+        with pytest.raises(InferenceError, match="not finished"):
+            next(second)
+        assert len(list(first)) == 2
+
+
+def test_an_error_in_the_middle_of_an_image_leaves_the_session_usable() -> None:
+    session = CheckedSession(Slow())
+    image = np.random.default_rng(0).random((3, 60, 60), np.float32)
+
+    def fail(done: int, total: int) -> None:
+        raise RuntimeError("the caller's own error")
+
+    try:
+        run_image(session, image, "unit", Tiling(halo_px=2), tile=20, on_tile=fail)
+    except RuntimeError as error:
+        kept = error  # its traceback holds every frame, as an interactive session does
+    np.testing.assert_array_equal(run_image(session, image, "unit", Tiling(halo_px=2), tile=20), image)
+    assert str(kept) == "the caller's own error"
+
+
+def test_closing_waits_for_the_streams_of_other_threads() -> None:
+    session = CheckedSession(Slow())
+    started, answers = threading.Event(), []
+
+    def consume() -> None:
+        for answer in session.stream([X] * 20):
+            started.set()
+            answers.append(answer)
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    started.wait()
+    session.close()
+    thread.join()
+    assert len(answers) == 20
+    with pytest.raises(InferenceError, match="closed"):
+        session.run(X)
+
+
+# ---------------------------------------------------------------- two GPUs
+
+
+@pytest.mark.usefixtures("cuda")
+def test_auto_takes_the_gpu_that_the_engine_was_built_for(
+    machine: Callable[..., None], engine: Callable[..., Path]
+) -> None:
+    machine(TWO)
+    path, backend = engine(), TensorRT()
+    assert backend.unsupported_reason(variant(), path=path) is None
+    assert "built for Orin" in str(backend.unsupported_reason(variant(), device="cuda:0", path=path))
+    assert backend.unsupported_reason(variant(), device="CUDA:1", path=path) is None
+    with opened(path) as session:
+        assert session.effective.device == "cuda:1"
