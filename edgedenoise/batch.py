@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, ImageError, 
 from edgedenoise.files import check_writable
 from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, list_images, read_image, write_image
 from edgedenoise.progress import Progress, silent
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ def _denoise_one(denoiser: Denoiser, source: Path, output: Path, progress: Progr
     except EdgeDenoiseError as error:
         return FileResult(source, None, error)
     except MemoryError:
-        again = shlex.join(["edgedenoise", "denoise", str(source), "-o", str(output)])
+        again = command_line("denoise", source, "-o", output)
         hint = f"Close other programs and run: {again}"
         return FileResult(source, None, DeviceMemoryError(f"{source} does not fit into memory", hint=hint))
     return FileResult(source, output)
@@ -143,7 +143,7 @@ def _planned(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
     if not to_file and (out.is_file() or (out.suffix.lower() in EXTENSIONS and not out.is_dir())):
         raise UsageError(
             f"the outputs do not fit into one file: expected a folder, got {out}",
-            hint=f"Name a folder: -o {shlex.quote(str(out.with_suffix('')))}",
+            hint=f"Name a folder: {command_line('denoise', *inputs[:1], '-o', out.with_suffix(''))}",
         )
     pairs = [(source, out if to_file else out / source.name) for source in sources]
     _check_outputs(pairs)
@@ -156,15 +156,13 @@ def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
     for source, output in pairs:
         key = os.path.normcase(output)  # Windows does not distinguish A.png from a.png
         if key in sources:
-            again = shlex.join(["edgedenoise", "denoise", str(source), "-o", str(output.parent / source.parent.name)])
+            again = command_line("denoise", source, "-o", output.parent / source.parent.name)
             raise UsageError(
                 f"{sources[key]} and {source} would both be written to {output}",
                 hint=f"Denoise them into two folders: {again}",
             )
         if output.exists() and output.samefile(source):
             folder = source.resolve().parent
-            again = shlex.join(
-                ["edgedenoise", "denoise", str(source), "-o", str(folder.with_name(f"{folder.name}-denoised"))]
-            )
+            again = command_line("denoise", source, "-o", folder.with_name(f"{folder.name}-denoised"))
             raise UsageError(f"{output} would overwrite its own input", hint=f"Write to another folder: {again}")
         sources[key] = source

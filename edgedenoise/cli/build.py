@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +10,7 @@ import typer
 import edgedenoise
 from edgedenoise.cli.common import ABOUT, CHECKPOINT, NOISE_LEVEL, SCHEME, WHICH, Output, Wide, cli_command, text_of
 from edgedenoise.cli.verify import variants_table
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.verify import NotBuilt
@@ -54,8 +54,7 @@ def command(
     if report.verified.not_built:
         lines.append(_not_built_line(report.verified.not_built, out))
     folder = data if data.is_dir() else data.parent
-    again = shlex.join(["edgedenoise", "denoise", str(folder), "-o", f"{folder}-denoised", "-m", str(out)])
-    lines.append(f"next: {again}")
+    lines.append(f"next: {command_line('denoise', folder, '-o', f'{folder}-denoised', '-m', out)}")
     output.result({"bundle": out, "quantized": report.quantized, "verified": report.verified}, "\n".join(lines))
 
 
@@ -64,4 +63,4 @@ def _not_built_line(missing: tuple[NotBuilt, ...], bundle: Path) -> str:
     names = ", ".join(f"{one.target} {one.precision}" for one in missing)
     if len(missing) == 1:
         return f"not built: {names}; to build it: {missing[0].command}"
-    return f"not built: {names}; for the commands that build them: {shlex.join(['edgedenoise', 'verify', str(bundle)])}"
+    return f"not built: {names}; for the commands that build them: {command_line('verify', bundle)}"

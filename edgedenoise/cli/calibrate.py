@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import NOISE_LEVEL, Output, cli_command
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.calibration.calibrate import CalibrationReport
@@ -55,7 +55,7 @@ def command(
             progress=progress,
         )
     report = calibration_report(calibrated)
-    following = shlex.join(["edgedenoise", "quantize", str(bundle), "--data", str(data)])
+    following = command_line("quantize", bundle, "--data", data)
     output.result(report, "\n".join([*_lines(report), f"next: {following}"]))
 
 

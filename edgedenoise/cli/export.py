@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import ABOUT, CHECKPOINT, WHICH, Output, cli_command, text_of
+from edgedenoise.shell import command_line
 
 
 @cli_command
@@ -31,6 +31,5 @@ def command(
             f"largest difference from PyTorch: {parity.max_error_lsb:.1e} 8-bit levels,"
             f" over {len(parity.sizes)} image sizes"
         )
-    following = shlex.join(["edgedenoise", "calibrate", str(out), "--data"])
-    lines.append(f"next, with a folder of noisy images: {following} ...")
+    lines.append(f"next, with a folder of noisy images: {command_line('calibrate', out, '--data')} ...")
     output.result(manifest, "\n".join(lines))

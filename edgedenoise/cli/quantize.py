@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,6 +11,7 @@ import typer
 import edgedenoise
 from edgedenoise.cli.common import SCHEME, Output, Wide, cli_command
 from edgedenoise.errors import QuantizationError, UsageError
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.exporting.quantization.qdq import QuantizeReport
@@ -111,8 +111,7 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     ):
         if gain_db is not None:
             lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
-    compiling = shlex.join(["edgedenoise", "compile", str(bundle), "--target", _first_target(report)])
-    lines.append(f"next: {compiling}")
+    lines.append(f"next: {command_line('compile', bundle, '--target', _first_target(report))}")
     return lines
 
 

@@ -1,0 +1,18 @@
+"""Command lines for hints and next steps, ready to be pasted into the shell of this system."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+
+def command_line(*arguments: object) -> str:
+    """Return an `edgedenoise` command, with its arguments quoted where the shell needs it.
+
+    Example:
+        >>> command_line("denoise", "a.png", "-o", "b.png")
+        'edgedenoise denoise a.png -o b.png'
+    """
+    words = ["edgedenoise", *map(str, arguments)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
