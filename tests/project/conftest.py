@@ -1,4 +1,4 @@
-"""What the tests of the house share: golden files, the installed command, environments of their own."""
+"""What the tests of this repository share: golden files, the installed command, environments of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device pays only for what it runs: importing edgedenoise, or asking for help, loads nothing heavy."""
+"""Importing edgedenoise, or showing help, loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# What training, export and reports need, and a device may not even have.
+# Packages for training, export and reports, which a device may not have.
 HEAVY = frozenset(
     {
         "coremltools",
@@ -27,7 +27,7 @@ HEAVY = frozenset(
 IMPORT = "import edgedenoise"
 NAMES = "import edgedenoise; dir(edgedenoise); edgedenoise.EdgeDenoiseError; edgedenoise.Bundle"
 LOAD = "import edgedenoise; edgedenoise.load; edgedenoise.denoise_files"
-# The help of every command in one process: what any of them loads is seen at the end.
+# Show the help of every command in one process, and see what was loaded.
 HELP = """
 import contextlib, io, sys
 from typer.main import get_command
@@ -40,7 +40,7 @@ for words in [[], *([command] for command in get_command(app).commands)]:
 
 
 def modules_after(code: str, environment: dict[str, str]) -> set[str]:
-    """Return the names of the modules that `code` loads beyond those of a bare interpreter."""
+    """Return the modules that `code` loads in addition to those of a bare interpreter."""
     report = "; import json; print(json.dumps(sorted(set(sys.modules) - bare)))"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; bare = set(sys.modules)\n{code}\nimport sys{report}"],
@@ -75,7 +75,7 @@ def test_nothing_heavy_is_loaded(code: str, plain_environment: dict[str, str]) -
 
 
 def test_importing_the_package_loads_a_handful_of_modules(plain_environment: dict[str, str]) -> None:
-    """Counted and not timed, so that a busy machine does not matter."""
+    """Modules are counted, because times depend on the load of the machine."""
     loaded = modules_after(IMPORT, plain_environment)
     own = {module for module in loaded if module.startswith("edgedenoise")}
     assert own == {"edgedenoise"}

@@ -1,4 +1,4 @@
-"""pyproject.toml says where packages are; the disk has to agree, and no name may be taken twice."""
+"""The packages and data files listed in pyproject.toml are those on disk, and no name is taken twice."""
 
 from __future__ import annotations
 
@@ -88,22 +88,22 @@ def test_packages_listed_are_the_packages_on_disk() -> None:
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
-    """A folder without __init__.py would work from a checkout and be missing from the wheel."""
+    """A folder without __init__.py works from a checkout and is missing from the wheel."""
     packages = set(packages_on_disk().values())
     roots = [ROOT / folder for folder in setuptools_table()["package-dir"].values()]
     strays = {file.parent for root in roots for file in root.rglob("*.py")} - packages
     assert not strays
 
 
-def test_every_data_file_that_is_promised_exists() -> None:
+def test_every_listed_data_file_exists() -> None:
     for package, patterns in setuptools_table()["package-data"].items():
         folder = packages_on_disk()[package]
         missing = [pattern for pattern in patterns if not list(folder.glob(pattern))]
         assert not missing, f"package-data of {package} names files that are not there: {missing}"
 
 
-def test_every_data_file_that_exists_is_promised() -> None:
-    """`include-package-data` is off: a file that nobody lists would be missing from the wheel."""
+def test_every_data_file_is_listed() -> None:
+    """`include-package-data` is off: a file that is not listed is missing from the wheel."""
     promised = {
         file
         for package, patterns in setuptools_table()["package-data"].items()
@@ -141,7 +141,7 @@ def test_no_public_name_is_a_submodule_too(package: str) -> None:
 
 
 def test_every_installed_module_is_the_file_in_this_tree() -> None:
-    """The editable install and the mapping agree, so that what is tested is what is here."""
+    """The editable install uses this tree, so that the tests test these files."""
     for name in sorted(packages_on_disk()):
         module = importlib.import_module(name)
         assert Path(module.__file__ or "").resolve() == modules_on_disk()[name].resolve()
@@ -154,7 +154,7 @@ def test_the_version_is_the_first_in_the_changelog() -> None:
 
 
 def test_every_direct_dependency_is_pinned() -> None:
-    """What was tested with is written down: nothing floats in CI."""
+    """Every dependency has a tested version in constraints.txt."""
     project = pyproject()["project"]
     wants = [
         *project["dependencies"],

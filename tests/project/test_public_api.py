@@ -1,4 +1,4 @@
-"""The public names and their signatures are a promise: golden/public_api.txt changes on purpose only."""
+"""The public names and their signatures equal golden/public_api.txt, which changes on purpose only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Text:
-    """Something that prints as it is: inside a signature, text would print with quotes."""
+    """Text that is printed without quotes inside a signature."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -32,7 +32,7 @@ def _annotation(annotation: object) -> object:
 
 
 def _default(default: object) -> object:
-    """A function would print with its address."""
+    """Return what a default is printed as: a function by its name, not its address."""
     return _Text(default.__name__) if inspect.isfunction(default) else default
 
 
@@ -46,7 +46,7 @@ def signature(function: Any) -> str:
 
 
 def members(kind: type) -> Iterator[str]:
-    """Yield what a class itself promises: its methods and properties."""
+    """Yield the public methods and properties that a class defines itself."""
     for name, member in sorted(vars(kind).items()):
         is_promised_dunder = name in (
             "__call__",

@@ -1,4 +1,4 @@
-"""The base runs on Python 3.10, which is what JetPack 6 has: the base suite passes there, without torch."""
+"""The base package runs on Python 3.10 (JetPack 6) without torch: its tests pass there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
 def runs_python310(command: str | Path) -> bool:
-    """Try it: a name on PATH may be a shim that only says which versions it would know."""
+    """Return whether a command is a Python 3.10 with venv. A name on PATH may be a shim that does not run."""
     check = "import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 10))"
     try:
         return subprocess.run([command, "-c", check], capture_output=True, check=False, timeout=30).returncode == 0
@@ -44,7 +44,7 @@ def python310() -> str:
 
 @pytest.fixture(scope="module")
 def scripts310(python310: str, repo_root: Path, make_environment: MakeEnvironment) -> Path:
-    """The scripts folder of an environment with base, io and pytest; kept until what is installed changes."""
+    """Return the scripts folder of an environment with base, io and pytest; kept until the pins change."""
     wanted = b"".join((repo_root / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
     key = hashlib.sha256(python310.encode() + wanted).hexdigest()[:12]
     folder = repo_root / "build" / "test-venvs" / f"py310-{key}"
@@ -81,7 +81,7 @@ def test_the_base_suite_passes_on_python310(
     scripts310: Path, repo_root: Path, plain_environment: dict[str, str]
 ) -> None:
     done = subprocess.run(
-        # The script, not `python -m pytest`: that would put the repository, unmapped, first on the path.
+        # The script, because `python -m pytest` would put the root of the repository first on the path.
         [scripts310 / "pytest", *BASE, "-q", "-p", "no:cacheprovider", "-m", "not gpu"],
         cwd=repo_root,
         env=plain_environment | {"PATH": os.pathsep.join([str(scripts310), os.environ.get("PATH", "")])},
@@ -94,8 +94,8 @@ def test_the_base_suite_passes_on_python310(
     assert " passed" in done.stdout
 
 
-def test_python310_has_no_torch_to_lean_on(scripts310: Path) -> None:
-    """If it had, the test above would promise nothing about a device."""
+def test_python310_has_only_the_base_packages(scripts310: Path) -> None:
+    """Otherwise the test above would say nothing about a device."""
     for package in ("torch", "onnx", "onnxscript", "openvino", "jinja2", "skimage"):
         done = subprocess.run([scripts310 / "python", "-c", f"import {package}"], capture_output=True, check=False)
         assert done.returncode != 0, package

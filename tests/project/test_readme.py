@@ -1,7 +1,7 @@
-"""Every command that README.md shows is executed here, in its order, as a reader would type it.
+"""Every command of README.md is executed, in order, as a reader would type it.
 
 The blocks of one page share one folder, which begins with `photos/`, `clean/`, `photo.png` and `photo.jpg`
-(CONTRIBUTING.md, "Commands in the README"). Nobody can hide a command: what is not executed is counted.
+(CONTRIBUTING.md, "Commands in the README"). Commands that are not executed are counted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK_TIMEOUT_S = 300
 
-# What README.md shows and this test leaves out: the two commands that would run this test, or minutes of
-# training; and blocks tagged `device` (three backticks, "bash device"), which need a machine we do not have.
+# Commands of README.md that are not executed: the two that would run this test or train for minutes, and blocks
+# tagged `device` (three backticks, "bash device"), which need other hardware.
 NOT_EXECUTED = {"make demo": 1, "make test": 1, "device": 0}
 
 EXECUTED = ("bash", "python")
@@ -68,7 +68,7 @@ def readme() -> list[Block]:
 
 
 def own_make(line: str) -> str | None:
-    """Return `make demo` or `make test` when that is what a line runs."""
+    """Return `make demo` or `make test` if a line runs it, or None."""
     found = re.match(r"\s*(make (?:demo|test))\b", line)
     return found[1] if found else None
 
@@ -78,7 +78,7 @@ def to_run(block: Block) -> str:
 
 
 def execute(block: Block, folder: Path, environment: dict[str, str]) -> None:
-    """Run one block in `folder`; shell variables end with the block, files stay for the next ones."""
+    """Run one block in `folder`. Files are kept for the next blocks; shell variables are not."""
     code = to_run(block)
     if not code.strip():
         return
@@ -113,7 +113,7 @@ def execute(block: Block, folder: Path, environment: dict[str, str]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The reader's folder: eight small noisy images, the same without noise, and one to try with."""
+    """Make the folder that blocks run in: eight small noisy images, the same without noise, and single images."""
     height = width = 192
     y, x = np.mgrid[0:height, 0:width] / width
     random = np.random.default_rng(20)
@@ -149,7 +149,7 @@ def test_every_command_in_the_readme_works(folder: Path, environment: dict[str, 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")))
 def test_the_blocks_of_a_docs_page_that_say_run_work(page: str, folder: Path, environment: dict[str, str]) -> None:
-    """Other pages also show commands on large data; the blocks tagged `run` ("bash run") are executed."""
+    """Pages also show commands on large data; only blocks tagged `run` ("bash run") are executed."""
     for block in blocks_of(page, (ROOT / page).read_text(encoding="utf-8")):
         if block.language in EXECUTED and "run" in block.tags:
             execute(block, folder, environment)
@@ -181,7 +181,7 @@ def test_what_is_not_executed_is_counted() -> None:
 
 
 def test_every_block_in_the_readme_is_either_executed_or_no_command() -> None:
-    """A block called `sh` or `console`, or nothing, would be a command that nobody runs."""
+    """A block called `sh` or `console`, or nothing, would not be executed."""
     for block in readme():
         assert block.language in EXECUTED + SHOWN_ONLY, (
             f"{block}: a block called {block.language!r}; commands are called bash or python and are "

@@ -1,6 +1,6 @@
-"""What is published: exactly these files, and they work in an environment that has nothing else.
+"""The wheel contains exactly the package, and works in an environment that has nothing else.
 
-The source distribution holds what builds the wheel; the tests live in the repository.
+The source distribution contains what builds the wheel, and no tests.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Both distributions, built in a copy: setuptools leaves files behind where it works."""
+    """Build both distributions in a copy, because setuptools leaves files in the source folder."""
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
         pytest.skip("building needs setuptools >= 77 in this environment: pip install -U setuptools")
     tree = tmp_path_factory.mktemp("tree") / "edgedenoise"
     left_out = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(repo_root, tree, ignore=left_out)
     out = tree.parent / "dist"
-    # No isolation: it would fetch setuptools. The wheel is built from the sdist, as an index's users would.
+    # Without isolation, because that would download setuptools. The wheel is built from the source distribution.
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, tree],
         capture_output=True,
@@ -64,7 +64,7 @@ def built(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def package_files(repo_root: Path) -> dict[str, str]:
-    """Path in the repository -> path as installed, for every module and data file of the package."""
+    """Return path in the repository -> path as installed, for every module and data file."""
     table = tomllib.loads((repo_root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     files = {}
     for name, folder in table["package-dir"].items():
@@ -88,7 +88,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built, package_file
     assert names == set(package_files.values()) | {f"{info}/{name}" for name in about}
     assert "edgedenoise/py.typed" in names
     assert "edgedenoise/evaluation/report/report.html.j2" in names
-    assert "edgedenoise/runtimes/registry.py" in names, "a package is not installed inside the package"
+    assert "edgedenoise/runtimes/registry.py" in names, "export/ is not installed inside the package"
 
 
 def test_the_source_distribution_holds_what_builds_the_wheel(built: Built, package_files: dict[str, str]) -> None:
@@ -99,7 +99,7 @@ def test_the_source_distribution_holds_what_builds_the_wheel(built: Built, packa
     assert names == set(package_files) | {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
 
 
-def test_the_wheel_asks_devices_for_no_training_package(built: Built) -> None:
+def test_the_wheel_requires_no_training_package(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         (metadata,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
         lines = wheel.read(metadata).decode().splitlines()
@@ -116,7 +116,7 @@ def test_the_wheel_asks_devices_for_no_training_package(built: Built) -> None:
 def device(
     built: Built, repo_root: Path, make_environment: MakeEnvironment, tmp_path_factory: pytest.TempPathFactory
 ) -> Environment:
-    """A clean environment with the wheel and its base dependencies: what a device would have."""
+    """Make a clean environment with the wheel and its base dependencies, as on a device."""
     environment = make_environment(tmp_path_factory.mktemp("device") / "venv", sys.executable)
     environment.install("--quiet", "-c", repo_root / "constraints.txt", built.wheel, cwd=tmp_path_factory.mktemp("cwd"))
     return environment
@@ -144,7 +144,7 @@ def test_the_installed_wheel_shows_its_help(
 
 
 @pytest.mark.network
-def test_the_installed_wheel_knows_what_the_machine_can_run(
+def test_the_installed_wheel_lists_what_the_machine_can_run(
     device: Environment, plain_environment: dict[str, str], tmp_path: Path
 ) -> None:
     report = json.loads(run_on(device, plain_environment, "doctor", "--json", cwd=tmp_path))
@@ -152,7 +152,7 @@ def test_the_installed_wheel_knows_what_the_machine_can_run(
 
 
 @pytest.mark.network
-def test_the_installed_wheel_denoises_a_photograph(
+def test_the_installed_wheel_denoises_an_image(
     device: Environment, plain_environment: dict[str, str], repo_root: Path, tmp_path: Path
 ) -> None:
     noisy = np.random.default_rng(3).normal(128, 20, (75, 101, 3)).clip(0, 255).astype(np.uint8)
