@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
@@ -18,7 +18,9 @@ from edgedenoise.shell import command_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgedenoise.denoiser import Denoiser
+    from typing_extensions import Unpack
+
+    from edgedenoise.denoiser import Denoiser, LoadOptions
     from edgedenoise.runtimes.base import EffectiveDevice
 
 
@@ -57,7 +59,7 @@ def denoise_files(
     model: Path | str = DEFAULT,
     *,
     progress: Progress = silent,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> BatchReport:
     """Denoise images from files to files.
 
@@ -80,16 +82,10 @@ def denoise_files(
         BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
 
     Example:
-        >>> import numpy as np, tempfile
-        >>> from pathlib import Path
         >>> import edgedenoise
-        >>> from edgedenoise.imaging.files import write_image
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> noisy = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-        >>> write_image(edgedenoise.Image(noisy), folder / "noisy" / "a.png")
-        >>> report = edgedenoise.denoise_files([folder / "noisy"], folder / "clean", "edge-tiny")
-        >>> [result.output.name for result in report.files], report.failures
-        (['a.png'], ())
+        >>> report = edgedenoise.denoise_files(["photos"], "denoised", "edge-tiny")
+        >>> len(report.files), report.failures
+        (8, ())
     """
     pairs = _planned([Path(item) for item in inputs], Path(out))
     results = []
