@@ -1,4 +1,4 @@
-"""What this machine can run, what is missing, and the exact command that would fix it."""
+"""Check which backends this machine can run, and how to make the others available."""
 
 from __future__ import annotations
 
@@ -13,45 +13,53 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Backend
 
 
-class TargetStatus(msgspec.Struct, frozen=True):
-    """Whether a target can be used here."""
+class BackendStatus(msgspec.Struct, frozen=True):
+    """Whether a backend can be used on this machine."""
 
-    target: str
+    backend: str
+    """Name of the backend; for an entry point that is broken, the entry point as `name (module:Class)`."""
     runs_on: str
+    """Devices that the backend is for, in words."""
     available: bool
     version: str | None
     devices: tuple[str, ...]
+    """Names that `--device` accepts, the default first."""
     reason: str | None
-    """Why not; None when available."""
+    """Why the backend cannot be used; None when it is available."""
     command: str | None
-    """What would make it available; None when nothing to do, or nothing that this version knows."""
+    """Command that makes the backend available; None when there is none, or nothing to do."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The machine and every target."""
+    """The machine and every backend of the installation."""
 
     environment: Environment
-    targets: tuple[TargetStatus, ...]
+    backends: tuple[BackendStatus, ...]
 
 
 def diagnose() -> Diagnosis:
     """Check which backends this machine can run; no model is opened.
 
+    Returns:
+        The machine, and the status of every backend: the built-in ones first, then those of other packages, then
+        entry points that cannot be loaded.
+
     Example:
         >>> import edgedenoise
-        >>> [target.target for target in edgedenoise.diagnose().targets][0]
-        'onnxruntime'
+        >>> diagnosis = edgedenoise.diagnose()
+        >>> [status.backend for status in diagnosis.backends][:2]
+        ['onnxruntime', 'openvino']
     """
-    broken = tuple(_broken(name, reason) for name, reason in registry.broken.items())
-    return Diagnosis(environment(), (*(_status(backend) for backend in registry.values()), *broken))
+    broken = [_broken(name, reason) for name, reason in registry.broken.items()]
+    return Diagnosis(environment(), (*map(_status, registry.values()), *broken))
 
 
-def _status(backend: Backend) -> TargetStatus:
+def _status(backend: Backend) -> BackendStatus:
     found = backend.probe()
-    return TargetStatus(
+    return BackendStatus(
         backend.name, backend.runs_on, found.available, found.version, found.devices, found.reason, found.command
     )
 
 
-def _broken(entry_point: str, reason: str) -> TargetStatus:
-    return TargetStatus(entry_point, "a third-party backend", False, None, (), f"it cannot be loaded: {reason}", None)
+def _broken(entry_point: str, reason: str) -> BackendStatus:
+    return BackendStatus(entry_point, "unknown devices", False, None, (), f"it cannot be loaded: {reason}", None)

@@ -38,13 +38,13 @@ def text_of_diagnosis(diagnosis: Diagnosis) -> str:
         f"edgedenoise {here.edgedenoise}, Python {here.python}, {here.system}",
         f"{here.cpu}, {here.cores} cores, {vnni}, {here.free_memory_bytes / 2**30:.1f} GB of memory free",
     ]
-    for target in diagnosis.targets:
-        state = f"{target.version}, devices: {', '.join(target.devices)}" if target.available else "not available"
-        lines += ["", f"{target.target:<12} {state}", *_wrapped(f"runs on {target.runs_on}")]
-        if not target.available:
-            lines += _wrapped(f"reason: {target.reason}")
-        if target.command:
-            lines.append(f"{_INDENT}to fix: {target.command}")  # on one line, to be copied
+    for status in diagnosis.backends:
+        state = f"{status.version}, devices: {', '.join(status.devices)}" if status.available else "not available"
+        lines += ["", f"{status.backend:<12} {state}", *_wrapped(f"runs on {status.runs_on}")]
+        if not status.available:
+            lines += _wrapped(f"reason: {status.reason}")
+        if status.command:
+            lines.append(f"{_INDENT}to fix: {status.command}")  # on one line, to be copied
     return "\n".join(lines)
 
 

@@ -446,15 +446,15 @@ def test_an_interrupt_is_not_an_error_of_ours(run: Run, monkeypatch: pytest.Monk
 def test_doctor_lists_every_target_with_what_would_install_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     found = run("doctor", "--json").json()
-    targets = {target["target"]: target for target in found["targets"]}
-    assert {"onnxruntime", "openvino", "tensorrt", "coreml"} <= set(targets)
-    assert targets["onnxruntime"]["available"]
-    assert targets["openvino"]["command"] == 'pip install "edgedenoise[openvino]"'
+    backends = {one["backend"]: one for one in found["backends"]}
+    assert {"onnxruntime", "openvino", "tensorrt", "coreml"} <= set(backends)
+    assert backends["onnxruntime"]["available"]
+    assert backends["openvino"]["command"] == 'pip install "edgedenoise[openvino]"'
     assert found["environment"]["cores"] >= 1
     assert "onnxruntime" in found["environment"]["packages"]
     text = run("doctor").out
     assert 'to fix: pip install "edgedenoise[openvino]"' in text
-    assert all(name in text for name in targets)
+    assert all(name in text for name in backends)
 
 
 @pytest.fixture

@@ -382,7 +382,7 @@ def test_a_network_that_gives_nan_is_an_error(tiny_bundle: Path, nan_model: byte
 
 def test_every_backend_is_listed_whether_it_can_run_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    found = {status.target: status for status in diagnose().targets}
+    found = {status.backend: status for status in diagnose().backends}
     assert list(found)[: len(BUILT_IN)] == list(BUILT_IN)
     assert found["onnxruntime"].available
     assert "cpu" in found["onnxruntime"].devices
@@ -485,7 +485,7 @@ def test_third_parties_are_read_once_and_broken_ones_are_reported_and_skipped(
     assert group.reads == 1
     assert len([r for r in caplog.records if "is skipped" in r.message]) == len(found.broken)
     monkeypatch.setattr("edgedenoise.doctor.registry", found)
-    statuses = {status.target: status for status in diagnose().targets}
+    statuses = {status.backend: status for status in diagnose().backends}
     assert statuses["abacus"].available
     assert "no module named third" in str(statuses["absent (third:absent)"].reason)
 
