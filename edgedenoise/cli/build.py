@@ -60,7 +60,10 @@ def command(
 
 def _not_built_line(missing: tuple[NotBuilt, ...], bundle: Path) -> str:
     """Return one line about the variants that were not built, with a command."""
-    names = ", ".join(f"{one.target} {one.precision}" for one in missing)
     if len(missing) == 1:
-        return f"not built: {names}; to build it: {missing[0].command}"
-    return f"not built: {names}; for the commands that build them: {command_line('verify', bundle)}"
+        return f"not built: {missing[0].target} {missing[0].precision}; to build it: {missing[0].command}"
+    targets = dict.fromkeys(one.target for one in missing)
+    names = ", ".join(
+        f"{target} ({', '.join(one.precision for one in missing if one.target == target)})" for target in targets
+    )
+    return f"not built: {names}; the commands: {command_line('verify', bundle)}"

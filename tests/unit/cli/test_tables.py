@@ -61,6 +61,7 @@ def test_build_names_in_one_line_what_was_not_built(tmp_path: Path) -> None:
     one = NotBuilt("coreml", "int8", "edgedenoise compile my.edge --target coreml --precision int8")
     two = NotBuilt("tensorrt", "fp16", "edgedenoise compile my.edge --target tensorrt --precision fp16")
     assert _not_built_line((one,), tmp_path) == f"not built: coreml int8; to build it: {one.command}"
-    line = _not_built_line((one, two), tmp_path / "my bundle.edge")
-    assert line.startswith("not built: coreml int8, tensorrt fp16; ")
+    three = NotBuilt("tensorrt", "int8", "edgedenoise compile my.edge --target tensorrt --precision int8")
+    line = _not_built_line((one, two, three), tmp_path / "my bundle.edge")
+    assert line.startswith("not built: coreml (int8), tensorrt (fp16, int8); ")
     assert line.endswith(f"edgedenoise verify '{tmp_path}/my bundle.edge'")
