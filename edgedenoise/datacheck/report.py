@@ -8,6 +8,7 @@ from edgedenoise.tables import table
 
 _NAMED = 5  # names in a line of text
 _SIZES_SHOWN = 4
+_COLUMNS = 8  # ranges of brightness per table
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -133,9 +134,12 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _noise_table(report: DataReport) -> str:
-    """Format the noise by brightness."""
+    """Format the noise by brightness, in tables that fit 80 columns."""
     shown = [point for point in report.noise if point.sigma_levels is not None]
-    return table(
-        ["brightness", *(f"{point.brightness_levels:.0f}" for point in shown)],
-        [["sigma", *(f"{point.sigma_levels:.1f}" for point in shown)]],
+    return "\n\n".join(
+        table(
+            ["brightness", *(f"{point.brightness_levels:.0f}" for point in part)],
+            [["sigma", *(f"{point.sigma_levels:.1f}" for point in part)]],
+        )
+        for part in (shown[i : i + _COLUMNS] for i in range(0, len(shown), _COLUMNS))
     )

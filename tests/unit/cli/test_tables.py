@@ -9,7 +9,7 @@ import pytest
 from edgedenoise.cli import doctor
 from edgedenoise.cli.build import _not_built_line
 from edgedenoise.cli.verify import variants_table
-from edgedenoise.doctor import Diagnosis, diagnose
+from edgedenoise.doctor import diagnose
 from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, Quality, plan_table
 from edgedenoise.exporting.verify import NotBuilt, VariantCheck, VerifyReport
 from edgedenoise.tables import table
@@ -52,8 +52,7 @@ def test_quantize() -> None:
 
 
 def test_doctor() -> None:
-    found = diagnose()
-    text = doctor.text_of_diagnosis(Diagnosis(found.environment, found.targets))
+    text = doctor.text_of_diagnosis(diagnose())
     assert longest("\n".join(line for line in text.splitlines() if "to fix:" not in line)) <= 80
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as PILImage
 
 from edgedenoise.datacheck.check import MOST_JUDGED, DataReport, check_images, data_report_text
+from edgedenoise.datacheck.report import NoiseAt
 from edgedenoise.errors import DatasetError
 from edgedenoise.imaging.files import Image, from_unit, write_image
 from edgedenoise.imaging.image import Metadata
@@ -134,6 +135,15 @@ def test_the_text_says_it_for_people(folder: Folder) -> None:
     assert "warning [thin]" in text
     assert "can be trained on" in text
     assert "nan" not in text
+
+
+def test_the_tables_of_the_text_fit_80_columns(folder: Folder) -> None:
+    report = check_images(folder([camera(0)]))
+    noise = tuple(NoiseAt(16.0 * bin_ + 8, 12.3) for bin_ in range(16))
+    text = data_report_text(msgspec.structs.replace(report, noise=noise))
+    tables = [line for line in text.splitlines() if line.startswith(("brightness", "sigma", "pixels", "corr", "--"))]
+    assert len(tables) == 9
+    assert max(map(len, tables)) <= 80
 
 
 def test_every_image_is_told_to_progress(folder: Folder) -> None:
