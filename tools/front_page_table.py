@@ -1,9 +1,7 @@
 """Write the table of results on the front page, from a run of benchmarks/students.py.
 
-    cd benchmarks
-    python students.py EDGE.edge EDGE_TINY.edge --sets polyu_test,sidd_dev --every 10 --repeats 5 --out DIR
-    cd ..
-    python tools/front_page_table.py DIR/students.json
+    python benchmarks/students.py edge edge-tiny --sets polyu_test,sidd_dev --every 10 --repeats 5
+    python tools/front_page_table.py build/benchmarks/students.json
 
 The numbers are kept in docs/results/front-page.json. A test compares the README with that file.
 """
@@ -28,23 +26,23 @@ CLASSICAL = {"OpenCV NLM": "OpenCV NLM", "skimage NLM": "scikit-image NLM", "ski
 
 def record_of(report: dict[str, Any]) -> dict[str, Any]:
     """Return what the table shows, from the JSON that benchmarks/students.py writes."""
-    sets = {one["name"]: one for one in report["sets"]}
+    results = report["results"]
+    sets = {one["name"]: one for one in results["sets"]}
     noisy = {name: sets[name]["peers"][0]["quality"]["psnr_db"] for name in SETS}
-    sizes = {student["label"]: student["size_bytes"] for student in report["students"]}
+    sizes = {student["label"]: student["size_bytes"] for student in results["students"]}
     rows = []
     for label, shown in NETWORKS.items():
         quality = {name: sets[name]["students"][label]["quality"]["psnr_db"] for name in SETS}
-        rows.append(row(shown, quality, report["speeds"][label], sizes[label]))
+        rows.append(row(shown, quality, results["speeds"][label], sizes[label]))
     for label, shown in CLASSICAL.items():
         peers = {name: next(peer for peer in sets[name]["peers"] if peer["name"] == label) for name in SETS}
         quality = {name: peer["quality"]["psnr_db"] for name, peer in peers.items()}
-        rows.append(row(shown, quality, report["speeds"][label], None))
+        rows.append(row(shown, quality, results["speeds"][label], None))
     return {
-        "images": {name: sets[name]["pictures"] for name in SETS},
+        "provenance": report["provenance"],
+        "images": {name: sets[name]["images"] for name in SETS},
         "noisy_psnr_db": {name: round(value, 2) for name, value in noisy.items()},
         "rows": rows,
-        "cpu": report["environment"]["cpu"] if report.get("environment") else "",
-        "versions": report["versions"],
     }
 
 
