@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,13 @@ def section(record: dict[str, Any]) -> str:
         )
     table = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
     images = " and ".join(f"{record['images'][name]} images of {shown}" for name, shown in SETS.items())
-    return (
-        f"{table}\n"
-        f"PSNR on real camera noise ({images}), processor time of one thread. Each classical method has the\n"
-        "strength that is best for the set, chosen with the clean images. The networks have no setting, and were\n"
-        "trained on other images with synthetic noise. [More results](docs/results/index.md); the command is in\n"
-        "`tools/front_page_table.py`.\n"
+    text = (
+        f"PSNR on real camera noise ({images}), processor time of one thread. Each classical method has the strength"
+        " that is best for the set, chosen with the clean images. The networks have no setting, and were trained on"
+        " other images with synthetic noise. [More results](docs/results/index.md); the command is in"
+        " `tools/front_page_table.py`."
     )
+    return f"{table}\n{textwrap.fill(text, 100)}\n"
 
 
 def main() -> None:
