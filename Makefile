@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
 # Two workers with one compute thread each: most tests are short, and more threads would only compete.
 # All tests of a file run in one worker, so that fixtures such as a trained network or a wheel are made once.
