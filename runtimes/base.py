@@ -201,6 +201,10 @@ class Backend(ABC):
         """Command that installs what the backend needs."""
         return None if self.extra is None else f'pip install "edgedenoise[{self.extra}]"'
 
+    def saturates(self, variant: Variant) -> bool:
+        """Return whether products of a variant's 8-bit pairs would saturate in this backend's kernels for the CPU."""
+        return has_8_bit_pairs(variant) and saturates_u8s8()
+
     def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
         """Return the reason why this machine cannot run a variant correctly, or None.
 
@@ -299,7 +303,7 @@ class Backend(ABC):
                 hint="Use --runtime onnxruntime",
             )
         name = self.device_named(device, found, self.auto_device(variant, path, found.devices))
-        saturation_accepted = not options.protect_saturation and needs_protection(variant)
+        saturation_accepted = not options.protect_saturation and self.saturates(variant)
         reason = None if saturation_accepted else self.unsupported_reason(variant, device=name, path=path)
         if reason is not None:
             raise IncompatibleError(reason, hint=self.unsupported_hint(variant, path))
@@ -359,10 +363,10 @@ class Backend(ABC):
             ) from None
 
 
-def needs_protection(variant: Variant) -> bool:
-    """Return whether a variant's full 8-bit weights would saturate on this CPU."""
+def has_8_bit_pairs(variant: Variant) -> bool:
+    """Return whether a variant multiplies unsigned by signed integers of 8 bits, which saturates without VNNI."""
     encoding = variant.encoding
-    return encoding is not None and encoding.weight_bits == 8 and encoding.activations == "u8" and saturates_u8s8()
+    return encoding is not None and encoding.weight_bits == 8 and encoding.activations == "u8"
 
 
 def _resolved(where: str) -> Any:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 _FALLBACK_FREE_BYTES = 2 << 30
+_ISAS_WITHOUT_VNNI = frozenset({"SSE41", "AVX", "AVX2", "AVX512_CORE"})
 
 
 @cache
@@ -39,6 +40,15 @@ def saturates_u8s8() -> bool:
     saturates. VNNI accumulates in 32 bits; ARM does too.
     """
     return is_x86() and not cpu_features() & {"avx512_vnni", "avx_vnni"}
+
+
+def onednn_saturates_u8s8() -> bool:
+    """Return whether 8-bit products may saturate in oneDNN, whose kernels can be limited to older instructions.
+
+    The limit is the environment variable `ONEDNN_MAX_CPU_ISA`, `DNNL_MAX_CPU_ISA` in older versions.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return saturates_u8s8() or (is_x86() and limit.upper() in _ISAS_WITHOUT_VNNI)
 
 
 def has_avx2() -> bool:

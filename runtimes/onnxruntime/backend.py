@@ -19,7 +19,6 @@ from edgedenoise.runtimes.base import (
     Session,
     SessionOptions,
     TensorInfo,
-    needs_protection,
 )
 from edgedenoise.runtimes.bounds import ROUNDED_BIASES, ROUNDING_TIES, SchemeBounds
 from edgedenoise.runtimes.device_names import AUTO, family_of
@@ -81,7 +80,7 @@ class OnnxRuntime(Backend):
         weights need slower exact kernels without VNNI (docs/guides/quantize.md).
         """
         signed = variant.encoding is not None and variant.encoding.activations != "u8"
-        return family_of(device) in (AUTO, "cpu") and not signed and not needs_protection(variant)
+        return family_of(device) in (AUTO, "cpu") and not signed and not self.saturates(variant)
 
     def device_hint(self, device: str) -> str | None:
         """Return the package that adds NVIDIA GPUs."""
@@ -188,7 +187,7 @@ def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]
     settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are worded here
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
-    if needs_protection(variant) and options.protect_saturation:
+    if options.protect_saturation and OnnxRuntime().saturates(variant):
         # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
         settings.add_session_config_entry("session.x64quantprecision", "1")
         return settings, [SATURATION_FREE]

@@ -17,13 +17,13 @@ from edgedenoise.runtimes.base import (
     Session,
     SessionOptions,
     TensorInfo,
-    needs_protection,
+    has_8_bit_pairs,
 )
 from edgedenoise.runtimes.bounds import FLOAT_SUMS, ROUNDING_TIES, SchemeBounds
 from edgedenoise.runtimes.device_names import AUTO, family_of
 from edgedenoise.runtimes.failures import inference_errors
 from edgedenoise.runtimes.fusion import Fusion
-from edgedenoise.runtimes.machine import has_avx2
+from edgedenoise.runtimes.machine import has_avx2, onednn_saturates_u8s8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,12 +77,16 @@ class OpenVino(Backend):
         """Return the CPU, which every machine has, or the first device of an installation without its plugin."""
         return "cpu" if "cpu" in devices else devices[0]
 
+    def saturates(self, variant: Variant) -> bool:
+        """Return whether products of 8-bit pairs would saturate in oneDNN, which the CPU plugin uses."""
+        return has_8_bit_pairs(variant) and onednn_saturates_u8s8()
+
     def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
         """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels."""
-        if family_of(device) not in (AUTO, "cpu") or not needs_protection(variant):
+        if family_of(device) not in (AUTO, "cpu") or not self.saturates(variant):
             return None
         return (
-            f"{variant.name} has 8-bit weights, and this CPU has no VNNI: OpenVINO's sums of 8-bit products would"
+            f"{variant.name} has 8-bit weights, and OpenVINO cannot use VNNI on this CPU: sums of 8-bit products would"
             " saturate, which costs whole decibels"
         )
 

@@ -18,7 +18,7 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.metrics import psnr_unit
-from edgedenoise.runtimes import base
+from edgedenoise.runtimes import machine
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
@@ -84,6 +84,6 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
 
 if __name__ == "__main__":
     # An emulator shows its own CPU to programs that ask the processor, as the kernels do, but the host's in
-    # /proc/cpuinfo, which is what edgedenoise reads: so it is told here.
-    base.saturates_u8s8 = lambda: True
+    # /proc/cpuinfo, which is what edgedenoise reads.
+    machine.cpu_features = lambda: frozenset({"avx2"})
     print(json.dumps(asdict(measure(sys.argv[1], Path(sys.argv[2])))))  # noqa: T201

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+from cpus import ARM, AVX2, OLD_X86, SILENT_X86, VNNI, Cpu, pretend
 from PIL import Image as PILImage
 
 import edgedenoise
@@ -26,7 +27,6 @@ from edgedenoise.errors import (
 )
 from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.metrics import psnr, psnr_unit
-from edgedenoise.runtimes import machine as machine_module
 from edgedenoise.runtimes.choosing import AUTO_INT8_FIDELITY_DB, choose_variant
 
 if TYPE_CHECKING:
@@ -309,13 +309,6 @@ FLOATS = (
     Variant("onnx-fp32", "onnxruntime", "fp32", "onnx-fp32/model.onnx"),
     Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml"),
 )
-OLD_X86, AVX2, VNNI, ARM = (
-    ("x86_64", {"sse4_2"}),
-    ("x86_64", {"avx2"}),
-    ("x86_64", {"avx2", "avx_vnni"}),
-    ("arm64", set()),
-)
-SILENT_X86 = ("AMD64", set())  # Windows does not tell
 
 
 @pytest.mark.parametrize(
@@ -347,12 +340,11 @@ SILENT_X86 = ("AMD64", set())  # Windows does not tell
 def test_auto_takes_integers_only_where_they_are_known_to_be_faster(
     committed_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
-    cpu: tuple[str, set[str]],
+    cpu: Cpu,
     variants: tuple[Variant, ...],
     chosen: str,
 ) -> None:
-    monkeypatch.setattr(machine_module.platform, "machine", lambda: cpu[0])
-    monkeypatch.setattr(machine_module, "cpu_features", lambda: frozenset(cpu[1]))
+    pretend(monkeypatch, cpu)
     monkeypatch.setattr("edgedenoise.runtimes.choosing._devices", lambda name: ("cpu",))  # both runtimes are here
     floats = FLOATS if any(v.runtime == "openvino" for v in variants) else FLOATS[:1]
     bundle = with_variants(Bundle.open(committed_bundle), *floats, *variants)
@@ -362,7 +354,7 @@ def test_auto_takes_integers_only_where_they_are_known_to_be_faster(
 def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
     committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
+    pretend(monkeypatch, AVX2)
     bundle = Bundle.open(committed_bundle)
     slow = with_variants(bundle, FLOATS[0], integers("u8s8"), integers("s8s8", fidelity_db=60.0))
     assert choose_variant(slow, "onnxruntime", "auto").name == "onnx-fp32"
@@ -375,10 +367,9 @@ def test_a_named_backend_leaves_out_what_would_saturate(
     committed_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = with_variants(Bundle.open(committed_bundle), FLOATS[1], integers("u8s8", "openvino", 60.0))
-    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: False)
-    monkeypatch.setattr("edgedenoise.runtimes.openvino.backend.has_avx2", lambda: True)
+    pretend(monkeypatch, VNNI)
     assert choose_variant(bundle, "openvino", "auto").name == "openvino-int8-u8s8"
-    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: True)
+    pretend(monkeypatch, AVX2)
     assert choose_variant(bundle, "openvino", "auto").name == "openvino-fp32"
     # Who names it gets it, and opening it reports why it cannot run here.
     assert choose_variant(bundle, "openvino", "int8").name == "openvino-int8-u8s8"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cpus import ARM, AVX2, SILENT_X86, VNNI, Cpu, pretend
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
@@ -23,7 +24,7 @@ from edgedenoise.errors import (
 )
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
-from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions, needs_protection
+from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.device_names import matching_device
@@ -139,19 +140,36 @@ def test_a_closed_session_answers_nothing_and_closes_once() -> None:
 # ---------------------------------------------------------------- saturation
 
 
-@pytest.mark.parametrize("cpu_saturates", [True, False])
-def test_only_8_bit_pairs_on_a_saturating_cpu_need_protection(
-    monkeypatch: pytest.MonkeyPatch, cpu_saturates: bool
+@pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino()], ids=lambda backend: backend.name)
+@pytest.mark.parametrize(("cpu", "saturates"), [(AVX2, True), (SILENT_X86, True), (VNNI, False), (ARM, False)])
+def test_only_8_bit_pairs_on_a_cpu_without_vnni_saturate(
+    monkeypatch: pytest.MonkeyPatch, cpu: Cpu, saturates: bool, backend: Backend
 ) -> None:
-    monkeypatch.setattr("edgedenoise.runtimes.base.saturates_u8s8", lambda: cpu_saturates)
+    pretend(monkeypatch, cpu)
 
-    def needs(encoding: Encoding | None) -> bool:
-        return needs_protection(Variant("v", "onnxruntime", "int8", "v/m.onnx", encoding))
+    def found(encoding: Encoding | None) -> bool:
+        return backend.saturates(Variant("v", backend.name, "int8", "v/model", encoding))
 
-    assert needs(Encoding("u8s8", "u8", "s8", 8)) is cpu_saturates
-    assert not needs(Encoding("u8s7", "u8", "s8", 7))
-    assert not needs(Encoding("s8s8", "s8", "s8", 8))
-    assert not needs(None)
+    assert found(Encoding("u8s8", "u8", "s8", 8)) is saturates
+    assert not found(Encoding("u8s7", "u8", "s8", 7))
+    assert not found(Encoding("s8s8", "s8", "s8", 8))
+    assert not found(None)
+
+
+@pytest.mark.parametrize(
+    ("limit", "saturates"), [("AVX2", True), ("avx512_core", True), ("AVX2_VNNI", False), ("", False)]
+)
+def test_openvino_saturates_where_onednn_is_limited(
+    monkeypatch: pytest.MonkeyPatch, limit: str, saturates: bool
+) -> None:
+    """The limit is for oneDNN alone: ONNX Runtime has kernels of its own."""
+    pretend(monkeypatch, VNNI)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    variant = Variant("v", "openvino", "int8", "v/model", Encoding("u8s8", "u8", "s8", 8))
+    assert OpenVino().saturates(variant) is saturates
+    assert (OpenVino().unsupported_reason(variant) is not None) is saturates
+    assert OpenVino().unsupported_reason(variant, device="GPU.0") is None
+    assert not OnnxRuntime().saturates(variant)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +315,7 @@ def test_one_that_fails_does_not_stop_the_others() -> None:
 
 
 def test_protection_chooses_the_exact_kernels(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "edgedenoise.runtimes.onnxruntime.backend.needs_protection", lambda variant: variant.encoding is not None
-    )
+    monkeypatch.setattr(OnnxRuntime, "saturates", lambda self, variant: variant.encoding is not None)
     protected, _ = opened(committed_bundle, "onnx-int8-u8s7")
     unprotected, _ = opened(committed_bundle, "onnx-int8-u8s7", protect_saturation=False)
     floats, _ = opened(committed_bundle, "onnx-fp32")
