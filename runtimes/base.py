@@ -165,6 +165,8 @@ class Backend(ABC):
     """Names of the integer encodings that it runs (see `edgedenoise.calibration.schemes`), the default first."""
     built_where_it_runs: ClassVar[bool] = False
     """Whether files are bound to the machine that builds them: a file that is refused there is a failed build."""
+    opens_onnx: ClassVar[bool] = False
+    """Whether `open` also opens plain ONNX files, so that a graph can be searched layer by layer."""
     runs_unfused: ClassVar[bool] = False
     """Whether `SessionOptions.fused=False` is supported."""
     builder: ClassVar[str | None] = None

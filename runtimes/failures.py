@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _OUT_OF_MEMORY = (
-    "failed to allocate",
-    "bad_alloc",
-    "bad allocation",
+    "alloc",  # failed to allocate, bad_alloc, allocation failure
     "out of memory",
-    "cannot allocate",
-    "could not allocate",
-    "out_of_resources",
+    "out_of_memory",
     "out_of_host_memory",
-    "allocation failed",
+    "out_of_device_memory",
+    "out_of_resources",
+    "out of resources",
     "not enough memory",
     "insufficient memory",
+    "memory object",  # oneDNN: could not create a memory object
+    "size of memory",  # OpenVINO on GPUs: exceeded max size of memory object allocation
 )
-"""Parts of messages by which vendor libraries report that memory ran out, in lower case."""
+"""Parts of messages by which vendor libraries report that memory ran out, in lower case. A message that is taken for
+one of these by mistake costs a few attempts with smaller tiles."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.errors import IncompatibleError
 from edgedenoise.runtimes.base import DEFAULT_OPTIONS, INPUT_NAME, OUTPUT_NAME, SessionOptions
 from edgedenoise.runtimes.onnxruntime import reference
 
@@ -135,7 +136,14 @@ def pieces_on(
         x: (1, 3, h, w), what the graph is fed.
         device: as the runtime accepts it.
         options: as the runtime accepts them.
+
+    Raises:
+        IncompatibleError: the backend opens no ONNX files, so no part of a graph can be run on it.
     """
+    if not runtime.opens_onnx:
+        raise IncompatibleError(
+            f"{runtime.label} opens no parts of an ONNX graph, so the first layer that differs cannot be searched there"
+        )
     told = variant or Variant("piece", runtime.name, "int8", "piece.onnx")
 
     def run(layer: Layer) -> NDArray[np.float32]:

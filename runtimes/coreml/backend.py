@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import contextmanager, redirect_stderr
 from importlib import metadata
 from io import StringIO
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
 
 import numpy as np
 
@@ -204,10 +204,10 @@ def _info(feature: Any) -> TensorInfo:
 
 @contextmanager
 def coremltools_quietly() -> Iterator[Any]:
-    """Import coremltools without what it says, and without what it drags along.
+    """Import coremltools without its warnings and progress bars, and without what it drags along.
 
     It warns of versions of scikit-learn and torch, which are not used here, imports TensorFlow and torch wherever they
-    are, and shows a bar for every pass.
+    are, and shows a bar for every pass. Everything else that is written to stderr in the block gets there.
     """
     hidden = [name for name in _NOT_NEEDED if name not in sys.modules and "coremltools" not in sys.modules]
     logger = logging.getLogger("coremltools")
@@ -216,7 +216,7 @@ def coremltools_quietly() -> Iterator[Any]:
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # as if they were not installed
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        with warnings.catch_warnings(), redirect_stderr(_WithoutBars(sys.stderr)):
             warnings.simplefilter("ignore")
             import coremltools
             import coremltools.converters.mil.frontend.milproto.load
@@ -231,3 +231,24 @@ def coremltools_quietly() -> Iterator[Any]:
             if sys.modules.get(name, 0) is None:
                 del sys.modules[name]
         logger.setLevel(level)
+
+
+class _WithoutBars(StringIO):
+    """A stream that passes everything on but the bars of tqdm."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._after_bar = False
+
+    def write(self, text: str) -> int:
+        """Pass a text on, unless it is a bar, or the line break behind one."""
+        is_bar = text.startswith("\r") or "%|" in text
+        if not is_bar and not (self._after_bar and text == "\n"):
+            self._stream.write(text)
+        self._after_bar = is_bar
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()

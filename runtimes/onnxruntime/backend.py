@@ -48,6 +48,7 @@ class OnnxRuntime(Backend):
     is_cpu = True
     rank = 1  # OpenVINO is faster on x86: docs/results/index.md
     schemes = ("u8s7", "u8s8")
+    opens_onnx = True
     runs_unfused = True
     # Measured on tests/fixtures/tiny.edge and edge-tiny, AVX-512 with VNNI: 72 dB and 2.5 levels or better, with
     # signed activations 45 dB and 14 levels.

@@ -51,6 +51,7 @@ class OpenVino(Backend):
     precisions = ("fp32", "fp16", "int8")
     default_precisions = ("fp32", "int8")
     schemes = ("u8s7", "u8s8")  # u8s8 needs VNNI or ARM: the CPU plugin's kernels saturate like all others
+    opens_onnx = True
     builder = "edgedenoise.exporting.openvino.builder:build"
     # Measured on tests/fixtures/tiny.edge and edge-tiny, AVX-512 with VNNI: 78 dB and 0.8 levels where the network is
     # plain, 47 dB and 7.2 levels with Add and Concat nodes.

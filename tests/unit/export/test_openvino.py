@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cpus import AVX2, pretend
 
-pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
 
 import edgedenoise
 from edgedenoise.denoiser import load, load_variant
-from edgedenoise.errors import DeviceNotFoundError, InferenceError, ParityError, UsageError
+from edgedenoise.errors import (
+    DeviceMemoryError,
+    DeviceNotFoundError,
+    IncompatibleError,
+    InferenceError,
+    ParityError,
+    UsageError,
+)
+from edgedenoise.runtimes.base import Availability
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.job import BuildOptions
+from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import registry
@@ -122,3 +134,99 @@ def test_a_build_that_fails_its_self_test_leaves_the_bundle_as_it_was(
     with pytest.raises(ParityError, match="left as it was"):
         edgedenoise.compile(branched_bundle.root, target="openvino")
     assert sorted(branched_bundle.root.rglob("*")) == before
+
+
+# ---------------------------------------------------------------- a CPU that would compute it wrongly
+
+
+def test_eight_bits_are_built_without_vnni_and_refused_at_opening(
+    committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(committed_bundle, tmp_path / "b.edge")
+    edgedenoise.quantize(root, scheme="u8s8")
+    pretend(monkeypatch, AVX2)
+    bundle = edgedenoise.compile(root, target="openvino", precision="int8")
+    eight = bundle.variant("openvino-int8-u8s8")
+    assert bundle.variant("openvino-int8-u8s7")
+    assert "openvino-int8-u8s8 was built and" in caplog.text
+    assert "openvino-int8-u8s7 was built and" not in caplog.text
+    with pytest.raises(IncompatibleError, match="would saturate") as told:
+        open_variant(bundle, eight)
+    assert f"edgedenoise quantize {root} --scheme u8s7" in str(told.value)
+    checks = {check.variant: check for check in edgedenoise.verify(root).variants}
+    assert (checks[eight.name].status, checks["openvino-int8-u8s7"].status) == ("not run", "passed")
+
+
+# ---------------------------------------------------------------- out of memory
+
+
+class Full:
+    """OpenVINO's core on a device that cannot hold shapes above a side, in one of its stages."""
+
+    def __init__(self, stage: str, limit_px: int, says: str) -> None:
+        self.stage, self.limit_px, self.says = stage, limit_px, says
+        self.core = openvino.Core()
+        self.shape: tuple[int, ...] = ()
+
+    def read_model(self, path: Path) -> Any:
+        return self.core.read_model(path)
+
+    def fail(self, stage: str, shape: Any) -> None:
+        if stage == self.stage and max(list(shape)[2:]) > self.limit_px:
+            raise RuntimeError(self.says)
+
+    def compile_model(self, model: Any, device: str, config: Any) -> Any:
+        shape = model.inputs[0].get_shape()
+        self.fail("compile", shape)
+        compiled = self.core.compile_model(model, device, config)
+
+        def request() -> Any:
+            self.fail("request", shape)
+            found = compiled.create_infer_request()
+
+            def infer(*arguments: Any, **options: Any) -> Any:
+                self.fail("infer", shape)
+                return found.infer(*arguments, **options)
+
+            return SimpleNamespace(infer=infer)
+
+        return SimpleNamespace(get_property=compiled.get_property, create_infer_request=request)
+
+
+@pytest.fixture(scope="module")
+def floats(committed_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    root = shutil.copytree(committed_bundle, tmp_path_factory.mktemp("memory") / "b.edge")
+    return edgedenoise.compile(root, target="openvino", precision="fp32")
+
+
+SAYS = (
+    "Exception from src/inference/src/cpp/core.cpp:109: bad allocation",
+    "could not create a memory object",
+    "[GPU] Exceeded max size of memory object allocation: requested 4 GB",
+    "[GPU] CL_OUT_OF_RESOURCES exception",
+)
+
+
+@pytest.mark.parametrize("stage", ["compile", "request", "infer"])
+@pytest.mark.parametrize("says", SAYS)
+def test_out_of_memory_makes_auto_use_smaller_tiles(floats: Bundle, stage: str, says: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (200, 260, 3), dtype=np.uint8)
+    with load_variant(floats, "openvino-fp32", selftest=False) as denoiser:
+        expected = denoiser(image)
+        session = denoiser._session._inner
+        session._core = Full(stage, 100, says)  # type: ignore[union-attr]
+        session._shape = ()  # type: ignore[union-attr]
+        found = denoiser(image)
+        assert denoiser.last_tile == 65
+        np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+        with pytest.raises(DeviceMemoryError, match="OpenVINO ran out of memory on a 120x120 tile") as told:
+            denoiser._session.run(np.zeros((1, 3, 120, 120), np.float32))
+    assert told.value.suggested_tile == 60
+
+
+def test_a_model_that_does_not_fit_is_a_memory_error(floats: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Full("compile", 10, "std::bad_alloc")
+    monkeypatch.setattr("openvino.Core", lambda: full)
+    monkeypatch.setattr(OpenVino, "probe", lambda self: Availability(True, "1", ("cpu",)))
+    with pytest.raises(DeviceMemoryError, match="OpenVINO ran out of memory while it opened the model"):
+        open_variant(floats, floats.variant("openvino-fp32"))

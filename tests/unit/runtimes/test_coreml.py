@@ -198,6 +198,27 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CoreML().probe().command == 'pip install "edgedenoise[coreml]"'
 
 
+def test_bars_are_hidden_and_everything_else_reaches_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = cml._WithoutBars(sys.stderr)
+    for text in (
+        "\rRunning passes:  10%|# ",
+        "\rRunning passes: 100%|##",
+        "\n",
+        "error: no space left on device",
+        "\n",
+    ):
+        stream.write(text)
+    stream.flush()
+    assert capsys.readouterr().err == "error: no space left on device\n"
+
+
+@pytest.mark.skipif(find_spec("coremltools") is None, reason="needs coremltools: pip install 'edgedenoise[coreml]'")
+def test_what_is_written_to_stderr_during_a_build_gets_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with coremltools_quietly():
+        pass
+    assert capsys.readouterr().err == "the disk is full\n"
+
+
 def test_a_package_is_found_from_its_manifest() -> None:
     assert package_of(PACKAGE / "Manifest.json") == PACKAGE
     assert package_of(PACKAGE) == PACKAGE

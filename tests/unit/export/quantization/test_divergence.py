@@ -21,6 +21,7 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
+from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.quantization.divergence import (
     cut_behind,
     first_divergence,
@@ -30,6 +31,7 @@ from edgedenoise.exporting.quantization.divergence import (
 )
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.runtimes.base import SessionOptions
+from edgedenoise.runtimes.bounds import ReferenceBound, SchemeBounds
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.registry import registry
 
@@ -156,6 +158,25 @@ def test_a_piece_gives_what_the_whole_graph_computes_there(qdq: onnx.ModelProto)
     uncut = cut_behind(qdq, "denoised")
     assert [node.name for node in uncut.graph.node] == [node.name for node in qdq.graph.node]
     assert last.shape == X.shape
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx", "coreml"])
+def test_what_opens_no_onnx_files_cannot_be_searched(qdq: onnx.ModelProto, name: str) -> None:
+    backend = registry[name]
+    with pytest.raises(IncompatibleError, match=f"{backend.label} opens no parts of an ONNX graph"):
+        pieces_on(backend, None, qdq, X)
+
+
+def test_verify_reports_where_a_variant_cannot_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand for a backend that opens its own files only, and computes something else."""
+    root = shutil.copytree(TINY, tmp_path / "b.edge")
+    monkeypatch.setattr(OnnxRuntime, "opens_onnx", False)
+    monkeypatch.setattr(OnnxRuntime, "label", "Abacus")
+    strict = SchemeBounds(*[ReferenceBound(float("inf"), 0.0, "")] * 2)
+    monkeypatch.setattr(OnnxRuntime, "error_bounds", {"u8s7": strict})
+    check = {c.variant: c for c in edgedenoise.verify(root).variants}["onnx-int8-u8s7"]
+    assert check.divergence is None
+    assert "Abacus opens no parts of an ONNX graph, so the first layer that differs cannot be searched" in check.reason
 
 
 def test_a_piece_is_fused_as_the_whole_is(qdq: onnx.ModelProto, tmp_path: Path) -> None:
