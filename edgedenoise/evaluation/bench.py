@@ -73,7 +73,7 @@ def bench(
 
     Example:
         >>> import edgedenoise
-        >>> report = edgedenoise.bench("camera.edge", side_px=64, repeats=3)
+        >>> report = edgedenoise.bench("mine.edge", side_px=64, repeats=3)
         >>> [m.variant for m in report.variants]
         ['onnx-fp32', 'onnx-int8-u8s7']
         >>> report.variants[0].latency.p50_ms_per_mp > 0

@@ -118,7 +118,7 @@ def compare(
 
     Example:
         >>> import edgedenoise
-        >>> report = edgedenoise.compare("camera.edge", "photos", "clean", repeats=3)
+        >>> report = edgedenoise.compare("mine.edge", "photos", "clean", repeats=3)
         >>> for row in report.rows:
         ...     print(row.measurement.variant, row.quality.psnr_db > report.noisy.psnr_db)
         onnx-fp32 True

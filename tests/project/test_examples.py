@@ -4,8 +4,8 @@ Examples run in a folder that holds what a user would have:
 
 - `photos/` and `clean/`: eight noisy images and their ground truth, of the same names;
 - `photo.png`: one of the noisy images;
-- `camera.edge`: a bundle with the variants onnx-fp32 and onnx-int8-u8s7;
-- `runs/camera`: a checkpoint folder made by `train`;
+- `mine.edge`: a bundle with the variants onnx-fp32 and onnx-int8-u8s7;
+- `runs/mine`: a checkpoint folder made by `train`;
 - `authors/CBSN.ckpt`: a TensorFlow checkpoint of the C-BSN authors' code.
 """
 
@@ -35,7 +35,7 @@ PACKAGES = {
     "runtimes": "edgedenoise.runtimes",
 }
 """Folder -> package that it is installed as."""
-NEEDS = {"torch": ("runs/camera", ".train(", ".build("), "tensorflow": (".import_tf(",)}
+NEEDS = {"torch": ("runs/mine", ".train(", ".build("), "tensorflow": (".import_tf(",)}
 """Package -> texts of examples that run only where it is installed."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     write_pairs(folder / "photos", folder / "clean", 8)
     shutil.copy(folder / "photos" / "0.png", folder / "photo.png")
-    shutil.copytree(ROOT / "tests" / "fixtures" / "tiny.edge", folder / "camera.edge")
+    shutil.copytree(ROOT / "tests" / "fixtures" / "tiny.edge", folder / "mine.edge")
     shutil.copytree(ROOT / "tests" / "unit" / "training" / "fixtures" / "tf_checkpoint_8x2", folder / "authors")
     return folder
 
@@ -90,7 +90,7 @@ def folder_with_run(folder: Path) -> Path:
             [
                 "network=cbsn-6x1",
                 f"data={folder / 'photos'}",
-                f"out={folder / 'runs' / 'camera'}",
+                f"out={folder / 'runs' / 'mine'}",
                 "steps=2",
                 "patch=40",
                 "data_check=off",
@@ -108,7 +108,7 @@ def test_an_example_runs(
     for package, texts in NEEDS.items():
         if any(text in example.docstring for text in texts):
             pytest.importorskip(package, reason=f"the example needs the package {package}")
-    needs_run = "runs/camera" in example.docstring
+    needs_run = "runs/mine" in example.docstring
     work = tmp_path / "work"
     shutil.copytree(request.getfixturevalue("folder_with_run" if needs_run else "folder"), work)
     monkeypatch.chdir(work)

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.evaluation.compare import CompareReport, compare
-from edgedenoise.evaluation.report.layer_chart import plan_charts
+from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
 from edgedenoise.evaluation.report.tables import html_rows
 from edgedenoise.extras import missing_package
 from edgedenoise.files import check_writable, write_bytes
@@ -24,6 +24,8 @@ from edgedenoise.imaging.pillow import to_pil
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from typing_extensions import Unpack
 
@@ -79,21 +81,37 @@ def compare_to_html(
         RuntimeUnavailableError: jinja2 is not installed.
         EdgeDenoiseError: as in `compare`.
     """
-    template = _template()  # first, so that a missing package or a wrong output does not cost minutes
+    template = page_template()  # first, so that a missing package or a wrong output does not cost minutes
     check_writable(Path(out))
     with tempfile.TemporaryDirectory() as folder:
         kept = keep or Path(folder)
         report = compare(bundle, noisy, clean, keep=kept, progress=progress, **options)
         rows = _figure_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
-    plans = plan_charts(Bundle.open(bundle))
-    page = template.render(report=report, figure_rows=rows, table=html_rows(report), plans=plans)
-    write_bytes(Path(out), page.encode())
+    write_bytes(Path(out), render(template, report, rows, plan_charts(Bundle.open(bundle))).encode())
     numbers = msgspec.json.format(msgspec.json.encode(report), indent=1)
     write_bytes(Path(out).with_suffix(".json"), numbers + b"\n")
     return report
 
 
-def _template() -> Any:
+def render(template: Any, report: CompareReport, rows: Sequence[FigureRow], plans: Sequence[PlanChart]) -> str:
+    """Return the HTML of a comparison.
+
+    Args:
+        template: what `page_template` returned.
+        report: the comparison.
+        rows: crops to show.
+        plans: charts of the layers of variants that were quantized within a budget.
+    """
+    page: str = template.render(report=report, figure_rows=rows, table=html_rows(report), plans=plans)
+    return page
+
+
+def page_template() -> Any:
+    """Return the jinja2 template of the page.
+
+    Raises:
+        RuntimeUnavailableError: jinja2 is not installed.
+    """
     try:
         import jinja2
     except ModuleNotFoundError as error:
