@@ -10,6 +10,7 @@ import numpy as np
 from edgedenoise.calibration.histograms import Histogram, Range
 from edgedenoise.errors import CalibrationError
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.onnxruntime.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,20 +64,13 @@ def measure_histograms(
     Raises:
         CalibrationError: no input came, or a tensor holds NaN or infinity.
     """
-    import onnxruntime
-
     names = [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
-    settings = onnxruntime.SessionOptions()
-    # Unfused, because fusions would remove the tensors that are measured.
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        _with_every_output(model, names).SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
+    # Fusions would remove tensors that are measured: the reference execution has none.
+    reference = Reference(_with_every_output(model, names).SerializeToString())
     found = {name: Histogram() for name in names}
     done = 0
     for x in inputs:
-        answers = [x, *session.run(names[1:], {names[0]: x})]
-        for name, values in zip(names, answers, strict=True):
+        for name, values in ({names[0]: x} | reference.run({names[0]: x}, names[1:])).items():
             found[name].add(_interior(name, values, x.shape[2], margin_px))
         done += 1
         progress("calibrate", done, total)

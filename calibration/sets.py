@@ -4,13 +4,13 @@ A set holds hashes and positions, never pixels: it travels inside bundles, and i
 
 Crops that quantization is judged on must not be those that its ranges were measured on. So calibration leaves out one
 image in `HELD_OUT_EVERY`, and `draw_held_out` takes crops of images that calibration did not use. Where there are
-none, it takes the parts of the other images that no calibration crop covers.
+none, it takes smaller crops from the parts of the other images that no calibration crop covers.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -252,7 +252,7 @@ def draw_held_out(
     Args:
         known: the calibration set.
         folder: images, or a text file that lists them. If calibration did not use some of them, only those are
-            taken; otherwise the crops lie beside those of calibration.
+            taken; otherwise crops of half the side are taken from what calibration did not cover.
         options: how to draw.
         kind: the normalization of the network's input.
         tiling: halo and grid of the network.
@@ -276,6 +276,8 @@ def draw_held_out(
             break
         (seen if sha256_of(path) in avoid else unseen).append(path)
     chosen = unseen or seen
+    if not unseen:  # smaller crops fit between those of calibration
+        options = replace(options, crop_px=max(1, options.crop_px // 2))
     most = min(options.candidates, len(chosen))
     drawing = draw(chosen, most, options, kind, tiling, avoid=avoid, rng=rng, progress=progress)
     found = len(drawing.crops)

@@ -31,7 +31,7 @@ _PUBLIC = {
     "export": "edgedenoise.exporting.onnx.to_onnx",
     "import_tf": "edgedenoise.training.tf_import",
     "load": "edgedenoise.denoiser",
-    "quantize": "edgedenoise.exporting.quantization.qdq",
+    "quantize": "edgedenoise.exporting.quantization.quantize",
     "quantize_to_budget": "edgedenoise.exporting.quantization.budget",
     "train": "edgedenoise.training.loop.trainer",
     "verify": "edgedenoise.exporting.verify",
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)
     from edgedenoise.exporting.onnx.to_onnx import export as export
     from edgedenoise.exporting.quantization.budget import quantize_to_budget as quantize_to_budget
-    from edgedenoise.exporting.quantization.qdq import quantize as quantize
+    from edgedenoise.exporting.quantization.quantize import quantize as quantize
     from edgedenoise.exporting.verify import verify as verify
     from edgedenoise.imaging.image import Image as Image
     from edgedenoise.training.config.config import TrainConfig as TrainConfig

@@ -1,4 +1,4 @@
-"""`edgedenoise build`: export, calibrate, quantize, compile and verify in one command."""
+"""Build: export, calibrate, quantize, compile and verify, over one folder that is sealed when everything is in it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.writer import check_replaceable
-from edgedenoise.calibration.calibrate import calibrate
-from edgedenoise.calibration.drawing import DEFAULT_COUNT
+from edgedenoise.bundles.writer import BundleWriter, check_replaceable
+from edgedenoise.calibration.calibrate import choose_ranges, draw_calibration_set, measure, put_measurement
+from edgedenoise.calibration.calibrators import MINMAX
+from edgedenoise.calibration.drawing import DEFAULT_COUNT, SetOptions
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ParityError
-from edgedenoise.exporting.compile import compile as compile_target
-from edgedenoise.exporting.quantization.qdq import quantize
-from edgedenoise.exporting.verify import not_built, verify
-from edgedenoise.files import atomic_folder
+from edgedenoise.exporting.compile import build_variants
+from edgedenoise.exporting.onnx.float_bundle import new_manifest, put_float_graph
+from edgedenoise.exporting.quantization.quantize import (
+    EncodingOptions,
+    FloatSource,
+    default_scheme,
+    held_out_judge,
+    put_quantized,
+    quantize_graph,
+    quantize_report,
+)
+from edgedenoise.exporting.verify import not_built, verify_opened
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.registry import registry
 
@@ -22,13 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from edgedenoise.exporting.quantization.qdq import QuantizeReport
+    from edgedenoise.exporting.onnx.float_bundle import FloatGraph
+    from edgedenoise.exporting.quantization.quantize import QuantizedGraph, QuantizeReport
     from edgedenoise.exporting.verify import VerifyReport
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What was built."""
+    """A new bundle, how close its INT8 graph is to float, and the checks of its variants."""
 
     bundle: Bundle
     quantized: QuantizeReport
@@ -49,52 +60,83 @@ def build(
     about: str = "",
     progress: Progress = silent,
 ) -> BuildReport:
-    """Make a complete bundle from a trained run: all of it or nothing.
+    """Make a complete bundle from a trained network: all of it or nothing.
 
     Args:
         checkpoint: folder made by `edgedenoise train`.
         data: noisy images to calibrate on; clean ones with `noise_levels`.
-        out: the bundle folder to write.
-        which: the `last` state of the run, or its `best` on images that were held out.
+        out: the bundle folder to write; an existing bundle is replaced.
+        which: the `last` state of the training, or the `best` one on images that were held out.
         count: number of calibration crops.
-        seed: of the calibration crops.
-        scheme: the integer encoding; None for the default of `quantize`.
-        targets: what to compile for besides ONNX Runtime; None for everything that is installed here.
-        noise_levels: of synthetic camera noise; see `CalibrationSet.from_folder`.
+        seed: seed of the calibration crops.
+        scheme: the integer encoding; None for the one that the network was trained in, else the one for any CPU.
+        targets: names of backends to compile for besides ONNX Runtime; None for all that can build here.
+        noise_levels: levels of synthetic camera noise; see `SetOptions`.
         about: Markdown for the model card: data and their licence, measured quality.
-        progress: told stage by stage.
+        progress: called after each step of each stage.
+
+    Returns:
+        The bundle and what was measured.
 
     Raises:
         ParityError: a variant fails its self-test; nothing is written.
-        EdgeDenoiseError: whatever one of the steps raises.
+        TrainingError, ExportError, CalibrationError, QuantizationError, UsageError, BundleError: see `export`,
+            `calibrate`, `quantize` and `compile`.
+
+    Example:
+        >>> report = edgedenoise.build("runs/mine", "photos", "mine.edge")  # doctest: +SKIP
+        >>> report.verified.passed  # doctest: +SKIP
+        True
     """
-    from edgedenoise.exporting.onnx.to_onnx import export, trained_scheme  # torch, only now
+    from edgedenoise.exporting.onnx.to_onnx import export_graph  # torch, only here
 
     final = Path(out)
     check_replaceable(final)
-    wanted = buildable_targets() if targets is None else targets
-    with atomic_folder(final) as temporary:
-        work = temporary / final.name
-        export(checkpoint, work, which=which, about=about, progress=progress)
-        calibrate(work, data, count=count, seed=seed, noise_levels=noise_levels, progress=progress)
-        scheme = scheme or trained_scheme(checkpoint, which)
-        quantized = quantize(work, scheme=scheme, data=data, progress=progress)
-        for target in wanted:
-            compile_target(work, target=target, progress=progress)
-        verified = verify(work, progress=progress)
+    backends = [registry[name] for name in (buildable_targets() if targets is None else targets)]
+    options = SetOptions(count, seed, noise_levels=noise_levels)
+    graph = export_graph(checkpoint, which, progress)
+    chosen = scheme or graph.scheme or default_scheme()
+    with BundleWriter.create(final, new_manifest(graph, final.stem, about)) as writer:
+        quantized = _graphs(writer, graph, Path(data), options, chosen, progress)
+        bundle = writer.seal()
+        for backend in backends:
+            if backend.precisions:
+                build_variants(bundle, writer, backend, progress=progress)
+        verified = verify_opened(writer.seal(), progress)
         failed = [check for check in verified.variants if check.status == "failed"]
         if failed:
             raise ParityError(
-                "nothing was written, because variants fail their self-test: "
+                "variants fail their self-test, so nothing was written: "
                 + "; ".join(f"{check.variant}: {check.reason}" for check in failed)
             )
-        for entry in work.iterdir():
-            entry.rename(temporary / entry.name)
-        work.rmdir()
     bundle = Bundle.open(final)
-    return BuildReport(bundle, quantized, replace(verified, bundle=str(final), not_built=not_built(bundle)))
+    return BuildReport(bundle, quantize_report(bundle, quantized), replace(verified, not_built=not_built(bundle)))
 
 
 def buildable_targets() -> tuple[str, ...]:
     """Return the names of the backends that this installation can build for."""
     return tuple(backend.name for backend in registry.values() if backend.can_build())
+
+
+def _graphs(
+    writer: BundleWriter, graph: FloatGraph, data: Path, options: SetOptions, scheme: str, progress: Progress
+) -> QuantizedGraph:
+    """Write the float graph, its ranges and the QDQ graph, and return the last one."""
+    written = put_float_graph(writer, graph)
+    manifest = writer.manifest
+    drawn = draw_calibration_set(data, options, manifest, progress)
+    measurement = measure(written.model, written.sha256, drawn.crops, drawn.inputs(), manifest.tiling, progress)
+    put_measurement(writer, measurement, options.noise_levels)
+    source = FloatSource(
+        written.model,
+        choose_ranges(measurement.ranges, measurement.histograms, MINMAX, graph.trained_ranges or {}),
+        manifest.normalization,
+        manifest.tiling,
+        written.selftest,
+        held_out_judge(written.data, drawn.crops, data, manifest, tuple(options.noise_levels)),
+        trained_in_8_bits=graph.trained_ranges is not None,
+    )
+    quantized = quantize_graph(source, scheme_named(scheme), EncodingOptions(), progress)
+    put_quantized(writer, quantized)
+    progress("quantize", 3, 3)
+    return quantized

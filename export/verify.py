@@ -1,9 +1,9 @@
-"""`edgedenoise verify`: check everything about a bundle that this machine can check.
+"""Verify: check everything about a bundle that this machine can check.
 
-Hashes, the graph contract (where onnx is installed), and the self-test of every variant on its runtime: against the
-float answer, and for quantized variants against the oracle (exact W8A8, the QDQ graph run node by node in float).
-A variant that is far from float but equal to the oracle has a calibration problem; one that is far from the oracle
-has a kernel problem, and the first layer that differs is named.
+Checked are the hashes, the contracts of the graphs (where onnx is installed) and the self-test of every variant, on its
+backend or by emulation: against the float answer and, for quantized variants, against the reference execution (unfused
+W8A8, the QDQ graph run node by node in float). A variant that is far from float but equal to the reference has a
+calibration problem. One that is far from the reference has a kernel problem, and the first layer that differs is named.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
+from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
     Divergence,
     first_divergence,
@@ -24,8 +25,8 @@ from edgedenoise.exporting.quantization.divergence import (
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.normalize import statistics
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.opening import backend_of, open_emulation, open_variant
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import registry
@@ -42,50 +43,50 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.checked import CheckedSession
 
 Status = Literal["passed", "failed", "not run"]
-State = Literal["ran here", "built here, numbers checked by emulation", "built here, never run", "not built"]
-"""How much is known on this machine, from most to least."""
+State = Literal["tested on hardware", "emulated", "not tested", "not built"]
+"""How much is known about a variant on this machine, from most to least."""
 
 
 @dataclass(frozen=True)
 class VariantCheck:
-    """What was found out about one variant."""
+    """The check of one variant."""
 
     variant: str
     runtime: str
     precision: str
     status: Status
     reason: str = ""
-    """Why it failed or was not run, and what would fix it; or what is odd about one that passed."""
-    state: State = "built here, never run"
+    """Why the variant failed or was not run, and what would fix it; or a remark about one that passed."""
+    state: State = "not tested"
     psnr_db: float | None = None
     """Self-test, against the float answer, unit range."""
     max_levels: float | None = None
     """Self-test, largest difference to the float answer in 8-bit levels."""
     bound_db: float | None = None
     """What `psnr_db` must reach."""
-    oracle_max_levels: float | None = None
-    """Self-test, largest difference to exact W8A8 in 8-bit levels; None for float variants."""
-    oracle_psnr_db: float | None = None
-    """Self-test, PSNR to exact W8A8; None for float variants."""
+    reference_max_levels: float | None = None
+    """Self-test, largest difference to the reference execution in 8-bit levels; None for float variants."""
+    reference_psnr_db: float | None = None
+    """Self-test, PSNR to the reference execution; None for float variants."""
     divergence: Divergence | None = None
-    """The first layer that the runtime computes differently, looked for where the variant is farther from exact W8A8
-    than the backend's `error_bounds` allow."""
+    """The first layer that the backend computes differently, searched for where the variant is farther from the
+    reference execution than the backend's `error_bounds` allow."""
 
 
 @dataclass(frozen=True)
 class NotBuilt:
-    """A target and precision that a bundle has no variant for, of those that `compile` builds unasked."""
+    """A backend and precision, among the defaults of `compile`, that a bundle has no variant for."""
 
     target: str
     precision: str
     command: str
-    """What would build it."""
+    """Command line that builds it."""
     state: State = "not built"
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was found out about a bundle."""
+    """The check of a bundle."""
 
     bundle: str
     files_checked: int
@@ -93,6 +94,10 @@ class VerifyReport:
     """ONNX variants whose graph contract was checked; empty without the package onnx."""
     variants: tuple[VariantCheck, ...]
     not_built: tuple[NotBuilt, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Variants that a newer version of edgedenoise wrote, with the reason why this one cannot read them."""
+    strays: tuple[str, ...] = ()
+    """Files in the folder that are not part of the bundle."""
 
     @property
     def passed(self) -> bool:
@@ -105,40 +110,57 @@ def verify(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
 
     Args:
         bundle: a bundle folder or archive.
-        progress: told after each variant.
+        progress: called after each variant.
+
+    Returns:
+        The checks.
 
     Raises:
         BundleError: the bundle cannot be opened, or a file is damaged.
+
+    Example:
+        >>> report = edgedenoise.verify("edge-tiny")
+        >>> report.passed
+        True
     """
     opened = Bundle.open(bundle)
     opened.check()
-    variants = opened.manifest.variants
+    return verify_opened(opened, progress)
+
+
+def verify_opened(bundle: Bundle, progress: Progress = silent) -> VerifyReport:
+    """Check the graphs and variants of a bundle whose files are known to be sound; see `verify`."""
+    variants = bundle.manifest.variants
     linted, checks = [], []
     for done, variant in enumerate(variants):
         progress("verify", done, len(variants), variant.name)
-        problems = _lint(opened, variant)
+        problems = _lint(bundle, variant)
         if problems is not None:
             linted.append(variant.name)
         if problems:
             checks.append(VariantCheck(variant.name, variant.runtime, variant.precision, "failed", "; ".join(problems)))
             continue
-        checks.append(_check(opened, variant))
+        checks.append(check_variant(bundle, variant))
     progress("verify", len(variants), len(variants))
-    return VerifyReport(str(opened.source), len(opened.manifest.files), tuple(linted), tuple(checks), not_built(opened))
+    return VerifyReport(
+        bundle=str(bundle.source),
+        files_checked=len(bundle.manifest.files),
+        linted=tuple(linted),
+        variants=tuple(checks),
+        not_built=not_built(bundle),
+        unknown=tuple(f"{one.name}: {one.reason}" for one in bundle.unknown_variants),
+        strays=tuple(bundle.strays()),
+    )
 
 
 def not_built(bundle: Bundle) -> tuple[NotBuilt, ...]:
-    """Return what `compile` would build unasked and a bundle does not have."""
+    """Return the default variants of all backends that a bundle does not have, with the commands that add them."""
     built = {(variant.runtime, variant.precision) for variant in bundle.manifest.variants}
     return tuple(
-        NotBuilt(
-            target.name,
-            precision,
-            f"edgedenoise compile {bundle.source} --target {target.name} --precision {precision}",
-        )
-        for target in registry.values()
-        for precision in target.default_precisions
-        if (target.name, precision) not in built
+        NotBuilt(backend.name, precision, compile_command(bundle, backend, precision))
+        for backend in registry.values()
+        for precision in backend.default_precisions
+        if (backend.name, precision) not in built
     )
 
 
@@ -155,39 +177,53 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     return lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
 
 
-def _check(bundle: Bundle, variant: Variant) -> VariantCheck:
+def check_variant(bundle: Bundle, variant: Variant, *, must_open: bool = False) -> VariantCheck:
+    """Run the self-test of one variant: on its backend or, where that cannot run here, by emulation.
+
+    Args:
+        bundle: an opened bundle.
+        variant: one of its variants.
+        must_open: whether an unusable backend is an error instead of a reason to emulate.
+
+    Raises:
+        RuntimeUnavailableError, IncompatibleError: the backend cannot run the variant here, and `must_open` is set.
+    """
     check = VariantCheck(variant.name, variant.runtime, variant.precision, "not run")
     try:
         session = open_variant(bundle, variant, selftest=False)
     except (RuntimeUnavailableError, IncompatibleError) as error:
+        if must_open:
+            raise
         return _emulated(bundle, variant, replace(check, reason=_words(error)))
     except EdgeDenoiseError as error:
         return replace(check, status="failed", reason=_words(error))
-    return _selftest(bundle, variant, session, replace(check, state="ran here"))
+    return _selftest(bundle, variant, session, replace(check, state="tested on hardware"))
 
 
 def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantCheck:
-    """Check the numbers of a variant that nothing here can run; `check` says why not."""
+    """Check the numbers of a variant that this machine cannot run; `check` holds the reason."""
     try:
         session = open_emulation(bundle, variant)
     except (RuntimeUnavailableError, IncompatibleError) as error:
-        return replace(check, reason=f"{check.reason}; nor can it be emulated: {_words(error)}")
+        return replace(check, reason=f"{check.reason}; it cannot be emulated either: {_words(error)}")
     except EdgeDenoiseError as error:
         return replace(check, status="failed", reason=_words(error))
     if session is None:
         return check
     target = backend_of(variant)
-    raised = f"numbers {target.emulation}; to raise it, on the device: edgedenoise verify {bundle.source}"
-    check = replace(check, reason=f"{check.reason}; {raised}", state="built here, numbers checked by emulation")
+    raised = f"numbers {target.emulation}; to test it, on the device: edgedenoise verify {bundle.source}"
+    check = replace(check, reason=f"{check.reason}; {raised}", state="emulated")
     found = _selftest(bundle, variant, session, check)
     # The graph against itself is no comparison.
-    return replace(found, oracle_psnr_db=None, oracle_max_levels=None) if found.oracle_max_levels == 0 else found
+    return (
+        replace(found, reference_psnr_db=None, reference_max_levels=None) if found.reference_max_levels == 0 else found
+    )
 
 
 def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: VariantCheck) -> VariantCheck:
     try:
         result = run_selftest(bundle, variant, session)
-        oracle = None if variant.encoding is None else _against_oracle(bundle, variant, session)
+        reference = None if variant.encoding is None else _against_reference(bundle, variant, session)
     except EdgeDenoiseError as error:
         return replace(check, status="failed", reason=_words(error))
     finally:
@@ -195,8 +231,8 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
     reasons = [check.reason] if check.reason else []
     if not result.passed:
         reasons.append(f"{result.psnr_db:.1f} dB to the float answer, {result.bound_db:.1f} dB expected")
-    if oracle is not None and oracle.reason:
-        reasons.append(oracle.reason)
+    if reference is not None and reference.reason:
+        reasons.append(reference.reason)
     return replace(
         check,
         status="passed" if result.passed else "failed",
@@ -204,9 +240,9 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         psnr_db=result.psnr_db,
         max_levels=result.max_levels,
         bound_db=result.bound_db,
-        oracle_max_levels=None if oracle is None else oracle.max_levels,
-        oracle_psnr_db=None if oracle is None else oracle.psnr_db,
-        divergence=None if oracle is None else oracle.divergence,
+        reference_max_levels=None if reference is None else reference.max_levels,
+        reference_psnr_db=None if reference is None else reference.psnr_db,
+        divergence=None if reference is None else reference.divergence,
     )
 
 
@@ -215,53 +251,50 @@ def _words(error: EdgeDenoiseError) -> str:
 
 
 @dataclass(frozen=True)
-class _OracleCheck:
-    """How a variant compares with exact W8A8 on the self-test."""
+class _ReferenceCheck:
+    """How a variant compares with the reference execution on the self-test."""
 
     psnr_db: float
     max_levels: float
     reason: str = ""
-    """What is odd about that; empty within the stated bound, or where none is stated."""
+    """Remark on a distance beyond the stated bound; empty within it, or where none is stated."""
     divergence: Divergence | None = None
 
 
-def _against_oracle(bundle: Bundle, variant: Variant, session: CheckedSession) -> _OracleCheck | None:
-    """Compare with the QDQ graph run in exact arithmetic; None where the bundle has no such graph."""
+def _against_reference(bundle: Bundle, variant: Variant, session: CheckedSession) -> _ReferenceCheck | None:
+    """Return the distance to the reference execution of the QDQ graph; None where the bundle has no such graph."""
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name and v.encoding == variant.encoding]
     if not graphs or variant.encoding is None:
         return None
     image, _ = selftest_pair(bundle)
     manifest = bundle.manifest
-    oracle = open_variant(bundle, graphs[0], options=SessionOptions(fused=False), selftest=False)
-    try:
-        exact, found = (run_image(s, image, manifest.normalization, manifest.tiling) for s in (oracle, session))
-    finally:
-        oracle.close()
+    with open_reference(bundle.variant_file(graphs[0])) as reference:
+        exact, found = (run_image(s, image, manifest.normalization, manifest.tiling) for s in (reference, session))
     psnr_db, max_levels = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
     graph = _loaded(bundle, graphs[0])
     bound = reference_bound(variant.encoding.scheme, backend_of(variant), graph)
     if bound is None or bound.holds(psnr_db, max_levels):
-        return _OracleCheck(psnr_db, max_levels)
+        return _ReferenceCheck(psnr_db, max_levels)
     if graph is None:
-        divergence, words = None, 'to see at which layer it begins: pip install "edgedenoise[quantize]"'
+        divergence, words = None, 'to find the first layer that differs: pip install "edgedenoise[quantize]"'
     else:
         divergence, words = _divergence(bundle, variant, graph, bound)
-    reason = f"{psnr_db:.1f} dB and {max_levels:.1f} levels from exact W8A8: {words}"
-    return _OracleCheck(psnr_db, max_levels, reason, divergence)
+    reason = f"{psnr_db:.1f} dB and {max_levels:.1f} levels from the reference execution: {words}"
+    return _ReferenceCheck(psnr_db, max_levels, reason, divergence)
 
 
 def _divergence(
     bundle: Bundle, variant: Variant, graph: onnx.ModelProto, bound: ReferenceBound
 ) -> tuple[Divergence | None, str]:
-    """Look for the first layer that a runtime computes differently; return it and the words for it."""
+    """Return the first layer that a backend computes differently, and a description of it."""
     image, _ = selftest_pair(bundle)
     x = _whole_multiple(statistics(image, bundle.manifest.normalization).apply(image), bundle)
     try:
         backend = pieces_on(backend_of(variant), variant, graph, x)
         found = first_divergence(graph, x, backend, bound)
     except EdgeDenoiseError as error:
-        return None, f"at which layer it begins cannot be told: {error}".replace("\n", "; ")
-    return found, "no layer alone is far off, small differences add up" if found is None else str(found)
+        return None, f"the first layer that differs cannot be found: {error}".replace("\n", "; ")
+    return found, "no layer alone is far off; small differences add up" if found is None else str(found)
 
 
 def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
@@ -274,7 +307,7 @@ def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
 
 
 def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
-    """Cut (3, H, W) to sides that the network can shuffle, and make it one input of a graph."""
+    """Return (3, H, W) cut to sides that the network accepts, as one input of a graph."""
     step = bundle.manifest.tiling.multiple_of
     height, width = (side // step * step for side in pixels.shape[1:])
     return np.ascontiguousarray(pixels[None, :, :height, :width], dtype=np.float32)

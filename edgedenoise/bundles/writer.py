@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 class BundleWriter:
     """A bundle that is being written. Made by `create` and `edit`, which are context managers."""
 
-    def __init__(self, root: Path, manifest: Manifest, unknown: tuple[UnknownVariant, ...] = ()) -> None:
-        """Continue with the files that `manifest` records in the folder `root`."""
+    def __init__(self, root: Path, target: Path, manifest: Manifest, unknown: tuple[UnknownVariant, ...] = ()) -> None:
+        """Continue with the files that `manifest` records in the folder `root`, which will become `target`."""
         self.root = root
         """The temporary folder."""
+        self.target = target
+        """Where the bundle will be."""
         self.manifest = manifest
         self._unknown = unknown
         self._records = dict(manifest.files)
@@ -57,7 +59,7 @@ class BundleWriter:
         """
         check_replaceable(target)
         with atomic_folder(target) as temporary:
-            writer = cls(temporary, manifest)
+            writer = cls(temporary, target, manifest)
             yield writer
             writer.seal()
 
@@ -81,7 +83,7 @@ class BundleWriter:
         bundle.check()
         with atomic_folder(bundle.root) as temporary:
             shutil.copytree(bundle.root, temporary, dirs_exist_ok=True)
-            writer = cls(temporary, bundle.manifest, bundle.unknown_variants)
+            writer = cls(temporary, bundle.root, bundle.manifest, bundle.unknown_variants)
             yield writer
             writer.seal()
             current, _ = read_manifest(bundle.root, bundle.source)
@@ -154,7 +156,7 @@ class BundleWriter:
             manifest = msgspec.structs.replace(self.manifest, files=dict(sorted(self._records.items())))
             self.manifest = self._sealed_as = write_manifest(self.root, manifest, self._unknown)
             self._added, self._new_variants = set(), set()
-        return Bundle(self.root, self.manifest, self.root, self._unknown)
+        return Bundle(self.root, self.manifest, self.target, self._unknown)
 
 
 def check_editable(bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from edgedenoise.exporting.quantization.qdq import QuantizeReport
+    from edgedenoise.exporting.quantization.quantize import QuantizeReport
 
 
 @cli_command
@@ -78,7 +78,7 @@ def command(
             "--weight-clip and --bias-correction are not accepted in a search within a budget",
             hint="Leave them out.",
         )
-    from edgedenoise.exporting.quantization.search_result import Plan, plan_table
+    from edgedenoise.exporting.quantization.search_result import QuantizationPlan, plan_table
 
     try:
         with output.progress() as progress:
@@ -94,7 +94,7 @@ def command(
                 progress=progress,
             )
     except QuantizationError as error:
-        if isinstance(error.plan, Plan) and not output.as_json:  # in JSON it is a field of the error
+        if isinstance(error.plan, QuantizationPlan) and not output.as_json:  # in JSON it is a field of the error
             output.result(error.plan, plan_table(error.plan, wide=wide))
         raise
     output.result(found, "\n".join([plan_table(found.plan, wide=wide), *_lines(found.quantized, bundle)]))

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
 
 _NARROW = ("variant", "status", "state", "dB to float", "needed")
-_STATES = {
-    "ran here": "tested on hardware",
-    "built here, numbers checked by emulation": "emulated",
-    "built here, never run": "not tested",
-}
 
 
 @cli_command
@@ -44,12 +39,12 @@ def variants_table(report: VerifyReport, *, wide: bool) -> str:
         [
             check.variant,
             check.status,
-            _STATES.get(check.state, check.state),
+            check.state,
             _number(check.psnr_db),
             _number(check.bound_db),
             _number(check.max_levels, 2),
-            _number(check.oracle_psnr_db),
-            _number(check.oracle_max_levels, 2),
+            _number(check.reference_psnr_db),
+            _number(check.reference_max_levels, 2),
         ]
         for check in report.variants
     ]
@@ -63,6 +58,8 @@ def _text(report: VerifyReport, *, wide: bool) -> str:
         [
             variants_table(report, wide=wide),
             f"{report.files_checked} files match the manifest; {checked}",
+            *(f"cannot be read by this version: {one}" for one in report.unknown),
+            *(f"not part of the bundle: {name}" for name in report.strays),
             *(f"not built: {one.target} {one.precision}: {one.command}" for one in report.not_built),
         ]
     )

@@ -18,9 +18,8 @@ from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
 from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.imaging.tiling import Tiling
-from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
 
@@ -79,12 +78,24 @@ def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
     )
 
 
-def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> onnx.ModelProto:
-    """Write the float variant, the self-test and the trained ranges into a bundle that is being written.
+@dataclass(frozen=True)
+class WrittenFloatGraph:
+    """A float graph as it was written into a bundle, and the bundle's self-test."""
 
-    Returns:
-        The graph as it was written, with the bundle's essentials embedded.
-    """
+    model: onnx.ModelProto
+    data: bytes
+    """The serialized graph, with the bundle's essentials embedded."""
+    selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
+    """(image, float answer), each (3, H, W) in unit range."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGraph:
+    """Write the float variant, the self-test and the trained ranges into a bundle that is being written."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
@@ -93,16 +104,15 @@ def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> onnx.ModelProto:
     data = model.SerializeToString()
     writer.write(variant.path, data)
     image = selftest_image()
-    # Unfused: the answer that other backends are held to must not depend on this machine's kernels.
-    options = SessionOptions(fused=False)
-    with CheckedSession(OnnxRuntime().open(variant, writer.root / variant.path, "cpu", options)) as session:
+    # The answer that other backends are held to must not depend on this machine's kernels.
+    with open_reference(data) as session:
         answer = run_image(session, image, graph.normalization, writer.manifest.tiling)
     writer.write(PICTURE_FILE, _npy(image))
     writer.write(ANSWER_FILE, _npy(answer))
+    written = WrittenFloatGraph(model, data, (image, answer))
     if graph.trained_ranges is not None:
-        known = Ranges(hashlib.sha256(data).hexdigest(), 0, dict(graph.trained_ranges))
-        writer.write_json(TRAINED_RANGES_FILE, known)
-    return model
+        writer.write_json(TRAINED_RANGES_FILE, Ranges(written.sha256, 0, dict(graph.trained_ranges)))
+    return written
 
 
 def write_float_bundle(target: Path, graph: FloatGraph, *, about: str = "") -> Bundle:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 import onnxscript  # noqa: F401  (torch's exporter needs it and reports its absence as a failed export)
 import torch
@@ -29,6 +28,7 @@ from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, wit
 from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
+from edgedenoise.runtimes.onnxruntime.reference import Reference
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
@@ -38,6 +38,7 @@ from edgedenoise.training.objectives.fake_quant import input_ranges, sum_ranges
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgedenoise.calibration.histograms import Range
@@ -161,12 +162,6 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
     )
 
 
-def trained_scheme(checkpoint: Path | str, which: Which = "last") -> str | None:
-    """Return the integer encoding that a network was trained in, or None for float training."""
-    config = read_run(checkpoint, which).config
-    return config.scheme if isinstance(config, (QATConfig, SelfQATConfig)) else None
-
-
 def trained_ranges(network: torch.nn.Module, traced: Trace) -> dict[str, Range]:
     """Return the ranges that a fake-quantized network was trained with, by the names of tensors in its graph.
 
@@ -263,12 +258,10 @@ def _answers(module: torch.nn.Module, dtype: torch.dtype) -> Callable[[NDArray[n
 
 
 def _graph_answers(model: onnx.ModelProto) -> Callable[[NDArray[np.float32]], NDArray[np.floating]]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    reference = Reference(model.SerializeToString())
 
     def answer(x: NDArray[np.float32]) -> NDArray[np.floating]:
-        return np.asarray(session.run([OUTPUT_NAME], {INPUT_NAME: x})[0])
+        return reference.run({INPUT_NAME: x})[OUTPUT_NAME]
 
     return answer
 

@@ -1,7 +1,8 @@
-"""`edgedenoise quantize --max-drop`: find the fastest encoding that keeps the quality.
+"""Search for the fastest encoding within a budget of quality (`edgedenoise quantize --max-drop`).
 
-All layers in integers first, with every scheme and calibrator. Where none keeps the budget, the layers that cost
-most for the time they save go back to float, one after another; then each of them is tried in integers again.
+The search begins with all layers in integers, with every scheme and calibrator. Where none keeps the budget, layers
+return to float one by one, those first that cost most for the time that they save. Then each of them is tried in
+integers again.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from edgedenoise.bundles.bundle import Bundle, report_file
 from edgedenoise.bundles.manifest import Encoding, Variant
@@ -28,9 +27,18 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
-from edgedenoise.exporting.quantization.qdq import QuantizeReport, encode, quantize, quantized_layers
-from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, describe
-from edgedenoise.exporting.quantization.sensitivity import HELD_OUT_CROPS, Judge, layer_costs
+from edgedenoise.exporting.quantization.judge import HELD_OUT_CROPS, Judge, judge_of
+from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
+from edgedenoise.exporting.quantization.quantize import (
+    EncodingOptions,
+    QuantizeReport,
+    float_source,
+    put_quantized,
+    quantize_graph,
+    quantize_report,
+)
+from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, QuantizationPlan, describe
+from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
@@ -43,17 +51,17 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Backend
 
 LEAST_INT8_SHARE = 0.8
-"""Of the multiply-accumulates: below it, a graph in integers is one in name only."""
+"""Smallest accepted share of the multiply-accumulates in integers."""
 CALIBRATORS = ("minmax", "mse", "percentile-99.999", "percentile-99.99", "entropy")
-"""What is tried where histograms are stored and the weights were not trained with ranges of their own."""
+"""Calibrators to try where histograms are stored and the weights were trained in float."""
 
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """A variant that keeps a budget, and how it was found."""
+    """A variant that keeps a budget, and the plan that it follows."""
 
     quantized: QuantizeReport
-    plan: Plan
+    plan: QuantizationPlan
 
 
 def quantize_to_budget(
@@ -74,54 +82,61 @@ def quantize_to_budget(
     Args:
         bundle: a calibrated bundle folder.
         max_drop_db: how much less than float its PSNR to the ground truth may be; needs `clean`.
-        min_psnr_db: or: what its PSNR to the float answer must reach.
+        min_psnr_db: alternatively, what its PSNR to the float answer must reach.
         data: noisy images to judge on. May be left out for a bundle that was calibrated with synthetic noise.
         clean: their ground truth under the same names; without `data`, clean images that noise is added to.
-        scheme: try this one alone; None tries all that the runtime runs at full speed here.
-        calibrator: try this one alone; None tries all.
-        runtime: whose speed counts; the variant must be faster than float there.
-        crops: how many held-out crops to judge on.
-        progress: told after each step.
+        scheme: try this scheme alone; None tries all that the runtime runs at full speed here.
+        calibrator: try this calibrator alone; None tries all.
+        runtime: backend whose speed counts; the variant must be faster than float there.
+        crops: number of held-out crops to judge on.
+        progress: called after each step.
+
+    Returns:
+        The new variant and the plan that it follows.
 
     Raises:
-        QuantizationError: no plan keeps the budget, or none is faster than float; carries the best plan as `plan`. The
+        QuantizationError: no plan keeps the budget, or none is faster than float; its `plan` is the best one. The
             bundle stays as it was.
         UsageError: both limits or none, no ground truth for a drop, or an unknown scheme, calibrator or runtime.
-        CalibrationError: the bundle has no ranges, or the images cannot be used.
+        CalibrationError: the bundle has no ranges, calibration has seen everything, or the images cannot be used.
+
+    Example:
+        >>> report = edgedenoise.quantize_to_budget("mine.edge", min_psnr_db=45, data="photos")  # doctest: +SKIP
+        >>> report.plan.met  # doctest: +SKIP
+        True
     """
     budget = Budget(max_drop_db, min_psnr_db)
     opened = Bundle.open(bundle)
     check_editable(opened)
-    judge = Judge(opened, None if data is None else Path(data), None if clean is None else Path(clean), crops, progress)
-    budget.spare_db(judge.float_quality)  # a drop without a ground truth is refused now
-    search = _Search(opened, budget, judge, registry[runtime], progress)
+    backend = registry[runtime]
+    folder, truth = (None if path is None else Path(path) for path in (data, clean))
+    judge = judge_of(opened, folder, truth, crops, progress)
+    budget.spare_db(judge.float_fidelity)  # a drop without a ground truth is refused before the search
+    search = _Search(opened, budget, judge, backend, progress)
     plan = search.run(_schemes(scheme), _calibrators(opened, calibrator))
     if not plan.met:
         raise QuantizationError(
             f"no plan keeps the budget of {plan.budget} with {LEAST_INT8_SHARE:.0%} of the multiply-accumulates in"
             f" integers; the best of {len(plan.tried)}: {describe(plan.chosen)}",
-            hint="train it in 8 bits (edgedenoise train --objective qat --init RUN), calibrate on more images, or"
-            " widen the budget",
+            hint="Train it in 8 bits (edgedenoise train --objective qat --init CHECKPOINT), calibrate on more images,"
+            " or widen the budget.",
             plan=plan,
         )
     if plan.speed_vs_float is not None and plan.speed_vs_float < 1:
         raise QuantizationError(
             f"{describe(plan.chosen)}: it keeps the budget of {plan.budget}, but on {runtime} it is not faster than"
             f" float here ({plan.speed_vs_float:.2f}x), so it was not added",
-            hint="try another runtime: --runtime openvino",
+            hint="Try another runtime: --runtime openvino",
             plan=plan,
         )
     chosen = plan.chosen
-    quantized = quantize(
-        opened.root,
-        scheme=chosen.scheme,
-        calibrator=chosen.calibrator,
-        keep_float=chosen.float_layers,
-        progress=progress,
-    )
-    with BundleWriter.edit(Bundle.open(opened.root)) as draft:
-        draft.write(report_file(quantized.variant), msgspec.json.format(msgspec.json.encode(plan), indent=1))
-    return BudgetReport(quantized, plan)
+    options = EncodingOptions(chosen.calibrator, chosen.float_layers)
+    source = float_source(opened, chosen.calibrator)
+    quantized = quantize_graph(source, scheme_named(chosen.scheme), options, progress)
+    with BundleWriter.edit(opened) as writer:
+        put_quantized(writer, quantized)
+        writer.write_json(report_file(quantized.variant.name), plan)
+    return BudgetReport(quantize_report(Bundle.open(opened.root), quantized), plan)
 
 
 @dataclass
@@ -135,7 +150,7 @@ class _Search:
     progress: Progress
     tried: list[Candidate] = field(default_factory=list)
 
-    def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> Plan:
+    def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> QuantizationPlan:
         """Return the plan for the first budget-keeping candidate in the order of estimated time, or the closest."""
         self.model = load_onnx(float_graph_file(self.bundle))
         self.layers = [node.output[0] for node in quantized_layers(self.model)]
@@ -158,7 +173,7 @@ class _Search:
             raise UsageError(f"no scheme to try on {self.runtime.name}")
         chosen, costs = best
         met = self._holds(chosen)
-        return Plan(
+        return QuantizationPlan(
             budget=self.budget,
             runtime=self.runtime.name,
             crops=len(self.judge.crops),

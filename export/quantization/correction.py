@@ -17,6 +17,7 @@ from edgedenoise.calibration.schemes import WeightClip
 from edgedenoise.errors import UsageError
 from edgedenoise.exporting.onnx.graph import with_own_constants
 from edgedenoise.exporting.quantization.divergence import cut_behind
+from edgedenoise.runtimes.onnxruntime.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -133,15 +134,10 @@ def _channel_means(
     graph: onnx.ModelProto, tensor: str, inputs: Sequence[NDArray[np.float32]], margin_px: int
 ) -> NDArray[np.float64]:
     """Return the mean of each channel of a tensor, (channels,), in exact arithmetic."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    piece = cut_behind(graph, tensor).SerializeToString()
-    session = onnxruntime.InferenceSession(piece, settings, providers=["CPUExecutionProvider"])
+    reference = Reference(cut_behind(graph, tensor).SerializeToString())
     means = []
     for x in inputs:
-        values = session.run(None, {graph.graph.input[0].name: x})[0]
+        (values,) = reference.run({graph.graph.input[0].name: x}).values()
         margin = -(-margin_px * values.shape[2] // x.shape[2])  # behind a stride the margin shrinks, too
         inner = values[0, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
         means.append(inner.mean(axis=(1, 2), dtype=np.float64))

@@ -1,168 +1,35 @@
-"""`edgedenoise quantize`: encode a QDQ graph from the stored ranges, by any scheme of `calibration/schemes.py`.
+"""Encode a float graph as a QDQ graph from measured ranges, by any scheme of `edgedenoise.calibration.schemes`.
 
-Placement: a Q/DQ pair on the activation that a Conv reads and on its weight, and on what the scheme says of sums and
-joins; but the sum of image and residual, with which a student ends, stays float: in 8 bits it alone would cost half a
-level. A convolution's own output gets none before its Relu, so that backends fuse the three; the last convolution's
-output stays float, which costs nothing and saves half a level. Biases stay float, because the int32 form is refused by
-TensorRT; for CPUs they are rounded to the grid on which kernels put them (activation scale times weight scale), so that
-exact arithmetic and integer kernels agree to the last step instead of drifting apart layer by layer.
+A Q/DQ pair stands on the activation that a Conv reads and on its weight, and on the inputs of Add and Concat nodes as
+the scheme says. Left in float are:
+
+- the Add of image and residual at the end of a student, which in 8 bits would cost half a level by itself;
+- the output of a convolution before its Relu, so that backends fuse the three;
+- the output of the last convolution, which costs nothing and saves half a level;
+- biases, because TensorRT refuses the int32 form. For CPUs they are rounded to the grid on which kernels put them
+  (activation scale times weight scale), so that exact arithmetic and integer kernels agree to the last step.
 """
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Calibration, Encoding, Variant
-from edgedenoise.bundles.writer import BundleWriter, check_editable
-from edgedenoise.calibration.calibrate import (
-    FLOAT_VARIANT,
-    TRAINED_RANGES_FILE,
-    float_graph_file,
-    load_onnx,
-    stored_ranges,
-)
-from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
-from edgedenoise.calibration.schemes import SCHEMES, Scheme, WeightClip, encode_range, encode_weight, scheme_named
-from edgedenoise.calibration.sets import CalibrationSet
-from edgedenoise.errors import QuantizationError, UsageError
-from edgedenoise.exporting.onnx.graph import embed, weights, with_own_constants
-from edgedenoise.exporting.quantization.contracts import check_encoded
-from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, Refined, check_ways, mean_shifts, refine
-from edgedenoise.imaging.metrics import psnr_unit
-from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.checked import CheckedSession
-from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
-from edgedenoise.runtimes.opening import open_variant
-from edgedenoise.runtimes.pipeline import run_image
-from edgedenoise.runtimes.selftest import selftest_pair
+from edgedenoise.calibration.schemes import SCHEMES, Scheme, WeightClip, encode_range, encode_weight
+from edgedenoise.errors import QuantizationError
+from edgedenoise.exporting.onnx.graph import weights, with_own_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
     from edgedenoise.calibration.histograms import Range
     from edgedenoise.calibration.ranges import Ranges
     from edgedenoise.exporting.quantization.correction import Shifts
-
-_HELD_OUT_CROPS = 8
-
-
-@dataclass(frozen=True)
-class QuantizeReport:
-    """How far exact W8A8 arithmetic (the oracle) is from float; kernels are checked by `verify`."""
-
-    bundle: Path
-    variant: str
-    scheme: str
-    selftest_db: float
-    """PSNR to the float answer on the bundle's self-test image, unit range."""
-    held_out_db: float | None
-    """PSNR to the float answer over held-out crops of the given images; None without images."""
-    size_bytes: int
-    float_size_bytes: int
-    weight_clip: WeightClip = "none"
-    """Which was kept."""
-    weight_clip_gain_db: float | None = None
-    """What it gave, on held-out crops or, without images, the self-test; None where it was not tried."""
-    bias_correction: BiasCorrection = "none"
-    """Which was kept."""
-    bias_correction_gain_db: float | None = None
-    """Likewise, beside the weight clipping that was kept."""
-
-
-def quantize(
-    bundle: Path | str,
-    *,
-    scheme: str | None = None,
-    calibrator: str = MINMAX.name,
-    data: Path | str | None = None,
-    keep_float: Collection[str] = (),
-    weight_clip: WeightClip | Auto = "none",
-    bias_correction: BiasCorrection | Auto = "none",
-    progress: Progress = silent,
-) -> QuantizeReport:
-    """Encode the bundle's float graph as a QDQ graph and add it as the variant `onnx-int8-SCHEME`.
-
-    Args:
-        bundle: a calibrated bundle folder.
-        scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for what any CPU runs, because bundles travel.
-        calibrator: how ranges are chosen from the stored histograms; see `calibration/calibrators.py`.
-        data: images on which to measure the distance to float as well, on crops that calibration did not see.
-        keep_float: outputs of layers that stay float; `quantize_to_budget` finds out which.
-        weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
-            crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
-        bias_correction: `mean` gives each channel its mean back, measured on crops of `data`; `auto` likewise.
-        progress: told after each step.
-
-    Raises:
-        CalibrationError: the bundle has no ranges.
-        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks images.
-        QuantizationError: a tensor has no range.
-        ExportError: the graph breaks the scheme's contract.
-    """
-    check_ways(weight_clip, bias_correction)
-    if bias_correction != "none" and data is None:
-        raise UsageError(
-            f"the bias correction {bias_correction!r} was asked for without images to measure means on",
-            hint="give those that the bundle was calibrated on: --data DIR",
-        )
-    opened = Bundle.open(bundle)
-    check_editable(opened)
-    chosen = scheme_named(scheme or OnnxRuntime.schemes[0])
-    ranges = stored_ranges(opened, calibrator_named(calibrator))
-    path = float_graph_file(opened)
-    folder = None if data is None else Path(data)
-    progress("quantize", 1, 3, "distance to float")
-    refined = _refined(opened, load_onnx(path), ranges, chosen, keep_float, folder, weight_clip, bias_correction)
-    selftest_db = _selftest_distance(opened, refined.model)
-    progress("quantize", 2, 3, "distance to float")
-    held_out_db = None if folder is None else _held_out_distance(opened, refined.model, folder)
-    name = f"onnx-int8-{chosen.name}"
-    encoding = Encoding(
-        chosen.name,
-        chosen.activations,
-        "s8",
-        chosen.weight_bits,
-        calibrator,
-        list(keep_float),
-        refined.weight_clip,
-        refined.bias_correction,
-    )
-    variant = Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding, round(selftest_db, 2))
-    with BundleWriter.edit(opened) as draft:
-        # Backends' own files hold the old encoding: they are compiled again from the new graph.
-        draft.drop_variants(
-            {v.name for v in opened.manifest.variants if v.encoding and v.encoding.scheme == chosen.name}
-        )
-        draft.put_variant(variant)
-        embed(refined.model, draft.essentials(variant))
-        check_encoded(refined.model, encoding)
-        draft.write(variant.path, refined.model.SerializeToString())
-    progress("quantize", 3, 3)
-    return QuantizeReport(
-        bundle=opened.root,
-        variant=name,
-        scheme=chosen.name,
-        selftest_db=selftest_db,
-        held_out_db=held_out_db,
-        size_bytes=(opened.root / variant.path).stat().st_size,
-        float_size_bytes=path.stat().st_size,
-        weight_clip=refined.weight_clip,
-        weight_clip_gain_db=refined.weight_clip_gain_db,
-        bias_correction=refined.bias_correction,
-        bias_correction_gain_db=refined.bias_correction_gain_db,
-    )
 
 
 def encode(
@@ -300,73 +167,3 @@ def _shared_at_concat(model: onnx.ModelProto, measured: dict[str, Range]) -> dic
 
 def _node(op_type: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(op_type, inputs, [output], name=output, **attributes)
-
-
-def _refined(
-    bundle: Bundle,
-    model: onnx.ModelProto,
-    ranges: Ranges,
-    scheme: Scheme,
-    keep_float: Collection[str],
-    data: Path | None,
-    weight_clip: WeightClip | Auto,
-    bias_correction: BiasCorrection | Auto,
-) -> Refined:
-    """Encode with the clipping and the correction that were asked for, or that measure better."""
-    if bundle.has(TRAINED_RANGES_FILE):
-        # Trained in 8 bits, the integers are better than float: what brings them nearer to it makes them worse.
-        weight_clip = "none" if weight_clip == "auto" else weight_clip
-        bias_correction = "none" if bias_correction == "auto" else bias_correction
-
-    def encoded(clip: WeightClip, shifts: Shifts) -> onnx.ModelProto:
-        return encode(model, ranges, scheme, keep_float, weight_clip=clip, bias_shifts=shifts)
-
-    def distance_db(candidate: onnx.ModelProto) -> float:
-        return _selftest_distance(bundle, candidate) if data is None else _held_out_distance(bundle, candidate, data)
-
-    def shifts(with_shifts: Callable[[Shifts], onnx.ModelProto]) -> Shifts:
-        if data is None:
-            return {}
-        manifest = bundle.manifest
-        crops = _crops(bundle, data, held_out=False).inputs(data, manifest.normalization, manifest.tiling)
-        return mean_shifts(model, with_shifts, [x for x, _ in crops], manifest.tiling.margin_px)
-
-    return refine(encoded, distance_db, shifts, weight_clip=weight_clip, bias_correction=bias_correction)
-
-
-@contextmanager
-def _oracle(model: onnx.ModelProto) -> Iterator[CheckedSession]:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        variant = Variant("oracle", OnnxRuntime.name, "int8", path.name)
-        with CheckedSession(OnnxRuntime().open(variant, path, "cpu", SessionOptions(fused=False))) as session:
-            yield session
-
-
-def _selftest_distance(bundle: Bundle, model: onnx.ModelProto) -> float:
-    image, answer = selftest_pair(bundle)
-    with _oracle(model) as session:
-        found = run_image(session, image, bundle.manifest.normalization, bundle.manifest.tiling)
-    return psnr_unit(found, answer)
-
-
-def _crops(bundle: Bundle, data: Path, *, held_out: bool) -> CalibrationSet:
-    """Draw crops as the calibration's were drawn, or with another seed than theirs."""
-    known = bundle.manifest.calibration or Calibration(0, 0, 0)
-    seed = known.seed + 1 if held_out else known.seed
-    return CalibrationSet.from_folder(data, _HELD_OUT_CROPS, seed, noise_levels=known.noise_levels)
-
-
-def _held_out_distance(bundle: Bundle, model: onnx.ModelProto, data: Path) -> float:
-    """PSNR to float over crops that the calibration did not see."""
-    manifest = bundle.manifest
-    margin = manifest.tiling.margin_px
-    errors, count = 0.0, 0
-    with open_variant(bundle, bundle.variant(FLOAT_VARIANT), selftest=False) as reference, _oracle(model) as session:
-        for x, stats in _crops(bundle, data, held_out=True).inputs(data, manifest.normalization, manifest.tiling):
-            difference = (session.run(x) - reference.run(x))[0] * stats.std[:, None, None]
-            inner = difference[:, margin : x.shape[2] - margin, margin : x.shape[3] - margin]
-            errors += float(np.square(inner, dtype=np.float64).sum())
-            count += inner.size
-    return float(-10 * np.log10(errors / count)) if errors else float("inf")

@@ -1,4 +1,4 @@
-"""What a search for a quantization within a budget found, as structs; `reports/VARIANT.json` in a bundle."""
+"""The result of a search for a quantization within a budget, as structs; `reports/VARIANT.json` in a bundle."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ class Budget(msgspec.Struct, frozen=True):
     """How much quality integers may cost; exactly one of the two."""
 
     max_drop_db: float | None = None
-    """Of the PSNR to the ground truth."""
+    """Largest accepted drop of the PSNR to the ground truth."""
     min_psnr_db: float | None = None
-    """To the float answer."""
+    """Smallest accepted PSNR to the float answer."""
 
     def __post_init__(self) -> None:
         if (self.max_drop_db is None) == (self.min_psnr_db is None):
             raise UsageError(
-                "a budget is either a largest drop (to the ground truth) or a least PSNR (to the float answer);"
-                f" received {self.max_drop_db} and {self.min_psnr_db}"
+                "a budget is either a largest drop (to the ground truth) or a smallest PSNR (to the float answer);"
+                f" got {self.max_drop_db} and {self.min_psnr_db}"
             )
         limit = self.max_drop_db if self.min_psnr_db is None else self.min_psnr_db
         if not 0 < float(limit or 0) < 200:
-            raise UsageError(f"a budget of {limit} dB was given; accepted: above 0, below 200")
+            raise UsageError(f"the budget is out of range; expected above 0, below 200 dB, got {limit}")
 
     def __str__(self) -> str:
         if self.min_psnr_db is None:
             return f"at most {self.max_drop_db:g} dB less than float"
         return f"at least {self.min_psnr_db:g} dB to the float answer"
 
-    def spare_db(self, quality: Quality) -> float:
-        """Return how far inside the budget a quality is; negative outside."""
+    def spare_db(self, fidelity: Fidelity) -> float:
+        """Return how far inside the budget a graph is, in dB; negative outside."""
         if self.min_psnr_db is not None:
-            return quality.to_float_db - self.min_psnr_db
-        if self.max_drop_db is None or quality.drop_db is None:
+            return fidelity.to_float_db - self.min_psnr_db
+        if self.max_drop_db is None or fidelity.drop_db is None:
             raise UsageError(
-                "a largest drop needs the ground truth", hint="give it with --clean DIR, or use --min-psnr 50dB"
+                "a largest drop needs the ground truth", hint="Give it with --clean DIR, or use --min-psnr 50dB"
             )
-        return self.max_drop_db - quality.drop_db
+        return self.max_drop_db - fidelity.drop_db
 
 
-class Quality(msgspec.Struct, frozen=True):
-    """How good a graph's answers over held-out crops are, in exact arithmetic."""
+class Fidelity(msgspec.Struct, frozen=True):
+    """How close a graph's answers over held-out crops are to float, in exact arithmetic."""
 
     to_float_db: float
     """PSNR to the float answer, over all pixels together; 200 stands for equal."""
     drop_db: float | None
-    """Mean PSNR of the float answer to the ground truth, less this one's; None without a ground truth."""
+    """Mean PSNR of the float answer to the ground truth minus that of this answer; None without a ground truth."""
 
 
 class LayerCost(msgspec.Struct, frozen=True):
-    """A layer, and what it costs to quantize it alone."""
+    """The cost of quantizing one layer alone."""
 
     layer: str
     """Name of its output in the float graph."""
@@ -67,45 +67,45 @@ class LayerCost(msgspec.Struct, frozen=True):
     """Name of its weight in the network; empty for a layer without."""
     operator: str
     macs_share: float
-    """Of all multiply-accumulates, 0 to 1."""
-    quality: Quality
+    """Share of all multiply-accumulates, 0 to 1."""
+    quality: Fidelity
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One way to quantize a graph, and what it gives."""
+    """One way to quantize a graph, with its quality and time."""
 
     scheme: str
     calibrator: str
     float_layers: tuple[str, ...]
     """Names of the layers' outputs that stay float."""
     int8_macs_share: float
-    """Multiply-accumulates in integers, 0 to 1 of all."""
-    quality: Quality
+    """Share of multiply-accumulates in integers, 0 to 1."""
+    quality: Fidelity
     estimated_time: float
-    """Against float on the same runtime: below 1 is faster."""
+    """Time against float on the same runtime: below 1 is faster."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What was asked, what was tried, and what was chosen."""
+class QuantizationPlan(msgspec.Struct, frozen=True):
+    """The budget, the candidates that were tried, and the one that was chosen."""
 
     budget: Budget
     runtime: str
-    """Whose speed counted."""
+    """Backend whose speed counted."""
     crops: int
-    """Held-out crops that it was told on."""
+    """Number of held-out crops that it was measured on."""
     met: bool
     chosen: Candidate
-    """The one that meets the budget in the least time, or that comes closest."""
+    """The candidate that meets the budget in the least time, or that comes closest."""
     tried: tuple[Candidate, ...]
-    """All that were measured, in order."""
+    """All candidates, in the order in which they were measured."""
     layers: tuple[LayerCost, ...]
-    """Of the chosen scheme and calibrator, in the order of the graph."""
+    """Costs with the chosen scheme and calibrator, in the order of the graph."""
     speed_vs_float: float | None = None
     """Measured, of the graph as the runtime fuses it: above 1 is faster. None when no graph was worth timing."""
 
 
 def describe(candidate: Candidate) -> str:
-    """Say a candidate in a few words."""
+    """Format a candidate in a few words."""
     kept = f"{len(candidate.float_layers)} layers float" if candidate.float_layers else "all layers in integers"
     if len(candidate.float_layers) == 1:
         kept = "1 layer float"
@@ -117,7 +117,7 @@ def describe(candidate: Candidate) -> str:
     )
 
 
-def plan_table(plan: Plan, *, wide: bool = False) -> str:
+def plan_table(plan: QuantizationPlan, *, wide: bool = False) -> str:
     """Format a plan for a terminal: the cost of each layer, the encodings tried, and the chosen one.
 
     Args:
@@ -165,12 +165,12 @@ def _short(name: str) -> str:
     return name if len(name) <= 32 else f"...{name[-29:]}"
 
 
-def _drop(quality: Quality) -> str:
+def _drop(quality: Fidelity) -> str:
     return "-" if quality.drop_db is None else f"{quality.drop_db:+.3f}"
 
 
-def stored_plan(bundle: Bundle, variant: Variant) -> Plan | None:
+def stored_plan(bundle: Bundle, variant: Variant) -> QuantizationPlan | None:
     """Return the plan that a variant was quantized by; None when no budget was given."""
     if not bundle.has(report_file(variant.name)):
         return None
-    return msgspec.json.decode(bundle.file(report_file(variant.name)).read_bytes(), type=Plan)
+    return msgspec.json.decode(bundle.file(report_file(variant.name)).read_bytes(), type=QuantizationPlan)

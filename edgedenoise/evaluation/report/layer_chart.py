@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgedenoise.exporting.quantization.search_result import Plan, describe, stored_plan
+from edgedenoise.exporting.quantization.search_result import QuantizationPlan, describe, stored_plan
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
@@ -41,7 +41,7 @@ def plan_charts(bundle: Bundle) -> list[PlanChart]:
     return [_chart(name, plan) for name, plan in plans if plan is not None]
 
 
-def _chart(variant: str, plan: Plan) -> PlanChart:
+def _chart(variant: str, plan: QuantizationPlan) -> PlanChart:
     errors = [10 ** (-cost.quality.to_float_db / 10) for cost in plan.layers]
     bars = [
         Bar(

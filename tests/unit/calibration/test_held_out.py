@@ -59,7 +59,7 @@ def test_of_a_few_images_the_parts_that_calibration_did_not_see_are_taken(tmp_pa
     calibration = draw_set(folder, SetOptions(4, crop_px=62), hold_out=True).crops
     assert calibration.photographs == 3
     tiling = Tiling(halo_px=4, multiple_of=multiple_of)
-    drawn = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=62), "unit", tiling)
+    drawn = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=124), "unit", tiling)
     assert len(drawn.crops.crops) == 12
     assert shared_px(calibration, drawn.crops, 200) == 0
 
@@ -79,7 +79,7 @@ def test_nothing_left_is_an_error_and_too_little_a_warning(tmp_path: Path, caplo
     corner = CalibrationSet(0, 48, [msgspec.structs.replace(image, y=0, x=0)])
     (folder / ("1.png" if image.photo == "0.png" else "0.png")).unlink()
     with caplog.at_level(logging.WARNING):
-        found = draw_held_out(corner, folder, SetOptions(500, crop_px=78), "unit", TILING).crops
+        found = draw_held_out(corner, folder, SetOptions(500, crop_px=156), "unit", TILING).crops
     assert 0 < len(found.crops) < 500
     assert f"only {len(found.crops)} of 500 held-out crops" in caplog.text
 

@@ -10,7 +10,14 @@ from edgedenoise.cli import doctor
 from edgedenoise.cli.build import _not_built_line
 from edgedenoise.cli.verify import variants_table
 from edgedenoise.doctor import diagnose
-from edgedenoise.exporting.quantization.search_result import Budget, Candidate, LayerCost, Plan, Quality, plan_table
+from edgedenoise.exporting.quantization.search_result import (
+    Budget,
+    Candidate,
+    Fidelity,
+    LayerCost,
+    QuantizationPlan,
+    plan_table,
+)
 from edgedenoise.exporting.verify import NotBuilt, VariantCheck, VerifyReport
 from edgedenoise.tables import table
 
@@ -30,7 +37,7 @@ def test_a_table_shows_the_columns_that_are_named() -> None:
     assert table(header, rows, columns=["c", "a"]) == "a     c\n----  -\nlong  x\ns     y"
 
 
-@pytest.mark.parametrize("state", ["ran here", "built here, numbers checked by emulation", "built here, never run"])
+@pytest.mark.parametrize("state", ["tested on hardware", "emulated", "not tested"])
 def test_verify(state: str) -> None:
     check = VariantCheck(LONG_VARIANT, "tensorrt-rtx", "int8", "not run", "", state, 100.0, 255.0, 40.0, 100.0, 255.0)
     report = VerifyReport("my.edge", 9, (), (check,))
@@ -39,12 +46,12 @@ def test_verify(state: str) -> None:
 
 
 def test_quantize() -> None:
-    quality = Quality(123.4, -0.123)
+    quality = Fidelity(123.4, -0.123)
     candidate = Candidate("u8s7", "percentile-99.999", ("layer",) * 12, 0.987, quality, 0.62)
     layer = LayerCost(
         "/trunk/module.12/branch/conv/Conv_output_0", "trunk.module.12.branch.conv.weight", "Conv", 1, quality
     )
-    plan = Plan(Budget(min_psnr_db=50), "onnxruntime", 8, True, candidate, (candidate,), (layer,))
+    plan = QuantizationPlan(Budget(min_psnr_db=50), "onnxruntime", 8, True, candidate, (candidate,), (layer,))
     text = plan_table(plan)
     assert longest(text.partition("budget:")[0]) <= 80
     assert "...module.12.branch.conv.weight" in text

@@ -219,7 +219,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_every_precision_keeps_its_numbers(built: Bundle) -> None:
     checks = {c.variant: c for c in edgedenoise.verify(built.root).variants}
     for name in ("coreml-fp32", "coreml-fp16", "coreml-w8a16", "coreml-int8"):
-        assert (checks[name].status, checks[name].state) == ("passed", "built here, numbers checked by emulation")
+        assert (checks[name].status, checks[name].state) == ("passed", "emulated")
     assert checks["coreml-fp32"].psnr_db > 110
     assert checks["coreml-fp16"].psnr_db > 60
     # W8A8 loses to float what the oracle loses, within 1 dB.
@@ -258,9 +258,9 @@ def test_a_package_carries_its_own_description(built: Bundle) -> None:
 def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coremltools", None)
     checks = {c.variant: c for c in edgedenoise.verify(built.root).variants}
-    assert checks["onnx-fp32"].state == "ran here"
+    assert checks["onnx-fp32"].state == "tested on hardware"
     missing = checks["coreml-fp16"]
-    assert (missing.status, missing.state) == ("not run", "built here, never run")
+    assert (missing.status, missing.state) == ("not run", "not tested")
     assert "nor can it be emulated: Core ML needs the package coremltools" in missing.reason
     assert 'pip install "edgedenoise[coreml]"' in missing.reason
     root = built.root.parent / "other.edge"

@@ -114,10 +114,10 @@ def test_verify_checks_files_and_every_variant(committed_bundle: Path) -> None:
     assert (floats.status, integers.status) == ("passed", "passed")
     assert floats.psnr_db is not None
     assert floats.psnr_db >= FLOAT_BOUND_DB
-    assert floats.oracle_max_levels is None
-    assert integers.oracle_max_levels is not None
-    assert integers.oracle_psnr_db is not None
-    assert integers.oracle_psnr_db >= 60  # far closer to exact W8A8 than that is to float
+    assert floats.reference_max_levels is None
+    assert integers.reference_max_levels is not None
+    assert integers.reference_psnr_db is not None
+    assert integers.reference_psnr_db >= 60  # far closer to exact W8A8 than that is to float
 
 
 def test_verify_without_onnx_only_leaves_the_lint_out(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import DatasetError, QuantizationError, UsageError
 from edgedenoise.exporting.quantization import budget as budget_module
 from edgedenoise.exporting.quantization.budget import LEAST_INT8_SHARE, quantize_to_budget
+from edgedenoise.exporting.quantization.judge import judge_of
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
-from edgedenoise.exporting.quantization.search_result import Budget, Plan, plan_table, stored_plan
-from edgedenoise.exporting.quantization.sensitivity import Judge, layer_costs
+from edgedenoise.exporting.quantization.search_result import Budget, QuantizationPlan, plan_table, stored_plan
+from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.imaging.files import list_images, read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metrics import psnr_unit
@@ -31,7 +32,7 @@ ALL_IN_U8S7 = {"scheme": "u8s7", "calibrator": "minmax", "crops": 4}
 
 @pytest.fixture
 def calibrated(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
-    return edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=8)
+    return edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=8, crop_px=64)
 
 
 @pytest.fixture
@@ -50,14 +51,14 @@ def integers_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget_module, "speed_against", lambda *sessions, **options: 2.0)
 
 
-def _whole(bundle: Bundle, data: Path, clean: Path | None = None) -> Plan:
+def _whole(bundle: Bundle, data: Path, clean: Path | None = None) -> QuantizationPlan:
     """Return what all layers in integers give: a budget that anything keeps."""
     return quantize_to_budget(bundle.root, min_psnr_db=1, data=data, clean=clean, **ALL_IN_U8S7).plan
 
 
 def test_each_layer_is_told_alone_and_all_the_work_is_shared_out(calibrated: Bundle, noisy_folder: Path):
     model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
-    judge = Judge(calibrated, noisy_folder, None, 4)
+    judge = judge_of(calibrated, noisy_folder, None, 4)
     costs = layer_costs(model, ranges, scheme_named("u8s7"), judge)
     assert [cost.layer for cost in costs] == [node.output[0] for node in quantized_layers(model)]
     assert sum(cost.macs_share for cost in costs) == pytest.approx(1)
@@ -71,7 +72,7 @@ def test_a_drop_is_the_difference_of_two_mean_psnrs_to_the_ground_truth(
     calibrated: Bundle, noisy_folder: Path, clean_folder: Path
 ):
     model = load_onnx(float_graph_file(calibrated))
-    judge = Judge(calibrated, noisy_folder, clean_folder, 4)
+    judge = judge_of(calibrated, noisy_folder, clean_folder, 4)
     encoded = encode(model, stored_ranges(calibrated), scheme_named("u8s7"))
     drops = []
     for crop in judge.crops:
@@ -96,14 +97,14 @@ def test_the_truth_of_a_crop_is_the_same_place_of_the_clean_photograph(
     calibrated: Bundle, noisy_folder: Path, clean_folder: Path
 ):
     """Judged with the noisy images as their own ground truth, a crop's truth is its own input."""
-    judge = Judge(calibrated, noisy_folder, noisy_folder, 4)
+    judge = judge_of(calibrated, noisy_folder, noisy_folder, 4)
     margin = judge.tiling.margin_px
     for crop in judge.crops:
         given = crop.stats.undo(crop.given[0])[:, margin:-margin, margin:-margin]
         assert crop.truth == pytest.approx(given, abs=1e-5)
     (clean_folder / "2.png").unlink()
     with pytest.raises(DatasetError, match="no ground truth"):
-        Judge(calibrated, noisy_folder, clean_folder, 4)
+        judge_of(calibrated, noisy_folder, clean_folder, 4)
 
 
 def test_a_budget_that_integers_keep_leaves_none_float(calibrated: Bundle, noisy_folder: Path):
@@ -130,7 +131,7 @@ def test_a_tighter_budget_is_kept_by_putting_layers_back_to_float(calibrated: Bu
     assert tuple(variant.encoding.float_layers) == plan.chosen.float_layers
     # What the plan says is what the file does.
     written = onnx.load(bundle.variant_file(variant))
-    assert Judge(bundle, noisy_folder, None, 4).judge(written) == plan.chosen.quality
+    assert judge_of(bundle, noisy_folder, None, 4).judge(written) == plan.chosen.quality
 
 
 def test_a_budget_that_nothing_keeps_is_refused_with_the_best_plan_and_nothing_is_changed(
@@ -140,7 +141,7 @@ def test_a_budget_that_nothing_keeps_is_refused_with_the_best_plan_and_nothing_i
     with pytest.raises(QuantizationError, match="no plan keeps the budget of at least 150 dB") as caught:
         quantize_to_budget(calibrated.root, min_psnr_db=150, data=noisy_folder, **ALL_IN_U8S7)
     plan = caught.value.plan
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, QuantizationPlan)
     assert not plan.met
     assert plan.chosen.quality.to_float_db == max(one.quality.to_float_db for one in plan.tried)
     assert len(plan.tried) > 1

@@ -72,11 +72,11 @@ def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
         pytest.skip(f"{runtime} is tested where it is built: test_tensorrt.py, test_coreml.py")
     if check.status == "not run":
         pytest.skip(f"{check.variant} cannot run here: {check.reason}")
-    assert check.oracle_psnr_db is not None
-    assert check.oracle_max_levels is not None
+    assert check.reference_psnr_db is not None
+    assert check.reference_max_levels is not None
     bounds = BOUNDS[scheme, runtime]
     bound = bounds.with_sums if Path(verified.bundle).name == "tiny.edge" else bounds.plain
-    assert bound.holds(check.oracle_psnr_db, check.oracle_max_levels), check
+    assert bound.holds(check.reference_psnr_db, check.reference_max_levels), check
     assert check.divergence is None
     assert check.reason == ""
 

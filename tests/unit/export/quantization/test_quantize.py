@@ -432,7 +432,9 @@ def test_without_histograms_only_the_whole_range_can_be_had(branched_bundle: Bun
     edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=4, crop_px=64)
     with BundleWriter.edit(Bundle.open(branched_bundle.root)) as draft:  # as bundles were that were made before
         draft.remove(HISTOGRAMS_FILE)
-    with pytest.raises(CalibrationError, match="stores no histograms, from which mse would choose; accepted: minmax"):
+    with pytest.raises(
+        CalibrationError, match="stores no histograms to choose from; expected the calibrator minmax, got mse"
+    ):
         edgedenoise.quantize(branched_bundle.root, calibrator="mse")
     edgedenoise.quantize(branched_bundle.root)
 

@@ -1,0 +1,337 @@
+"""Quantize: encode a float graph as a QDQ graph, measure how close it is to float, and add it to a bundle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.writer import BundleWriter, check_editable
+from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
+from edgedenoise.calibration.drawing import SetOptions
+from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
+from edgedenoise.calibration.sets import draw_set
+from edgedenoise.errors import CalibrationError, UsageError
+from edgedenoise.exporting.onnx.graph import embed
+from edgedenoise.exporting.quantization.contracts import check_encoded
+from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, check_ways, mean_shifts, refine
+from edgedenoise.exporting.quantization.judge import Judge, held_out_set, known_set
+from edgedenoise.exporting.quantization.qdq import encode
+from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
+from edgedenoise.runtimes.onnxruntime.reference import open_reference
+from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.selftest import selftest_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from edgedenoise.bundles.manifest import Manifest
+    from edgedenoise.calibration.ranges import Ranges
+    from edgedenoise.calibration.sets import CalibrationSet
+    from edgedenoise.exporting.quantization.correction import Shifts
+    from edgedenoise.imaging.normalize import NormalizationKind
+    from edgedenoise.imaging.tiling import Tiling
+
+HELD_OUT_CROPS = 8
+CORRECTION_CROPS = 8
+_STEPS = 3
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """How close the reference execution (unfused W8A8) of a new graph is to float; `verify` checks the backends."""
+
+    bundle: Path
+    variant: str
+    scheme: str
+    selftest_db: float
+    """PSNR to the float answer on the bundle's self-test image, unit range."""
+    held_out_db: float | None
+    """PSNR to the float answer over held-out crops of the given images; None without images or crops."""
+    size_bytes: int
+    float_size_bytes: int
+    weight_clip: WeightClip = "none"
+    """Weight clipping that was kept."""
+    weight_clip_gain_db: float | None = None
+    """Gain of the weight clipping on held-out crops or, without images, on the self-test; None if it was not tried."""
+    bias_correction: BiasCorrection = "none"
+    """Bias correction that was kept."""
+    bias_correction_gain_db: float | None = None
+    """Gain of the bias correction, beside the weight clipping that was kept; None if it was not tried."""
+    held_out_crops: int = 0
+    """Number of crops that calibration has not seen and that `held_out_db` was measured on."""
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """How a graph is encoded, besides the scheme."""
+
+    calibrator: str = MINMAX.name
+    """Name of the calibrator that chose the ranges."""
+    keep_float: Collection[str] = ()
+    """Outputs of the layers that are kept in float."""
+    weight_clip: WeightClip | Auto = "none"
+    bias_correction: BiasCorrection | Auto = "none"
+
+    def __post_init__(self) -> None:
+        check_ways(self.weight_clip, self.bias_correction)
+
+
+@dataclass(frozen=True)
+class FloatSource:
+    """A float graph, its ranges, and what quantized graphs are compared with."""
+
+    model: onnx.ModelProto
+    ranges: Ranges
+    normalization: NormalizationKind
+    tiling: Tiling
+    selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
+    """(image, float answer), each (3, H, W) in unit range."""
+    judge: Judge | None = None
+    """Held-out crops; None without."""
+    correction_inputs: Sequence[NDArray[np.float32]] = ()
+    """What the network is given, (1, 3, h, w) each; the bias correction measures means on it."""
+    trained_in_8_bits: bool = False
+
+    def selftest_db(self, model: onnx.ModelProto) -> float:
+        """Run a graph's reference execution on the self-test image and return the PSNR to the float answer."""
+        image, answer = self.selftest
+        with open_reference(model.SerializeToString()) as session:
+            return psnr_unit(run_image(session, image, self.normalization, self.tiling), answer)
+
+    def distance_db(self, model: onnx.ModelProto) -> float:
+        """Return the PSNR to float on held-out crops or, without, on the self-test."""
+        return self.selftest_db(model) if self.judge is None else self.judge.judge(model).to_float_db
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A QDQ graph, how it was encoded, and how close it is to float."""
+
+    model: onnx.ModelProto
+    variant: Variant
+    selftest_db: float
+    held_out_db: float | None
+    held_out_crops: int
+    weight_clip_gain_db: float | None
+    bias_correction_gain_db: float | None
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding of the variant."""
+        if self.variant.encoding is None:
+            raise TypeError("a quantized graph has an encoding")
+        return self.variant.encoding
+
+
+def quantize(
+    bundle: Path | str,
+    *,
+    scheme: str | None = None,
+    calibrator: str = MINMAX.name,
+    data: Path | str | None = None,
+    keep_float: Collection[str] = (),
+    weight_clip: WeightClip | Auto = "none",
+    bias_correction: BiasCorrection | Auto = "none",
+    progress: Progress = silent,
+) -> QuantizeReport:
+    """Encode a bundle's float graph as a QDQ graph and add it as the variant `onnx-int8-SCHEME`.
+
+    Args:
+        bundle: a calibrated bundle folder.
+        scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for the one that any CPU runs.
+        calibrator: how ranges are chosen from the stored histograms; see `edgedenoise.calibration.calibrators`.
+        data: images to measure the distance to float on as well, on crops that calibration has not seen.
+        keep_float: outputs of layers that are kept in float; `quantize_to_budget` finds them.
+        weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
+            crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
+        bias_correction: `mean` gives each channel the mean that it has in float, measured on crops of `data`; `auto`
+            keeps that where it measures better.
+        progress: called after each step.
+
+    Returns:
+        How close the new graph is to float.
+
+    Raises:
+        CalibrationError: the bundle has no ranges.
+        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks images.
+        QuantizationError: a tensor has no range.
+        ExportError: the graph breaks the scheme's contract.
+        BundleError: the bundle cannot be opened or changed.
+
+    Example:
+        >>> report = edgedenoise.quantize("mine.edge", data="photos")  # doctest: +SKIP
+        >>> report.variant  # doctest: +SKIP
+        'onnx-int8-u8s7'
+    """
+    options = EncodingOptions(calibrator, keep_float, weight_clip, bias_correction)
+    if bias_correction != "none" and data is None:
+        raise UsageError(
+            f"the bias correction {bias_correction!r} was asked for without images to measure means on",
+            hint=f"Give the images that the bundle was calibrated on: edgedenoise quantize {bundle} --data DIR",
+        )
+    opened = Bundle.open(bundle)
+    check_editable(opened)
+    progress("quantize", 0, _STEPS, "held-out crops")
+    chosen = scheme_named(scheme or default_scheme())
+    source = float_source(opened, calibrator, None if data is None else Path(data), correct=bias_correction != "none")
+    quantized = quantize_graph(source, chosen, options, progress)
+    with BundleWriter.edit(opened) as writer:
+        put_quantized(writer, quantized)
+    progress("quantize", _STEPS, _STEPS)
+    return quantize_report(Bundle.open(opened.root), quantized)
+
+
+def default_scheme() -> str:
+    """Return the name of the encoding that any CPU runs."""
+    return OnnxRuntime.schemes[0]
+
+
+def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, correct: bool = False) -> FloatSource:
+    """Return the float graph of a calibrated bundle with its ranges and held-out crops.
+
+    Args:
+        bundle: a calibrated bundle.
+        calibrator: how ranges are chosen.
+        data: images for held-out crops; None for none.
+        correct: whether crops for a bias correction are drawn from `data` as well.
+
+    Raises:
+        CalibrationError: the bundle has no ranges, or `data` cannot be used.
+        UsageError: there is no such calibrator.
+    """
+    manifest = bundle.manifest
+    path = float_graph_file(bundle)
+    ranges = stored_ranges(bundle, calibrator_named(calibrator))
+    levels = tuple(manifest.calibration.noise_levels) if manifest.calibration is not None else ()
+    inputs: list[NDArray[np.float32]] = []
+    if data is not None and correct:
+        options = SetOptions(CORRECTION_CROPS, known_set(bundle).seed, noise_levels=levels)
+        inputs = [x for x, _ in draw_set(data, options, manifest.normalization, manifest.tiling).inputs()]
+    return FloatSource(
+        load_onnx(path),
+        ranges,
+        manifest.normalization,
+        manifest.tiling,
+        selftest_pair(bundle),
+        None if data is None else held_out_judge(path, known_set(bundle), data, manifest, levels),
+        inputs,
+        bundle.has(TRAINED_RANGES_FILE),
+    )
+
+
+def held_out_judge(
+    float_model: bytes | Path, known: CalibrationSet, data: Path, manifest: Manifest, noise_levels: tuple[float, ...]
+) -> Judge | None:
+    """Return a judge with crops that calibration has not seen; None, with a warning, where it has seen everything."""
+    try:
+        drawn = held_out_set(known, data, manifest, HELD_OUT_CROPS, noise_levels)
+    except CalibrationError as error:
+        _log.warning("the distance to float is measured on the self-test alone: %s", error.message)
+        return None
+    return Judge(float_model, drawn)
+
+
+def quantize_graph(
+    source: FloatSource, scheme: Scheme, options: EncodingOptions, progress: Progress = silent
+) -> QuantizedGraph:
+    """Encode a float graph and measure how close the result is to float; no folder is touched.
+
+    Args:
+        source: the float graph.
+        scheme: the integer encoding.
+        options: ranges' calibrator, layers kept in float, weight clipping and bias correction.
+        progress: called after each step.
+
+    Raises:
+        QuantizationError: a tensor has no range.
+    """
+    clip, correction = options.weight_clip, options.bias_correction
+    if source.trained_in_8_bits:
+        # These integers are better than float: what brings them nearer to it makes them worse.
+        clip = "none" if clip == "auto" else clip
+        correction = "none" if correction == "auto" else correction
+
+    def encoded(weight_clip: WeightClip, shifts: Shifts) -> onnx.ModelProto:
+        return encode(
+            source.model,
+            source.ranges,
+            scheme,
+            options.keep_float,
+            weight_clip=weight_clip,
+            bias_shifts=shifts,
+        )
+
+    def shifts(with_shifts: Callable[[Shifts], onnx.ModelProto]) -> Shifts:
+        return mean_shifts(source.model, with_shifts, source.correction_inputs, source.tiling.margin_px)
+
+    progress("quantize", 1, _STEPS, "encoding")
+    refined = refine(encoded, source.distance_db, shifts, weight_clip=clip, bias_correction=correction)
+    progress("quantize", 2, _STEPS, "distance to float")
+    selftest_db = source.selftest_db(refined.model)
+    name = f"onnx-int8-{scheme.name}"
+    encoding = Encoding(
+        scheme.name,
+        scheme.activations,
+        "s8",
+        scheme.weight_bits,
+        options.calibrator,
+        list(options.keep_float),
+        refined.weight_clip,
+        refined.bias_correction,
+    )
+    return QuantizedGraph(
+        refined.model,
+        Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding, round(selftest_db, 2)),
+        selftest_db,
+        None if source.judge is None else source.judge.judge(refined.model).to_float_db,
+        0 if source.judge is None else len(source.judge.crops),
+        refined.weight_clip_gain_db,
+        refined.bias_correction_gain_db,
+    )
+
+
+def put_quantized(writer: BundleWriter, quantized: QuantizedGraph) -> None:
+    """Write a QDQ graph into a bundle that is being written; variants of the same scheme are replaced.
+
+    Raises:
+        ExportError: the graph breaks the scheme's contract.
+    """
+    encoding = quantized.encoding
+    # Files of backends hold the old encoding: they are compiled again from the new graph.
+    of_scheme = {v.name for v in writer.manifest.variants if v.encoding and v.encoding.scheme == encoding.scheme}
+    writer.drop_variants(of_scheme)
+    writer.put_variant(quantized.variant)
+    embed(quantized.model, writer.essentials(quantized.variant))
+    check_encoded(quantized.model, encoding)
+    writer.write(quantized.variant.path, quantized.model.SerializeToString())
+
+
+def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport:
+    """Return the report about a QDQ graph that was added to a bundle."""
+    encoding = quantized.encoding
+    return QuantizeReport(
+        bundle=bundle.root,
+        variant=quantized.variant.name,
+        scheme=encoding.scheme,
+        selftest_db=quantized.selftest_db,
+        held_out_db=quantized.held_out_db,
+        size_bytes=bundle.manifest.files[quantized.variant.path].size_bytes,
+        float_size_bytes=float_graph_file(bundle).stat().st_size,
+        weight_clip=encoding.weight_clip,
+        weight_clip_gain_db=quantized.weight_clip_gain_db,
+        bias_correction=encoding.bias_correction,
+        bias_correction_gain_db=quantized.bias_correction_gain_db,
+        held_out_crops=quantized.held_out_crops,
+    )
