@@ -1,8 +1,8 @@
-"""How a histogram becomes a range: values over the same histograms, so that comparing all of them costs one pass.
+"""Calibrators: rules that turn a histogram into a range. All of them share one pass over the data.
 
-`minmax` keeps everything, and is the default: a denoiser's rare large values are edges and lights, which show when they
-are clipped. `percentile` clips a share of the values, `mse` clips where the mean square error of rounding and
-clipping together is least, `entropy` where the 8-bit histogram tells most of the float one (as in TensorRT: Migacz,
+`minmax` keeps all values and is the default: the rare large values of a denoiser are edges and lights, and clipping
+them is visible. `percentile` clips a share of the values, `mse` clips where the mean square error of rounding and
+clipping together is least, `entropy` where the 8-bit histogram keeps most of the float one (as in TensorRT: Migacz,
 '8-bit Inference with TensorRT', GTC 2017).
 """
 
@@ -108,7 +108,7 @@ def _divergence(histogram: Histogram, chosen: Range) -> float:
     clipped = kept.copy()
     clipped[0] += counts[values < chosen.low].sum()
     clipped[-1] += counts[values > chosen.high].sum()
-    # Bins of one level share its count evenly, as far as they have any: what they were cannot be told any more.
+    # Bins of one level share its count evenly, as far as they have any: their own counts are no longer known.
     level = np.minimum(np.arange(len(kept)) * LEVELS // len(kept), LEVELS - 1)
     filled = kept > 0
     sums = np.bincount(level, kept, minlength=LEVELS)

@@ -36,12 +36,12 @@ def is_installed(package: str) -> bool:
 
 
 def missing_package(error: ModuleNotFoundError) -> RuntimeUnavailableError | None:
-    """Word a failed import of an optional package; None when the package is not an optional one of ours."""
+    """Return the error for a failed import of an optional package; None for any other package."""
     package = (error.name or "").partition(".")[0]
     extra = EXTRA_OF.get(package)
     if extra is None:
         return None
     return RuntimeUnavailableError(
         f"the package {package} is needed for this and is not installed",
-        hint=f'install it with: pip install "edgedenoise[{extra}]"',
+        hint=f'Install it with: pip install "edgedenoise[{extra}]"',
     )

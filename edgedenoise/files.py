@@ -67,7 +67,9 @@ def check_writable(target: Path) -> None:
         OutputError: it cannot, or it is a folder.
     """
     if target.is_dir():
-        raise OutputError(f"{target} is a folder; a file is to be written there", hint="name a file in it")
+        raise OutputError(
+            f"{target} cannot be written: expected a file, got a folder", hint=f"Name a file in it: {target / 'output'}"
+        )
     with _worded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
@@ -111,12 +113,13 @@ def _worded(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{target} cannot be written: {error.strerror or error}", hint="choose another place for the output"
+            f"{target} cannot be written: {error.strerror or error}",
+            hint=f"Check the permissions and free space of {target.parent}, or choose another output.",
         ) from error
 
 
 def _umask() -> int:
-    """Return the process's umask, which POSIX only tells by setting it."""
+    """Return the umask of the process, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
-"""Half precision: the float graph converted, once its ranges are known to fit.
+"""Half precision: the float graph converted, after a check that its ranges fit.
 
-float16 ends at 65504 and answers infinity beyond, on some backends silently. The ranges of the calibration set tell
-beforehand whether a network comes near that, and at which layer.
+The largest float16 is 65504; larger values become infinity, on some backends silently. The ranges of the calibration
+set show beforehand whether a network comes near that limit, and at which layer.
 """
 
 from __future__ import annotations

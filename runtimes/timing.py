@@ -23,15 +23,15 @@ DEFAULT_ROUNDS = 9
 def time_in_turns(
     runs: Mapping[str, Callable[[], float | None]], rounds: int, progress: Progress = silent
 ) -> dict[str, list[float]]:
-    """Let each take its turn, round after round.
+    """Run each of several measurements in turn, round after round.
 
     Args:
-        runs: by name, what runs once and returns the time it took, in any unit; None when it failed.
-        rounds: how many are counted, after the warm-up.
-        progress: told before each round.
+        runs: by name, a function that runs once and returns its time, in any unit; None when it failed.
+        rounds: number of counted rounds, after the warm-up.
+        progress: called before each round.
 
     Returns:
-        The times by name, in order of the rounds; one that failed has fewer.
+        The times by name, in the order of the rounds; a run that failed has fewer.
     """
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(WARM_UP + rounds):

@@ -1,8 +1,8 @@
-"""What a saved Core ML package computes, on machines that cannot run it.
+"""Emulation of a saved Core ML package, for machines that cannot run it.
 
-The package is read back as coremltools wrote it, and run operator by operator: float32 as it is, float16 with every
-operator's answer rounded to float16, 8-bit integers by Core ML's own rule (scale, round half to even, clip). What
-Apple's kernels make of it - sums in wider or narrower numbers - only a device can tell.
+The package is read back as coremltools wrote it, and run operator by operator: float32 unchanged, float16 with the
+output of every operator rounded to float16, 8-bit integers by Core ML's own rule (scale, round half to even, clip).
+The accumulators of Apple's kernels can only be tested on a device.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def program_of(package: Path) -> tuple[list[Any], Callable[[Any], str]]:
     """Read a saved package back.
 
     Returns:
-        Its operations in order, constants left out, as coremltools' objects; and what tells a variable's type by name
-        (`fp16`).
+        The operations in order without constants, as objects of coremltools; and a function that returns the type of a
+        variable by its name (`fp16`).
     """
     spec = spec_of(package)
     with coremltools_quietly():

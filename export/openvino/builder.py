@@ -60,4 +60,4 @@ def build(job: BuildJob) -> Variant:
 
 
 class _NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """IR takes any shape, and plugins are told what they need when it is opened."""
+    """No options: IR takes any shape, and plugins get their settings when it is opened."""

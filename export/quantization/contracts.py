@@ -35,7 +35,7 @@ class Broken:
     what: str
 
     def __str__(self) -> str:
-        """Say it as one sentence that ends with the rule's name."""
+        """Return one sentence that ends with the name of the rule."""
         return f"{self.what} [{self.rule}]"
 
 

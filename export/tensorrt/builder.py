@@ -118,7 +118,7 @@ def build_rtx(job: BuildJob) -> Variant:
 def emulate(bundle: Bundle, variant: Variant) -> Session:
     """Open the graph that an engine was built from, in the engine's precision, on ONNX Runtime.
 
-    That checks what was asked of TensorRT, not what its kernels make of it: only the device can tell that.
+    This checks the graph that TensorRT was given, not its kernels, which can only be tested on the device.
 
     Raises:
         IncompatibleError: no graph of the bundle is the one that the engine was built from.

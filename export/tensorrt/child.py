@@ -36,7 +36,7 @@ SINCE = {
     "module.IProgressMonitor": "10.0",
     "IBuilderConfig.progress_monitor": "10.0",
 }
-"""What is used although 8.5 does not have it: first asked for, and told when it is missing."""
+"""Names that are used although TensorRT 8.5 lacks them: their presence is checked first."""
 UNTIL = {
     "BuilderFlag.FP16": "10",
     "BuilderFlag.INT8": "10",
@@ -128,7 +128,7 @@ def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
     if spec.full_float32:
         config.clear_flag(trt.BuilderFlag.TF32)
         names.append("no TF32")
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector can tell precisions
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the inspector reports precisions
     if spec.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, spec.workspace_mb << 20)
     if spec.optimization_level is not None:
@@ -172,9 +172,9 @@ def _timing_cache(config: Any, path: str | None) -> Any:
 
 def _monitor(trt: Any) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells the parent process how far the outermost phase is, and how far the one that is going on within it.
+        """Reports the progress of the outermost phase, and of the current phase within it, to the parent process.
 
-        Phases lie within phases, so that a bar for each in turn would jump to and fro.
+        Phases are nested, so one bar per phase would jump back and forth.
         """
 
         def __init__(self) -> None:

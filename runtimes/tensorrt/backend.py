@@ -247,7 +247,7 @@ class TrtSession(Session):
                 self._cuda.synchronize(queue)
 
     def fusion(self) -> Fusion | None:
-        """Count the engine's layers by the precision that they read; None where engine or lean runtime do not tell."""
+        """Return the number of the engine's layers by input precision; None where TensorRT does not report it."""
         if self._trt.__name__ == "tensorrt_lean":  # its engines have the method, and no type for what it returns
             return None
         inspector = self._engine.create_engine_inspector()
@@ -377,7 +377,7 @@ def _device_name(gpu: Gpu) -> str:
 
 
 def _version(module: str) -> str:
-    """Return a module's version; where it has no distribution to tell (as JetPack's may), it is loaded to be asked."""
+    """Return the version of a module; one without a distribution (as in JetPack) is imported for it."""
     try:
         return metadata.version(module)
     except metadata.PackageNotFoundError:

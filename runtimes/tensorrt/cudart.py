@@ -87,7 +87,7 @@ class Cudart:
         self._call("cudaSetDevice", index)
 
     def malloc(self, size_bytes: int) -> int:
-        """Take memory on the GPU.
+        """Allocate memory on the GPU.
 
         Raises:
             DeviceMemoryError: there is not enough.
@@ -95,11 +95,11 @@ class Cudart:
         return self._made("cudaMalloc", size_bytes)
 
     def free(self, pointer: int) -> None:
-        """Give GPU memory back."""
+        """Free GPU memory."""
         self._call("cudaFree", pointer)
 
     def malloc_host(self, size_bytes: int) -> int:
-        """Take pinned memory of the host: only from such do copies run beside other work.
+        """Allocate pinned host memory, from which copies run beside other work.
 
         Raises:
             DeviceMemoryError: there is not enough.
@@ -107,47 +107,47 @@ class Cudart:
         return self._made("cudaMallocHost", size_bytes)
 
     def free_host(self, pointer: int) -> None:
-        """Give pinned memory back; arrays over it must not be used any more."""
+        """Free pinned memory; arrays over it must not be used afterwards."""
         self._call("cudaFreeHost", pointer)
 
     def upload(self, device: int, host: int, size_bytes: int, stream: int) -> None:
-        """Begin to copy from pinned memory to the GPU."""
+        """Start a copy from pinned memory to the GPU."""
         self._call("cudaMemcpyAsync", device, host, size_bytes, _HOST_TO_DEVICE, stream)
 
     def download(self, host: int, device: int, size_bytes: int, stream: int) -> None:
-        """Begin to copy from the GPU to pinned memory."""
+        """Start a copy from the GPU to pinned memory."""
         self._call("cudaMemcpyAsync", host, device, size_bytes, _DEVICE_TO_HOST, stream)
 
     def stream(self) -> int:
-        """Make a queue of work."""
+        """Create a stream."""
         return self._made("cudaStreamCreateWithFlags", _STREAM_NON_BLOCKING)
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a queue back."""
+        """Destroy a stream."""
         self._call("cudaStreamDestroy", stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait until a queue is empty."""
+        """Wait until a stream is empty."""
         self._call("cudaStreamSynchronize", stream)
 
     def event(self) -> int:
-        """Make a mark that a queue passes."""
+        """Create an event."""
         return self._made("cudaEventCreate")
 
     def destroy_event(self, event: int) -> None:
-        """Give a mark back."""
+        """Destroy an event."""
         self._call("cudaEventDestroy", event)
 
     def record(self, event: int, stream: int) -> None:
-        """Put a mark behind what a queue holds now."""
+        """Record an event behind the current work of a stream."""
         self._call("cudaEventRecord", event, stream)
 
     def wait(self, stream: int, event: int) -> None:
-        """Let a queue wait for a mark; the caller goes on."""
+        """Make a stream wait for an event, without blocking the caller."""
         self._call("cudaStreamWaitEvent", stream, event, 0)
 
     def wait_for(self, event: int) -> None:
-        """Wait until a queue has passed a mark."""
+        """Wait until a stream has passed an event."""
         self._call("cudaEventSynchronize", event)
 
     def _made(self, name: str, *arguments: int) -> int:

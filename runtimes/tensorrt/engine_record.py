@@ -78,21 +78,21 @@ def read_record(engine: Path) -> EngineRecord:
         return msgspec.json.decode(path.read_bytes(), type=EngineRecord)
     except OSError:
         raise IntegrityError(
-            f"{engine} has no record beside it ({path.name}), so nobody knows which machine may load it",
-            hint="copy the whole bundle, or build the engine again: edgedenoise compile B.edge --target ...",
+            f"{engine} has no record: expected {path} beside it, got no such file",
+            hint="Copy the whole bundle again, or build the engine again with: edgedenoise compile",
         ) from None
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{path} is not an engine's record: {error}") from None
 
 
 def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, here_platform: str) -> str | None:
-    """Tell why an engine must not be loaded here, naming both sides; None when it may be.
+    """Return why an engine must not be loaded here, naming both sides; None when it may be loaded.
 
     Args:
-        record: the engine's.
-        module: the one that would load it: `tensorrt`, `tensorrt_lean` or `tensorrt_rtx`.
-        version: of that module.
-        gpu: the one that it would run on; None when there is none.
+        record: record of the engine.
+        module: module that would load it: `tensorrt`, `tensorrt_lean` or `tensorrt_rtx`.
+        version: version of that module.
+        gpu: GPU that it would run on; None when there is none.
         here_platform: operating system and machine, as in the record.
     """
     if gpu is None:

@@ -28,14 +28,14 @@ def shipped(name: str) -> Path:
 
 
 def is_shipped(folder: Path) -> bool:
-    """Tell whether a bundle folder belongs to the installed package."""
+    """Return whether a bundle folder belongs to the installed package."""
     return folder.resolve().parent == Path(__file__).resolve().parent
 
 
 def suggestion(model: Path | str) -> str:
-    """Return what to do about a model that is not there: perhaps a shipped one was meant."""
+    """Return a hint about a missing model: a shipped bundle of a similar name, or how to build one."""
     if str(model) == "edge-plus":
-        return "edge-plus is not shipped with weights; train it: edgedenoise train --network edge-plus"
+        return "edge-plus is not shipped with weights. Train it: edgedenoise train --network edge-plus"
     close = difflib.get_close_matches(str(model), SHIPPED, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return f"{meant}shipped are {' and '.join(SHIPPED)}; make your own: edgedenoise build RUN --data DIR -o NAME.edge"
+    meant = f"Did you mean {close[0]}? " if close else ""
+    return f"{meant}The shipped bundles are {' and '.join(SHIPPED)}. To build one, see: edgedenoise build --help"

@@ -80,7 +80,7 @@ def test_an_unknown_name_is_told_what_is_shipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError) as caught:
         edgedenoise.load("edge-tinny")
-    assert "did you mean edge-tiny?" in caught.value.hint
+    assert "Did you mean edge-tiny?" in caught.value.hint
 
 
 def test_the_network_that_has_no_weights_yet_is_told_apart_from_a_wrong_name(tmp_path, monkeypatch):

@@ -238,7 +238,7 @@ def test_without_tensorflow_the_message_is_the_command_that_installs_it(tmp_path
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(RuntimeUnavailableError, match="tensorflow is needed") as caught:
         edgedenoise.import_tf(AUTHORS, tmp_path / "run")
-    assert caught.value.hint == 'install it with: pip install "edgedenoise[tf]"'
+    assert caught.value.hint == 'Install it with: pip install "edgedenoise[tf]"'
     assert not (tmp_path / "run").exists()
 
 
