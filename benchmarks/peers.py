@@ -30,7 +30,7 @@ from harness import check_out, note, parser_of, positive, run_benchmark, write_r
 from image_sets import read_pairs
 
 from edgedenoise.imaging.image import from_unit, to_unit
-from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, quality_of
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def measure(peer: Peer, pairs: list[Pair], swept: dict[float, float]) -> Result:
         start = time.process_time()
         denoised = peer.run(noisy, strength)
         times.append((time.process_time() - start) * 1000 / (noisy.shape[0] * noisy.shape[1] / 1e6))
-        qualities.append(Quality(psnr(denoised, clean), ssim(denoised, clean)))
+        qualities.append(quality_of(denoised, clean))
     setting = peer.setting.format(strength)
     if strength in (peer.strengths[0], peer.strengths[-1]):
         setting += " (end of the sweep)"
@@ -161,7 +161,7 @@ def best_of(peers: list[Peer], pairs: list[Pair], swept: list[Pair]) -> list[Res
 
 
 def noisy_input(pairs: list[Pair]) -> Result:
-    quality = mean_quality([Quality(psnr(noisy, clean), ssim(noisy, clean)) for noisy, clean in pairs])
+    quality = mean_quality([quality_of(noisy, clean) for noisy, clean in pairs])
     return Result("noisy input", "", quality, None, {})
 
 

@@ -17,7 +17,7 @@ from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.evaluation.bench import DEFAULT_SIDE_PX
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Latency
-from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.metrics import Quality, mean_quality, quality_of
 from edgedenoise.runtimes.timing import WARM_UP, speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def measure(
                 failed.add(student)
                 left_out.append(f"{student.label} failed on {name}: {one_line(error)}")
                 continue
-            qualities[student].append(Quality(psnr(answer, clean), ssim(answer, clean)))
+            qualities[student].append(quality_of(answer, clean))
             shifts[student].append(np.mean(answer.astype(np.int16) - noisy, axis=(0, 1), dtype=np.float64))
     means = {student: mean_quality(qualities[student]) for student in students if student not in failed}
     return {

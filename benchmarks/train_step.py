@@ -1,19 +1,19 @@
-"""C-BSN training steps per second, as the trainer runs them and in plain form: `python benchmarks/train_step.py`.
+"""Measure C-BSN training steps per second: `python benchmarks/train_step.py`.
 
-A step is all three losses of `losses.cbsn_losses` with their gradients, and Adam, on two patches of 120 pixels with
-stride 5. Plain is torch's default layout and dilated convolutions; ours is what the trainer does. The two take turns
-in one process, so that whatever else the machine does falls on both; the medians are compared. The peak is the
-fastest of some square matrix products by `torch.mm` in the same run, on the same threads.
+A step computes all three losses of `losses.cbsn_losses`, their gradients and an Adam update, on two patches of 120
+pixels with stride 5. The form of the trainer is compared with the plain form, which has the default layout of torch and
+dilated convolutions. Both are timed in turns in one process, so other work slows both; the medians are compared. The
+peak is the fastest of several square matrix products by `torch.mm` in the same run, on the same threads.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from typing import TYPE_CHECKING
 
 import torch
+from harness import check_out, parser_of, positive, run_benchmark, write_results
 
 from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.tables import table
@@ -39,7 +39,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def sgemm_gflops() -> float:
-    """Return the speed of the fastest matrix product."""
+    """Measure the speed of the fastest matrix product."""
     best = 0.0
     for side in SGEMM_SIDES:
         a, b = torch.randn(side, side), torch.randn(side, side)
@@ -49,14 +49,14 @@ def sgemm_gflops() -> float:
 
 
 def step_gflop(spec: NetworkSpec) -> float:
-    """Return the arithmetic of one step; a backward pass counts as two forward ones."""
+    """Compute the arithmetic of one step; a backward pass counts as two forward passes."""
     pixels = BATCH * PATCH_PX**2
     split, whole, quarter = 3 * pixels, 3 * pixels, pixels / 4
     return 2 * spec.macs_per_px * (split + whole + quarter) / 1e9
 
 
 def plain_form(spec: NetworkSpec) -> nn.Module:
-    return build_network(spec, seed=0).eval()  # no layer of it behaves otherwise in training
+    return build_network(spec, seed=0).eval()  # all its layers compute the same in training
 
 
 def our_form(spec: NetworkSpec) -> nn.Module:
@@ -81,7 +81,7 @@ def step_of(network: nn.Module) -> Callable[[], None]:
 
 
 def median_seconds(spec: NetworkSpec, repeats: int) -> dict[str, float]:
-    """Return the time of a step in every form, after one that does not count."""
+    """Measure the time of a step in each form, after one step that is not counted."""
     steps = {name: step_of(form(spec)) for name, form in FORMS.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repeats + 1):
@@ -93,26 +93,31 @@ def median_seconds(spec: NetworkSpec, repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Training steps per second, against the plain form.")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--widths", type=int, nargs="+", default=list(MODULES))
-    parser.add_argument("--modules", type=int, help="per branch; by default what goes with the width")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    parser = parser_of(__doc__, "train_step")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--widths", type=positive, nargs="+", default=list(MODULES))
+    parser.add_argument("--modules", type=positive, help="modules per branch; default: those of the width")
+    parser.add_argument("--repeats", type=positive, default=5)
+    options = parser.parse_args()
+    check_out(options.out, "train_step")
+    torch.set_num_threads(options.threads)
     peak, rows = 0.0, []
-    for width in arguments.widths:
-        peak = max(peak, sgemm_gflops())  # again for every width: the machine may have been busy the last time
-        spec = network_spec(f"cbsn-{width}x{arguments.modules or MODULES.get(width, 5)}")
-        took = median_seconds(spec, arguments.repeats)
-        rows.append((spec.name, 1 / took["plain"], 1 / took["ours"], step_gflop(spec) / took["ours"]))
-    print(f"{cpu_name()}, threads {arguments.threads}, torch {torch.__version__}, sgemm peak {peak:.0f} GFLOP/s")
+    for width in options.widths:
+        peak = max(peak, sgemm_gflops())  # again for every width, because other work may have slowed the last one
+        spec = network_spec(f"cbsn-{width}x{options.modules or MODULES.get(width, 5)}")
+        took = median_seconds(spec, options.repeats)
+        speeds = {f"{form}_steps_per_s": 1 / seconds_ for form, seconds_ in took.items()}
+        rows.append({"network": spec.name, **speeds, "gflops": step_gflop(spec) / took["ours"]})
+    print(f"{cpu_name()}, threads {options.threads}, torch {torch.__version__}, sgemm peak {peak:.0f} GFLOP/s")
     cells = [
-        [name, f"{plain:.3f}", f"{ours:.3f}", f"{ours / plain:.2f}", f"{gflops:.0f}", f"{gflops / peak:.0%}"]
-        for name, plain, ours, gflops in rows
-    ]
+        [row["network"], f"{row['plain_steps_per_s']:.3f}", f"{row['ours_steps_per_s']:.3f}",
+         f"{row['ours_steps_per_s'] / row['plain_steps_per_s']:.2f}", f"{row['gflops']:.0f}",
+         f"{row['gflops'] / peak:.0%}"]
+        for row in rows
+    ]  # fmt: skip
     print(table(["network", "plain steps/s", "ours steps/s", "ratio", "ours GFLOP/s", "of sgemm peak"], cells))
+    write_results(options.out, "train_step", {"threads": options.threads, "sgemm_peak_gflops": peak, "rows": rows})
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(main)

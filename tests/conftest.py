@@ -1,4 +1,4 @@
-"""What every test folder may ask for. It imports nothing heavy: the base suite runs on a bare device."""
+"""Fixtures of all tests. Nothing heavy is imported: the base suite runs on a device without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden",
         action="store_true",
-        help="write the golden files (tests/**/golden) anew instead of comparing with them",
+        help="write the golden files (tests/**/golden) instead of comparing with them",
     )
 
 
@@ -26,7 +26,7 @@ def repo_root() -> Path:
 
 @pytest.fixture(scope="session")
 def data_root(repo_root: Path) -> Path:
-    """The folder with the real images; a test that asks for it is skipped where there is none."""
+    """The folder with the real images; tests that use it are skipped where it is missing."""
     folder = Path(os.environ.get("EDGEDENOISE_DATA") or repo_root.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(

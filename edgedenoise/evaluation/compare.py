@@ -17,7 +17,7 @@ from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.evaluation.measurement import Measurement, summarize
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
-from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr, psnr_unit, ssim
+from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr_unit, quality_of
 from edgedenoise.imaging.pairs import check_pair, list_comparable, list_pairs
 from edgedenoise.progress import Progress, silent
 
@@ -172,7 +172,7 @@ class _Tally:
         self._max_levels = 0
 
     def against_truth(self, pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        self._qualities.append(Quality(psnr(pixels, truth), ssim(pixels, truth)))
+        self._qualities.append(quality_of(pixels, truth))
 
     def against_float(self, unit: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         self._to_float_db.append(min(psnr_unit(unit, reference), EQUAL_DB))

@@ -49,6 +49,11 @@ class Quality(msgspec.Struct, frozen=True):
     """Mean structural similarity to the clean image; at most 1."""
 
 
+def quality_of(image: NDArray[Any], truth: NDArray[Any]) -> Quality:
+    """Return the PSNR and SSIM of an image against its ground truth; see `psnr` and `ssim`."""
+    return Quality(psnr(image, truth), ssim(image, truth))
+
+
 def mean_quality(qualities: Sequence[Quality]) -> Quality:
     """Return the mean of at least one quality."""
     return Quality(

@@ -1,4 +1,4 @@
-"""QDQ graphs in which one thing is broken, each with the rule of `export/quantization/contracts.py` that it breaks."""
+"""QDQ graphs that each break one rule, with the name of the rule of `export/quantization/contracts.py`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _made(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
 
 
 def _pair(model: onnx.ModelProto, name: str, scale: float = 0.05) -> str:
-    """Put a Q/DQ pair of its own behind a tensor, for whoever is told to read it."""
+    """Add a Q/DQ pair behind a tensor and return the name of its output."""
     like = _values(model, "image.zero_point")
     _set(model, f"{name}.scale", np.float32(scale))
     _set(model, f"{name}.zero_point", np.zeros((), like.dtype))

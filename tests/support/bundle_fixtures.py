@@ -20,15 +20,9 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
 
 
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's own cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="session")
 def _noisy_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: finding the gain for a PSNR takes a second."""
+    """Write the images once per session, because finding the gain for a PSNR takes a second."""
     return write_noisy_images(tmp_path_factory.mktemp("noisy-pictures"))
 
 

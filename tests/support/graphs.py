@@ -1,4 +1,4 @@
-"""Small networks as ONNX graphs, made without torch: what the tests of export/ and runtimes/ feed on."""
+"""Small networks as ONNX graphs for the tests of export/ and runtimes/, made without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET
 
 
 class GraphBuilder:
-    """Adds layers to a graph that begins at `image` and ends at `denoised`."""
+    """A graph from `image` to `denoised`, to which layers are added."""
 
     def __init__(self, seed: int = 0) -> None:
         self.rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What the tests of the base install share: a small bundle, generated images, and a cache that is nobody's."""
+"""Fixtures of the unit tests: a small bundle, generated images, and a private cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 @pytest.fixture(autouse=True)
 def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which edgedenoise keeps its cache during this test; the real one is never touched."""
+    """The cache folder of edgedenoise during a test; the cache of the user is never used."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "edgedenoise"
@@ -26,7 +26,7 @@ def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def committed_bundle() -> Path:
-    """The bundle in the repository, for reading only."""
+    """The bundle in the repository, which no test may change."""
     return _FIXTURES / "tiny.edge"
 
 
@@ -38,7 +38,7 @@ def tiny_bundle(committed_bundle: Path, tmp_path: Path) -> Path:
 
 class FlipByte(Protocol):
     def __call__(self, path: Path, position: int | None = None) -> None:
-        """Change one byte of a file, the middle one unless told; doing it twice gives the file back."""
+        """Change one byte of a file, by default the middle one; doing it twice restores the file."""
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +69,7 @@ def pair() -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def nan_model(committed_bundle: Path) -> bytes:
-    """The float graph with NaN as the last convolution's first bias: sound to every runtime, and of no use."""
+    """The float graph with NaN as the first bias of the last convolution; every runtime can open it."""
     data = (committed_bundle / "onnx-fp32" / "model.onnx").read_bytes()
     name = b"network.tail4.bias"
     field = b"\x42" + bytes([len(name)]) + name + b"\x4a\x0c"  # ONNX's TensorProto: name (8), raw_data (9) of 12 bytes

@@ -1,9 +1,8 @@
-"""Fixtures of these tests."""
+"""Fixtures of the tests in this folder."""
 
 from bundle_fixtures import (  # noqa: F401
     _noisy_images,
     branched_bundle,
     make_bundle,
     noisy_folder,
-    private_cache,
 )
