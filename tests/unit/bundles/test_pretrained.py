@@ -87,7 +87,7 @@ def test_the_network_that_has_no_weights_yet_is_told_apart_from_a_wrong_name(tmp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError) as caught:
         edgedenoise.load("edge-plus")
-    assert "not shipped with weights; train it" in caught.value.hint
+    assert "not shipped with weights. Train it" in caught.value.hint
 
 
 def test_a_shipped_bundle_cannot_be_changed_but_copied(tmp_path):

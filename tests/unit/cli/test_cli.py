@@ -233,7 +233,7 @@ OTHERS: dict[str, tuple[Callable[[Path, Path], list[object]], type[EdgeDenoiseEr
     "a tile of letters": (option("--tile", "big"), errors.UsageError, "got 'big'"),
     "a negative tile": (option("--tile", "-1"), errors.UsageError, "expected auto, 0"),
     "a tile in superscript": (option("--tile", "²"), errors.UsageError, "expected auto, 0"),
-    "too much strength": (option("--strength", "2"), errors.UsageError, "strength is 2.0; accepted is 0"),
+    "too much strength": (option("--strength", "2"), errors.UsageError, "strength is 2.0; expected 0"),
     "fewer than no threads": (option("--threads", "-3"), errors.UsageError, "threads"),
 }
 
