@@ -1,8 +1,7 @@
-"""`edgedenoise demo`: the whole product in one go, on sample images or on one's own images.
+"""Run the whole product once: train, build, compare and report, on sample images or on the user's own.
 
-Sample images are the free ones that scikit-image carries, with synthetic camera noise at about 20 dB; two of them are
-held out of training. With one's own images there is no ground truth: some are held out, and quantized is
-compared with float.
+The sample images are free ones from scikit-image with synthetic camera noise at about 20 dB; two of them are held out
+of training. The user's own images have no ground truth: some are held out, and INT8 is compared with float.
 """
 
 from __future__ import annotations
@@ -34,12 +33,16 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.compare import CompareReport, Row
 
 NOISY_DB = 20.0
-TRAINING_PICTURES = ("coffee", "rocket", "stereo_motorcycle", "immunohistochemistry", "retina")
-HELD_OUT_PICTURES = ("astronaut", "chelsea")
+"""PSNR of the noisy sample images."""
+TRAINING_SAMPLES = ("coffee", "rocket", "stereo_motorcycle", "immunohistochemistry", "retina")
+"""Names of scikit-image's images that are trained on."""
+HELD_OUT_SAMPLES = ("astronaut", "chelsea")
+"""Names of scikit-image's images that are compared on."""
 HELD_OUT_SIDE_PX = 1024
-"""One's own held-out images are cut to this side, so that the demo's time does not depend on the camera."""
+"""Side to which the user's held-out images are cropped, so that the demo's time does not depend on the camera."""
 
 _MARKER = ".edgedenoise-demo"
+_ENOUGH_TO_HOLD_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -47,90 +50,105 @@ class Effort:
     """How much time a demo takes."""
 
     network: str
+    """Name of the network and of its preset."""
     steps: int
+    """Training steps."""
     calibration_crops: int
+    """Crops that activation ranges are measured on."""
     repeats: int
+    """Timed runs of each variant."""
 
 
 FULL = Effort("cbsn-24x4", 500, 128, 10)
 QUICK = Effort("cbsn-16x4", 60, 32, 5)
 
 MIN_GAIN_DB = 4.0
-MAX_GIVEN_BACK_DB = 0.5
-"""What the demo promises on its sample images; it says whether it was kept."""
+"""Gain of the float variant that the demo promises on its sample images."""
+MAX_LOSS_DB = 0.5
+"""Loss of an INT8 variant against float that it promises at most."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made and measured."""
+    """Files and measurements of a demo."""
 
     run: Path
     """The training run."""
     bundle: Path
+    """The bundle, with all variants."""
     report_html: Path
+    """Page with images before and after, and all measurements."""
     report_json: Path
+    """The same measurements as JSON."""
     denoised: Path
+    """Folder with the denoised images of every variant."""
     seconds: float
+    """Time of the whole demo."""
     float_gain_db: float | None
-    """PSNR gained by the float variant on held-out images; None with one's own images."""
-    int8_gives_back_db: dict[str, float]
-    """Per INT8 variant, how much of that gain it loses; empty with one's own images."""
+    """PSNR gained by the float variant on held-out images; None without ground truth."""
+    int8_loss_db: dict[str, float]
+    """Loss of each INT8 variant against float, in dB; empty without ground truth."""
     comparison: CompareReport
+    """Measurements of every variant."""
 
 
 def run_demo(
     out: Path, *, data: Path | None = None, quick: bool = False, seed: int = 0, progress: Progress = silent
 ) -> DemoResult:
-    """Train, build, compare and report.
+    """Run the demo: train, build, compare and report.
 
     Args:
         out: folder for everything; a folder that an earlier demo made is replaced.
-        data: one's own noisy images, or None for sample images.
+        data: folder of the user's noisy images, or None for sample images.
         quick: train for seconds only.
-        seed: of noise, crops and training.
-        progress: told stage by stage.
+        seed: seed of noise, crops and training.
+        progress: called for every stage.
+
+    Returns:
+        The files that were made, and what was measured.
 
     Raises:
         UsageError: `out` holds something that no demo made.
         RuntimeUnavailableError: a package is missing; the hint installs it.
         DatasetError: `data` cannot be used.
+
+    Example:
+        result = run_demo(Path("build/demo"), quick=True)
+        print(demo_text(result))
     """
-    import edgedenoise  # the public door: training needs torch, which is loaded only now
+    import edgedenoise  # the public package loads torch only when training starts
 
     start = time.monotonic()
     effort = QUICK if quick else FULL
-    # What can be told at once to be wrong is told before an earlier demo is removed.
+    # Everything that can be refused at once is refused before an earlier demo is removed.
     _check_out(out, data)
-    photographs = None if data is None else _listed(data)
+    own = None if data is None else _listed(data)
     samples = _samples() if data is None else None
     _prepare(out)
-    if photographs is not None:
-        pictures = _own_pictures(out, photographs, progress)
-    else:
-        pictures = _sample_pictures(out, samples, seed, progress)
+    images = _sample_images(out, samples, seed, progress) if own is None else _own_images(out, own, progress)
     config = edgedenoise.TrainConfig.named(
         effort.network,
-        data=str(pictures.training),
+        data=str(images.training),
         out=str(out / "run"),
         steps=effort.steps,
         learning_rate=2e-3,
-        held_out=0,  # every image is needed, and minutes give no choice among checkpoints
+        held_out=0,  # every image is needed, and a run of minutes has no best checkpoint to choose
         seed=seed,
     )
     edgedenoise.train(config, progress=progress)
     bundle = out / "demo.edge"
-    build(out / "run", pictures.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
+    build(out / "run", images.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
     html = out / "report.html"
     report = compare_to_html(
         bundle,
-        pictures.held_out,
-        pictures.clean,
+        images.held_out,
+        images.clean,
         html,
         keep=out / "denoised",
         repeats=effort.repeats,
         progress=progress,
     )
-    gain, given_back = _gains(report)
+    gain, losses = _gains(report)
     return DemoResult(
         run=out / "run",
         bundle=bundle,
@@ -139,13 +157,13 @@ def run_demo(
         denoised=out / "denoised",
         seconds=time.monotonic() - start,
         float_gain_db=gain,
-        int8_gives_back_db=given_back,
+        int8_loss_db=losses,
         comparison=report,
     )
 
 
 def demo_text(result: DemoResult) -> str:
-    """Say what came out, where to look, and what to type next."""
+    """Format the measurements of a demo, where its files are, and the commands to type next."""
     lines = [compare_table(result.comparison), ""]
     if result.float_gain_db is not None:
         kept = "as promised" if result.float_gain_db >= MIN_GAIN_DB else "LESS THAN PROMISED"
@@ -153,46 +171,52 @@ def demo_text(result: DemoResult) -> str:
             f"float gains {result.float_gain_db:.2f} dB over the noisy input on held-out images"
             f" ({kept}: at least {MIN_GAIN_DB} dB)"
         )
-        for name, db in result.int8_gives_back_db.items():
-            kept = "as promised" if db <= MAX_GIVEN_BACK_DB else "MORE THAN PROMISED"
-            lines.append(f"{name} gives back {db:.2f} dB of it ({kept}: at most {MAX_GIVEN_BACK_DB} dB)")
+        for name, db in result.int8_loss_db.items():
+            kept = "as promised" if db <= MAX_LOSS_DB else "MORE THAN PROMISED"
+            lines.append(f"{name} loses {db:.2f} dB against float ({kept}: at most {MAX_LOSS_DB} dB)")
     lines += [
         f"took {result.seconds:.0f} s",
         "",
-        "look at:",
-        f"  {result.report_html}  before and after, and the numbers",
+        "results:",
+        f"  {result.report_html}  images before and after, and all measurements",
         f"  {result.denoised}  the denoised images of every variant",
         f"  {result.bundle}  the bundle: copy it to the device",
         "",
-        "next, with your own noisy images (from one camera, not resized; 20 or more are better):",
-        "  edgedenoise train --data PHOTOS --out RUN --steps 2000",
-        "  edgedenoise build RUN --data PHOTOS -o MINE.edge",
-        "  edgedenoise denoise PHOTOS -o DENOISED -m MINE.edge",
+        "next, with your own noisy images (from one camera, at original size; 20 or more are better):",
+        "  edgedenoise train --data IMAGES --out RUN --steps 2000",
+        "  edgedenoise build RUN --data IMAGES -o MINE.edge",
+        "  edgedenoise denoise IMAGES -o DENOISED -m MINE.edge",
     ]
     return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class _Images:
+    """Folders of the demo's images."""
+
     training: Path
     held_out: Path
     clean: Path | None
-    """Ground truth of the held-out images."""
+    """Ground truth of `held_out`; None when there is none."""
 
 
 def _check_out(out: Path, data: Path | None) -> None:
+    """Check that nothing but an earlier demo would be replaced in `out`."""
     if out.is_file():
-        raise UsageError(f"{out} is a file; the demo wants a folder", hint="choose another place with --out")
+        raise UsageError(f"{out} is a file; expected a folder", hint="Choose another folder with --out.")
     if out.exists() and any(out.iterdir()) and not (out / _MARKER).is_file():
         raise UsageError(
             f"{out} is not empty and was not made by a demo, so nothing was changed",
-            hint="choose another folder with --out",
+            hint="Choose another folder with --out.",
         )
     if data is not None and data.resolve().is_relative_to(out.resolve()):
-        raise UsageError(f"the images {data} lie in {out}, which the demo would empty; choose another --out")
+        raise UsageError(
+            f"the images {data} lie in {out}, which the demo would empty", hint="Choose another folder with --out."
+        )
 
 
 def _prepare(out: Path) -> None:
+    """Empty the folder and mark it as a demo's."""
     shutil.rmtree(out, ignore_errors=True)
     write_bytes(out / _MARKER, b"")
 
@@ -210,67 +234,77 @@ def _samples() -> Any:
     return skimage.data
 
 
-def _sample_pictures(out: Path, samples: Any, seed: int, progress: Progress) -> _Pictures:
-    pictures = _Pictures(out / "pictures" / "training", out / "pictures" / "noisy", out / "pictures" / "clean")
-    names = [*TRAINING_PICTURES, *HELD_OUT_PICTURES]
+def _sample_images(out: Path, samples: Any, seed: int, progress: Progress) -> _Images:
+    """Write the sample images with noise, and the held-out ones without."""
+    images = _Images(out / "images" / "training", out / "images" / "noisy", out / "images" / "clean")
+    names = [*TRAINING_SAMPLES, *HELD_OUT_SAMPLES]
     for index, name in enumerate(names):
-        progress("pictures", index, len(names), name)
-        found = getattr(samples, name)()
-        picture = found[0] if isinstance(found, tuple) else found  # a stereo pair comes with its disparity
-        clean: NDArray[np.uint8] = np.ascontiguousarray(picture[..., :3], np.uint8)
-        # Each image its own noise: a seed per image, so that one more image changes none of the others.
+        progress("images", index, len(names), name)
+        sample = getattr(samples, name)()
+        pixels = sample[0] if isinstance(sample, tuple) else sample  # a stereo pair comes with its disparity
+        clean: NDArray[np.uint8] = np.ascontiguousarray(pixels[..., :3], np.uint8)
+        # One seed per image, so that an additional image changes none of the others.
         rng = np.random.default_rng([seed, index])
         parameters = parameters_for_psnr(clean, NOISY_DB, rng)
         noisy = Image(from_unit(add_camera_noise(clean, parameters, rng), np.uint8))
-        held_out = name in HELD_OUT_PICTURES
-        write_image(noisy, (pictures.held_out if held_out else pictures.training) / f"{name}.png")
-        if held_out and pictures.clean is not None:
-            write_image(Image(clean), pictures.clean / f"{name}.png")
-    progress("pictures", len(names), len(names))
-    return pictures
+        held_out = name in HELD_OUT_SAMPLES
+        write_image(noisy, (images.held_out if held_out else images.training) / f"{name}.png")
+        if held_out and images.clean is not None:
+            write_image(Image(clean), images.clean / f"{name}.png")
+    progress("images", len(names), len(names))
+    return images
 
 
 def _listed(data: Path) -> list[Path]:
-    """Return one's own images, after making sure that names made from theirs do not meet."""
-    photographs = list_images(data)
-    if not photographs:
+    """Return the user's images, after checking that their names stay distinct as PNG files."""
+    paths = list_images(data)
+    if not paths:
         raise DatasetError(f"{data} holds no images")
-    check_stems(photographs)
-    return photographs
+    check_stems(paths)
+    return paths
 
 
-def _own_pictures(out: Path, photographs: list[Path], progress: Progress) -> _Pictures:
-    count = min(4, max(1, len(photographs) // 5))
-    held_out = photographs[:: max(1, len(photographs) // count)][:count]
-    # With very few images every one is needed for training, and the held-out ones are trained on as well.
-    training = photographs if len(photographs) < 5 else [p for p in photographs if p not in held_out]
-    pictures = _Pictures(out / "pictures" / "training", out / "pictures" / "noisy", None)
-    pictures.training.mkdir(parents=True)
+def _own_images(out: Path, paths: list[Path], progress: Progress) -> _Images:
+    """Write crops of the held-out images of the user, and place the others for training."""
+    count = min(4, max(1, len(paths) // 5))
+    held_out = paths[:: max(1, len(paths) // count)][:count]
+    # With very few images all are needed for training, and the held-out ones are trained on too.
+    training = paths if len(paths) < _ENOUGH_TO_HOLD_OUT else [path for path in paths if path not in held_out]
+    images = _Images(out / "images" / "training", out / "images" / "noisy", None)
+    images.training.mkdir(parents=True)
     for index, path in enumerate(held_out):
-        progress("pictures", index, len(held_out), path.name)
-        photo = read_image(path)
-        top, left = (max(0, side - HELD_OUT_SIDE_PX) // 2 for side in (photo.height, photo.width))
-        write_image(photo.crop(top, left, HELD_OUT_SIDE_PX), pictures.held_out / f"{path.stem}.png")
+        progress("images", index, len(held_out), path.name)
+        image = read_image(path)
+        top, left = (max(0, side - HELD_OUT_SIDE_PX) // 2 for side in (image.height, image.width))
+        write_image(image.crop(top, left, HELD_OUT_SIDE_PX), images.held_out / f"{path.stem}.png")
     for path in training:
-        (pictures.training / path.name).symlink_to(path.resolve())
-    progress("pictures", len(held_out), len(held_out))
-    return pictures
+        _place(path, images.training / path.name)
+    progress("images", len(held_out), len(held_out))
+    return images
+
+
+def _place(path: Path, target: Path) -> None:
+    """Link a file, or copy it where links are not allowed: Windows wants a privilege for them."""
+    try:
+        target.symlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def _gains(report: CompareReport) -> tuple[float | None, dict[str, float]]:
-    """Return the float gain in dB and what each INT8 variant loses against the float of the same runtime."""
+    """Return the float gain in dB, and what each INT8 variant loses against the float variant of its runtime."""
     if report.noisy is None:
         return None, {}
     floats = {row.measurement.runtime: row for row in report.rows if row.measurement.precision == "fp32"}
     reference = next((row for row in report.rows if row.measurement.precision == "fp32"), None)
     if reference is None or reference.quality is None:
         return None, {}
-    given_back = {
+    losses = {
         row.measurement.variant: _psnr(floats[row.measurement.runtime]) - _psnr(row)
         for row in report.rows
         if row.measurement.precision == "int8" and row.quality is not None and row.measurement.runtime in floats
     }
-    return reference.quality.psnr_db - report.noisy.psnr_db, given_back
+    return reference.quality.psnr_db - report.noisy.psnr_db, losses
 
 
 def _psnr(row: Row) -> float:

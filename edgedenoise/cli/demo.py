@@ -1,4 +1,4 @@
-"""`edgedenoise demo`."""
+"""The command `edgedenoise demo`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("build/demo"),
     data: Annotated[
         Path | None,
-        typer.Option(help="Your own noisy images; without, free sample images with camera noise."),
+        typer.Option(help="Folder of your noisy images; by default, free sample images with camera noise."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Train for seconds only: lower quality, same steps.")] = False,
-    seed: Annotated[int, typer.Option(help="Of noise, crops and training.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Train for seconds only: lower quality, same stages.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of noise, crops and training.")] = 0,
 ) -> None:
     """Train, export, quantize, compile, verify, denoise and compare, on sample images or your own."""
     from edgedenoise.demo import demo_text, run_demo

@@ -1,4 +1,4 @@
-"""`edgedenoise evaluate`."""
+"""The command `edgedenoise evaluate`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ def command(
     output: Output,
     run: Annotated[Path, typer.Argument(help="Folder made by train.")],
     noisy: Annotated[Path, typer.Option(help="Folder of noisy images.")],
-    clean: Annotated[Path, typer.Option(help="Folder of their ground truth, under the same names.")],
+    clean: Annotated[Path, typer.Option(help="Folder with their ground truth, under the same names.")],
     mode: Annotated[
         Literal["direct", "stride2", "stride2-enhanced"],
-        typer.Option(help="One non-blind pass as on devices, or as papers test: sub-images of every second pixel."),
+        typer.Option(
+            help="direct: one pass, as on devices; stride2: sub-images of every second pixel, as papers test."
+        ),
     ] = "direct",
-    checkpoint: Annotated[Literal["last", "best"], typer.Option(help="Which of the run's.")] = "last",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    checkpoint: Annotated[
+        Literal["last", "best"], typer.Option(help="Which state of the run: the last, or the best on held-out images.")
+    ] = "last",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     keep: Annotated[Path | None, typer.Option(help="Folder to write the denoised images to.")] = None,
 ) -> None:
-    """Measure a trained network, before it is exported, on images whose ground truth is known."""
+    """Measure the PSNR and SSIM of a trained network on images with ground truth."""
     from edgedenoise.tables import table
 
     with output.progress() as progress:
@@ -36,4 +40,4 @@ def command(
         [name, f"{quality.psnr_db:.2f}", f"{quality.ssim:.4f}"]
         for name, quality in (("noisy", found.noisy), (f"{found.network}, {found.mode}", found.denoised))
     ]
-    output.result(found, table([f"{found.photographs} images", "PSNR dB", "SSIM"], rows))
+    output.result(found, table([f"{found.images} images", "PSNR dB", "SSIM"], rows))

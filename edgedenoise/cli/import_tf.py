@@ -1,4 +1,4 @@
-"""`edgedenoise import-tf`."""
+"""The command `edgedenoise import-tf`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def command(
         Path,
         typer.Argument(metavar="CHECKPOINT_PREFIX", help="Path of the checkpoint's .index file, without .index."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the run to make.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
 ) -> None:
-    """Make a run from the C-BSN authors' TensorFlow checkpoint."""
+    """Make a run folder from a TensorFlow checkpoint of the C-BSN authors."""
     with output.progress() as progress:
         result = edgedenoise.import_tf(checkpoint, out, progress=progress)
     text = (
         f"imported {result.network} ({result.parameters:,} parameters): {result.run}\n"
-        f"next: edgedenoise build {result.run} --data DIR -o NAME.edge"
+        f"next: edgedenoise build {result.run} --data DIR -o {result.network}.edge"
     )
     output.result(result, text)

@@ -1,4 +1,4 @@
-"""`edgedenoise train`."""
+"""The command `edgedenoise train`."""
 
 from __future__ import annotations
 
@@ -15,39 +15,50 @@ from edgedenoise.cli.common import Output, cli_command
 def command(
     output: Output,
     data: Annotated[Path | None, typer.Option(help="Folder of noisy images.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run: checkpoints, log, previews.")] = None,
-    network: Annotated[str | None, typer.Option(help="cbsn-24x4 or another size, edge-tiny, edge, edge-plus.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make: checkpoints, log, previews.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Network: cbsn-24x4 or another size, edge-tiny, edge, edge-plus.")
+    ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="What a step minimises: cbsn, sdap, distill, supervised or qat.")
+        str | None, typer.Option(help="Objective: cbsn, sdap, distill, supervised, qat or qat-self.")
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(help="Clean images, for supervised and qat; ground truth for distill.")
+        Path | None, typer.Option(help="Folder of clean images, for supervised and qat; ground truth for distill.")
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Run that distill learns from.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Run or bundle whose weights to begin with.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length of the run; schedules scale with it.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Length of the run instead: steps are measured here.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Run folder of the teacher, for distill.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Run folder or bundle whose weights the network begins with.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; schedules scale with it.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Training time instead of --steps; the steps are measured on this machine.")
+    ] = None,
     patch: Annotated[int | None, typer.Option(help="Side of a training patch in pixels.")] = None,
     batch: Annotated[int | None, typer.Option(help="Patches per step, over all processes.")] = None,
     blind_sampler: Annotated[
-        str | None, typer.Option(help="How the blind loss takes images apart: lattice or permuted.")
+        str | None, typer.Option(help="How the blind loss splits images: lattice or permuted.")
     ] = None,
-    val_clean: Annotated[Path | None, typer.Option(help="Ground truth of the images, for PSNR and SSIM.")] = None,
-    val_noisy: Annotated[Path | None, typer.Option(help="What --val-clean belongs to; default: --data.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    val_clean: Annotated[
+        Path | None, typer.Option(help="Folder with the ground truth of --val-noisy, for PSNR and SSIM.")
+    ] = None,
+    val_noisy: Annotated[
+        Path | None, typer.Option(help="Folder of noisy images to validate on; default: --data.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="cbsn-official, ..., or a TOML file; options here win.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Preset, for example cbsn-official, or a TOML file; other options override it."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the run; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the config; repeatable."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, with its own settings.")] = False,
 ) -> None:
-    """Train a denoiser, on noisy images alone or on clean ones."""
+    """Train a denoiser on noisy images, or on clean ones."""
     from edgedenoise.datacheck.check import data_report_text
     from edgedenoise.training.config.settings import settings
 
@@ -78,14 +89,14 @@ def command(
             on_data_check=lambda report: output.note(data_report_text(report)),
             progress=progress,
         )
-    if result.rank > 0:  # of several processes one speaks
+    if result.rank > 0:  # only the first of several processes prints
         return
-    following = f"build {result.run} --data {chosen.noisy_images} -o NAME.edge"
+    following = f"build {result.run} --data {chosen.noisy_images} -o {result.run.name}.edge"
     if not chosen.noisy_images:
         levels = "--noise-level 0 --noise-level 0.5 --noise-level 1"
-        following = f"build {result.run} --data {chosen.clean_images} {levels} -o NAME.edge"
+        following = f"build {result.run} --data {chosen.clean_images} {levels} -o {result.run.name}.edge"
     if not chosen.trains_direct:
-        following = f"train --objective cbsn --init {result.run} --data {chosen.noisy_images} --out RUN"
+        following = f"train --objective cbsn --init {result.run} --data {chosen.noisy_images} --out {result.run}-direct"
     speed = result.throughput
     rate = f", {speed.steps_per_second:.3g} steps/s, {speed.share_of_peak:.0%} of this machine's peak" if speed else ""
     text = (

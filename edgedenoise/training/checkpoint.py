@@ -1,7 +1,9 @@
-"""Checkpoints: weights, their mean, optimiser, step and config in one safetensors file, whole or not there.
+"""Read and write checkpoints: weights, their mean, optimiser, step and config in one safetensors file.
 
-Tensor names are `network/<parameter>`, `mean/<parameter>` (see `averages.py`) and `optimizer/<parameter>/<state>`;
-the header says what the file is.
+A checkpoint is written atomically: it is complete or absent.
+
+Tensor names are `network/<parameter>`, `mean/<parameter>` (see `averages.py`) and `optimizer/<parameter>/<state>`; the
+header holds the format, the step and the config.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT: Final = "edgedenoise-checkpoint/1"
-"""Of the header."""
+"""Format in the header."""
 LAST: Final = "checkpoint-last.safetensors"
 """Name of the newest checkpoint in a run folder."""
 BEST: Final = "checkpoint-best.safetensors"
-"""Name of the one with the least loss on images that were held out; weights only."""
+"""Name of the checkpoint with the least loss on held-out images; weights only."""
 Which = Literal["last", "best"]
 
 
@@ -42,21 +44,21 @@ class Checkpoint:
     """A checkpoint in memory."""
 
     config: TrainConfig
-    """Of the run that wrote it."""
+    """Settings of the run that wrote it."""
     step: int
-    """Number of steps that are done, and so the next step to do."""
+    """Number of finished steps, which is the number of the next step."""
     network: dict[str, torch.Tensor]
     """State of the network by parameter name, on the CPU."""
     mean: dict[str, torch.Tensor]
     """Running means of the weights by parameter name; empty when none were kept."""
     optimizer: dict[str, dict[str, torch.Tensor]]
-    """State of the optimiser by parameter name, on the CPU; empty in a file that only carries weights."""
+    """State of the optimiser by parameter name, on the CPU; empty in a file of weights only."""
     best: float = math.inf
     """Least loss on held-out images so far, or infinity."""
 
     @property
     def kept(self) -> dict[str, torch.Tensor]:
-        """The weights that a run is known by: the means where there are some."""
+        """Weights that are evaluated and exported: the means, where there are some."""
         return self.network | self.mean
 
 
@@ -70,10 +72,10 @@ def save_checkpoint(
     mean: Mapping[str, torch.Tensor] | None = None,
     best: float = math.inf,
 ) -> None:
-    """Write a checkpoint of a run after `step` steps; without an optimiser it only carries weights.
+    """Write a checkpoint of a run after `step` steps; without an optimiser it holds weights only.
 
     Raises:
-        TrainingError: the file cannot be written; one that was there before is still whole.
+        TrainingError: the file cannot be written; an earlier file is intact.
     """
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"mean/{name}": value for name, value in (mean or {}).items()}
@@ -94,7 +96,7 @@ def save_checkpoint(
     except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint {path} cannot be written: {error}",
-            hint="Make package or fix the folder's permissions, then go on with --resume.",
+            hint=f"Free some space or fix the permissions of {path.parent}, then train again with --resume.",
         ) from error
 
 
@@ -102,7 +104,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        TrainingError: there is no such file, it is damaged, or it is no checkpoint of ours.
+        TrainingError: there is no such file, it is damaged, or it is not a checkpoint of edgedenoise.
     """
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path}")
@@ -141,7 +143,7 @@ def restore_network(weights: Mapping[str, torch.Tensor], network: nn.Module, *, 
     """Copy weights by name into `network`.
 
     Raises:
-        TrainingError: they are those of another network.
+        TrainingError: the weights are those of another network.
     """
     try:
         network.load_state_dict(dict(weights))
@@ -151,18 +153,18 @@ def restore_network(weights: Mapping[str, torch.Tensor], network: nn.Module, *, 
 
 
 def restore_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Copy the checkpoint's optimiser state; `network` has its weights already."""
+    """Copy the optimiser state of a checkpoint; `network` already has its weights."""
     for name, parameter in network.named_parameters():
         for key, value in checkpoint.optimizer.get(name, {}).items():
             if value.shape == parameter.shape:
-                # Laid out in memory as the parameter is, channels last or not; the fast paths want it so.
+                # In the memory layout of the parameter, channels last or not: the fast paths need it.
                 optimizer.state[parameter][key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
             else:
                 optimizer.state[parameter][key] = value
 
 
 def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, NetworkSpec]:
-    """Return the trained network of a run folder and what it is.
+    """Return the trained network of a run folder, and its spec.
 
     Args:
         run: the folder that `train` made.
@@ -174,6 +176,9 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
 
     Raises:
         TrainingError: the folder is no run, or its checkpoint is damaged or of another network.
+
+    Example:
+        network, spec = load_network("runs/mine", "best")
     """
     return kept_network(read_run(run, which), source=Path(run) / _FILES[which])
 
@@ -206,8 +211,8 @@ def read_run(run: Path | str, which: Which = "last") -> Checkpoint:
         raise TrainingError(f"{run} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
     if not (run / _FILES[which]).is_file():
         raise TrainingError(
-            f"{run} has no best checkpoint: images must be held out (held_out), and be judged after the ramp",
-            hint="Take the last checkpoint, which is the better choice anyway where the learning rate falls to zero.",
+            f"{run} has no best checkpoint: it needs held-out images (held_out) and a validation after the ramp",
+            hint="Take the last checkpoint, which is usually better where the learning rate falls to zero.",
         )
     return read_checkpoint(run / _FILES[which])
 

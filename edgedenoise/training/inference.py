@@ -1,9 +1,9 @@
-"""Whole images through a PyTorch network, tile by tile, as a device runs them and as papers test them.
+"""Denoise whole images with a PyTorch network, tile by tile, as a device does and as papers test.
 
 Three modes (`MODES`). `direct` is one non-blind pass: what is exported and what devices run. `stride2` is how
 AP-BSN and SDAP test (Pan et al., ICCV 2023): the image is split into four sub-images of every second pixel,
-each goes through the blind network, and they are put together again. `stride2-enhanced` runs the blind network
-once more on that result, SDAP's '(E)'.
+each goes through the blind network, and they are joined. `stride2-enhanced` runs the blind network again on that
+result, SDAP's '(E)'.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 Mode = Literal["direct", "stride2", "stride2-enhanced"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-"""How an image can be denoised in evaluation."""
+"""Ways to denoise an image in evaluation."""
 
 TILE_PX = 512
-"""Largest side of a tile: bounds memory at a few hundred MB for the networks that a CPU trains."""
+"""Largest side of a tile; bounds memory to a few hundred MB for the networks that a CPU trains."""
 
 
 class TorchSession(Session):
-    """A network as a session, so that it goes through the tiling that devices use."""
+    """A network as a session, so that it runs under the tiling that devices use."""
 
     def __init__(self, network: nn.Module, *, blind: bool) -> None:
         self._network = network
-        self._mode = {"blind": True} if blind else {}  # students know no other mode
+        self._mode = {"blind": True} if blind else {}  # students have no other mode
         self._device = next(network.parameters()).device
         self.effective = EffectiveDevice("torch", importlib.metadata.version("torch"), str(self._device))
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (1, 3, h, w) to the same shape."""
+        """Return the output for (1, 3, h, w), in the same shape."""
         with torch.no_grad():
             answer = self._network(torch.from_numpy(x).to(self._device), **self._mode)
         return np.asarray(answer.float().cpu().numpy(), np.float32)
@@ -65,21 +65,21 @@ def denoise_unit(
     """Denoise one image.
 
     Args:
-        network: in any mode, on any device; its mode is left as it was.
-        spec: of the network.
-        unit: (H, W, 3) in [0, 1]; at least 2 pixels a side where `mode` splits it.
+        network: the network, in any mode, on any device; its mode is restored.
+        spec: spec of the network.
+        unit: image (H, W, 3) in [0, 1]; at least 2 pixels a side where `mode` splits it.
         mode: one of `MODES`.
-        numbers: statistics of the whole image when `unit` is a part of it; None when it is the whole.
+        numbers: statistics of the whole image when `unit` is a part of it; None when it is the whole image.
 
     Returns:
         (H, W, 3), not clipped.
 
     Raises:
         UsageError: the network has no blind path for `mode`.
-        NotFiniteError: the network answers NaN or infinity.
+        NotFiniteError: the output holds NaN or infinity.
     """
     if mode != "direct" and not spec.has_blind_path:
-        raise UsageError(f"mode {mode!r} needs a blind path, which {spec.name} has not; accepted with it: direct")
+        raise UsageError(f"mode {mode!r} needs a blind path, which {spec.name} does not have; expected direct")
     planes = np.ascontiguousarray(unit.transpose(2, 0, 1))
     numbers = numbers or statistics(planes, spec.normalization)
     seen = numbers.apply(planes)
@@ -100,7 +100,7 @@ def denoise_unit(
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and back into the mode that it was in."""
+    """Set a network to evaluation mode inside a `with` block, and restore its mode."""
     training = network.training
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""The weights that a training begins with: fresh, or those of a run or of a bundle (`--init`)."""
+"""Build the network that a training starts with: fresh, or with the weights of a run or a bundle (`--init`)."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 def initial_network(config: TrainConfig) -> nn.Module:
-    """Build the network of a config with the weights that it begins with.
+    """Build the network of a config with its first weights.
 
     Raises:
-        UsageError: `init` is of another network.
+        UsageError: `init` holds another network.
         TrainingError: `init` is neither a run nor a bundle, or cannot be read.
-        BundleError: it is a damaged bundle.
+        BundleError: `init` is a damaged bundle.
     """
     if not isinstance(config, (QATConfig, SelfQATConfig)):
         return float_network(config)
     network = fake_quantized(float_network(config), scheme_named(config.scheme))
     if network_spec(config.network).normalization == "unit" and isinstance(network.head, QuantizedConv2d):
-        network.head.give_range(0.0, 1.0)  # a mean of batches' ranges would cut off what is nearly white
+        network.head.give_range(0.0, 1.0)  # a mean over batches would clip nearly white pixels
     return network
 
 
 def float_network(config: TrainConfig) -> nn.Module:
-    """Return the network that a config begins with, before any fake quantization; raises as `initial_network`."""
+    """Build the network of a config before any fake quantization; raises as `initial_network`."""
     spec = network_spec(config.network)
     network = build_network(spec, seed=config.seed)
     if config.init:
@@ -47,7 +47,7 @@ def float_network(config: TrainConfig) -> nn.Module:
         if name != spec.name:
             raise UsageError(
                 f"init = {config.init!r} is a {name}, and network = {config.network!r}",
-                hint=f"Train with network = {name!r}, or begin without init.",
+                hint=f"Train with network = {name!r}, or without init.",
             )
         restore_network(weights, network, source=Path(config.init))
     elif isinstance(config, BlindConfig) and config.first_weights == "local-mean":
@@ -71,14 +71,14 @@ def _weights_of(path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     if _is_run(path):
         checkpoint = read_run(path)
         network, spec = kept_network(checkpoint, source=path)
-        folded = checkpoint.config.quantization_aware  # its ranges are left behind, and its branches folded
+        folded = checkpoint.config.quantization_aware  # the ranges are dropped, and the branches are folded
         return spec.name, dict(fold(network).state_dict()) if folded else checkpoint.kept
     bundle = _opened(path)
     return bundle.manifest.network.name, _weights_of_graph(bundle)
 
 
 def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
-    """Return the constants of a bundle's float graph, which keeps the names that they had in PyTorch.
+    """Return the constants of a bundle's float graph, under the names that they have in PyTorch.
 
     Raises:
         IntegrityError: the graph is not the one that the manifest recorded.
@@ -105,9 +105,9 @@ def _is_run(path: Path) -> bool:
 
 
 def _opened(path: Path) -> Bundle:
-    """Open a bundle, or say that this is none."""
+    """Open a bundle; the error for anything else names both things that init accepts."""
     try:
         return Bundle.open(path)
     except BundleError as error:
-        error.hint = f"init takes the folder of a training run, or a bundle; {error.hint or ''}".rstrip("; ")
+        error.hint = f"Set init to the folder of a training run, or a bundle. {error.hint or ''}".rstrip()
         raise

@@ -1,4 +1,4 @@
-"""How good a network is on images whose ground truth is known: PSNR and SSIM, before and after."""
+"""Evaluate a network on images with ground truth: PSNR and SSIM, before and after."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over the images, on clipped and rounded 8-bit sRGB."""
+    """Result of an evaluation: means over the images, on clipped and rounded 8-bit sRGB."""
 
     network: str
+    """Name of the network."""
     mode: Mode
-    photographs: int
+    """How the images were denoised."""
+    images: int
+    """Number of images."""
     noisy: Quality
-    """Of the input."""
+    """Quality of the input."""
     denoised: Quality
+    """Quality of the output."""
 
 
 def evaluate(
@@ -47,22 +51,29 @@ def evaluate(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Denoise a folder of noisy images with a trained run and compare with the ground truth.
+    """Measure a trained network on a folder of noisy images with ground truth.
 
     Args:
         checkpoint: folder made by `edgedenoise train`.
         noisy: folder of noisy images.
-        clean: folder of their ground truth under the same names (endings may differ).
+        clean: folder with their ground truth under the same names (suffixes may differ).
         mode: how an image is denoised; see `inference.MODES`. Devices run `direct`.
         which: the `last` state of the run, or its `best` on held-out images.
-        device: as for training.
+        device: device to run on, as for training.
         keep: folder to write the denoised images to, as `keep/NAME.png`, or None.
-        progress: told of every image.
+        progress: called for every image.
+
+    Returns:
+        Quality of the input and of the output.
 
     Raises:
         TrainingError: the run cannot be read.
         DatasetError: no images, an image without its ground truth, or of another size.
-        DeviceNotFoundError: the device that was named is not there.
+        DeviceNotFoundError: the named device is not on this machine.
+
+    Example:
+        found = edgedenoise.evaluate("runs/mine", "noisy", "clean")
+        print(found.denoised.psnr_db - found.noisy.psnr_db)
     """
     network, spec = load_network(checkpoint, which)
     pairs = open_pairs(noisy, clean)
@@ -72,7 +83,7 @@ def evaluate(
 
 
 def open_pairs(noisy: Path | str, clean: Path | str) -> list[tuple[Path, Path]]:
-    """Return the pairs of two folders, after making sure that every one can be compared.
+    """Return the pairs of images of two folders, after checking that each can be compared.
 
     Raises:
         DatasetError: no images, an image without its ground truth, or of another size.
@@ -92,7 +103,7 @@ def score_pairs(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> Quality:
-    """Return how good the denoised images of some pairs are; see `evaluate`."""
+    """Return the quality of the denoised images of some pairs; see `evaluate`."""
     found = []
     for index, (noisy, clean) in enumerate(pairs):
         progress("evaluate", index, len(pairs), noisy.name)
@@ -105,7 +116,7 @@ def score_pairs(
 
 
 def noisy_quality(pairs: list[tuple[Path, Path]]) -> Quality:
-    """Return how good the images are as they are."""
+    """Return the quality of the noisy images."""
     return mean_quality([_quality(_eight_bit(read_image(noisy).unit()), clean) for noisy, clean in pairs])
 
 

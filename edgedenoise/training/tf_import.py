@@ -1,8 +1,8 @@
-"""Published weights: the C-BSN authors' TensorFlow checkpoint becomes a run like any other.
+"""Import published weights: make a run folder from a TensorFlow checkpoint of the C-BSN authors.
 
 A V2 checkpoint is a pair of files, PREFIX.index and PREFIX.data-00000-of-00001. Its variables are the layers of
 `cbsn.py` under the authors' names, with kernels (height, width, inputs, outputs); width and depth follow from the
-shapes. What training left beside them, Adam's slots and `global_step`, is not taken over.
+shapes. The state of the training, Adam's slots and `global_step`, is not imported.
 """
 
 from __future__ import annotations
@@ -30,39 +30,45 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ROOT: Final = "DBSN"
-"""Scope of every variable of the network."""
+"""Scope of all variables of the network."""
 _SHOWN: Final = 4
-"""Differences that an error names."""
+"""Number of differences that an error lists."""
 _OFFICIAL: Final = "cbsn-official"
-"""Name of the config that the authors trained with."""
+"""Name of the preset that the authors trained with."""
 
 
 @dataclass(frozen=True)
 class ImportedRun:
-    """A run that was made from published weights."""
+    """Result of an import."""
 
     run: Path
-    """The run folder: what `load_network`, `edgedenoise export` and `edgedenoise build` take."""
+    """The run folder, which `load_network`, `edgedenoise export` and `edgedenoise build` take as their checkpoint."""
     network: str
-    """Which network it is, for example `cbsn-128x9`."""
+    """Name of the network, for example `cbsn-128x9`."""
     parameters: int
-    """Trainable numbers."""
+    """Number of parameters."""
 
 
 def import_tf(prefix: Path | str, out: Path | str, *, progress: Progress = silent) -> ImportedRun:
-    """Make a run folder from the C-BSN authors' TensorFlow checkpoint.
+    """Write a run folder from a TensorFlow checkpoint of the C-BSN authors.
 
-    The run has the authors' settings and counts as trained to its end. Train it on with `init`.
+    The run has the authors' settings and counts as finished. To continue the training, start another run with `init`.
 
     Args:
         prefix: the checkpoint, see `load_tf_checkpoint`.
-        out: the run folder to make.
-        progress: told after reading and after writing.
+        out: run folder to make.
+        progress: called after reading and after writing.
+
+    Returns:
+        The run folder, and the network in it.
 
     Raises:
         UsageError: `out` is a file, or holds a run already.
         TrainingError: the checkpoint is missing, damaged or of another network, or the run cannot be written.
         RuntimeUnavailableError: TensorFlow is not installed.
+
+    Example:
+        run = edgedenoise.import_tf("CBSN_SIDDtrain.ckpt", "runs/official").run
     """
     run = new_run_folder(Path(out), hint="Name another folder with --out.")
     progress("import", 0, 2, "reading")
@@ -79,18 +85,18 @@ def import_tf(prefix: Path | str, out: Path | str, *, progress: Progress = silen
 
 
 def load_tf_checkpoint(prefix: Path | str) -> tuple[dict[str, torch.Tensor], NetworkSpec]:
-    """Read the C-BSN authors' TensorFlow V2 checkpoint.
+    """Read a TensorFlow V2 checkpoint of the C-BSN authors.
 
     Args:
-        prefix: what comes before `.index` in the name of the checkpoint's index; also one of the checkpoint's
-            files, or a folder that holds one checkpoint only.
+        prefix: path of the checkpoint's index file without `.index`; also one of the checkpoint's files, or a
+            folder that holds one checkpoint only.
 
     Returns:
         The weights as `CBSN.load_state_dict` takes them (float32, kernels (outputs, inputs, height, width)), and
-        the network that they are of.
+        the spec of their network.
 
     Raises:
-        TrainingError: there is no such checkpoint, it is damaged, or it is of another network.
+        TrainingError: there is no such checkpoint, it is damaged, or it holds another network.
         RuntimeUnavailableError: TensorFlow is not installed.
     """
     path = _prefix(Path(prefix))
@@ -98,7 +104,7 @@ def load_tf_checkpoint(prefix: Path | str) -> tuple[dict[str, torch.Tensor], Net
     spec = network_spec(f"cbsn-{_width(reader)}x{_modules(reader)}")
     variables = _variables(spec.arguments["modules"])
     _check(reader, spec, variables)
-    # All of them, so that a file that was cut short is found out although the weights may be whole.
+    # All variables, so that a truncated file is detected even where the weights are complete.
     arrays = {name: reader.read(name) for name in sorted(reader.kinds)}
     weights = {}
     for parameter, variable in variables.items():
@@ -108,10 +114,10 @@ def load_tf_checkpoint(prefix: Path | str) -> tuple[dict[str, torch.Tensor], Net
 
 
 class _Reader:
-    """TensorFlow's reader, with its errors worded."""
+    """TensorFlow's reader, with errors of edgedenoise."""
 
     kinds: Mapping[str, str]
-    """Variable -> what it is, for example `float32 (3, 3, 8, 8)`."""
+    """Variable -> type and shape, for example `float32 (3, 3, 8, 8)`."""
     shapes: Mapping[str, tuple[int, ...]]
     path: Path
     """Prefix of the checkpoint."""
@@ -145,23 +151,23 @@ class _Reader:
 
     @property
     def _failures(self) -> tuple[type[Exception], ...]:
-        """What TensorFlow's reader raises; a file that is cut short, for one, is an IndexError."""
+        """Errors that TensorFlow's reader raises; a truncated file, for example, is an IndexError."""
         return (self._tf.errors.OpError, LookupError, RuntimeError, ValueError)
 
     @property
     def _again(self) -> str:
         name = self.path.name
-        return f"Fetch the checkpoint again, all of its files: {name}.index and {name}.data-00000-of-00001."
+        return f"Download all files of the checkpoint again: {name}.index and {name}.data-00000-of-00001."
 
 
 def _tensorflow() -> Any:
-    """Import TensorFlow, quietly.
+    """Return the module of TensorFlow, imported without its messages.
 
     Raises:
-        RuntimeUnavailableError: it is not installed.
+        RuntimeUnavailableError: TensorFlow is not installed.
     """
-    # It writes notes to the standard error while it is imported, one of which only goes with oneDNN itself;
-    # reading computes nothing. Who has set these variables, or imported TensorFlow already, keeps what they have.
+    # TensorFlow writes notes to the standard error on import, one of which disappears only without oneDNN; reading
+    # computes nothing. Variables that the user has set are kept.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
@@ -174,10 +180,10 @@ def _tensorflow() -> Any:
 
 
 def _prefix(path: Path) -> Path:
-    """Return the prefix of the checkpoint that is meant.
+    """Return the prefix of the checkpoint at a path.
 
     Raises:
-        TrainingError: there is none, or it cannot be told which.
+        TrainingError: there is no checkpoint, or more than one.
     """
     if path.is_dir():
         found = sorted(path.glob("*.index"))
@@ -185,7 +191,7 @@ def _prefix(path: Path) -> Path:
             return found[0].with_suffix("")
         what = f"holds {len(found)}: {_some([index.stem for index in found])}" if found else "holds none"
         raise TrainingError(
-            f"{path} is a folder, and not one that holds one TensorFlow checkpoint: it {what}",
+            f"{path} is a folder that does not hold exactly one TensorFlow checkpoint: it {what}",
             hint="Name the checkpoint: the path of its .index file, without .index.",
         )
     prefix = path.with_name(re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path.name))
@@ -201,7 +207,7 @@ def _prefix(path: Path) -> Path:
 
 
 def _width(reader: _Reader) -> int:
-    """Return the channels of the trunk, which are the outputs of the first layer."""
+    """Return the number of channels of the trunk, which are the outputs of the first layer."""
     first = f"{_ROOT}/conv0/kernel"
     shape = reader.shapes.get(first, ())
     if len(shape) != 4:
@@ -216,7 +222,7 @@ def _modules(reader: _Reader) -> int:
 
 
 def _variables(modules: int) -> dict[str, str]:
-    """Return parameter of `CBSN` -> the authors' variable."""
+    """Return the mapping from parameters of `CBSN` to the authors' variables."""
     layers = {"head": "conv0"} | {f"tail{n}": f"conv{n}" for n in (1, 2, 3, 4)}
     variables = {}
     for n in (1, 2):
@@ -235,12 +241,12 @@ def _variables(modules: int) -> dict[str, str]:
 
 
 def _check(reader: _Reader, spec: NetworkSpec, variables: Mapping[str, str]) -> None:
-    """Make sure that the checkpoint has the variables of the network, all of them and no other.
+    """Check that the checkpoint has all variables of the network and no others.
 
     Raises:
-        TrainingError: it is of another network.
+        TrainingError: the checkpoint holds another network.
     """
-    with torch.device("meta"):  # shapes without numbers
+    with torch.device("meta"):  # shapes only
         parameters = build_network(spec).state_dict()
     wanted = {}
     for parameter, variable in variables.items():
@@ -251,9 +257,9 @@ def _check(reader: _Reader, spec: NetworkSpec, variables: Mapping[str, str]) -> 
         for name, kind in wanted.items()
         if reader.kinds.get(name) != kind
     ]
-    # Adam's slots are named NAME/Adam and NAME/Adam_1; what is outside of the scope is the trainer's.
+    # Adam's slots are named NAME/Adam and NAME/Adam_1; variables outside the scope belong to the trainer.
     differences += [
-        f"{name} has no place in it"
+        f"{name} is not part of it"
         for name in sorted(reader.kinds)
         if name.startswith(f"{_ROOT}/") and name not in wanted and name.rpartition("/")[0] not in wanted
     ]
@@ -264,8 +270,8 @@ def _check(reader: _Reader, spec: NetworkSpec, variables: Mapping[str, str]) -> 
 def _another_network(reader: _Reader, what: str, details: list[str]) -> TrainingError:
     return TrainingError(
         f"{reader.path} holds another network than the authors' C-BSN: {what}: {_some(details)}",
-        hint="Take a checkpoint that their C-BSN code saved, for example CBSN_SIDDtrain.ckpt; any width and number of "
-        "modules will do.",
+        hint="Take a checkpoint that their C-BSN code saved, of any width and number of modules, for example "
+        "CBSN_SIDDtrain.ckpt.",
     )
 
 
@@ -274,11 +280,11 @@ def _kind(dtype: str, shape: tuple[int, ...]) -> str:
 
 
 def _some(details: list[str]) -> str:
-    """Return the first few, and how many more there are."""
+    """Format the first few details, and the number of the others."""
     more = len(details) - _SHOWN
     return "; ".join(details[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of what TensorFlow said."""
+    """Return the first line of an error of TensorFlow."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,6 @@
-"""Chance as a function: the same (seed, stream, step, sample) always gives the same numbers. No torch here.
+"""Random numbers as a function of (seed, stream, step, sample). No torch here.
 
-There is no random state to save: a run that is resumed, or split among processes, draws what it would have
-drawn.
+There is no random state to save: a run that is resumed, or split among processes, draws the same numbers.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What numbers are drawn for; each has numbers of its own."""
+    """Purpose of random numbers; the numbers of different purposes are independent."""
 
     CROP = 1
-    """Which image, where in it, and how it is turned."""
+    """Image, position and turn of a patch."""
     SUBSAMPLE = 2
-    """Which pixel of every cell the random sub-sampler keeps."""
+    """Pixel of every cell that the random sub-sampler keeps."""
     PERMUTATION = 3
-    """Which sub-image every pixel of a cell goes to."""
+    """Sub-image that every pixel of a cell goes to."""
     HELD_OUT = 4
-    """Crops of the images that are held out; the same ones at every validation."""
+    """Crops of the held-out images; the same ones at every validation."""
     CHANGE = 5
-    """How much darker and noisier a student sees a patch, and which pixels of its target are recharged."""
+    """Gain and noise of a patch that a student sees, and the pixels of its target that are recharged."""
     VIEWS = 6
-    """How patches are turned for a teacher; of sample 0 for a whole step."""
+    """Turns of the patches for a teacher; drawn for sample 0 and used for the whole step."""
 
 
 def draw(seed: int, stream: Stream, step: int, sample: int) -> np.random.Generator:

@@ -1,8 +1,7 @@
-"""Images as training patches: random crops, turned and normalised. No torch here.
+"""Read images as training patches: random crops, turned and normalised. No torch here.
 
-A patch is a function of (seed, step, sample), see `draws.py`. Images are decoded once, before the first
-step, so that a bad file is told at once and by its name; they stay in memory as stored (8 or 16 bits) within
-a budget.
+A patch is a function of (seed, step, sample), see `draws.py`. Images are decoded once before the first step, so that a
+damaged file is reported at once and by its name. They stay in memory as stored (8 or 16 bits) within a budget.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ def split_held_out(paths: list[Path], count: int | Literal["auto"]) -> tuple[lis
     """Return the images to train on and those held out, evenly spread over the folder.
 
     Args:
-        paths: all of them.
-        count: how many to hold out; `auto` is a twentieth, at least one, when there are 8 or more, and none of
-            fewer, which are all needed.
+        paths: all images.
+        count: number of images to hold out; `auto` is a twentieth, at least one, of 8 or more images, and none of
+            fewer.
 
     Raises:
         DatasetError: nothing would be left to train on.
@@ -60,11 +59,11 @@ class ImageFolder:
     """The images of one folder, or some of them."""
 
     paths: list[Path]
-    """Sorted by name."""
+    """Files, sorted by name."""
     cached_bytes: int
-    """Decoded images held in memory."""
+    """Size of the decoded images in memory."""
     statistics: list[Statistics]
-    """Of the images, when crops are normalised by those; else empty."""
+    """Statistics of each image when crops are normalised by those; else empty."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class ImageFolder:
         cache_mb: int = 2048,
         progress: Progress = silent,
     ) -> None:
-        """Read every image of `folder` once, and keep what fits into `cache_mb` MiB.
+        """Read every image of `folder` once, and keep those that fit into `cache_mb` MiB.
 
         Args:
             folder: images lie directly in it; files whose ending is not an image's are passed over.
@@ -117,20 +116,20 @@ class ImageFolder:
     def crop(self, seed: int, step: int, sample: int, *, stream: Stream = Stream.CROP) -> NDArray[np.float32]:
         """Return patch `sample` of `step`: (3, patch, patch), normalised per channel.
 
-        Every image is equally likely, then every position in it, then each of the 8 flips and turns.
-        By its own statistics a patch has zero mean and unit deviation, the deviation having a floor of 1 / patch
-        in units of the [0, 1] pixel range, as in the authors' code.
+        Every image is equally likely, then every position in it, then each of the 8 flips and turns. Normalised by
+        itself, a patch has zero mean and unit deviation; the deviation has a floor of 1 / patch in units of the
+        [0, 1] pixel range, as in the authors' code.
         """
         index, crop = self.cut(draw(seed, stream, step, sample), self.patch)
         numbers = self.statistics[index] if self.statistics else _statistics_of(crop)
         return numbers.apply(unit_planes(crop))
 
     def cut(self, random: np.random.Generator, side: int) -> tuple[int, NDArray[Any]]:
-        """Draw an image, a square in it, and how it is turned; return its number and the (side, side, C) square.
+        """Return a random image's index and a random square of it, turned at random: (side, side, C).
 
         Args:
-            random: where chance comes from.
-            side: in pixels, at most `patch`.
+            random: source of random numbers.
+            side: side of the square in pixels, at most `patch`.
         """
         index = int(random.integers(len(self.paths)))
         pixels = self.pixels(index)
@@ -146,26 +145,26 @@ class ImageFolder:
         return np.stack([self.crop(seed, step, sample, stream=stream) for sample in samples])
 
     def _decode(self, path: Path) -> NDArray[Any]:
-        """Read one image and make sure that a patch fits into it."""
+        """Read one image and check that a patch fits into it."""
         pixels = read_training_image(self.folder, path).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < self.patch:
             raise DatasetError(
                 f"{path} is {width}x{height} pixels, smaller than the patch; "
-                f"accepted: at least {self.patch} on each side",
+                f"expected at least {self.patch} on each side",
                 hint=f"Move {path.name} out of the folder, or train with a smaller patch.",
             )
         return pixels
 
 
 def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
-    """Return one of the 8 flips and turns of (H, W, C) pixels, a view: `turn` is 0 to 7."""
+    """Return flip or turn 0 to 7 of (H, W, C) pixels, as a view."""
     pixels = np.rot90(pixels, turn % 4)
     return pixels[:, ::-1] if turn >= 4 else pixels
 
 
 def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored (H, W, C) pixels as the (3, H, W) that a network sees, in [0, 1]."""
+    """Return stored (H, W, C) pixels as the input of a network: (3, H, W) in [0, 1]."""
     return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
 
 

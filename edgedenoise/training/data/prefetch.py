@@ -1,7 +1,7 @@
-"""The batches of coming steps, cut by worker threads while the network computes.
+"""Prepare the batches of coming steps in worker threads while the network computes.
 
-A batch is a function of its step (`draws.py`), so threads change how long one waits, never what comes. Decoding
-and copying release Python's lock.
+A batch is a function of its step (`draws.py`), so threads change the waiting time, never the batch. Decoding and
+copying release Python's lock.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 def prefetched(batch: Callable[[int], T], start: int, stop: int, *, workers: int) -> Generator[T, None, None]:
-    """Yield `batch(start)` ... `batch(stop - 1)` in order, some of them made ahead.
+    """Yield `batch(start)` ... `batch(stop - 1)` in order, with some of them prepared ahead.
 
     Args:
-        batch: called from several threads when `workers` is above 1; its errors are raised where its batch is due.
+        batch: called from several threads when `workers` is above 1; its errors are raised when its batch is due.
         start: first step.
-        stop: one after the last.
-        workers: threads; 0 makes every batch when it is asked for.
+        stop: one after the last step.
+        workers: number of threads; 0 prepares every batch when it is due.
     """
     if workers == 0:
         yield from map(batch, range(start, stop))

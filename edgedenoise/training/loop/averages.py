@@ -1,7 +1,7 @@
-"""The running mean of a network's weights (EMA), which is what is kept, shown and exported.
+"""The running mean of a network's weights (EMA), which is evaluated, previewed and exported.
 
-Weights jitter from step to step; their mean over the last thousands lies better. Polyak and Juditsky,
-'Acceleration of Stochastic Approximation by Averaging' (1992); the warm-up is TensorFlow's.
+Weights jitter from step to step; their mean over thousands of steps is better. Polyak and Juditsky, 'Acceleration of
+Stochastic Approximation by Averaging' (1992); the warm-up is TensorFlow's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class WeightAverage:
-    """mean <- d mean + (1 - d) weights after every step, d growing to `decay` over the first steps."""
+    """Running mean: mean <- d mean + (1 - d) weights after every step, with d growing to `decay` at first."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        """Begin at the weights that `network` has now; with a `decay` of 0 the mean is the weights themselves."""
+        """Start at the current weights of `network`; with a `decay` of 0 the mean is the weights themselves."""
         self.decay = decay
         self._names = [name for name, _ in network.named_parameters()]
         self._weights = [parameter.detach() for parameter in network.parameters()]
@@ -29,9 +29,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, done: int) -> None:
-        """Take in the weights after `done` steps."""
+        """Update the mean with the weights after `done` steps."""
         if self.decay:
-            # Early weights are far from good: a mean that begins slow would carry them for thousands of steps.
+            # Early weights are poor: a slow mean would keep them for thousands of steps.
             decay = min(self.decay, (1 + done) / (10 + done))
             torch._foreach_lerp_(self._means, self._weights, 1 - decay)
 
@@ -40,13 +40,13 @@ class WeightAverage:
         return dict(zip(self._names, self._means, strict=True)) if self.decay else {}
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up means that `state` gave; without any, begin anew at the weights."""
+        """Restore means that `state` returned; without any, start again at the weights."""
         for name, mean, weight in zip(self._names, self._means, self._weights, strict=bool(self.decay)):
             mean.copy_(state.get(name, weight))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the network have the means instead of its weights, inside a `with` block."""
+        """Replace the weights of the network by their means inside a `with` block."""
         if not self.decay:
             yield
             return

@@ -1,4 +1,4 @@
-"""A run's curves as an image: losses, and what validation found, over the steps."""
+"""Draw the curves of a run: losses and validation results over the steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_LOSS = ("step", "seconds", "learning_rate", "ramp", "gradient_norm")
 
 
 def write_curves(run: Path) -> bool:
-    """Draw `RUN/curves.png` from the run's logs; return False when matplotlib is not installed."""
+    """Write `RUN/curves.png` from the logs of a run; return False when matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -27,12 +27,12 @@ def write_curves(run: Path) -> bool:
     rows, found = read_columns(run / LOG), read_columns(run / VALIDATION)
     if not rows:
         return True
-    # A Figure of its own, not pyplot: no global state, no display.
+    # Figure instead of pyplot: no global state, no display.
     figure = Figure(figsize=(9, 7), layout="constrained")
     losses, quality = figure.subplots(2, 1, sharex=True)
     parts = [name for name in rows if name not in _NO_LOSS]
     in_db = bool((rows["total"] < 0).any())
-    for name in ["total"] if in_db else parts:  # beside decibels, the other parts would be lines at zero
+    for name in ["total"] if in_db else parts:  # next to decibels the other parts would be lines at zero
         losses.plot(rows["step"], smoothed(rows[name]), label=name, linewidth=1.2)
     if "held_out_loss" in found:
         losses.plot(found["step"], found["held_out_loss"], "k.-", label="held out")
@@ -48,7 +48,7 @@ def write_curves(run: Path) -> bool:
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return running means over a fiftieth of the curve, as long as the curve: losses of single batches jump."""
+    """Return running means over a fiftieth of the curve, in its length: losses of single batches jump."""
     width = max(1, len(values) // 50)
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
@@ -57,7 +57,7 @@ def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _draw_quality(axes: Any, rows: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float64]]) -> None:
-    """Draw PSNR where it is known, and else the learning rate."""
+    """Draw the PSNR where there is ground truth, and else the learning rate."""
     if np.isfinite(found.get("psnr_db", np.empty(0))).any():
         axes.plot(found["step"], found["psnr_db"], "o-", markersize=3, label="PSNR, clean images")
         axes.set_ylabel("PSNR (dB)")

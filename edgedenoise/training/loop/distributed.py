@@ -1,8 +1,8 @@
-"""Several processes that train as one: `torchrun --nproc-per-node 2 -m edgedenoise train ...`.
+"""Train in several processes: `torchrun --nproc-per-node 2 -m edgedenoise train ...`.
 
-torchrun tells every process its rank by environment variables. A step's batch is shared out among the ranks, and
-DistributedDataParallel takes the mean of their gradients, so the losses are those of one process with the same
-batch. Rank 0 alone writes files; everybody reads them.
+torchrun sets the rank of every process in environment variables. The batch of a step is divided among the ranks, and
+DistributedDataParallel takes the mean of their gradients, so the losses are those of one process with the same batch.
+Only rank 0 writes files; all ranks read them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of this training, seen from one of them."""
+    """The processes of a training, as seen from one of them."""
 
     rank: int = 0
-    """Of this process among all."""
+    """Rank of this process."""
     size: int = 1
     """Number of processes."""
     local_rank: int = 0
-    """Of this process on its machine, which is also the number of its GPU."""
+    """Rank of this process on its machine, which is also the index of its GPU."""
 
     @property
     def is_first(self) -> bool:
@@ -43,14 +43,14 @@ class World:
         return self.rank == 0
 
     def share_of(self, batch: int) -> range:
-        """Return which samples of a step's batch are this process's.
+        """Return the samples of a batch that this process computes.
 
         Raises:
-            UsageError: the batch cannot be shared out evenly, which would weigh some samples more than others.
+            UsageError: the batch cannot be divided evenly, which would weigh some samples more than others.
         """
         if batch % self.size:
             raise UsageError(
-                f"batch = {batch} cannot be shared out among {self.size} processes; accepted: a multiple of it",
+                f"batch = {batch} cannot be divided among {self.size} processes: expected a multiple of {self.size}",
                 hint=f"Give --batch {-(-batch // self.size) * self.size}, or start {batch} processes.",
             )
         share = batch // self.size
@@ -60,23 +60,23 @@ class World:
         """Return what `function` returns on rank 0, on every rank; an error there is raised on every rank."""
         if self.size == 1:
             return function()
-        told: list[Any] = [None, None]
+        shared: list[Any] = [None, None]  # result and error
         failure: EdgeDenoiseError | None = None
         if self.is_first:
             try:
-                told[0] = function()
+                shared[0] = function()
             except EdgeDenoiseError as error:
-                failure = told[1] = error
-        distributed.broadcast_object_list(told, src=0)
+                failure = shared[1] = error
+        distributed.broadcast_object_list(shared, src=0)
         if failure is not None:
             raise failure
-        if told[1] is not None:
-            raise told[1]
-        result: T = told[0]
+        if shared[1] is not None:
+            raise shared[1]
+        result: T = shared[0]
         return result
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the processes of a tensor without gradient."""
+        """Return the mean of a tensor over the processes, without gradient."""
         value = value.detach().clone()
         if self.size > 1:
             distributed.all_reduce(value)
@@ -84,10 +84,10 @@ class World:
         return value
 
     def mean_of(self, number: float) -> float:
-        """Return the mean over the processes of a number."""
+        """Return the mean of a number over the processes."""
         if self.size == 1:
             return number
-        return self.mean(torch.tensor(number, dtype=torch.float64, device=_talking_device())).item()
+        return self.mean(torch.tensor(number, dtype=torch.float64, device=_exchange_device())).item()
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose gradients are the mean over the processes after every backward pass."""
@@ -98,10 +98,10 @@ class World:
 
 @contextmanager
 def joined_world(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, for the time of a `with` block; alone without torchrun.
+    """Join the processes that torchrun started inside a `with` block; one process without torchrun.
 
     Args:
-        device: of `TrainConfig`; GPUs talk over NCCL, CPUs over gloo.
+        device: device of the config; GPUs communicate over NCCL, CPUs over gloo.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -110,7 +110,7 @@ def joined_world(device: str) -> Iterator[World]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpu and local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(local_rank)  # NCCL exchanges objects through the current GPU: to each rank its own
+        torch.cuda.set_device(local_rank)  # NCCL exchanges objects through the current GPU, so each rank needs its own
     begun_here = not distributed.is_initialized()
     if begun_here:
         distributed.init_process_group("nccl" if on_gpu else "gloo")
@@ -121,6 +121,6 @@ def joined_world(device: str) -> Iterator[World]:
             distributed.destroy_process_group()
 
 
-def _talking_device() -> str:
-    """Return where tensors must lie that processes exchange."""
+def _exchange_device() -> str:
+    """Return the device of tensors that processes exchange."""
     return "cuda" if distributed.get_backend() == "nccl" else "cpu"

@@ -1,4 +1,4 @@
-"""The logs of a run: rows in a CSV file, and the same curves in TensorBoard when it is installed."""
+"""Logs of a run: rows in a CSV file, and the same values in TensorBoard when it is installed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LOG: Final = "log.csv"
-"""Losses, every few steps."""
+"""File of the losses, every few steps."""
 VALIDATION: Final = "validation.csv"
-"""What validations found."""
+"""File of the validation results."""
 
 
 class RunLog:
-    """Rows by step. Use it as a context manager."""
+    """One log: rows by step. Use it as a context manager."""
 
     seconds_before: float
-    """Training time of the rows that were there when it was opened."""
+    """Training time of the rows that were in the file when it was opened."""
 
     def __init__(self, path: Path, columns: tuple[str, ...], *, done: int) -> None:
-        """Open a log, and drop what is beyond `done` finished steps: those steps are done again.
+        """Open a log and drop rows beyond `done` finished steps, which are computed again.
 
         Args:
-            path: the CSV file in the run folder; TensorBoard's folder lies beside it.
-            columns: names of the numbers in a row, after `step` and `seconds`.
-            done: number of steps that the checkpoint has; 0 begins a new log.
+            path: CSV file in the run folder; the folder of TensorBoard is next to it.
+            columns: names of the values in a row, after `step` and `seconds`.
+            done: steps of the checkpoint; 0 for a new log.
         """
         header = ["step", "seconds", *columns]
         rows = [row for row in _rows(path) if len(row) == len(header) and int(row[0]) <= done]
@@ -55,7 +55,7 @@ class RunLog:
             self._board.close()
 
     def add(self, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Write the row of a finished step (counted from 1); it is on disk when this returns."""
+        """Write the row of a finished step (counted from 1) and flush the file."""
         numbers = [values[column] for column in self._columns]
         self._writer.writerow([step, f"{seconds:.3f}", *(f"{number:.9g}" for number in numbers)])
         self._stream.flush()
@@ -65,7 +65,7 @@ class RunLog:
 
 
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Return a log by column, whole rows only; empty when there is none, or nothing in it."""
+    """Return a log by column, complete rows only; empty when there is no log or no row."""
     header, *rows = _rows(path, header=True) or [[]]
     whole = [row for row in rows if len(row) == len(header)]
     if not whole:
@@ -75,7 +75,7 @@ def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _rows(path: Path, *, header: bool = False) -> list[list[str]]:
-    """Return the rows of a log, of which a kill may have cut the last one short."""
+    """Return the complete rows of a log; a kill may have truncated the last one."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def _board(folder: Path, *, purge_step: int) -> Any:
     try:
         import tensorboard.compat
 
-        # TensorBoard's own switch: without it, it imports TensorFlow wherever that is installed, to write a file.
+        # A switch of TensorBoard: without it, TensorBoard imports TensorFlow, where that is installed.
         sys.modules.setdefault("tensorboard.compat.notf", tensorboard.compat)
         from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
     except ImportError:

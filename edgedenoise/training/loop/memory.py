@@ -1,4 +1,4 @@
-"""Out of memory: telling it from other errors, and finding a batch that fits."""
+"""Recognise out-of-memory errors, and find a batch that fits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error of torch's means that memory is at its end, on a GPU or on the CPU."""
+    """Return whether an error of torch means that memory is exhausted, on a GPU or on the CPU."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The CPU allocator and MPS have no error class of their own.
-    said = str(error).lower()
+    # The CPU allocator and MPS have no error class for it.
+    message = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in said for words in ("not enough memory", "can't allocate memory", "out of memory")
+        words in message for words in ("not enough memory", "can't allocate memory", "out of memory")
     )
 
 

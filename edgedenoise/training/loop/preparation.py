@@ -35,13 +35,13 @@ _MAY_CHANGE = {
     "version", "data", "clean", "teacher", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode",
     "data_check", "checkpoint_every", "preview_every", "val_every", "log_every", "cache_mb", "workers", "compile",
 }  # fmt: skip
-"""What a resumed run may have otherwise: where things are, and how long it goes on (which stretches the schedules)."""
+"""Settings that a resumed run may change: locations, and its length (which stretches the schedules)."""
 
 _FOLDERS = {
     "data": "folder of noisy images",
     "clean": "folder of clean images",
     "teacher": "run whose network is the teacher",
-    "init": "run or bundle to begin with",
+    "init": "run or bundle to start from",
     "out": "folder for the run",
 }
 
@@ -108,7 +108,7 @@ def prepare_run(
     folders = {key: getattr(config, key, "") for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
     absolute = {key: str(Path(folder).resolve()) for key, folder in folders.items() if folder}
     if config.init and resolve(config.init) != Path(config.init):
-        absolute["init"] = config.init  # a shipped one, found again wherever the package is
+        absolute["init"] = config.init  # a shipped bundle, which is found by its name wherever the package is
     return PreparedRun(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 
 
@@ -125,7 +125,7 @@ def _checked_data(
         first = report.refusals[0]
         raise DatasetError(
             f"{config.data} cannot be trained on: {first.message}",
-            hint=f"{first.hint} To train all the same: --set data_check=warn",
+            hint=f"{first.hint} To train anyway: --set data_check=warn",
         )
     return report
 
@@ -138,8 +138,8 @@ def _with_stride(config: TrainConfig, stride: int) -> TrainConfig:
 
 
 def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConfig:
-    """Return the config of a run that goes on, after making sure that it is the same one."""
-    if config.hours:  # was turned into steps when the run began
+    """Return the config of a resumed run, after checking that it is the same run."""
+    if config.hours:  # became steps when the run started
         config = msgspec.structs.replace(config, steps=before.steps, hours=0.0)
     if config.precision == "auto":
         config = msgspec.structs.replace(config, precision=before.precision)
@@ -163,7 +163,7 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
 
 
 def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
-    """Return the run folder after making sure that nothing in it would be lost."""
+    """Return the run folder, after checking that nothing in it would be lost."""
     for key in config.needed_folders:
         if not getattr(config, key):
             raise UsageError(
@@ -171,26 +171,28 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
             )
     run = Path(config.out)
     if not resume:
-        return new_run_folder(run, hint="Go on with it with --resume, or name another folder with --out.")
+        return new_run_folder(run, hint="Continue it with --resume, or name another folder with --out.")
     if not _holds_run(run):
-        raise UsageError(f"there is no training run to resume in {run}", hint="Leave out --resume, or fix --out.")
+        raise UsageError(
+            f"there is no training run to resume in {run}", hint="Train without --resume, or correct --out."
+        )
     return run
 
 
 def new_run_folder(run: Path, *, hint: str) -> Path:
-    """Return the folder of a run that is to be made, after making sure that nothing in it would be lost.
+    """Return the folder of a new run, after checking that nothing in it would be lost.
 
     Args:
         run: the folder; it need not exist.
-        hint: what to do when it holds a run.
+        hint: hint of the error when it holds a run.
 
     Raises:
-        UsageError: it is a file, or holds a run.
+        UsageError: the folder is a file, or holds a run.
     """
     if run.exists() and not run.is_dir():
         raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
     if _holds_run(run):
-        raise UsageError(f"{run} already holds a training run, and nothing of it was touched", hint=hint)
+        raise UsageError(f"{run} already holds a training run; nothing was changed", hint=hint)
     return run
 
 

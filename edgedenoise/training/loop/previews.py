@@ -1,4 +1,4 @@
-"""Preview images: images with their noise (left) and denoised (right)."""
+"""Write preview images: noisy (left) and denoised (right)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from edgedenoise.training.networks.families import NetworkSpec
 
 SHOWN = 2
-"""Images in a preview."""
+"""Number of images in a preview."""
 SHOWN_PX = 1_500_000
-"""Of an image with more pixels only the middle is denoised and shown, by the statistics of the whole."""
+"""Largest number of pixels shown; of a larger image the middle is denoised, with the statistics of the whole."""
 
 
 def write_preview(path: Path, network: nn.Module, spec: NetworkSpec, images: Iterable[NDArray[np.float32]]) -> None:
-    """Write a PNG with a row for each image (H, W, 3): as it is, and as a device would denoise it."""
+    """Write a PNG with a row for each image (H, W, 3): the input, and the output of a device."""
     rows = []
     for whole in images:
         numbers = statistics(whole.transpose(2, 0, 1), spec.normalization)
@@ -39,7 +39,7 @@ def write_preview(path: Path, network: nn.Module, spec: NetworkSpec, images: Ite
 
 
 def middle(unit: NDArray[np.float32], most_px: int) -> NDArray[np.float32]:
-    """Return what there are enough pixels for of (H, W, 3): all of it, or its middle in the same proportions."""
+    """Return (H, W, 3), or the middle of it in the same proportions with at most `most_px` pixels."""
     height, width = unit.shape[:2]
     share = min(1.0, math.sqrt(most_px / (height * width)))
     rows, columns = max(1, round(height * share)), max(1, round(width * share))

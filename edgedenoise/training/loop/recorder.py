@@ -31,7 +31,7 @@ class Recorder:
         self._log = self._stack.enter_context(RunLog(prepared.run / LOG, columns, done=prepared.start))
         self._begun = time.monotonic() - self._log.seconds_before
         self._scores: RunLog | None = None
-        if validator.has_something_to_tell:
+        if validator.has_images:
             scores = RunLog(prepared.run / VALIDATION, COLUMNS, done=prepared.start)
             self._scores = self._stack.enter_context(scores)
 

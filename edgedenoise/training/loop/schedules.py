@@ -1,6 +1,6 @@
-"""What changes over a training: the learning rate, and the weight of the non-blind losses. No torch here.
+"""Schedules of a training: the learning rate, and the weight of the non-blind losses. No torch here.
 
-Both scale with the step budget, so that a short run is a small image of a long one.
+Both scale with the number of steps, so that a short run is a scaled copy of a long one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def learning_rate_at(config: TrainConfig, step: int) -> float:
     """Return the learning rate of step 0 ... steps - 1.
 
-    `halving` is the C-BSN authors' schedule (halved every 100k of 500k steps); `cosine` is half a cosine that
-    ends just above zero; `constant` stays.
+    `halving` is the schedule of the C-BSN authors (halved every 100k of 500k steps); `cosine` is half a cosine that
+    ends just above zero; `constant` does not change.
     """
     if config.schedule == "constant":
         return config.learning_rate

@@ -1,4 +1,4 @@
-"""One update of the weights: losses, gradients, their norm, Adam, and the running mean; and what can go wrong."""
+"""Update the weights once: losses, gradients, their norm, Adam and the running mean, and the errors of a step."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """What a step came to; means over the processes."""
+    """Values of a finished step; means over the processes."""
 
     total: float
-    """The loss that was minimised."""
+    """Loss that was minimised."""
     gradient_norm: float
-    """Of all gradients together, before clipping."""
+    """Norm of all gradients together, before clipping."""
     parts: torch.Tensor
-    """The parts of the loss on this process, in the order of `Objective.parts`; not yet read back from the device."""
+    """Parts of the loss on this process, in the order of `Objective.parts`, still on the device."""
 
 
 class Stepper:
-    """A network, its optimiser and its mean, updated step by step."""
+    """A network, its optimiser and the running mean of its weights, updated step by step."""
 
     def __init__(self, config: TrainConfig, objective: Objective, network: nn.Module, world: World) -> None:
-        """Get ready to train `network`, which is where it trains already."""
+        """Prepare to train `network`, which is already on its device."""
         self.config, self.objective, self.network, self.world = config, objective, network, world
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self.average = WeightAverage(network, config.ema_decay)
@@ -56,8 +56,8 @@ class Stepper:
         """Update the weights once.
 
         Raises:
-            TrainingError: the loss or its gradient is no longer a number (the batch is saved, and nothing was
-                changed), or memory is at its end.
+            TrainingError: the loss or its gradient is not finite (the batch is saved, and no weight was changed),
+                or memory is exhausted.
         """
         try:
             batch = tuple(tensor.to(self._device) for tensor in batch)
@@ -65,7 +65,7 @@ class Stepper:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # What the failed step had made hangs on its frames, and would leave no package for a smaller one.
+            # The frames of the failed step hold its tensors; a smaller batch needs that memory.
             traceback.clear_frames(error.__traceback__)
             self.optimizer.zero_grad(set_to_none=True)
             raise self._out_of_memory(step, batch) from error
@@ -78,7 +78,7 @@ class Stepper:
         return StepNumbers(value, norm, parts)
 
     def _backward(self, step: int, batch: Batch) -> tuple[float, torch.Tensor]:
-        """Leave the gradients of a step in the weights; return the total loss, and its parts on this process."""
+        """Compute the gradients of a step; return the total loss, and its parts on this process."""
         total, parts = self._losses(step, *batch)
         value = self.world.mean(total).item()
         self._check_finite("loss", value, step, batch)
@@ -87,24 +87,24 @@ class Stepper:
         return value, parts.detach()
 
     def _clip(self) -> float:
-        """Scale gradients down to the norm that is allowed; return the norm that they had."""
+        """Scale gradients down to the allowed norm; return the norm before."""
         limit = self.config.clip_norm or math.inf
         return nn.utils.clip_grad_norm_(self.network.parameters(), limit).item()
 
     def _check_finite(self, what: str, value: float, step: int, batch: Batch) -> None:
-        """Tell of NaN and infinity before the weights are touched: the last checkpoint is sound."""
+        """Raise TrainingError for NaN and infinity, before the weights are changed."""
         if math.isfinite(value):
             return
         saved = self._save_batch(step, batch)
         raise TrainingError(
             f"the {what} became {value} at step {step}; the batch is in {saved}",
-            hint=f"Begin another run with the last checkpoint, which is sound, and a lower learning rate: edgedenoise "
-            f"train --config {Path(self.config.out) / RUN_CONFIG} --init {self.config.out} --out ANOTHER "
-            f"--set learning_rate={self.config.learning_rate / 2:g}",
+            hint=f"Start another run from the last checkpoint with a lower learning rate: edgedenoise "
+            f"train --config {Path(self.config.out) / RUN_CONFIG} --init {self.config.out} "
+            f"--out {self.config.out}-again --set learning_rate={self.config.learning_rate / 2:g}",
         )
 
     def _save_batch(self, step: int, batch: Batch) -> Path:
-        """Write the tensors of a batch, for whoever wants to know what was wrong with it."""
+        """Write the tensors of a batch for inspection, and return the file."""
         rank = f"-rank{self.world.rank}" if self.world.size > 1 else ""
         path = Path(self.config.out) / f"bad-batch-step-{step:06d}{rank}.safetensors"
         with atomic_file(path) as temporary:
@@ -112,7 +112,7 @@ class Stepper:
         return path
 
     def _out_of_memory(self, step: int, batch: Batch) -> TrainingError:
-        """Word it, after trying smaller batches."""
+        """Return the error for exhausted memory, after trying smaller batches."""
         size = len(batch[0])
 
         def attempt(samples: int) -> None:
@@ -133,7 +133,7 @@ class Stepper:
 
 
 class _Losses(nn.Module):
-    """A step's losses as one module with one forward pass: what DistributedDataParallel and autocast wrap."""
+    """The losses of a step as one module, which DistributedDataParallel and autocast wrap."""
 
     def __init__(self, config: TrainConfig, objective: Objective, network: nn.Module) -> None:
         super().__init__()
@@ -151,17 +151,17 @@ class _Losses(nn.Module):
 
 
 def compiled(network: nn.Module) -> Callable[..., torch.Tensor]:
-    """Return the network compiled by torch.compile, one program per shape: a step has three.
+    """Return the network compiled by torch.compile, with one program per shape: a step has three.
 
     Raises:
-        TrainingError: there is no C++ compiler, which CPUs need for it.
+        TrainingError: there is no C++ compiler, which torch.compile needs on CPUs.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
     compiler = os.environ.get("CXX", "g++")
     if on_cpu and shutil.which(compiler) is None:
         raise TrainingError(
             f"compile = true needs a C++ compiler on a CPU, and there is no {compiler!r} here",
-            hint="Install one (for example: apt install g++), or leave compile out.",
+            hint="Install one (for example: apt install g++), or train with --set compile=false.",
         )
     function: Callable[..., torch.Tensor] = torch.compile(network, dynamic=False)
     return function

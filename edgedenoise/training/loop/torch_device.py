@@ -1,4 +1,4 @@
-"""Where a run trains. Only `auto` chooses; a device that was named is used or refused."""
+"""Choose the device of a training. Only `auto` chooses; a named device is used or refused."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
     """Return the device for `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Args:
-        name: of the config.
-        local_rank: of this process on its machine: processes that train together take a GPU each.
+        name: device of the config.
+        local_rank: rank of this process on its machine; processes that train together take a GPU each.
 
     Raises:
-        DeviceNotFoundError: the device that was named is not on this machine.
+        DeviceNotFoundError: the named device is not on this machine.
     """
     gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     available = ["cpu"]
     if torch.backends.mps.is_available():
         available.insert(0, "mps")
     available = gpus + available
-    wanted = name
+    device = name
     if name == "cuda" or (name == "auto" and gpus):
-        wanted = f"cuda:{local_rank}"
+        device = f"cuda:{local_rank}"
     elif name == "auto":
-        wanted = available[0]
-    if wanted not in available:
+        device = available[0]
+    if device not in available:
         raise DeviceNotFoundError(
-            f"there is no device {name!r} for training here; available: {', '.join(available)}",
+            f"this machine has no device {name!r} for training; available: {', '.join(available)}",
             hint="Use --device auto, or install a torch build for your GPU.",
         )
-    return torch.device(wanted)
+    return torch.device(device)

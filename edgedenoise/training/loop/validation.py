@@ -1,4 +1,4 @@
-"""What is looked at now and then: held-out images, clean ones where there are some, previews and curves."""
+"""Validate a network: loss on held-out images, quality on clean ones, previews and curves."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one validation found; NaN for what cannot be told."""
+    """Result of one validation; NaN for what was not measured."""
 
     held_out_loss: float
-    """What the objective counts on held-out images."""
+    """Loss of the objective on held-out images."""
     psnr_db: float
+    """PSNR against clean images."""
     ssim: float
-    """Against clean images."""
+    """SSIM against clean images."""
 
 
 COLUMNS = tuple(field.name for field in fields(Scores))
-"""Of `validation.csv`."""
+"""Columns of `validation.csv`."""
 
 
 class Validator:
-    """Judges a network and keeps the best; the network has the weights that are to be judged."""
+    """Judges a network and keeps the best checkpoint."""
 
     def __init__(self, config: TrainConfig, objective: Objective, spec: NetworkSpec, *, best: float) -> None:
-        """Get ready.
+        """Open the images of the validation.
 
         Args:
-            config: of the run.
-            objective: judges networks on the images that it holds out.
-            spec: of the network.
-            best: the least such loss so far.
+            config: settings of the run.
+            objective: objective, which judges networks on its held-out images.
+            spec: spec of the network.
+            best: least loss on held-out images so far.
 
         Raises:
             DatasetError: `val_clean` does not fit `val_noisy`.
@@ -59,12 +60,12 @@ class Validator:
         self._pairs = open_pairs(config.val_noisy or config.noisy_images, config.val_clean) if config.val_clean else []
 
     @property
-    def has_something_to_tell(self) -> bool:
+    def has_images(self) -> bool:
         """Whether there are images to validate on."""
         return bool(self._pairs) or self.objective.judges
 
     def validate(self, run: Path, network: nn.Module, done: int) -> Scores:
-        """Judge a network after `done` steps; it is written as the best one if it is."""
+        """Judge a network after `done` steps, and write it as the best checkpoint if it is."""
         with evaluating(network):
             loss = self.objective.judge(network)
         if loss is not None and loss < self.best and self.objective.may_be_best(done):

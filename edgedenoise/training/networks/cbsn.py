@@ -1,4 +1,4 @@
-"""C-BSN: one set of weights that is a blind-spot network or an ordinary one, as asked.
+"""C-BSN: one set of weights for a blind-spot network and for an ordinary one.
 
 Jang et al., "Self-supervised Image Denoising with Downsampled Invariance Loss and Conditional Blind-Spot
 Network", ICCV 2023; layer for layer what the authors' TensorFlow code computes.
@@ -6,8 +6,8 @@ Network", ICCV 2023; layer for layer what the authors' TensorFlow code computes.
     image -> 1x1 -+-> masked 3x3 -> 1x1 -> 1x1 -> N modules, dilation 2 -> 1x1 -+-> 1x1 -> 1x1 -> 1x1 -> 1x1
                   +-> masked 5x5 -> 1x1 -> 1x1 -> N modules, dilation 3 -> 1x1 -+
 
-Blind, the centre tap of both masked kernels is zero, and the dilations keep every later layer off the centre:
-no output sees the pixel below it. Non-blind, which is what devices run, they are plain convolutions.
+In the blind mode the centre tap of both masked kernels is zero, and the dilations keep every later layer off the
+centre: no output sees the pixel below it. In the non-blind mode, which devices run, they are plain convolutions.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from edgedenoise.errors import UsageError
 from edgedenoise.training.networks.layers import Sum, relu
 
 LOCAL_MEAN_CHANNELS = 6
-"""Red, green and blue, above and below their mean: what `CBSN.start_as_local_mean` needs."""
+"""Channels that `CBSN.start_as_local_mean` needs: red, green and blue, above and below their mean."""
 
 _OTHERS = 0.03  # of the He weights; at 0.1 the other channels drown the mean, at 0 they would never learn
 
 
 class ConditionalMaskedConv2d(nn.Conv2d):
-    """A convolution, padded with zeros to the same size, that can be told not to see its centre pixel."""
+    """A convolution, zero-padded to the same size, with a mode that does not see the centre pixel."""
 
     mask: torch.Tensor
 
     def __init__(self, channels: int, kernel_size: int) -> None:
-        """Make a `channels` to `channels` convolution with an odd `kernel_size`."""
+        """Build a `channels` to `channels` convolution with an odd `kernel_size`."""
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
         mask = torch.ones(1, 1, kernel_size, kernel_size)
         mask[..., kernel_size // 2, kernel_size // 2] = 0
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: torch.Tensor, blind: bool = False) -> torch.Tensor:
-        """Convolve (N, C, H, W) to the same shape; `blind` leaves the centre tap out."""
+        """Return the convolution of (N, C, H, W), in the same shape; `blind` leaves the centre tap out."""
         weight = self.weight * self.mask if blind else self.weight
         return functional.conv2d(x, weight, self.bias, padding=self.padding)
 
 
 class DilatedModule(nn.Module):
-    """x + relu(1x1(relu(dilated 3x3(x)))): the second ReLU is inside the residual, as the authors have it."""
+    """Residual module x + relu(1x1(relu(dilated 3x3(x)))), with the second ReLU inside as in the authors' code."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class DilatedModule(nn.Module):
         self.sum = Sum()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, H, W) to the same shape."""
+        """Return the output for (N, C, H, W), in the same shape."""
         hidden = relu(self.dilated(x), self.training)
         return self.sum(x, relu(self.pointwise(hidden), self.training))  # type: ignore[no-any-return]
 
 
 class Branch(nn.Module):
-    """A masked convolution and a trunk whose dilation keeps clear of what was masked."""
+    """A masked convolution and a trunk whose dilation keeps off the masked centre."""
 
     def __init__(self, channels: int, kernel_size: int, dilation: int, modules: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Branch(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: torch.Tensor, *, blind: bool) -> torch.Tensor:
-        """Map (N, C, H, W) to the same shape."""
+        """Return the output for (N, C, H, W), in the same shape."""
         x = relu(self.masked(x, blind) if blind else self.masked(x), self.training)
         x = relu(self.mix1(x), self.training)
         x = relu(self.mix2(x), self.training)
@@ -83,7 +83,7 @@ class CBSN(nn.Module):
     """The conditional blind-spot network."""
 
     def __init__(self, width: int = 128, modules: int = 9) -> None:
-        """Make a network with He fan-in weights and zero biases.
+        """Build a network with He fan-in weights and zero biases.
 
         Args:
             width: channels; officially 128.
@@ -93,7 +93,7 @@ class CBSN(nn.Module):
             UsageError: either is less than one.
         """
         if width < 1 or modules < 1:
-            raise UsageError(f"a C-BSN of {width} channels and {modules} modules: both must be at least 1")
+            raise UsageError(f"a C-BSN of {width} channels and {modules} modules; expected at least 1 of both")
         super().__init__()
         self.width, self.modules_per_branch = width, modules
         self.head = nn.Conv2d(3, width, 1)
@@ -111,18 +111,21 @@ class CBSN(nn.Module):
 
     @torch.no_grad()
     def start_as_local_mean(self) -> None:
-        """Change fresh weights so that the network begins near the mean of a pixel's neighbours, blind or not.
+        """Set fresh weights so that the network starts near the mean of a pixel's neighbours, blind or not.
 
-        Not in the paper: with He weights, a short training is spent on learning to pass colours at all. Six
-        channels carry relu(x) and relu(-x) through every layer, the masked kernels average them over the
-        neighbours, and the last layer takes their difference. The other channels keep their He weights; what
-        enters the six from elsewhere is made small.
+        This is not in the paper: with He weights, a short training is spent on learning to pass colours at all. Six
+        channels carry relu(x) and relu(-x) through every layer, the masked kernels average them over the neighbours,
+        and the last layer subtracts them. The other channels keep their He weights, scaled down where they feed the
+        six.
 
         Raises:
             UsageError: the network has fewer than six channels.
         """
         if self.width < LOCAL_MEAN_CHANNELS:
-            raise UsageError(f"a C-BSN of {self.width} channels has no package for the {LOCAL_MEAN_CHANNELS} of a mean")
+            raise UsageError(
+                f"a C-BSN of {self.width} channels cannot start as a local mean: expected at least "
+                f"{LOCAL_MEAN_CHANNELS}"
+            )
         carried = torch.eye(LOCAL_MEAN_CHANNELS)[:, :, None, None]
         self.head.weight[:LOCAL_MEAN_CHANNELS] = torch.cat([carried[:3, :3], -carried[:3, :3]])
         for branch in (self.branch1, self.branch2):
@@ -142,7 +145,7 @@ class CBSN(nn.Module):
 
         Args:
             x: (N, 3, H, W), float, zero mean and unit deviation per channel; any H and W.
-            blind: leave the centre pixel out (f_M in the paper), or see everything (f).
+            blind: leave the centre pixel out (f_M in the paper), or see all pixels (f).
 
         Returns:
             (N, 3, H, W) in the same units; the last layer is linear and there is no global residual.
@@ -157,7 +160,7 @@ class CBSN(nn.Module):
 
 
 def _carry(layer: nn.Conv2d, kernel: torch.Tensor) -> None:
-    """Make the first outputs of `layer` those of `kernel` (outputs, inputs, ...) on its first inputs, nearly."""
+    """Set the first outputs of `layer` close to those of `kernel` (outputs, inputs, ...) on its first inputs."""
     outputs, inputs = kernel.shape[:2]
     layer.weight[:outputs] *= _OTHERS
     layer.weight[:outputs, :inputs] += kernel

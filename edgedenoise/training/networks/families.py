@@ -1,7 +1,7 @@
-"""Networks by name: what each is, in numbers, and how it is built. No torch until one is built.
+"""Networks by name: their sizes, and how to build them. Torch is imported only when a network is built.
 
-A network is added as one row of `FAMILIES`: the names that it answers to, and a function that describes a
-size of it, with the class that builds it.
+To add a network, add a row to `FAMILIES`: the pattern of its names, and a function that describes one of its sizes,
+with the class that builds it.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One network of one size. Numbers are those of the deployed network, trained branches folded into one."""
+    """One network of one size. All numbers are of the deployed network, with its branches folded."""
 
     name: str
-    """What configs and command lines call it, for example `cbsn-24x4`."""
+    """Name in configs and command lines, for example `cbsn-24x4`."""
     parameters: int
-    """Trained numbers, exactly."""
+    """Number of parameters."""
     macs_per_px: int
     """Multiplications with an addition per output pixel of the deployed path, rounded; biases not counted."""
     halo_px: int
-    """Receptive-field radius: context that a tile needs on each side to give the whole image's pixels."""
+    """Receptive-field radius: context that a tile needs on each side to give the pixels of the whole image."""
     multiple_of: int
-    """Height and width of an input must be divisible by it."""
+    """Divisor of the height and width of an input."""
     normalization: NormalizationKind
-    """What the input is: whole-image statistics, or pixels in [0, 1]."""
+    """How the input is normalised: by whole-image statistics, or not at all (pixels in [0, 1])."""
     has_blind_path: bool
-    """Whether it can be called with `blind=True`, which `cbsn` and `sdap` train."""
+    """Whether the network can be called with `blind=True`, which `cbsn` and `sdap` train."""
     builder: str
     """`module:callable`, called with `arguments`."""
     arguments: dict[str, int]
-    """Its size in the builder's own terms; `width` is always the number of channels."""
+    """Arguments of the builder; `width` is always the number of channels."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ class NetworkFamily:
     """A kind of network, of one size or of many."""
 
     form: str
-    """How its names look, for people."""
+    """Form of its names, for messages."""
     example: str
-    """A good first choice."""
+    """Name of a good first choice."""
     pattern: str
-    """Regular expression of its names; its groups are numbers."""
+    """Regular expression of its names; the groups are integers."""
     describe: Callable[..., NetworkSpec]
-    """(name, *numbers) to spec."""
+    """Returns the spec from (name, *integers)."""
 
 
 def _cbsn(name: str, width: int, modules: int) -> NetworkSpec:
-    """Count a C-BSN: see `cbsn.py` for the layers in the same order."""
+    """Return the spec of a C-BSN; `cbsn.py` has the layers in the same order."""
     c, hidden = width, 64
     module = 9 * c * c + c * c
     branch = 2 * c * c + modules * module + c * c
@@ -84,7 +84,7 @@ def _cbsn(name: str, width: int, modules: int) -> NetworkSpec:
 
 
 def _edge(name: str, *, width: int, convolutions: int) -> NetworkSpec:
-    """Count an `EdgeNetwork`: see `students.py` for the layers in the same order."""
+    """Return the spec of an `EdgeNetwork`; `students.py` has the layers in the same order."""
     c, n = width, convolutions
     weights = 36 * 3 * c + n * 9 * c * c + 9 * c * 12
     return NetworkSpec(
@@ -102,7 +102,7 @@ def _edge(name: str, *, width: int, convolutions: int) -> NetworkSpec:
 
 
 def _edge_plus(name: str, *, width: int, inner_width: int, convolutions: int) -> NetworkSpec:
-    """Count an `EdgePlusNetwork`: see `students.py` for the layers in the same order."""
+    """Return the spec of an `EdgePlusNetwork`; `students.py` has the layers in the same order."""
     c, d, n = width, inner_width, convolutions
     half = 36 * 3 * c + 4 * 9 * c * c + 9 * c * 12
     quarter = 16 * c * d + n * 9 * d * d + d * 4 * c
@@ -147,7 +147,7 @@ FAMILIES: Final = (
         describe=partial(_edge_plus, width=48, inner_width=96, convolutions=5),
     ),
 )
-"""Every network that can be named."""
+"""All networks."""
 
 _WELL_KNOWN = (
     "cbsn-16x4", "cbsn-24x4", "cbsn-32x5", "cbsn-64x5", "cbsn-64x9", "cbsn-128x9", "edge-tiny", "edge", "edge-plus",
@@ -155,10 +155,14 @@ _WELL_KNOWN = (
 
 
 def network_spec(name: str) -> NetworkSpec:
-    """Return the network that `name` stands for.
+    """Return the spec of the network `name`.
 
     Raises:
-        UsageError: no network has such a name.
+        UsageError: no network has this name.
+
+    Example:
+        >>> network_spec("cbsn-24x4").halo_px
+        14
     """
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)

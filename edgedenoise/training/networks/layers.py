@@ -8,14 +8,14 @@ from torch.nn import functional
 
 
 class Sum(nn.Module):
-    """A sum inside a network, as a module of its own so that it can be computed in 8 bits."""
+    """An Add inside a network, as a module so that it can be fake-quantized."""
 
     def forward(self, skip: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
-        """Add what is skipped to and what a branch made of it."""
+        """Return the sum of the skip input and the output of a branch."""
         return skip + branch
 
 
 def relu(convolved: torch.Tensor, training: bool) -> torch.Tensor:
-    """Return relu of a convolution's output, which nobody else needs: in training it is overwritten, to be faster."""
-    # Not in place for devices: the exported graph keeps to operators that change nothing.
+    """Return the ReLU of the output of a convolution; in training the output is overwritten, which is faster."""
+    # Not in place in evaluation: the exported graph has only operators without side effects.
     return functional.relu(convolved, inplace=training)

@@ -1,9 +1,8 @@
-"""Edge students: small networks made for INT8, which answer y = clip(x + r(x)) to pixels x in [0, 1].
+"""Edge students: small networks for INT8, which compute y = clip(x + r(x)) from pixels x in [0, 1].
 
-Plain convolutions and ReLU, a residual in the image, a final clip: these lose least in 8 bits
-(docs/guides/students.md).
-Everything but that sum runs at half resolution or less: a 6x6 convolution of stride 2 goes down, which is a 3x3
-one behind a pixel unshuffle, and depth-to-space comes up again.
+Plain convolutions and ReLU, a residual in the image and a final clip lose least in 8 bits (docs/guides/students.md).
+Everything but that Add runs at half resolution or less. The downscaling is a 6x6 convolution of stride 2, which equals
+a 3x3 convolution after a pixel unshuffle; the upscaling is depth-to-space.
 
     EdgeNetwork      image -> 6x6 /2 -> N x [3x3 relu] -> 3x3 -> depth-to-space -> + image -> clip
     EdgePlusNetwork  image -> 6x6 /2 -> 2 x [3x3 relu] -+-> 4x4 /2 -> N x [3x3 relu] -> 1x1 -> depth-to-space -+
@@ -11,8 +10,8 @@ one behind a pixel unshuffle, and depth-to-space comes up again.
                      -> relu -> 2 x [3x3 relu] -> 3x3 -> depth-to-space -> + image -> clip
 
 While training, a 3x3 convolution is the sum of a 3x3 kernel, a 1x1 kernel and a scaled identity, as in RepVGG
-(Ding et al., CVPR 2021), added up in the kernel and not in the activations, as SESR does (Bhardwaj et al., MLSys
-2022): it costs no more than one convolution. `folded` makes it that one, exactly.
+(Ding et al., CVPR 2021), added in the kernel and not in the activations, as in SESR (Bhardwaj et al., MLSys 2022): it
+costs no more than one convolution. `folded` returns that convolution, exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class FoldableConv2d(nn.Conv2d):
     """A 3x3 convolution, zero-padded to the same size, that trains as three branches and folds into one."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        """Make a convolution that begins near the identity, as far as it has as many outputs as inputs."""
+        """Build a convolution that starts near the identity on the channels that inputs and outputs share."""
         super().__init__(inputs, outputs, 3, padding=1)
         nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
         with torch.no_grad():
@@ -45,10 +44,10 @@ class FoldableConv2d(nn.Conv2d):
         self.point = nn.Parameter(torch.zeros(outputs, inputs))
         """The 1x1 kernel."""
         self.identity = nn.Parameter(torch.ones(min(inputs, outputs)))
-        """What output i takes of input i."""
+        """Weight of input i in output i."""
 
     def kernel(self) -> torch.Tensor:
-        """Return the one kernel that does what the three branches do together: (outputs, inputs, 3, 3)."""
+        """Return the kernel that equals the sum of the three branches: (outputs, inputs, 3, 3)."""
         outputs, inputs = self.point.shape
         shared = len(self.identity)
         straight = functional.pad(torch.diag(self.identity), (0, inputs - shared, 0, outputs - shared))
@@ -61,13 +60,13 @@ class FoldableConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:
-        """Return the plain convolution that does the same."""
+        """Return the plain convolution that computes the same."""
         plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1).to(self.weight)  # its device and precision
         plain.load_state_dict({"weight": self.kernel(), "bias": self.bias})
         return plain
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the weights of a folded one too, which bundles hold: then the other branches are zero."""
+        """Load the weights of a folded convolution too, which bundles hold: the other branches are then zero."""
         if prefix + "point" not in state_dict and prefix + "identity" not in state_dict:
             others = {prefix + name: torch.zeros_like(getattr(self, name)) for name in ("point", "identity")}
             state_dict = {**state_dict, **others}
@@ -75,7 +74,7 @@ class FoldableConv2d(nn.Conv2d):
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Return a copy of a network in which whatever can be `folded()` is a plain convolution: what devices run."""
+    """Return a copy of a network in which every module with `folded()` is replaced by it: what devices run."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -86,10 +85,10 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 class EdgeNetwork(nn.Module):
-    """A stack of 3x3 convolutions at half resolution. The radius of its receptive field is 5 + 2 `convolutions`."""
+    """A stack of 3x3 convolutions at half resolution, with a receptive-field radius of 5 + 2 `convolutions`."""
 
     def __init__(self, width: int, convolutions: int) -> None:
-        """Make a network that begins as the identity.
+        """Build a network that starts as the identity.
 
         Args:
             width: channels.
@@ -109,10 +108,10 @@ class EdgeNetwork(nn.Module):
 
 
 class EdgePlusNetwork(nn.Module):
-    """A U-Net of two scales. The radius of its receptive field is 17 + 4 `convolutions`."""
+    """A U-Net of two scales, with a receptive-field radius of 17 + 4 `convolutions`."""
 
     def __init__(self, width: int, inner_width: int, convolutions: int) -> None:
-        """Make a network that begins as the identity.
+        """Build a network that starts as the identity.
 
         Args:
             width: channels at half resolution.
@@ -144,7 +143,7 @@ class EdgePlusNetwork(nn.Module):
 
 
 def _silent_tail(width: int) -> nn.Conv2d:
-    """Return the last convolution, all zero: the network begins as the identity, and learns from there."""
+    """Return the last convolution, all zero, so that the network starts as the identity."""
     tail = nn.Conv2d(width, 12, 3, padding=1)
     nn.init.zeros_(tail.weight)
     nn.init.zeros_(tail.bias)  # type: ignore[arg-type]
@@ -152,5 +151,5 @@ def _silent_tail(width: int) -> nn.Conv2d:
 
 
 def _added(image: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-    """Return clip(x + r): the sum in the image's own precision, also where the network's is bfloat16."""
+    """Return clip(x + r), added in the precision of the image, also where the network computes in bfloat16."""
     return torch.clamp(image + functional.pixel_shuffle(residual, 2).to(image.dtype), 0, 1)

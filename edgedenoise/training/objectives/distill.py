@@ -1,9 +1,9 @@
-"""A student learns from a C-BSN, on noisy images alone.
+"""Train a student from a C-BSN teacher, on noisy images alone.
 
-Its targets are answers of the teacher to the very patch: non-blind ones, which know each pixel but keep some of its
-noise, and blind ones of random sub-samples, which know only the neighbours (Pan et al., ICCV 2023); each of another
-flip or turn, which averages out what depends on the direction. In one of them, drawn anew at every
-step, some pixels are put back to the noisy image's: blind targets have lost what only the pixel itself knew.
+Its targets are answers of the teacher to the same patch: non-blind ones, which see each pixel but keep some of its
+noise, and blind ones of random sub-samples, which see only the neighbours (Pan et al., ICCV 2023). Each is of another
+flip or turn, which averages out what depends on the direction. In one of them, drawn at random at every step, some
+pixels are replaced by those of the noisy image: blind targets have lost what only the pixel itself showed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class DistillObjective:
-    """A student from a teacher's answers, and from the ground truth where there is some."""
+    """A student from the answers of a teacher, and from the ground truth where there is some."""
 
     parts: ClassVar[tuple[str, ...]] = ("reconstruction", "laplacian")
 
@@ -51,8 +51,8 @@ class DistillObjective:
         if not checkpoint.config.trains_direct:
             raise UsageError(
                 f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, which "
-                "only teaches the blind network; a student learns from non-blind answers too",
-                hint=f"Teach it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
+                "trains only the blind path; a student learns from non-blind answers too",
+                hint=f"Train it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
             )
         if checkpoint.config.quantization_aware:
             raise UsageError(
@@ -74,7 +74,7 @@ class DistillObjective:
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
-        """Return patches (N, 3, P, P) in [0, 1], their statistics and truth, and what the views are made with."""
+        """Return patches (N, 3, P, P) in [0, 1], their statistics, the random numbers of the views, and the truth."""
         config, samples = self.config, list(samples)
         patches, numbers, clean = _patches(self.photos, self._clean, config, step, samples, Stream.CROP)
         changes = [draw(config.seed, Stream.CHANGE, step, sample) for sample in samples]
@@ -93,7 +93,7 @@ class DistillObjective:
         )
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
-        """Return the mean distance to the teacher's answers, and to the truth."""
+        """Return the mean distance to the answers of the teacher and to the truth."""
         patches, numbers, scales, recharged, permutation, *clean = batch
         random = draw(self.config.seed, Stream.VIEWS, step, 0)
         targets = self._views(patches, numbers, permutation, random)
@@ -101,7 +101,7 @@ class DistillObjective:
         chosen = int(random.integers(len(targets)))
         targets[chosen] = torch.where(recharged, patches, targets[chosen])
         gain, scale = (scales[:, i, None, None, None] for i in (0, 1))
-        # The teacher says what is noise: the student sees more or less of it, and the image darker.
+        # The noise is what the teacher removes: the student sees more or less of it, in a darker image.
         noisy = (gain * (denoised + scale * (patches - denoised))).clamp(0, 1)
         answer = network(noisy)
         found = [student_losses(self.config, answer, gain * target) for target in (*targets, *clean)]
@@ -109,7 +109,7 @@ class DistillObjective:
         return StepLosses(torch.stack([one.total for one in found]).mean(), parts)
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return the loss on fixed crops of held-out images, against the truth or else the teacher."""
+        """Return the loss on fixed crops of held-out images, against the truth, or else against the teacher."""
         held_out, config = self._held_out, self.config
         if held_out is None:
             return None
@@ -122,19 +122,19 @@ class DistillObjective:
 
         return mean_over_held_out(network, config.batch, loss_of)
 
-    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
-        """Tell that any may."""
+    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - the loss is the same at every step
+        """Return True: the loss is the same at every step."""
         return True
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first images."""
+        """Return the first images."""
         return first_images(self.photos, count)
 
     @torch.no_grad()
     def _views(
         self, patches: torch.Tensor, numbers: torch.Tensor, permutation: torch.Tensor, random: np.random.Generator
     ) -> list[torch.Tensor]:
-        """Return answers of the teacher, first the non-blind ones, each of the patches turned another way."""
+        """Return answers of the teacher, the non-blind ones first, each for another flip or turn of the patches."""
         answers = []
         for view, turn in enumerate(random.permutation(8)[: self.config.views + self.config.blind_views]):
             blind = permutation if view >= self.config.views else None
@@ -177,7 +177,7 @@ def _truth(config: DistillConfig) -> dict[Path, Path]:
     """Return the ground truth of every image.
 
     Raises:
-        DatasetError: one has none, or one of another size.
+        DatasetError: an image has no ground truth, or one of another size.
     """
     pairs = list_pairs(Path(config.data), Path(config.clean))
     for pair in pairs:
@@ -188,7 +188,7 @@ def _truth(config: DistillConfig) -> dict[Path, Path]:
 def _opened(
     photos: ImageFolder | None, truth: dict[Path, Path], config: DistillConfig, progress: Progress
 ) -> ImageFolder | None:
-    """Open the ground truth of images, in their order."""
+    """Open the ground truth of images, in the order of the images."""
     if photos is None or not truth:
         return None
     paths = [truth[path] for path in photos.paths]
@@ -202,6 +202,6 @@ def _turned(x: torch.Tensor, turn: int) -> torch.Tensor:
 
 
 def _unturned(x: torch.Tensor, turn: int) -> torch.Tensor:
-    """Undo `_turned`."""
+    """Return (N, 3, P, P) with `_turned` undone."""
     x = x.flip(3) if turn >= 4 else x
     return torch.rot90(x, -(turn % 4), (2, 3))

@@ -1,9 +1,9 @@
-"""Networks that train as their INT8 form computes: convolutions see rounded activations and weights, sums do too.
+"""Fake quantization: convolutions and Add nodes that compute in training as their INT8 form does.
 
-The arithmetic is that of the QDQ graph (`export/quantization/qdq.py`), by the same scheme: activations per
-tensor, weights per output channel, rounded half to even by torch's own fake-quantize functions, whose gradient is
-one inside the range and zero where values are clipped. What is joined is rounded by the convolution that reads it,
-with the same range. The sum of image and residual stays float, as there.
+The arithmetic is that of the QDQ graph (`export/quantization/qdq.py`) in the same scheme: activations per tensor,
+weights per output channel, rounded half to even by torch's fake-quantize functions, whose gradient is one inside the
+range and zero where values are clipped. The inputs of a Concat are rounded by the convolution that reads it, with one
+range. The Add of image and residual stays float, as in the graph.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from edgedenoise.calibration.schemes import Scheme
 
 _MOMENTUM = 0.01
-"""Of the running mean of a batch's least and greatest value."""
+"""Momentum of the running mean of the smallest and the largest value of a batch."""
 
 
 class Rounding(nn.Module):
-    """Fake quantization of one activation tensor, by a range that follows the batches until it is frozen."""
+    """Fake quantization of one activation tensor, with a range that follows the batches until it is frozen."""
 
     low: torch.Tensor
+    """Lower end of the range, a scalar."""
     high: torch.Tensor
-    """Ends of the range, scalars."""
+    """Upper end of the range, a scalar."""
     seen: torch.Tensor
-    """0 while the range is unknown, 1 when it was observed, 2 when it is given and does not move."""
+    """State of the range, a scalar: 0 unknown, 1 observed, 2 set and fixed."""
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__()
@@ -44,18 +45,18 @@ class Rounding(nn.Module):
 
     @property
     def range(self) -> Range:
-        """The range as it is now."""
+        """Current range."""
         return Range(self.low.item(), self.high.item())
 
     @torch.no_grad()
     def give_range(self, low: float, high: float) -> None:
-        """Set the range for good; it must hold zero."""
+        """Set a fixed range, which must contain zero."""
         self.low.fill_(low)
         self.high.fill_(high)
         self.seen.fill_(2)
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
-        """Round activations as QuantizeLinear does, per tensor, after looking at their range."""
+        """Return activations rounded as by QuantizeLinear, per tensor, after observing their range."""
         if self.training and self.observing:
             self._observe(x.detach())
         scale, zero = self.encoding()
@@ -63,7 +64,7 @@ class Rounding(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, least, most)
 
     def encoding(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (scale, zero point) of the range as it is; see `schemes.encode_range`."""
+        """Return (scale, zero point) of the current range; see `schemes.encode_range`."""
         if self._scheme.activations == "s8":
             scale = torch.maximum(-self.low, self.high) / 127
             zero = torch.zeros_like(scale, dtype=torch.int32)
@@ -74,7 +75,7 @@ class Rounding(nn.Module):
 
     @torch.no_grad()
     def _observe(self, x: torch.Tensor) -> None:
-        """Move the range towards that of a batch; it always holds zero, which padding needs."""
+        """Move the range towards that of a batch; it always contains zero, which padding needs."""
         low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
         share = torch.where(self.seen > 1, 0.0, torch.where(self.seen > 0, _MOMENTUM, 1.0))
         self.low.lerp_(low.to(self.low), share)
@@ -95,17 +96,17 @@ class QuantizedConv2d(Rounding):
         """Convolve (N, C, H, W).
 
         Raises:
-            UsageError: `blind` is asked for, which no device runs.
+            UsageError: `blind` is set: no device runs that path.
         """
         if blind:
-            raise UsageError("a network with fake quantization has no blind path any more; devices do not run it")
+            raise UsageError("a network with fake quantization has no blind path any more: no device runs it")
         seen = self.rounded(x)
         scale = self._weight_scale()
         return functional.conv2d(seen, self._rounded_weight(scale), self._rounded_bias(scale), **self._plain)
 
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:
-        """Return the plain convolution, its weight not rounded."""
+        """Return the plain convolution, with its weight not rounded."""
         outputs, inputs, height, width = self.weight.shape
         groups = self._plain["groups"]
         plain = nn.Conv2d(inputs * groups, outputs, (height, width), **self._plain).to(self.weight)
@@ -126,7 +127,7 @@ class QuantizedConv2d(Rounding):
         return torch.fake_quantize_per_channel_affine(self.weight, scale, zero, 0, -self._limit, self._limit)
 
     def _rounded_bias(self, weight_scale: torch.Tensor) -> torch.Tensor | None:
-        """Round biases to the grid of integer kernels, where a scheme does: far finer than the rest, and adding up."""
+        """Return biases rounded to the grid of integer kernels, in schemes that do so: errors of all layers add up."""
         if self.bias is None or self._scheme.bias == "float":
             return self.bias
         grid = self.encoding()[0] * weight_scale
@@ -134,7 +135,7 @@ class QuantizedConv2d(Rounding):
 
 
 class QuantizedSum(nn.Module):
-    """A sum whose inputs are fake-quantized: both, or what it skips to alone, as the scheme has it."""
+    """An Add whose inputs are fake-quantized: both, or only the skip input, as the scheme says."""
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__()
@@ -146,12 +147,12 @@ class QuantizedSum(nn.Module):
         return self.skip.rounded(skip) + (branch if self.branch is None else self.branch.rounded(branch))
 
     def folded(self) -> Sum:
-        """Return the plain sum."""
+        """Return the plain Add."""
         return Sum()
 
 
 def fake_quantized(network: nn.Module, scheme: Scheme) -> nn.Module:
-    """Return a copy of a network, folded, with every convolution and every sum inside fake-quantized."""
+    """Return a folded copy of a network in which every convolution and every inner Add is fake-quantized."""
     network = fold(network)  # a copy
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -163,7 +164,7 @@ def fake_quantized(network: nn.Module, scheme: Scheme) -> nn.Module:
 
 
 def observe(network: nn.Module, observing: bool) -> None:
-    """Let ranges move in training, or stay as they are."""
+    """Set whether ranges follow the batches in training, or are frozen."""
     for module in network.modules():
         if isinstance(module, Rounding):
             module.observing = observing
@@ -175,6 +176,6 @@ def input_ranges(network: nn.Module) -> dict[str, Range]:
 
 
 def sum_ranges(network: nn.Module) -> dict[str, tuple[Range, Range | None]]:
-    """Return the ranges of every quantized sum's inputs (skip, branch), by the sum's name."""
+    """Return the ranges of every quantized Add's inputs (skip, branch), by the sum's name."""
     sums = {name: module for name, module in network.named_modules() if isinstance(module, QuantizedSum)}
     return {name: (one.skip.range, None if one.branch is None else one.branch.range) for name, one in sums.items()}

@@ -21,11 +21,11 @@ class CBSNLosses(NamedTuple):
     """The three losses of one batch, each a scalar tensor."""
 
     blind: torch.Tensor
-    """Learns to denoise from the surroundings of a pixel."""
+    """L_blind: denoise a pixel from its surroundings."""
     self_: torch.Tensor
-    """Lets the network that sees everything keep what it sees."""
+    """L_self: keep what the non-blind network sees of the pixel itself."""
     inv: torch.Tensor
-    """Holds it, down-sampled, to what the blind network makes of the down-sampled image."""
+    """L_inv: match the blind network on the sub-sampled image."""
 
     def total(self, schedule: float, *, lambda_inv: float = 2.0) -> torch.Tensor:
         """Return L_blind + s (L_self + lambda L_inv), s = `schedule` growing from 0 to 1 in training."""
@@ -99,7 +99,7 @@ def cbsn_losses(
         x: (N, 3, H, W), normalised; H and W divisible by `blind_stride` and by the cell of the mask.
         mask: (N, H / 2, W / 2), integers in [0, 4): the random sub-sampler's choice.
         blind_stride: k of L_blind.
-        permutation: of `blind_loss`; None for the lattice.
+        permutation: as for `blind_loss`; None for the lattice.
 
     Raises:
         UsageError: the sizes do not divide.

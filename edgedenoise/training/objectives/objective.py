@@ -1,6 +1,6 @@
-"""What one step minimises, by name.
+"""Training objectives by name: what one step minimises.
 
-An objective owns its data: it draws the batch of a step and turns it into losses. The trainer knows no more.
+An objective owns its data: it draws the batch of a step and turns it into losses.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from edgedenoise.training.config.config import BlindConfig, CBSNConfig, DistillConfig, SDAPConfig, TrainConfig
 
 Batch = tuple[torch.Tensor, ...]
-"""What one step needs, on the CPU, samples along the first axis of each; the rest is between `batch` and `losses`."""
+"""Tensors of one step, on the CPU, with samples along the first axis of each; `losses` knows what they are."""
 
 HELD_OUT_CROPS = 32
-"""Crops of held-out images that a network is judged by, the same ones each time."""
+"""Number of crops of held-out images that a network is judged on; they are the same each time."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +41,33 @@ class StepLosses:
     """The losses of one step, scalar tensors."""
 
     total: torch.Tensor
-    """What is minimised."""
+    """The loss that is minimised."""
     parts: dict[str, torch.Tensor]
-    """What it is made of, for the log; the same names at every step."""
+    """Its parts by name, for the log; the names are the same at every step."""
 
 
 class Objective(Protocol):
-    """Made once per run, as `factory(config, progress=...)`."""
+    """One training objective and its data; made once per run, as `factory(config, progress=...)`."""
 
     parts: ClassVar[tuple[str, ...]]
     """Names of the parts of the loss."""
     judges: bool
-    """Whether images are held out, so that `judge` can tell."""
+    """Whether images are held out, so that `judge` returns a loss."""
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
-        """Draw some samples of what `step` trains on; a function of the config's seed, of `step` and of them."""
+        """Return some samples of the batch of `step`; a function of the config's seed, `step` and the samples."""
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
         """Return the losses of `batch`, wherever its tensors are."""
 
     def judge(self, network: nn.Module) -> float | None:
-        """Return what the best checkpoint has least of, in evaluation; None without held-out images."""
+        """Return the loss on held-out images, which the best checkpoint has least of; None without such images."""
 
     def may_be_best(self, step: int) -> bool:
-        """Tell whether a network of this step has learnt all that it is trained for, and may be the best one."""
+        """Return whether a network of this step is trained for all that devices run, and can be the best one."""
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give up to `count` noisy images (H, W, 3) in [0, 1], the same ones each time, to look at."""
+        """Return up to `count` noisy images (H, W, 3) in [0, 1] for previews, the same ones each time."""
 
 
 class CBSNObjective:
@@ -110,11 +110,11 @@ class CBSNObjective:
         return held_out_loss(network, self._held_out, self.config)
 
     def may_be_best(self, step: int) -> bool:
-        """Tell whether the ramp is over: before, the non-blind path that devices run has not been taught fully."""
+        """Return whether the ramp is over: before, the path that devices run is not fully trained."""
         return ramp_at(self.config, step) >= 1
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first images."""
+        """Return the first images."""
         return first_images(self.photos, count)
 
 
@@ -143,12 +143,12 @@ class SDAPObjective:
         """Return L_blind on the held-out images."""
         return held_out_loss(network, self._held_out, self.config)
 
-    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
-        """Tell that any may."""
+    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - the loss is the same at every step
+        """Return True: the loss is the same at every step."""
         return True
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first images."""
+        """Return the first images."""
         return first_images(self.photos, count)
 
 
@@ -160,11 +160,11 @@ OBJECTIVES: Final = {
     "qat": "edgedenoise.training.objectives.qat:SupervisedQAT",
     "qat-self": "edgedenoise.training.objectives.qat:SelfDistilledQAT",
 }
-"""Every objective: what configs call it, and `module:callable`."""
+"""Every objective: its name in configs, and `module:callable`."""
 
 
 def open_objective(config: TrainConfig, *, progress: Progress = silent) -> Objective:
-    """Make the objective of `config` and open its data.
+    """Open the objective of `config` and its data.
 
     Raises:
         DatasetError: its data cannot be trained on.
@@ -182,14 +182,14 @@ def open_images(
     margin: int = 0,
     progress: Progress,
 ) -> tuple[ImageFolder, ImageFolder | None]:
-    """Open the images to train on, and those that are held out (None when there are none).
+    """Open the images to train on and the held-out ones (None when there are none).
 
     Args:
-        config: of the run.
+        config: settings of the run.
         folder: folder of the images.
         statistics: what crops are normalised by.
-        margin: pixels that an image must have beyond the patch, on each side.
-        progress: told of every image.
+        margin: pixels that the sides of an image must have beyond the patch.
+        progress: called for every image.
 
     Raises:
         DatasetError: they cannot be trained on.
@@ -215,7 +215,7 @@ def first_images(photos: ImageFolder, count: int) -> list[NDArray[np.float32]]:
 
 
 def draw_permutations(config: BlindConfig | DistillConfig, step: int, samples: Iterable[int]) -> torch.Tensor:
-    """Draw an order of every cell's pixels: (samples, P / k, P / k, k²)."""
+    """Return a random order of the pixels of every cell: (samples, P / k, P / k, k²)."""
     k, cells = config.stride, config.patch // config.stride
     in_order = np.broadcast_to(np.arange(k * k), (cells, cells, k * k))
     drawn = [draw(config.seed, Stream.PERMUTATION, step, sample).permuted(in_order, axis=-1) for sample in samples]
@@ -223,7 +223,7 @@ def draw_permutations(config: BlindConfig | DistillConfig, step: int, samples: I
 
 
 def held_out_loss(network: nn.Module, held_out: ImageFolder | None, config: BlindConfig) -> float | None:
-    """Return the mean L_blind over fixed crops of held-out images, the lattice one whatever is trained with."""
+    """Return the mean L_blind on the lattice over fixed crops of held-out images, for every sampler."""
     if held_out is None:
         return None
 
@@ -239,9 +239,9 @@ def mean_over_held_out(network: nn.Module, batch: int, loss_of: Callable[[range,
     """Return the mean of a loss over the fixed crops of held-out images.
 
     Args:
-        network: tells the device.
-        batch: crops at a time.
-        loss_of: mean loss of some of the crops, by their numbers, on a device.
+        network: the network, on its device.
+        batch: crops per call of `loss_of`.
+        loss_of: returns the mean loss of some of the crops, by their numbers, on a device.
     """
     device = next(network.parameters()).device
     total = 0.0

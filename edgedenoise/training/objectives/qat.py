@@ -1,8 +1,8 @@
-"""Quantization-aware training: a trained network learns to give its answers in 8 bits.
+"""Quantization-aware training: a trained network learns to compute in 8 bits.
 
 The network is that of `init`, with fake quantization of a scheme. It learns from clean images with synthetic noise
-(`clean`), as the shipped students did, or from what it answered itself in float to noisy images (`data`). Ranges
-of activations follow a running mean first, and are frozen for the rest: from then on weights learn what will be run.
+(`qat`), as the shipped networks did, or from its own float answers to noisy images (`qat-self`). Ranges of activations
+follow a running mean first and are then frozen, so that the weights learn with the ranges that devices use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class SupervisedQAT(SupervisedObjective):
-    """Fake quantization, on clean images with synthetic noise."""
+    """Quantization-aware training on clean images with synthetic noise."""
 
     config: QATConfig
 
@@ -48,12 +48,12 @@ class SupervisedQAT(SupervisedObjective):
         return super().losses(network, batch, step)
 
     def may_be_best(self, step: int) -> bool:
-        """Tell whether the ranges stand still: before, what is judged is not what will be run."""
+        """Return whether the ranges are frozen: before, what is judged is not what devices run."""
         return not ranges_move(self.config, step)
 
 
 class SelfDistilledQAT:
-    """Fake quantization, on noisy images, towards the network's own answers in float."""
+    """Quantization-aware training on noisy images, towards the network's own float answers."""
 
     parts: ClassVar[tuple[str, ...]] = SupervisedObjective.parts
 
@@ -64,11 +64,11 @@ class SelfDistilledQAT:
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
-        """Return noisy patches (N, 3, P, P) as the network sees them: in [0, 1], or normalised."""
+        """Return noisy patches (N, 3, P, P) as the network reads them: in [0, 1], or normalised."""
         return self._patches(self.photos, step, samples, Stream.CROP)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
-        """Return the distance to the answers in float."""
+        """Return the distance to the float answers."""
         observe(network, ranges_move(self.config, step))
         return self._losses(network, batch[0])
 
@@ -85,11 +85,11 @@ class SelfDistilledQAT:
         return mean_over_held_out(network, self.config.batch, loss_of)
 
     def may_be_best(self, step: int) -> bool:
-        """Tell whether the ranges stand still: before, what is judged is not what will be run."""
+        """Return whether the ranges are frozen: before, what is judged is not what devices run."""
         return not ranges_move(self.config, step)
 
     def previews(self, count: int) -> Iterable[NDArray[np.float32]]:
-        """Give the first images."""
+        """Return the first images."""
         return first_images(self.photos, count)
 
     def _losses(self, network: nn.Module, patches: torch.Tensor) -> StepLosses:
@@ -106,5 +106,5 @@ class SelfDistilledQAT:
 
 
 def ranges_move(config: QATConfig | SelfQATConfig, step: int) -> bool:
-    """Tell whether ranges of activations still follow the batches at a step."""
+    """Return whether ranges of activations still follow the batches at a step."""
     return step < config.observe_fraction * config.steps

@@ -1,8 +1,8 @@
-"""How far an answer is from its target, for students: one number per image of a batch.
+"""Distances between an answer and its target, for students: one number per image of a batch.
 
 `l1` is the mean absolute error. `charbonnier` is the same, smooth at zero (Charbonnier et al., ICIP 1994). `psnr`
-is the error in decibel (Chen et al., 'HINet', CVPRW 2021): every image counts alike, however noisy, so that
-strong noise does not teach a network to smooth weak noise away.
+is the error in decibels (Chen et al., 'HINet', CVPRW 2021): every image counts alike, however noisy, so that
+a network does not learn from strong noise to over-smooth weak noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHARBONNIER_EPSILON = 1e-3
 """Below a quarter of an 8-bit level the loss is a parabola."""
 PSNR_FLOOR = 1e-5
-"""Of the mean square error, 50 dB: an image that is as good as that asks for nothing more."""
+"""Floor of the mean square error, 50 dB: a better image does not improve the loss."""
 
 
 def l1(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -40,13 +40,13 @@ LOSSES: Final[dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] =
     "charbonnier": charbonnier,
     "psnr": negative_psnr,
 }
-"""Every loss by the name that configs call it."""
+"""Every loss by its name in configs."""
 
 
 def laplacian(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the mean absolute difference of the Laplacians of each image of (N, 3, H, W), the edge left out: (N,).
 
-    It weighs fine detail, of which the mean error has little.
+    It weighs fine detail, to which the mean error is insensitive.
     """
     d = answer - target
     middle = d[..., 1:-1, 1:-1]

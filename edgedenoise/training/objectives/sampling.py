@@ -1,7 +1,7 @@
-"""How an image is taken apart: on a lattice, at random, or keeping one pixel of every cell; and put together again.
+"""Split images into sub-images: on a lattice, at random, or keeping one pixel of every cell; and join them again.
 
-They only move pixels. Neighbouring pixels share their noise (a camera's demosaicing spreads it), so
-sub-images whose pixels were five apart have nearly independent noise: what blind-spot training needs.
+These functions only move pixels. Neighbouring pixels share their noise, which demosaicing spreads, so sub-images of
+pixels that were five apart have nearly independent noise, as blind-spot training needs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def space_to_batch(x: torch.Tensor, block: int) -> torch.Tensor:
 
 
 def batch_to_space(x: torch.Tensor, block: int) -> torch.Tensor:
-    """Put sub-images together again: the exact inverse of `space_to_batch`.
+    """Join sub-images: the exact inverse of `space_to_batch`.
 
     Args:
         x: (block² N, C, H, W) in the order of `space_to_batch`.
@@ -78,7 +78,7 @@ def permuted_subsamples(x: torch.Tensor, permutation: torch.Tensor) -> torch.Ten
 
 
 def from_permuted(sub_images: torch.Tensor, permutation: torch.Tensor) -> torch.Tensor:
-    """Put sub-images together again: the exact inverse of `permuted_subsamples`.
+    """Join sub-images: the exact inverse of `permuted_subsamples`.
 
     Args:
         sub_images: (k² N, C, H / k, W / k).
@@ -99,8 +99,8 @@ def random_subsample(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
     Args:
         x: (N, C, H, W).
-        mask: (N, H / k, W / k), integers in [0, k²): which pixel of its k x k cell is kept; the shapes tell
-            k, and index i is row i // k and column i % k.
+        mask: (N, H / k, W / k), integers in [0, k²): which pixel of its k x k cell is kept; the shapes
+            give k, and index i is row i // k and column i % k.
 
     Returns:
         (N, C, H / k, W / k). Gradients reach the kept pixels.

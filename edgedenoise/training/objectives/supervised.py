@@ -1,7 +1,7 @@
-"""Training on clean images with synthetic camera noise: what the shipped defaults were trained with.
+"""Train on clean images with synthetic camera noise, as the shipped networks were trained.
 
-The range and the mix of noise levels decide what a network learns: much strong noise teaches it to smooth weak
-noise away. So every level is drawn, and the loss may count every image alike (`psnr`).
+The range and the mix of noise levels decide what a network learns: with much strong noise it learns to over-smooth weak
+noise. So all levels are drawn, and the loss `psnr` weighs every image alike.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from edgedenoise.training.data.patches import ImageFolder
 
 OFFSETS = 8
-"""Places in either direction where a patch may begin in the blocks of JPEG, and in the mosaic."""
+"""Positions per axis at which a patch can begin in the blocks of JPEG and in the mosaic."""
 
 DEVELOPMENTS: Final = {"matrix": (0.0, 1.0), "malvar": (0.0, 1.2), "contrast": (0.0, 1.0)}
-"""How images are developed, in a wider range than by the cameras of `noise.py`: a network that knows only those
-has trouble with the next, for example with one that has no tone curve but gamma."""
+"""Range of each step of raw development, wider than that of the cameras in `noise.synthesis`: a network that knows only
+those fails on others, for example on one with gamma in place of a tone curve."""
 
 _PREVIEW_LEVEL = 0.7
 
 
 class SupervisedObjective:
-    """A student from clean images, to which noise is added anew each time."""
+    """A student from clean images, with new noise at every step."""
 
     parts: ClassVar[tuple[str, ...]] = ("reconstruction", "laplacian")
 
@@ -74,12 +74,12 @@ class SupervisedObjective:
 
         return mean_over_held_out(network, self.config.batch, loss_of)
 
-    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - nothing comes in later
-        """Tell that any may."""
+    def may_be_best(self, step: int) -> bool:  # noqa: ARG002 - the loss is the same at every step
+        """Return True: the loss is the same at every step."""
         return True
 
     def previews(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """Give the first images that are held out, or else trained on, with rather strong noise."""
+        """Return the first held-out images, or else the first training images, with fairly strong noise."""
         photos = self.photos if self._held_out is None else self._held_out
         for index in range(min(count, len(photos))):
             random = draw(self.config.seed, Stream.HELD_OUT, 1, index)
@@ -95,12 +95,12 @@ class SupervisedObjective:
 def noisy_pair(
     photos: ImageFolder, config: SupervisedConfig, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw a patch and its noise: (noisy, clean), (3, P, P) each in [0, 1].
+    """Return a random patch with noise: (noisy, clean), (3, P, P) each in [0, 1].
 
-    Images that were made smaller are sharper than what a camera records; magnified by up to `magnify`, they
-    have every sharpness. Half of the patches are made darker, down to `darken`: noise depends on the light. The patch
-    is cut out of, and turned, after the noise: a mosaic and JPEG's blocks may begin anywhere, and a network that
-    halves the image would learn one place by heart (5 dB on real noise).
+    Downscaled images are sharper than what a camera records; magnified by up to `magnify`, they have every sharpness.
+    Half of the patches are darkened, down to `darken`, because noise depends on the light. The patch is cropped and
+    turned after the noise was added: a mosaic and the blocks of JPEG can begin anywhere, and a network that halves the
+    image would otherwise memorise one position (5 dB on real noise).
     """
     whole = config.patch + OFFSETS
     _, crop = photos.cut(random, max(1, round(whole / random.uniform(1, config.magnify))))
@@ -132,7 +132,7 @@ def _planes(unit: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _resized(unit: NDArray[Any], side: int) -> NDArray[np.float32]:
-    """Magnify (h, h, 3) to (side, side, 3), bicubic."""
+    """Return (h, h, 3) magnified to (side, side, 3), bicubic."""
     if unit.shape[0] == side:
         return np.ascontiguousarray(unit, np.float32)
     planes = [

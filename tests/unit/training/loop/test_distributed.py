@@ -59,7 +59,7 @@ def test_two_processes_give_the_curve_of_one_and_any_number_goes_on(config, tmp_
 def test_a_batch_is_shared_out_without_gap_or_overlap():
     shares = [list(World(rank, 3).share_of(6)) for rank in range(3)]
     assert shares == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(UsageError, match="batch = 4 cannot be shared out among 3 processes") as caught:
+    with pytest.raises(UsageError, match="batch = 4 cannot be divided among 3 processes") as caught:
         World(0, 3).share_of(4)
     assert "--batch 6" in caught.value.hint
 

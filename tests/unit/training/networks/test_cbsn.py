@@ -118,5 +118,5 @@ def test_a_network_can_begin_as_a_local_mean(blind):
 
 
 def test_a_narrow_network_has_no_room_for_a_local_mean():
-    with pytest.raises(UsageError, match="no package"):
+    with pytest.raises(UsageError, match="cannot start as a local mean: expected at least 6"):
         CBSN(5, 1).start_as_local_mean()
