@@ -1,9 +1,9 @@
-"""Where a backend leaves exact arithmetic: the first layer of a QDQ graph that it computes differently, by name.
+"""Find the first layer of a QDQ graph that a backend computes differently from exact arithmetic.
 
-The graph is cut behind one layer after another, and each piece is run by the backend, fused, and by the oracle (node
-by node in float, exact W8A8). A piece ends behind the layer's own Q/DQ pair, so that what is fused in the whole is
-fused in the piece: a convolution that ends in float would be run by other kernels and hide the fault. All layers are
-looked at in order and not by bisection, which in a network with branches could step over the one with the fault.
+The graph is cut behind one layer after another. Each piece runs on the backend, fused, and in the reference execution
+(node by node in float, exact W8A8). A piece ends behind the Q/DQ pair of its layer, so that it is fused as in the whole
+graph: a convolution that ends in float would run on other kernels and hide the fault. All layers are checked in order,
+because bisection could skip the faulty one in a network with branches.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def reference_bound(scheme: str, backend: Backend, graph: onnx.ModelProto | None
 
 
 def has_quantized_sums(graph: onnx.ModelProto) -> bool:
-    """Tell whether an Add or a Concat of a QDQ graph reads rounded values."""
+    """Return whether an Add or a Concat of a QDQ graph reads rounded values."""
     rounded = {node.output[0] for node in graph.graph.node if node.op_type == "DequantizeLinear"}
     return any(node.op_type in ("Add", "Concat") and rounded & set(node.input) for node in graph.graph.node)
 
@@ -76,12 +76,12 @@ class Divergence:
     max_levels: float
     """Largest difference of one value, in 255ths of that range."""
     number: int
-    """Which layer it is, in order; the first is 1."""
+    """Position of the layer in the graph; the first is 1."""
     of: int
-    """How many layers there are."""
+    """Number of layers."""
 
     def __str__(self) -> str:
-        """Say it in one clause."""
+        """Return the layer and its distance in one clause."""
         return (
             f"the first layer that differs is {self.layer} ({self.op_type}, {self.number} of {self.of}):"
             f" {self.psnr_db:.1f} dB, largest difference {self.max_levels:.1f} of {_LEVELS} levels"
@@ -98,15 +98,15 @@ def first_divergence(
 
     Args:
         graph: QDQ graph that obeys the graph contract.
-        x: (1, 3, h, w), what the graph is fed.
-        on_backend: gives a layer's values for `x`, as the backend computes them: see `pieces_on`.
-        bound: what each layer must keep, the unit being the width of its own range.
+        x: (1, 3, h, w), the input of the graph.
+        on_backend: function that returns the values of a layer for `x` on the backend; see `pieces_on`.
+        bound: bound of each layer, in units of the width of its own range.
 
     Returns:
         The layer; None when every layer is close enough.
 
     Raises:
-        InferenceError: the oracle cannot run a piece.
+        InferenceError: the reference execution cannot run a piece.
     """
     layers = layers_of(graph)
     for number, layer in enumerate(layers, start=1):
@@ -127,15 +127,15 @@ def pieces_on(
     device: str = "auto",
     options: SessionOptions = DEFAULT_OPTIONS,
 ) -> Callable[[Layer], NDArray[np.float32]]:
-    """Return what runs the graph up to a layer on a runtime.
+    """Return a function that runs the graph up to a layer on a backend.
 
     Args:
-        runtime: opens ONNX files.
-        variant: what the runtime is told that the graph is; None for an encoding that needs no care.
+        runtime: backend that opens ONNX files.
+        variant: variant that the graph belongs to; None for an encoding without special kernels.
         graph: QDQ graph.
-        x: (1, 3, h, w), what the graph is fed.
-        device: as the runtime accepts it.
-        options: as the runtime accepts them.
+        x: (1, 3, h, w), the input of the graph.
+        device: device of the backend.
+        options: options of the session.
 
     Raises:
         IncompatibleError: the backend opens no ONNX files, so no part of a graph can be run on it.
