@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVELS = 256
-"""Of 8 bits."""
-_SHARES = np.linspace(0.3, 1.0, 71)  # of the whole range, that `mse` and `entropy` try
+"""Number of values of 8 bits."""
+_SHARES = np.linspace(0.3, 1.0, 71)  # shares of the whole range that `mse` and `entropy` try
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def minmax(histogram: Histogram) -> Range:
 
 
 def percentile(histogram: Histogram, percent: float) -> Range:
-    """Return the range that holds `percent` of the values, as many left out above as below."""
+    """Return the range that holds `percent` of the values and leaves out as many above as below."""
     share = (1 - percent / 100) / 2
     sums = np.cumsum(histogram.counts) / max(1, histogram.counts.sum())
     width = 2 * histogram.reach / len(sums)
@@ -51,13 +51,13 @@ def percentile(histogram: Histogram, percent: float) -> Range:
 
 
 def mse(histogram: Histogram) -> Range:
-    """Return the range, shrunk on both sides alike, with the least mean square error in 256 levels."""
+    """Return the range, shrunk equally on both sides, with the smallest mean squared error in 256 levels."""
     tried = [_shrunk(histogram, share) for share in _SHARES]
     return min(tried, key=lambda chosen: _square_error(histogram, chosen))
 
 
 def entropy(histogram: Histogram) -> Range:
-    """Return the range, shrunk on both sides alike, whose 256 levels lose least information (Kullback-Leibler)."""
+    """Return the range, shrunk equally on both sides, whose 256 levels lose least information (Kullback-Leibler)."""
     tried = [_shrunk(histogram, share) for share in _SHARES]
     return min(tried, key=lambda chosen: _divergence(histogram, chosen))
 
@@ -80,18 +80,18 @@ def calibrator_named(name: str) -> Calibrator:
         percent = float(match[1])
         return Calibrator(name, lambda histogram: percentile(histogram, percent))
     raise UsageError(
-        f"there is no calibrator {name!r}; accepted are {', '.join(plain)} and percentile-P, P above 50, up to 100",
-        hint="For example percentile-99.99.",
+        f"there is no calibrator {name!r}; expected {', '.join(plain)} or percentile-P with P above 50, up to 100",
+        hint="For example: --calibrator percentile-99.99",
     )
 
 
 def _shrunk(histogram: Histogram, share: float) -> Range:
-    """Return a part of the whole range, zero kept inside: zero padding must be exact."""
+    """Return a part of the whole range that contains zero: zero padding must be exact."""
     return Range(min(0.0, histogram.low) * share, max(0.0, histogram.high) * share)
 
 
 def _square_error(histogram: Histogram, chosen: Range) -> float:
-    """Sum the square errors of all values in 256 levels between the ends of a range."""
+    """Return the sum of the squared errors of all values in 256 levels between the ends of a range."""
     values = histogram.centres
     step = max((chosen.high - chosen.low) / (LEVELS - 1), 1e-30)
     rounded = np.clip(np.rint((values - chosen.low) / step), 0, LEVELS - 1) * step + chosen.low
@@ -118,6 +118,6 @@ def _divergence(histogram: Histogram, chosen: Range) -> float:
 
 
 def _kullback_leibler(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """Return the divergence of two distributions; a small floor stands for what Q misses."""
+    """Return the divergence of two distributions; a small floor replaces zeros of Q."""
     seen = p > 0
     return float((p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-12))).sum())

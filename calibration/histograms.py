@@ -1,8 +1,7 @@
 """Histograms of activation tensors, filled value by value in bounded memory.
 
-A tensor's range is not known before the last crop. So bins lie evenly on [-reach, reach], reach is a power of two,
-and when a value lies beyond, the reach is doubled and neighbouring bins are joined: exact, and as if the greater reach
-had been known from the beginning.
+A tensor's range is unknown before the last crop. So the bins lie evenly on [-reach, reach], where reach is a power of
+two. When a value lies beyond it, the reach is doubled and neighbouring bins are merged, which loses nothing.
 """
 
 from __future__ import annotations
@@ -18,35 +17,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 4096
-"""Half of them on either side of zero: an 8-bit step of a ReLU's output is eight bins."""
+"""Number of bins, half of them on either side of zero: an 8-bit step of a ReLU's output is eight bins."""
 _LEAST_REACH = 2.0**-20
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Least and greatest value that a tensor took, or is taken to take."""
+    """Smallest and largest value of a tensor."""
 
     low: float
     high: float
 
     def union(self, other: Range) -> Range:
-        """Return the least range that holds both."""
+        """Return the smallest range that holds both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
 
 
 class Histogram:
-    """How often a tensor took which values."""
+    """Counts of a tensor's values in bins."""
 
     low: float
-    """Least value so far, exactly."""
+    """Smallest value so far, exactly."""
     high: float
-    """Greatest value so far, exactly."""
+    """Largest value so far, exactly."""
     reach: float
     """Bins lie evenly on [-reach, reach]."""
     counts: NDArray[np.int64]
     """(BINS,) values per bin."""
 
     def __init__(self) -> None:
-        """Make an empty one."""
+        """Make an empty histogram."""
         self.low, self.high, self.reach = math.inf, -math.inf, _LEAST_REACH
         self.counts = np.zeros(BINS, np.int64)
 
@@ -57,7 +56,7 @@ class Histogram:
 
     @property
     def range(self) -> Range:
-        """From the least to the greatest value."""
+        """Range from the smallest to the largest value."""
         return Range(self.low, self.high)
 
     def add(self, values: NDArray[np.float32]) -> None:
@@ -71,7 +70,7 @@ class Histogram:
 
     @classmethod
     def of(cls, low: float, high: float, reach: float, counts: NDArray[np.int64]) -> Histogram:
-        """Return one with these numbers."""
+        """Return a histogram with these values."""
         histogram = cls()
         histogram.low, histogram.high, histogram.reach, histogram.counts = low, high, reach, counts
         return histogram

@@ -1,4 +1,4 @@
-"""What values every activation tensor takes over a calibration set, streaming: one crop in memory at a time."""
+"""Measure the values of every activation tensor over a calibration set, with one crop in memory at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ranges(msgspec.Struct, frozen=True):
     """Measured ranges of one float graph; `calibration/ranges.json` in a bundle."""
 
     graph_sha256: str
-    """Of the float ONNX file that was measured: ranges of another graph are refused."""
+    """SHA-256 of the float ONNX file that was measured: ranges of another graph are refused."""
     crops: int
     tensors: dict[str, Range]
     """ONNX tensor name -> range."""
@@ -56,10 +56,10 @@ def measure_histograms(
     Args:
         model: float ONNX graph.
         inputs: (1, 3, h, w) arrays, halo included.
-        margin_px: width of the border that is given as context only: there, zero padding inside the network makes
-            values that no kept pixel depends on, so they are left out.
-        total: how many inputs will come, for the progress.
-        progress: told after each input.
+        margin_px: width of the border that is context only. Values there are left out: zero padding inside the
+            network makes some that no kept pixel depends on.
+        total: number of inputs, for the progress.
+        progress: called after each input.
 
     Raises:
         CalibrationError: no input came, or a tensor holds NaN or infinity.
@@ -80,7 +80,7 @@ def measure_histograms(
 
 
 def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """Return a copy of the graph that gives out every activation tensor."""
+    """Return a copy of the graph that has every activation tensor as an output."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -96,12 +96,12 @@ def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelPr
 
 def _interior(name: str, values: NDArray[np.float32], input_height: int, margin_px: int) -> NDArray[np.float32]:
     """Return a tensor's values without the margin, all finite."""
-    # A tensor behind a stride is smaller than the input; its margin shrinks with it (rounded up: leave out more).
+    # A tensor behind a stride is smaller than the input, and its margin shrinks with it (rounded up).
     margin = -(-margin_px * values.shape[2] // input_height)
     inner = values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
     if not np.isfinite(inner).all():
         raise CalibrationError(
             f"the tensor {name} is not finite on a calibration crop",
-            hint="the network itself is broken: look at its training log",
+            hint="The network itself is damaged: check its training log.",
         )
     return inner

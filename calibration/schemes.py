@@ -1,4 +1,4 @@
-"""Integer encodings as data: every scheme is derived from the same measured ranges, and every device from a scheme.
+"""Define the integer encodings: every scheme is derived from the same measured ranges.
 
 A scheme says how a float range becomes a scale and a zero-point, and where Q/DQ pairs stand.
 `export/quantization/qdq.py` encodes any of them, `export/quantization/contracts.py` checks graphs against them.
@@ -128,7 +128,7 @@ def scheme_named(name: str | None) -> Scheme:
     for scheme in SCHEMES:
         if scheme.name == name:
             return scheme
-    raise UsageError(f"there is no scheme {name!r}; accepted are {', '.join(s.name for s in SCHEMES)}")
+    raise UsageError(f"there is no scheme {name!r}; expected one of {', '.join(s.name for s in SCHEMES)}")
 
 
 def schemes_for(device_class: str) -> tuple[Scheme, ...]:
@@ -141,7 +141,7 @@ def schemes_for(device_class: str) -> tuple[Scheme, ...]:
         if one.name == device_class:
             return tuple(scheme_named(name) for name in one.schemes)
     known = ", ".join(one.name for one in DEVICE_CLASSES)
-    raise UsageError(f"there is no device class {device_class!r}; accepted are {known}")
+    raise UsageError(f"there is no device class {device_class!r}; expected one of {known}")
 
 
 def class_of_this_cpu() -> str:
@@ -182,7 +182,7 @@ def encode_weight(
         UsageError: there is no such way to clip.
     """
     if clip not in get_args(WeightClip):
-        raise UsageError(f"there is no weight clipping {clip!r}; accepted are {', '.join(get_args(WeightClip))}")
+        raise UsageError(f"there is no weight clipping {clip!r}; expected one of {', '.join(get_args(WeightClip))}")
     limit = 2 ** (scheme.weight_bits - 1) - 1
     rows = weight.reshape(weight.shape[0], -1)
     reach = np.abs(rows).max(axis=1)

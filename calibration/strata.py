@@ -1,8 +1,8 @@
-"""Strata: candidate crops sorted by noise, brightness and texture, and chosen evenly from all kinds that there are.
+"""Choose crops evenly from strata of noise, brightness and texture.
 
-Crops drawn at random are mostly of the commonest kind: a folder of daylight images gives a handful of dark or
-noisy ones, or none. Here the range of each measure over the candidates is cut into equal parts, and every combination
-that occurs gives as many crops as every other, as far as it has them.
+Random crops are mostly of the commonest kind: a folder of daylight images gives a handful of dark or noisy crops, or
+none. Here the range of each measure over the candidates is divided into equal parts, and every combination that occurs
+gives as many crops as every other one, as far as it has them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Stratify = Literal["none", "noise"]
-"""How crops are chosen: `none`, evenly over the images; `noise`, evenly over strata of candidates."""
+"""`none`: crops are chosen evenly over the images. `noise`: evenly over strata of candidates."""
 MODES: tuple[Stratify, ...] = ("none", "noise")
 
 CANDIDATES_PER_CROP = 4
 _PARTS = (4, 3, 3)  # of noise, brightness, texture: 36 strata, most of which occur in some dozens of images
 _CELL_PX = 8  # camera noise is nearly independent at this distance, so its mean over a cell hardly counts as texture
-_FLOOR_LEVELS = 0.5  # below half a level, differences are rounding: the logarithm must not blow them up
+_FLOOR_LEVELS = 0.5  # below half a level, differences are rounding, which the logarithm must not magnify
 
 
 class Measures(msgspec.Struct, frozen=True):
-    """What a crop looks like; all in 8-bit levels, 0 to 255."""
+    """Noise, brightness and texture of a crop, all in 8-bit levels, 0 to 255."""
 
     noise: float
     """Root mean square, estimated (`edgedenoise.noise.estimation`)."""
@@ -46,12 +46,12 @@ def checked_stratify(name: str) -> Stratify:
     """Return a mode by its name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no mode of that name.
     """
     for mode in MODES:
         if mode == name:
             return mode
-    raise UsageError(f"crops cannot be stratified by {name!r}; accepted are {', '.join(MODES)}")
+    raise UsageError(f"crops cannot be stratified by {name!r}; expected one of {', '.join(MODES)}")
 
 
 def measure(crop: NDArray[np.float32]) -> Measures:
@@ -71,8 +71,8 @@ def choose_evenly(measured: Sequence[Measures], count: int, seed: int) -> list[i
 
     Args:
         measured: the candidates.
-        count: how many to choose.
-        seed: the same seed chooses the same ones.
+        count: number of crops to choose.
+        seed: the same seed chooses the same crops.
     """
     order = np.random.default_rng(seed).permutation(len(measured))
     strata = _strata(measured)
@@ -82,7 +82,7 @@ def choose_evenly(measured: Sequence[Measures], count: int, seed: int) -> list[i
         stratum = int(strata[index])
         rounds.append(met.get(stratum, 0))
         met[stratum] = rounds[-1] + 1
-    # In every round each stratum gives one, as long as it lasts; the last round is cut off at random.
+    # In every round each stratum gives one crop while it has any; the last round is cut off at random.
     chosen = order[np.argsort(rounds, kind="stable")[:count]]
     return sorted(int(index) for index in chosen)
 
@@ -90,7 +90,7 @@ def choose_evenly(measured: Sequence[Measures], count: int, seed: int) -> list[i
 def _strata(measured: Sequence[Measures]) -> NDArray[np.intp]:
     """Return each candidate's stratum: its cell in equal parts of the range of each measure, (N,)."""
     values = np.array([[one.noise, one.brightness, one.texture] for one in measured], np.float64)
-    values[:, [0, 2]] = np.log(values[:, [0, 2]] + _FLOOR_LEVELS)  # twice as noisy is as far as twice as noisy again
+    values[:, [0, 2]] = np.log(values[:, [0, 2]] + _FLOOR_LEVELS)  # equal ratios become equal distances
     low, high = values.min(axis=0), values.max(axis=0)
     parts = np.array(_PARTS)
     place = (values - low) / np.maximum(high - low, 1e-9) * parts

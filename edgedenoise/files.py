@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary name, then rename."""
+"""Write files and folders atomically: to a temporary name, which is then renamed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     The suffix of `target` is kept, because writers choose their format by it. Parent folders are made.
 
     Raises:
-        OutputError: the place cannot be written to.
+        OutputError: the target cannot be written.
     """
     with _worded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         with _worded(target):
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; outputs should be ordinary ones
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; outputs have the ordinary mode
             temporary.replace(target)
         _log.info("wrote %s", target)
     finally:
@@ -47,7 +47,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that replaces `target` when the block ends without an error."""
-    target = target.resolve()  # the folder one stands in cannot be renamed as "."; a link keeps pointing
+    target = target.resolve()  # "." cannot be renamed; a link keeps pointing to its target
     with _worded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -61,10 +61,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Make sure, before long work, that `target` can be written at its end; its parent folders are made.
+    """Check, before long work, that `target` can be written; its parent folders are made.
 
     Raises:
-        OutputError: it cannot, or it is a folder.
+        OutputError: it cannot be written, or it is a folder.
     """
     if target.is_dir():
         raise OutputError(
@@ -92,7 +92,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _take_the_place_of(target: Path, new: Path) -> None:
-    """Rename the folder `new` to `target`; an old one steps aside first, because a full one cannot be renamed over."""
+    """Rename the folder `new` to `target`; an old one is moved aside first: a full folder cannot be replaced."""
     if not target.exists():
         new.replace(target)
         return

@@ -1,4 +1,4 @@
-"""What a builder is given: the graph to compile, the precision, the shapes of its input, the backend's own options."""
+"""Check what a builder is asked for: the shapes of its input and the backend's own options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_TILE_PX = 512
 
 
 def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
-    """Return which inputs the built file accepts.
+    """Return the inputs that the built file accepts.
 
     Args:
         options: what was asked for.
@@ -29,12 +29,13 @@ def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
         UsageError: two kinds of shapes are asked for, or a side does not fit the network.
     """
     if (options.tile is not None) + bool(options.tiles) + (options.tile_range is not None) > 1:
-        raise UsageError("several kinds of shapes are asked for; give one of --tile, --tiles, --tile-range")
+        raise UsageError("several kinds of shapes were given; expected one of --tile, --tiles, --tile-range")
     if options.tile_range is not None:
         least, best, most = options.tile_range
         if not least <= best <= most:
             raise UsageError(
-                f"the range of tiles is {least}:{best}:{most}; accepted is LEAST:BEST:MOST, none larger than the next"
+                f"the range of tiles is out of order; expected LEAST:BEST:MOST, none larger than the next, got"
+                f" {least}:{best}:{most}"
             )
         shapes = InputShapes("ranged", [least, best, most])
     elif options.tiles:
@@ -45,14 +46,14 @@ def input_shapes(options: BuildOptions, tiling: Tiling) -> InputShapes:
     for side in shapes.sides_px:
         if side % step or side < 2 * margin + step:
             raise UsageError(
-                f"a tile of {side} pixels was asked for; this network takes multiples of {step}, at least"
-                f" {2 * margin + step} (a margin of {margin} on each side is context and is cut off again)"
+                f"the tile does not fit the network; expected a multiple of {step}, at least {2 * margin + step} (a"
+                f" margin of {margin} on each side is context and is cut off), got {side} pixels"
             )
     return shapes
 
 
 def backend_options(kind: type[Own], options: BuildOptions, target: str) -> Own:
-    """Return `options.more` as the backend's own struct.
+    """Return the backend's own options as its struct.
 
     Args:
         kind: a frozen `msgspec.Struct` with `forbid_unknown_fields` and a default for every field.
@@ -66,7 +67,7 @@ def backend_options(kind: type[Own], options: BuildOptions, target: str) -> Own:
         return msgspec.convert(dict(options.more), kind, strict=False)
     except msgspec.ValidationError as error:
         accepted = ", ".join(f"{field.name} ({_kind_of(field)})" for field in msgspec.structs.fields(kind)) or "none"
-        raise UsageError(f"an --option for {target} is not accepted: {error}; accepted are {accepted}") from None
+        raise UsageError(f"an --option for {target} is not accepted: {error}; expected {accepted}") from None
 
 
 def _kind_of(one: msgspec.structs.FieldInfo) -> str:

@@ -119,7 +119,7 @@ def _checked_members(archive: zipfile.ZipFile, source: Path) -> list[zipfile.Zip
             raise IntegrityError(f"{source} is hostile: {member.filename!r} expands more than {MAX_RATIO} times")
     if len(members) > MAX_FILES or total > MAX_TOTAL_BYTES:
         raise IntegrityError(
-            f"{source} is too large: {len(members)} files and {total} bytes; accepted are {MAX_FILES} files"
+            f"{source} is too large: {len(members)} files and {total} bytes; expected at most {MAX_FILES} files"
             f" and {MAX_TOTAL_BYTES} bytes"
         )
     return members

@@ -202,5 +202,5 @@ def checked_precision(name: str) -> Precision:
         UsageError: there is none of that name.
     """
     if name not in get_args(Precision):
-        raise UsageError(f"there is no precision {name!r}; accepted are {', '.join(get_args(Precision))}")
+        raise UsageError(f"there is no precision {name!r}; expected one of {', '.join(get_args(Precision))}")
     return cast("Precision", name)

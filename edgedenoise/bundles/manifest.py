@@ -1,4 +1,4 @@
-"""What a bundle's `manifest.json` holds, as structs; docs/reference/bundle-format.md describes every field."""
+"""The content of a bundle's `manifest.json`, as structs; docs/reference/bundle-format.md describes every field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIANT_NAME = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*
 
 
 class NetworkInfo(msgspec.Struct, frozen=True):
-    """What the network is."""
+    """The network: its name and what it costs."""
 
     name: str
     """For example `cbsn-24x4`."""
@@ -30,7 +30,7 @@ class NetworkInfo(msgspec.Struct, frozen=True):
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """How the integers of a quantized variant are to be read; see `calibration/schemes.py`."""
+    """How a quantized variant was encoded; see `edgedenoise.calibration.schemes`."""
 
     scheme: str
     activations: Literal["u8", "s8"]
@@ -38,22 +38,22 @@ class Encoding(msgspec.Struct, frozen=True):
     weight_bits: int
     """8, or 7 where products of 8-bit pairs would saturate 16-bit accumulators."""
     calibrator: str = "minmax"
-    """How ranges of activations were chosen, but for those that the weights were trained with; see
-    `calibration/calibrators.py`."""
+    """How ranges of activations were chosen, except those that the weights were trained with; see
+    `edgedenoise.calibration.calibrators`."""
     float_layers: list[str] = []
-    """Outputs of the layers that stay float, by their names in the float graph."""
+    """Outputs of the layers that are kept in float, by their names in the float graph."""
     weight_clip: Literal["none", "mse"] = "none"
-    """Whether the scales of weights are those of least squared error, which may clip the largest weights."""
+    """`mse`: the scales of weights are those of least squared error, which may clip the largest weights."""
     bias_correction: Literal["none", "mean"] = "none"
-    """Whether biases give each channel the mean back that rounding took from it."""
+    """`mean`: biases restore the mean of each channel, which rounding had changed."""
 
 
 class InputShapes(msgspec.Struct, frozen=True):
-    """Which square inputs a file accepts that was built for some only; the sides include the margins of tiles."""
+    """The square inputs that a file accepts; the sides include the margins of tiles."""
 
     kind: Literal["fixed", "enumerated", "ranged"]
     sides_px: list[int]
-    """fixed: the one; enumerated: all, ascending; ranged: the least, the best, the most."""
+    """fixed: one side; enumerated: all sides, ascending; ranged: smallest, best and largest side."""
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -67,13 +67,13 @@ class Variant(msgspec.Struct, frozen=True):
     encoding: Encoding | None = None
     """None for float variants."""
     fidelity_db: float | None = None
-    """PSNR to the float answer on the self-test, as computed by the oracle (exact W8A8); None for float variants."""
+    """PSNR of the reference execution (unfused W8A8) to the float answer on the self-test; None for float variants."""
     shapes: InputShapes | None = None
     """None when any height and width is accepted."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):
-    """What a file was when it was written."""
+    """Hash and size of a file when it was written."""
 
     sha256: str
     size_bytes: int
@@ -91,29 +91,29 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What the activation ranges were measured on; the ranges themselves are in `calibration/ranges.json`."""
+    """The set that activation ranges were measured on; the ranges are in `calibration/ranges.json`."""
 
     crops: int
     photographs: int
     seed: int
     noise_levels: list[float] = []
-    """Of the synthetic camera noise that was added to clean images; empty for noisy ones."""
+    """Levels of the synthetic camera noise that was added to clean images; empty for noisy images."""
 
 
 class Training(msgspec.Struct, frozen=True):
-    """How the weights came about."""
+    """How the weights were trained."""
 
     objective: str
     """For example `cbsn`, on noisy images alone; see `edgedenoise.training.objectives.objective`."""
     steps: int
     hours: float
-    """Of wall time, on whatever machine that was."""
+    """Wall time, on the machine that trained it."""
     clean: bool = False
-    """Whether clean images were learnt from."""
+    """Whether training used clean images."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a host must know. Additive only: unknown fields of newer writers are ignored."""
+    """Everything that a host must know. The schema is additive: unknown fields of newer versions are ignored."""
 
     schema: str = SCHEMA
     name: str
@@ -130,7 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileRecord] = {}
     """Path relative to the bundle -> record, for every file but the manifest."""
     digest: str = ""
-    """SHA-256 of the manifest's own JSON with this field empty, so that an edited manifest is noticed too."""
+    """SHA-256 of the manifest's own JSON with this field empty, which reveals an edited manifest."""
 
 
 class Essentials(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The model card that every bundle carries: what the network is, what it was made from, and what it was measured at."""
+"""Format the model card of a bundle: the network, how it was trained, and its measured quality."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def model_card(manifest: Manifest) -> str:
         f"| halo | {tiling.halo_px} pixels |",
     ]
     if manifest.training is not None:
-        known = manifest.training
-        lines.append(f"| trained | {known.steps:,} steps in {known.hours:g} hours, objective `{known.objective}` |")
+        training = manifest.training
+        lines.append(
+            f"| trained | {training.steps:,} steps in {training.hours:g} hours, objective `{training.objective}` |"
+        )
     if manifest.parity is not None:
         lines.append(f"| ONNX against PyTorch | {_parity(manifest.parity)} |")
     if manifest.calibration is not None:
@@ -68,11 +70,10 @@ def _is_synthetic(manifest: Manifest) -> bool:
 
 
 _OWN_NOISE = """\
-Trained on noisy images: it knows the noise of those images and not that of
-others."""
+Trained on noisy images: it removes the noise of those images, and less well that of other cameras."""
 _SYNTHETIC = """\
-Trained on clean images with synthetic camera noise, of many cameras and levels: it knows the noise of yours as far
-as that is like it. Noise that a camera has smoothed already is found in part only; train on your own images for
-that."""
+Trained on clean images with synthetic noise of many cameras and levels: it removes the noise of your camera as far as
+the synthetic noise resembles it. Noise that a camera has already smoothed is removed only in part; for that, train on
+your own images."""
 _LOST = """\
-Images that were resized or denoised before have lost the noise that it looks for."""
+Images that were resized or denoised before have lost the noise that it removes."""

@@ -25,13 +25,18 @@ def command(
     """Show the contents of a bundle, without checking its files."""
     from edgedenoise.runtimes.opening import open_model
 
-    manifest = open_model(model).manifest
+    opened = open_model(model)
+    manifest = opened.manifest
     network, tiling = manifest.network, manifest.tiling
     header = [*_NARROW, "scheme", "weight bits", "file"]
     lines = [
         f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
         f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
+    ]
+    lines += [
+        f"{one.name} ({one.runtime}, {one.precision}): unknown to this version of edgedenoise; it is skipped"
+        for one in opened.unknown_variants
     ]
     output.result(manifest, "\n".join(lines))
 

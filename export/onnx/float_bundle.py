@@ -84,7 +84,7 @@ class WrittenFloatGraph:
 
     model: onnx.ModelProto
     data: bytes
-    """The serialized graph, with the bundle's essentials embedded."""
+    """The serialized graph, with the embedded metadata."""
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(image, float answer), each (3, H, W) in unit range."""
 

@@ -115,7 +115,7 @@ def with_own_constants(model: onnx.ModelProto, layers: Mapping[str, str] | None 
 
 
 def embed(model: onnx.ModelProto, essentials: bytes) -> None:
-    """Write a bundle's essentials into the graph's metadata, so that the file can be loaded alone."""
+    """Write the embedded metadata into a graph, so that the file can be loaded alone."""
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

@@ -92,7 +92,7 @@ def check_parity(
             raise ExportError(
                 f"the exported graph differs from the network by {of_graph.lsb:.3g} 8-bit levels at {size[0]}x{size[1]}"
                 f" pixels, channel {channel}, row {row}, column {column}: expected {of_graph.expected:.6g} (float64),"
-                f" got {of_graph.found:.6g}; accepted are {limit:.3g} levels, PyTorch itself differs by"
+                f" got {of_graph.found:.6g}; expected at most {limit:.3g} levels, PyTorch itself differs by"
                 f" {of_network.lsb:.3g}",
                 hint="Please report this with the versions of torch and onnxruntime: edgedenoise doctor --json",
             )

@@ -1,4 +1,4 @@
-"""What a scheme promises about its QDQ graphs, rule by rule: what parsers refuse, and what they compute wrongly.
+"""Check QDQ graphs against the contract of their scheme: what parsers refuse, and what they compute wrongly.
 
 The second kind is the reason for these rules: an engine is built and runs, and only the image shows the fault.
 docs/concepts/schemes.md lists all rules.
@@ -41,7 +41,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Rule:
-    """One promise about a QDQ graph."""
+    """One rule about QDQ graphs."""
 
     name: str
     why: str
@@ -51,9 +51,9 @@ class Rule:
 
 
 def broken_rules(model: onnx.ModelProto, scheme: Scheme) -> list[Broken]:
-    """Return what breaks a scheme's contract, in the order of `RULES`; empty when nothing does.
+    """Return the rules of a scheme's contract that a graph breaks, in the order of `RULES`.
 
-    Layers that were kept float, whole, break nothing.
+    Layers that are kept in float as a whole break no rule.
 
     Args:
         model: QDQ graph of the operators that the graph contract allows.
@@ -91,7 +91,7 @@ def check_encoded(model: onnx.ModelProto, encoding: Encoding) -> None:
 
 @dataclass(frozen=True)
 class _Wiring:
-    """Who makes and who reads each tensor."""
+    """The maker and the readers of each tensor."""
 
     nodes: list[onnx.NodeProto]
     constants: dict[str, NDArray[Any]]

@@ -1,9 +1,9 @@
-"""Weight clipping and bias correction: what may bring integers nearer to float, kept only where it measures better.
+"""Correct quantized graphs by weight clipping and bias correction, kept only where they measure better.
 
-Clipping takes the scale of least squared error for each channel (`schemes.encode_weight`). Bias correction gives each
-channel the mean back that rounding took from it, layer after layer, each behind the corrected ones before it (Nagel et
-al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", empirical form, section 4.2.1 and
-appendix D). Weights that were trained in 8 bits were trained for plain rounding: there both are left off by default.
+Clipping takes the scale of least squared error for each channel (`schemes.encode_weight`). Bias correction restores the
+mean of each channel, layer by layer, each behind the corrected layers before it (Nagel et al. 2019, "Data-Free
+Quantization Through Weight Equalization and Bias Correction", empirical form, section 4.2.1 and appendix D). Weights
+that were trained in 8 bits were trained for plain rounding, so both are off for them by default.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     Encode = Callable[[WeightClip, Shifts], onnx.ModelProto]
 
 BiasCorrection = Literal["none", "mean"]
-"""mean: each output channel of a convolution keeps the mean that it has in float."""
+"""`mean`: each output channel of a convolution keeps the mean that it has in float."""
 Auto = Literal["auto"]
-"""Measure with and without, and keep what is better."""
+"""Measure with and without, and keep the better one."""
 
 LEAST_GAIN_DB = 0.05
-"""Below it, a gain on a few crops is chance, and the plain encoding stays."""
+"""Smaller gains on a few crops are chance: the plain encoding is kept."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """A QDQ graph, what was done to it, and what that gained."""
+    """A QDQ graph, its corrections, and what they gained."""
 
     model: onnx.ModelProto
     weight_clip: WeightClip = "none"
     weight_clip_gain_db: float | None = None
-    """PSNR to the float answer with it, less that without; None where it was not tried."""
+    """PSNR to the float answer with the clipping minus that without; None where it was not tried."""
     bias_correction: BiasCorrection = "none"
     bias_correction_gain_db: float | None = None
 
@@ -57,7 +57,7 @@ def refine(
     weight_clip: WeightClip | Auto,
     bias_correction: BiasCorrection | Auto,
 ) -> Refined:
-    """Encode a graph with what was asked for, or with what measures better.
+    """Return a graph encoded with the corrections that were asked for, or with those that measure better.
 
     Args:
         encode: makes the QDQ graph, given how weights are clipped and what is added to each bias, by the bias's name.
@@ -67,7 +67,7 @@ def refine(
         bias_correction: likewise.
 
     Raises:
-        UsageError: there is no such way.
+        UsageError: there is no such clipping or correction.
     """
     check_ways(weight_clip, bias_correction)
     best = Refined(encode("none", {}))
@@ -92,17 +92,17 @@ def refine(
 
 
 def check_ways(weight_clip: str, bias_correction: str) -> None:
-    """Refuse what is not a way to clip weights or to correct biases.
+    """Check the names of a weight clipping and a bias correction.
 
     Raises:
-        UsageError: naming what is accepted.
+        UsageError: a name is not accepted; the message lists those that are.
     """
     for what, found, accepted in (
         ("weight clipping", weight_clip, (*get_args(WeightClip), "auto")),
         ("bias correction", bias_correction, (*get_args(BiasCorrection), "auto")),
     ):
         if found not in accepted:
-            raise UsageError(f"there is no {what} {found!r}; accepted are {', '.join(accepted)}")
+            raise UsageError(f"there is no {what} {found!r}; expected one of {', '.join(accepted)}")
 
 
 def mean_shifts(
@@ -111,16 +111,16 @@ def mean_shifts(
     inputs: Sequence[NDArray[np.float32]],
     margin_px: int,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what to add to each bias so that every convolution's output channel has the mean that it has in float.
+    """Return the shifts of biases that give every convolution's output channel the mean that it has in float.
 
     Args:
         model: the float graph.
-        encode: makes its QDQ graph, given what is known so far.
+        encode: makes its QDQ graph, given the shifts so far.
         inputs: (1, 3, h, w) crops with their margin.
         margin_px: width of the border that is context only.
 
     Returns:
-        (out,) by the name of the bias; convolutions without one are left as they are.
+        (out,) by the name of the bias; convolutions without a bias have none.
     """
     found: dict[str, NDArray[np.float32]] = {}
     for node in with_own_constants(model).graph.node:

@@ -68,10 +68,13 @@ def encode(
         return name
 
     def activation(name: str) -> str:
-        """Give a tensor its Q/DQ pair, once, and return the name to read it by."""
+        """Add the Q/DQ pair of a tensor, once, and return the name to read it by."""
         if name not in dequantized:
             if name not in known:
-                raise QuantizationError(f"the tensor {name} has no calibrated range", hint="calibrate the bundle again")
+                raise QuantizationError(
+                    f"the tensor {name} has no calibrated range",
+                    hint="Calibrate the bundle again: edgedenoise calibrate NAME.edge --data DIR",
+                )
             scale, zero = encode_range(known[name].low, known[name].high, scheme)
             parameters = [constant(f"{name}.scale", scale), constant(f"{name}.zero_point", zero)]
             nodes.append(_node("QuantizeLinear", [name, *parameters], f"{name}.quantized"))
@@ -133,7 +136,7 @@ def quantized_layers(model: onnx.ModelProto, scheme: Scheme = SCHEMES[0]) -> lis
 
 
 def _order(model: onnx.ModelProto) -> dict[str, int]:
-    """Return when each activation tensor is there: 0 for the image, then 1, 2, ..."""
+    """Return the step at which each activation tensor is computed: 0 for the image, then 1, 2, ..."""
     names = [model.graph.input[0].name, *(name for node in model.graph.node for name in node.output)]
     return {name: step for step, name in enumerate(names)}
 
@@ -154,7 +157,7 @@ def _rounded_inputs(node: onnx.NodeProto, scheme: Scheme, order: dict[str, int])
 
 
 def _shared_at_concat(model: onnx.ModelProto, measured: dict[str, Range]) -> dict[str, Range]:
-    """Give a Concat's inputs and output one range: joining is then exact and costs nothing on any backend."""
+    """Return ranges in which a Concat's inputs and output have one range: it is then exact and free on any backend."""
     known = dict(measured)
     for node in model.graph.node:
         if node.op_type == "Concat" and all(name in known for name in node.input):

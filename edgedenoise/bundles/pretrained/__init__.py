@@ -1,4 +1,4 @@
-"""Bundles that are shipped, by name: what works at once, offline, before anything was trained.
+"""Shipped bundles by name: they work at once, offline, without training.
 
 They were trained on free images with synthetic camera noise; each carries a model card with data, licences,
 numbers and limits. How they are made again, and trained further, is in docs/guides/students.md.

@@ -301,7 +301,7 @@ def test_a_new_bundle_never_replaces_what_is_not_one(tiny_bundle: Path, tmp_path
 
 def test_a_precision_is_one_of_those_there_are() -> None:
     assert checked_precision("int8") == "int8"
-    with pytest.raises(UsageError, match="no precision 'int4'; accepted are fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="no precision 'int4'; expected one of fp32, fp16, int8"):
         checked_precision("int4")
 
 

@@ -307,7 +307,7 @@ def test_a_chosen_crop_keeps_the_noise_that_it_was_measured_with(mixed_folder: P
 
 
 def test_an_unknown_way_to_stratify_is_told_what_is_accepted(noisy_folder: Path) -> None:
-    with pytest.raises(UsageError, match="stratified by 'colour'; accepted are none, noise"):
+    with pytest.raises(UsageError, match="stratified by 'colour'; expected one of none, noise"):
         CalibrationSet.from_folder(noisy_folder, stratify="colour")  # type: ignore[arg-type]
 
 

@@ -354,7 +354,7 @@ def test_images_in_and_out_compute_the_same(tiny_student: Path) -> None:
 REFUSED: dict[str, tuple[Precision, dict[str, str], str]] = {
     "too old a system": ("int8", {"deployment_target": "iOS16"}, "int8 needs iOS17 at least, and iOS16 was asked for"),
     "images in float32": ("fp32", {"io": "image"}, "image input and output have 8 bits"),
-    "an unknown option": ("fp16", {"units": "ane"}, r"accepted are io \(tensor \| image; default tensor\)"),
+    "an unknown option": ("fp16", {"units": "ane"}, r"expected io \(tensor \| image; default tensor\)"),
 }
 
 

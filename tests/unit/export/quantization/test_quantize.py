@@ -108,7 +108,7 @@ def test_clipping_never_adds_to_the_squared_error_and_leaves_even_channels_alone
     assert np.all(clipped <= plain)
     assert np.sum(clipped < 0.98 * plain) >= 2
     assert clipped[1] == clipped[2] == 0
-    with pytest.raises(UsageError, match="accepted are none, mse"):
+    with pytest.raises(UsageError, match="expected one of none, mse"):
         encode_weight(weight, scheme, clip="most")  # type: ignore[arg-type]
 
 
@@ -348,7 +348,7 @@ def test_correcting_biases_without_photographs_is_refused(branched_bundle: Bundl
     edgedenoise.calibrate(branched_bundle.root, noisy_folder, count=2, crop_px=64)
     with pytest.raises(UsageError, match="without images"):
         edgedenoise.quantize(branched_bundle.root, bias_correction="auto")
-    with pytest.raises(UsageError, match="accepted are none, mean, auto"):
+    with pytest.raises(UsageError, match="expected one of none, mean, auto"):
         edgedenoise.quantize(branched_bundle.root, bias_correction="some")  # type: ignore[arg-type]
 
 
@@ -506,7 +506,7 @@ def test_every_target_and_device_class_names_schemes_that_exist() -> None:
         assert one.why
     used = {name for kind in (*DEVICE_CLASSES, *registry.values()) for name in kind.schemes}
     assert used == {scheme.name for scheme in SCHEMES}
-    with pytest.raises(UsageError, match="accepted are any-cpu, x86"):
+    with pytest.raises(UsageError, match="expected one of any-cpu, x86"):
         schemes_for("toaster")
 
 
