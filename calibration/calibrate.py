@@ -42,11 +42,11 @@ TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
 """Ranges that the weights were trained with (`--objective qat`); they take precedence over measured ones."""
 
 
-class CalibrationReport(msgspec.Struct, frozen=True):
+class CalibrationReport(msgspec.Struct, frozen=True, rename={"images": "photographs"}):
     """What a bundle was calibrated on; the crops themselves are in `calibration/set.json`."""
 
     crops: int
-    photographs: int
+    images: int
     seed: int
     noise_levels: list[float]
     """Levels of the synthetic camera noise that was added to clean images; empty for noisy images."""
@@ -194,7 +194,7 @@ def put_measurement(writer: BundleWriter, measurement: Measurement, noise_levels
     writer.write_json(RANGES_FILE, measurement.ranges)
     writer.write(HISTOGRAMS_FILE, to_bytes(measurement.histograms))
     writer.write_json(SET_FILE, crops)
-    recorded = Calibration(len(crops.crops), crops.photographs, crops.seed, list(noise_levels))
+    recorded = Calibration(len(crops.crops), crops.images, crops.seed, list(noise_levels))
     writer.manifest = msgspec.structs.replace(writer.manifest, calibration=recorded)
 
 
@@ -218,7 +218,7 @@ def calibration_report(bundle: Bundle) -> CalibrationReport:
     known = bundle.manifest.calibration
     return CalibrationReport(
         crops=len(chosen.crops),
-        photographs=chosen.photographs,
+        images=chosen.images,
         seed=chosen.seed,
         noise_levels=chosen.noise_levels if known is None else known.noise_levels,
         crop_px=chosen.crop_px,

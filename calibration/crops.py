@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class CalibrationCrop(msgspec.Struct, frozen=True, omit_defaults=True):
+class CalibrationCrop(msgspec.Struct, frozen=True, omit_defaults=True, rename={"image": "photo"}):
     """A crop: its place in an image."""
 
-    photo: str
+    image: str
     """File name of the image, without folders."""
     sha256: str
     """SHA-256 of the image file."""

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _ACCEPTED = "accepted: a folder of images, or a text file with the path of one image per line"
 
 
-class Duplicate(msgspec.Struct, frozen=True):
+class Duplicate(msgspec.Struct, frozen=True, rename={"image": "photo"}):
     """An image that was dropped, because another one shows the same."""
 
-    photo: str
+    image: str
     """File name, without folders."""
     sha256: str
     """SHA-256 of the image file."""
@@ -72,19 +72,19 @@ class Finder:
         self._paths = images_of(data)
         self._digests: dict[Path, str] = {}
 
-    def path_of(self, photo: str, sha256: str) -> Path:
+    def path_of(self, name: str, sha256: str) -> Path:
         """Return where a recorded image is.
 
         Raises:
             CalibrationError: it is missing, or another image has its name.
         """
-        named = [path for path in self._paths if path.name == photo]
+        named = [path for path in self._paths if path.name == name]
         for path in named or self._paths:  # a renamed image is searched for only where no file has the name
             if self._digest(path) == sha256:
                 return path
         if not named:
             raise CalibrationError(
-                f"the calibration set names {photo}, which is not in {self._data}, by name or by content (SHA-256"
+                f"the calibration set names {name}, which is not in {self._data}, by name or by content (SHA-256"
                 f" {sha256[:12]}...)",
                 hint=f"Put the file back, or draw a new set: edgedenoise calibrate NAME.edge --data {self._data}",
             )
@@ -113,11 +113,11 @@ def _listed_in(path: Path) -> list[Path]:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        photo = path.parent / text
-        if not photo.is_file():
+        listed = path.parent / text
+        if not listed.is_file():
             raise CalibrationError(
-                f"line {number} of {path} names {text!r}, and there is no file {photo}",
+                f"line {number} of {path} names {text!r}, and there is no file {listed}",
                 hint="Paths are relative to the folder that the list is in.",
             )
-        found.append(photo)
+        found.append(listed)
     return found

@@ -115,7 +115,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
         )
 
     @property
-    def photographs(self) -> int:
+    def images(self) -> int:
         """Number of different images that the crops come from."""
         return len({crop.sha256 for crop in self.crops})
 
@@ -131,15 +131,15 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             CalibrationError: an image is missing or was changed; up to five are named.
         """
         finder = Finder(folder)
-        recorded = list(dict.fromkeys((crop.photo, crop.sha256) for crop in self.crops))
+        recorded = list(dict.fromkeys((crop.image, crop.sha256) for crop in self.crops))
         lost: list[CalibrationError] = []
         names: list[str] = []
-        for done, (photo, sha256) in enumerate(recorded, 1):
+        for done, (name, sha256) in enumerate(recorded, 1):
             try:
-                finder.path_of(photo, sha256)
+                finder.path_of(name, sha256)
             except CalibrationError as error:
                 lost.append(error)
-                names.append(photo)
+                names.append(name)
             progress("images", done, len(recorded))
         if lost:
             more = f"; {len(lost)} of its {len(recorded)} images are missing or changed: " if lost[1:] else ""
@@ -169,7 +169,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             if crop.sha256 != current or stats is None:
                 # Pixels stay as stored, and only crops become floats: an image would take four times the memory.
                 pixels = pixels[:0].copy()  # two whole images are never held at once
-                pixels = read_image(finder.path_of(crop.photo, crop.sha256)).pixels
+                pixels = read_image(finder.path_of(crop.image, crop.sha256)).pixels
                 stats = stored_statistics(pixels, kind)
                 current = crop.sha256
             window = Window(window_of(pixels, crop, self.crop_px, tiling), stats)
@@ -235,7 +235,7 @@ def draw_set(
         most = min(most, len(paths) - len(paths) // HELD_OUT_EVERY)
     drawing = draw(order, most, options, kind, tiling, rng=rng, progress=progress)
     for one in drawing.duplicates:
-        _log.info("dropped %s: the same %s as %s", one.photo, one.by, one.same_as)
+        _log.info("dropped %s: the same %s as %s", one.image, one.by, one.same_as)
     return DrawnSet(CalibrationSet.of(drawing, options), folder, kind, tiling, drawing.windows)
 
 
@@ -265,7 +265,7 @@ def draw_held_out(
     avoid: dict[str, list[tuple[int, int, int]]] = {}
     for crop in known.crops:
         avoid.setdefault(crop.sha256, []).append((crop.y, crop.x, known.crop_px))
-    names = {crop.photo for crop in known.crops}
+    names = {crop.image for crop in known.crops}
     paths = images_of(folder)
     rng = np.random.default_rng(options.seed)
     order = [paths[i] for i in rng.permutation(len(paths))]

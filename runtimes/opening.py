@@ -36,7 +36,7 @@ def open_model(path: Path) -> Bundle:
     if backend is None:
         return Bundle.open(path)
     with backend.naming_packages():
-        return Bundle.from_essentials(path, backend.metadata(path))
+        return Bundle.from_metadata(path, backend.metadata(path))
 
 
 def open_variant(

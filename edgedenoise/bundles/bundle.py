@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast, get_args
 import msgspec
 
 from edgedenoise.bundles import archive
-from edgedenoise.bundles.manifest import Essentials, FileRecord, Manifest, Precision, Variant
+from edgedenoise.bundles.manifest import EmbeddedMetadata, FileRecord, Manifest, Precision, Variant
 from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVariant, check_schema, read_manifest
 from edgedenoise.bundles.pretrained import resolve, suggestion
 from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MODEL_CARD = "MODEL_CARD.md"
 METADATA_KEY = "edgedenoise"
-"""Name under which `Essentials` are embedded in ONNX `metadata_props` and OpenVINO `rt_info`."""
+"""Name under which `EmbeddedMetadata` are embedded in ONNX `metadata_props` and OpenVINO `rt_info`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Bundle:
         return cls(root, manifest, source, unknown)
 
     @classmethod
-    def from_essentials(cls, path: Path, embedded: bytes | str | None) -> Bundle:
+    def from_metadata(cls, path: Path, embedded: bytes | str | None) -> Bundle:
         """Return a bundle of one variant: a lone model file with the metadata embedded in it.
 
         Raises:
@@ -84,7 +84,7 @@ class Bundle:
                 hint="Load the bundle that it came from, or a model file that edgedenoise wrote.",
             )
         try:
-            known = msgspec.json.decode(embedded, type=Essentials)
+            known = msgspec.json.decode(embedded, type=EmbeddedMetadata)
         except msgspec.MsgspecError as error:
             raise ManifestError(f"the edgedenoise metadata in {path} cannot be read: {error}") from error
         manifest = Manifest(

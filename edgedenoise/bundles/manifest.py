@@ -90,11 +90,11 @@ class Parity(msgspec.Struct, frozen=True):
     """Largest |difference| in 8-bit levels of the answer; None in older bundles."""
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class Calibration(msgspec.Struct, frozen=True, rename={"images": "photographs"}):
     """The set that activation ranges were measured on; the ranges are in `calibration/ranges.json`."""
 
     crops: int
-    photographs: int
+    images: int
     seed: int
     noise_levels: list[float] = []
     """Levels of the synthetic camera noise that was added to clean images; empty for noisy images."""
@@ -133,7 +133,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the manifest's own JSON with this field empty, which reveals an edited manifest."""
 
 
-class Essentials(msgspec.Struct, frozen=True):
+class EmbeddedMetadata(msgspec.Struct, frozen=True):
     """The part of the manifest that is embedded in each model file, so that a lone file still loads."""
 
     schema: str
@@ -146,5 +146,5 @@ class Essentials(msgspec.Struct, frozen=True):
 def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
     """Return what is embedded in a variant's model file, as JSON."""
     return msgspec.json.encode(
-        Essentials(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
+        EmbeddedMetadata(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
     )

@@ -34,7 +34,7 @@ def model_card(manifest: Manifest) -> str:
     if manifest.calibration is not None:
         c = manifest.calibration
         noise = f", noise levels {', '.join(f'{level:g}' for level in c.noise_levels)}" if c.noise_levels else ""
-        lines.append(f"| calibrated on | {c.crops} crops of {c.photographs} images, seed {c.seed}{noise} |")
+        lines.append(f"| calibrated on | {c.crops} crops of {c.images} images, seed {c.seed}{noise} |")
     lines += [
         "",
         "## Variants",

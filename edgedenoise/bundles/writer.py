@@ -134,7 +134,7 @@ class BundleWriter:
         kept = [v for v in self.manifest.variants if v.name not in names]
         self.manifest = msgspec.structs.replace(self.manifest, variants=kept)
 
-    def essentials(self, variant: Variant) -> bytes:
+    def metadata(self, variant: Variant) -> bytes:
         """Return the JSON that is embedded in a variant's model file."""
         return embedded_metadata(self.manifest, variant)
 

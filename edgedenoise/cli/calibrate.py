@@ -61,9 +61,9 @@ def command(
 
 def _lines(report: CalibrationReport) -> list[str]:
     selected = f", selected from {report.candidates} by noise, brightness and texture" if report.candidates else ""
-    lines = [f"measured ranges on {report.crops} crops of {report.photographs} images{selected}"]
+    lines = [f"measured ranges on {report.crops} crops of {report.images} images{selected}"]
     named = report.duplicates[:_MOST_NAMED]
-    lines += [f"dropped {one.photo}: the same {one.by} as {one.same_as}" for one in named]
+    lines += [f"dropped {one.image}: the same {one.by} as {one.same_as}" for one in named]
     if len(named) < len(report.duplicates):
         lines.append(f"dropped {len(report.duplicates) - len(named)} more duplicate images")
     if report.overlapping:

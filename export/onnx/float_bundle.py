@@ -100,7 +100,7 @@ def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGrap
     model.CopyFrom(graph.model)
     variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
     writer.put_variant(variant)
-    embed(model, writer.essentials(variant))
+    embed(model, writer.metadata(variant))
     data = model.SerializeToString()
     writer.write(variant.path, data)
     image = selftest_image()

@@ -114,12 +114,12 @@ def with_own_constants(model: onnx.ModelProto, layers: Mapping[str, str] | None 
     return result
 
 
-def embed(model: onnx.ModelProto, essentials: bytes) -> None:
+def embed(model: onnx.ModelProto, metadata: bytes) -> None:
     """Write the embedded metadata into a graph, so that the file can be loaded alone."""
     kept = [p for p in model.metadata_props if p.key != METADATA_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
-    model.metadata_props.add(key=METADATA_KEY, value=essentials.decode())
+    model.metadata_props.add(key=METADATA_KEY, value=metadata.decode())
 
 
 def weights(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:

@@ -172,9 +172,9 @@ def held_out_set(
 def _truths(drawn: DrawnSet, clean: Path) -> Iterator[NDArray[np.float32]]:
     """Yield the same crops of the clean images."""
     pairs = {noisy.name: truth for noisy, truth in list_pairs(drawn.folder, clean)}
-    hashes = {crop.photo: sha256_of(pairs[crop.photo]) for crop in drawn.crops.crops}
+    hashes = {crop.image: sha256_of(pairs[crop.image]) for crop in drawn.crops.crops}
     crops = [
-        msgspec.structs.replace(crop, noise_level=None, photo=pairs[crop.photo].name, sha256=hashes[crop.photo])
+        msgspec.structs.replace(crop, noise_level=None, image=pairs[crop.image].name, sha256=hashes[crop.image])
         for crop in drawn.crops.crops
     ]
     for x, _ in msgspec.structs.replace(drawn.crops, crops=crops).inputs(clean, "unit", drawn.tiling):

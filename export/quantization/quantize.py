@@ -313,7 +313,7 @@ def put_quantized(writer: BundleWriter, quantized: QuantizedGraph) -> None:
     of_scheme = {v.name for v in writer.manifest.variants if v.encoding and v.encoding.scheme == encoding.scheme}
     writer.drop_variants(of_scheme)
     writer.put_variant(quantized.variant)
-    embed(quantized.model, writer.essentials(quantized.variant))
+    embed(quantized.model, writer.metadata(quantized.variant))
     check_encoded(quantized.model, encoding)
     writer.write(quantized.variant.path, quantized.model.SerializeToString())
 

@@ -102,9 +102,9 @@ def test_what_is_no_bundle_is_told_apart(tmp_path: Path) -> None:
 
 def test_a_lone_file_without_our_metadata_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(ManifestError, match="carries no edgedenoise metadata"):
-        Bundle.from_essentials(tiny_bundle / "onnx-fp32" / "model.onnx", None)
+        Bundle.from_metadata(tiny_bundle / "onnx-fp32" / "model.onnx", None)
     with pytest.raises(ManifestError, match="cannot be read"):
-        Bundle.from_essentials(tiny_bundle / "onnx-fp32" / "model.onnx", '{"schema": 1}')
+        Bundle.from_metadata(tiny_bundle / "onnx-fp32" / "model.onnx", '{"schema": 1}')
     broken = tiny_bundle / "broken.onnx"
     broken.write_bytes(b"this is not ONNX")
     with pytest.raises(InferenceError, match=r"cannot open .*broken\.onnx"):

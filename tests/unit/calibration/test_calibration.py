@@ -45,9 +45,9 @@ def test_the_same_seed_draws_the_same_crops(noisy_folder: Path) -> None:
 
 def test_crops_are_spread_evenly_over_the_photographs(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 10, crop_px=64)
-    counts = [sum(crop.photo == f"{i}.png" for crop in chosen.crops) for i in range(4)]
+    counts = [sum(crop.image == f"{i}.png" for crop in chosen.crops) for i in range(4)]
     assert sorted(counts) == [2, 2, 3, 3]
-    assert chosen.photographs == 4
+    assert chosen.images == 4
 
 
 def test_a_crop_comes_with_its_halo_and_the_whole_photographs_statistics(noisy_folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_ladder_of_noise_is_added_to_clean_photographs(noisy_folder: Path) -> 
     plain = CalibrationSet.from_folder(noisy_folder, 9, seed=2, crop_px=64)
     noisy = CalibrationSet.from_folder(noisy_folder, 9, seed=2, crop_px=64, noise_levels=(0.0, 1.0))
     assert [crop.noise_level for crop in noisy.crops] == [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
-    assert [(crop.photo, crop.y, crop.x) for crop in noisy.crops] == [(c.photo, c.y, c.x) for c in plain.crops]
+    assert [(crop.image, crop.y, crop.x) for crop in noisy.crops] == [(c.image, c.y, c.x) for c in plain.crops]
     crops = [[x for x, _ in one.inputs(noisy_folder, "unit", Tiling(halo_px=4))] for one in (plain, noisy, noisy)]
     assert all(np.array_equal(a, b) for a, b in zip(crops[1], crops[2], strict=True)), "the same noise every time"
     errors = [float(np.abs(a - b).mean()) for a, b in zip(crops[0], crops[1], strict=True)]
@@ -155,7 +155,7 @@ def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle
     stored = msgspec.json.decode(bundle.file(SET_FILE).read_bytes(), type=CalibrationSet)
     assert stored == CalibrationSet.from_folder(noisy_folder, 6, 1, 64)
     assert bundle.manifest.calibration is not None
-    assert bundle.manifest.calibration.photographs == 4
+    assert bundle.manifest.calibration.images == 4
     assert not [name for name in bundle.manifest.files if name.endswith((".png", ".jpg"))]
 
 
@@ -184,8 +184,8 @@ def test_a_list_names_photographs_in_any_folder(noisy_folder: Path) -> None:
     listed = noisy_folder / "list.txt"
     listed.write_text("\ufeff# the good ones\n0.png\n\nmore/0.png\n", encoding="utf-8")
     chosen = CalibrationSet.from_folder(listed, 6, crop_px=64)
-    assert chosen.photographs == 2
-    assert {crop.photo for crop in chosen.crops} == {"0.png"}, "no folder is recorded: it may tell who someone is"
+    assert chosen.images == 2
+    assert {crop.image for crop in chosen.crops} == {"0.png"}, "no folder is recorded: it may tell who someone is"
     inputs = [x for x, _ in chosen.inputs(listed, "unit", Tiling(halo_px=0))]
     pictures = [read_image(path).unit().transpose(2, 0, 1) for path in (noisy_folder / "0.png", other / "0.png")]
     for crop, x in zip(chosen.crops, inputs, strict=True):
@@ -220,16 +220,16 @@ def test_the_same_photograph_counts_once_whatever_its_name_or_container(noisy_fo
     shutil.copy(noisy_folder / "0.png", noisy_folder / "copy.png")
     write_image(Image(read_image(noisy_folder / "1.png").pixels), noisy_folder / "other.tif")
     chosen = CalibrationSet.from_folder(noisy_folder, 12, crop_px=64)
-    assert chosen.photographs == 4
+    assert chosen.images == 4
     assert len(chosen.crops) == 12, "the others give more instead"
-    found = {frozenset((one.photo, one.same_as)): one.by for one in chosen.duplicates}
+    found = {frozenset((one.image, one.same_as)): one.by for one in chosen.duplicates}
     assert found == {frozenset(("0.png", "copy.png")): "file", frozenset(("1.png", "other.tif")): "pixels"}
-    assert not {one.photo for one in chosen.duplicates} & {crop.photo for crop in chosen.crops}
+    assert not {one.image for one in chosen.duplicates} & {crop.image for crop in chosen.crops}
 
 
 def test_no_two_crops_lie_exactly_upon_each_other(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 40, crop_px=158)  # 3 x 35 places in each image
-    assert len({(crop.photo, crop.y, crop.x) for crop in chosen.crops}) == 40
+    assert len({(crop.image, crop.y, crop.x) for crop in chosen.crops}) == 40
     whole = CalibrationSet.from_folder(noisy_folder, 40, crop_px=4096)
     assert (len(whole.crops), whole.overlapping) == (4, 36), "an image that is taken whole is taken once"
     ladder = CalibrationSet.from_folder(noisy_folder, 40, crop_px=4096, noise_levels=(0.2, 0.8))
@@ -285,7 +285,7 @@ def test_stratified_crops_hold_more_of_what_is_rare(mixed_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(
         mixed_folder, 10, seed=1, crop_px=48, stratify="noise", progress=lambda stage, *_: told.append(stage)
     )
-    shares = [sum(crop.photo == "0.png" for crop in one.crops) / 10 for one in (plain, chosen)]
+    shares = [sum(crop.image == "0.png" for crop in one.crops) / 10 for one in (plain, chosen)]
     assert shares[0] == 0.1
     assert shares[1] >= 0.3
     assert (chosen.stratify, chosen.candidates, len(chosen.crops)) == ("noise", 40, 10)
@@ -293,7 +293,7 @@ def test_stratified_crops_hold_more_of_what_is_rare(mixed_folder: Path) -> None:
     assert chosen == CalibrationSet.from_folder(mixed_folder, 10, seed=1, crop_px=48, stratify="noise")
     for crop in chosen.crops:
         assert crop.measured is not None
-        assert (crop.measured.noise > 8) == (crop.photo == "0.png")
+        assert (crop.measured.noise > 8) == (crop.image == "0.png")
 
 
 def test_a_chosen_crop_keeps_the_noise_that_it_was_measured_with(mixed_folder: Path) -> None:

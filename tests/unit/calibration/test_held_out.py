@@ -47,17 +47,17 @@ def shared_px(one: CalibrationSet, other: CalibrationSet, side_px: int) -> int:
 def test_whole_images_are_held_out_where_there_are_enough(tmp_path: Path, count: int, side_px: int) -> None:
     folder = images(tmp_path, count, side_px)
     calibration = draw_set(folder, SetOptions(), hold_out=True).crops
-    assert calibration.photographs == count - count // HELD_OUT_EVERY
+    assert calibration.images == count - count // HELD_OUT_EVERY
     held_out = draw_held_out(calibration, folder, SetOptions(8, seed=1), "unit", TILING).crops
     assert not {crop.sha256 for crop in held_out.crops} & {crop.sha256 for crop in calibration.crops}
-    assert held_out.photographs == count // HELD_OUT_EVERY
+    assert held_out.images == count // HELD_OUT_EVERY
 
 
 @pytest.mark.parametrize("multiple_of", [1, 4])
 def test_of_a_few_images_the_parts_that_calibration_did_not_see_are_taken(tmp_path: Path, multiple_of: int) -> None:
     folder = images(tmp_path, 3, 200)
     calibration = draw_set(folder, SetOptions(4, crop_px=62), hold_out=True).crops
-    assert calibration.photographs == 3
+    assert calibration.images == 3
     tiling = Tiling(halo_px=4, multiple_of=multiple_of)
     drawn = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=124), "unit", tiling)
     assert len(drawn.crops.crops) == 12
@@ -67,7 +67,7 @@ def test_of_a_few_images_the_parts_that_calibration_did_not_see_are_taken(tmp_pa
 def test_images_of_another_folder_are_used_whatever_their_names(tmp_path: Path) -> None:
     ours, other = images(tmp_path / "ours", 4, 128), images(tmp_path / "other", 5, 128)
     calibration = draw_set(ours, SetOptions()).crops
-    assert draw_held_out(calibration, other, SetOptions(10), "unit", TILING).crops.photographs == 5
+    assert draw_held_out(calibration, other, SetOptions(10), "unit", TILING).crops.images == 5
 
 
 def test_nothing_left_is_an_error_and_too_little_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -77,7 +77,7 @@ def test_nothing_left_is_an_error_and_too_little_a_warning(tmp_path: Path, caplo
         draw_held_out(everything, folder, SetOptions(8), "unit", TILING)
     (image,) = everything.crops[:1]
     corner = CalibrationSet(0, 48, [msgspec.structs.replace(image, y=0, x=0)])
-    (folder / ("1.png" if image.photo == "0.png" else "0.png")).unlink()
+    (folder / ("1.png" if image.image == "0.png" else "0.png")).unlink()
     with caplog.at_level(logging.WARNING):
         found = draw_held_out(corner, folder, SetOptions(500, crop_px=156), "unit", TILING).crops
     assert 0 < len(found.crops) < 500
