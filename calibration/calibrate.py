@@ -101,8 +101,9 @@ def calibrate(
         RuntimeUnavailableError: onnx is not installed.
 
     Example:
-        >>> bundle = edgedenoise.calibrate("mine.edge", "photos", count=64)  # doctest: +SKIP
-        >>> bundle.manifest.calibration.crops  # doctest: +SKIP
+        >>> import edgedenoise
+        >>> bundle = edgedenoise.calibrate("mine.edge", "photos", count=64)
+        >>> bundle.manifest.calibration.crops
         64
     """
     opened = Bundle.open(bundle)

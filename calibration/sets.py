@@ -94,8 +94,8 @@ class CalibrationSet(msgspec.Struct, frozen=True):
 
         Example:
             >>> from edgedenoise import CalibrationSet
-            >>> crops = CalibrationSet.from_folder("photos", count=16)  # doctest: +SKIP
-            >>> len(crops.crops)  # doctest: +SKIP
+            >>> crops = CalibrationSet.from_folder("photos", count=16)
+            >>> len(crops.crops)
             16
         """
         options = SetOptions(count, seed, crop_px, noise_levels, stratify)

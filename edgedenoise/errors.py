@@ -10,7 +10,16 @@ from typing import ClassVar
 
 
 class EdgeDenoiseError(Exception):
-    """Base class of all errors that edgedenoise raises on purpose."""
+    """Base class of all errors that edgedenoise raises on purpose.
+
+    Example:
+        >>> import edgedenoise
+        >>> try:
+        ...     edgedenoise.load("nowhere.edge")
+        ... except edgedenoise.EdgeDenoiseError as error:
+        ...     print(type(error).__name__, error.exit_code)
+        BundleError 20
+    """
 
     exit_code: ClassVar[int] = 1
     """Exit code of the command line; unique per class."""

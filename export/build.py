@@ -84,9 +84,10 @@ def build(
             `calibrate`, `quantize` and `compile`.
 
     Example:
-        >>> report = edgedenoise.build("runs/mine", "photos", "mine.edge")  # doctest: +SKIP
-        >>> report.verified.passed  # doctest: +SKIP
-        True
+        >>> import edgedenoise
+        >>> report = edgedenoise.build("runs/mine", "photos", "new.edge", targets=())
+        >>> [variant.name for variant in report.bundle.manifest.variants], report.verified.passed
+        (['onnx-fp32', 'onnx-int8-u8s7'], True)
     """
     from edgedenoise.exporting.onnx.to_onnx import export_graph  # torch, only here
 

@@ -119,6 +119,7 @@ def verify(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
         BundleError: the bundle cannot be opened, or a file is damaged.
 
     Example:
+        >>> import edgedenoise
         >>> report = edgedenoise.verify("edge-tiny")
         >>> report.passed
         True

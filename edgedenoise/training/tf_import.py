@@ -68,7 +68,9 @@ def import_tf(prefix: Path | str, out: Path | str, *, progress: Progress = silen
         RuntimeUnavailableError: TensorFlow is not installed.
 
     Example:
-        run = edgedenoise.import_tf("CBSN_SIDDtrain.ckpt", "runs/official").run
+        >>> import edgedenoise
+        >>> edgedenoise.import_tf("authors/CBSN.ckpt", "runs/official").network
+        'cbsn-8x2'
     """
     run = new_run_folder(Path(out), hint="Name another folder with --out.")
     progress("import", 0, 2, "reading")

@@ -99,8 +99,9 @@ def export(
         BundleError: `out` exists and is not a bundle.
 
     Example:
-        >>> bundle = edgedenoise.export("runs/mine", "mine.edge")  # doctest: +SKIP
-        >>> [variant.name for variant in bundle.manifest.variants]  # doctest: +SKIP
+        >>> import edgedenoise
+        >>> bundle = edgedenoise.export("runs/mine", "new.edge")
+        >>> [variant.name for variant in bundle.manifest.variants]
         ['onnx-fp32']
     """
     target = Path(out)

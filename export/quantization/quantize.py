@@ -171,8 +171,9 @@ def quantize(
         BundleError: the bundle cannot be opened or changed.
 
     Example:
-        >>> report = edgedenoise.quantize("mine.edge", data="photos")  # doctest: +SKIP
-        >>> report.variant  # doctest: +SKIP
+        >>> import edgedenoise
+        >>> report = edgedenoise.quantize("mine.edge", data="photos")
+        >>> report.variant
         'onnx-int8-u8s7'
     """
     options = EncodingOptions(calibrator, keep_float, weight_clip, bias_correction)

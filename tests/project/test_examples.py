@@ -1,4 +1,4 @@
-"""The Example of every docstring runs.
+"""The Example of every docstring runs, and every public name has one.
 
 Examples run in a folder that holds what a user would have:
 
@@ -14,10 +14,11 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import inspect
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from images import write_pairs
@@ -35,9 +36,15 @@ PACKAGES = {
     "runtimes": "edgedenoise.runtimes",
 }
 """Folder -> package that it is installed as."""
-NEEDS = {"torch": ("runs/mine", ".train(", ".build("), "tensorflow": (".import_tf(",)}
+NEEDS = {
+    "onnx": (".calibrate(", ".compile(", ".quantize(", ".quantize_to_budget(", ".verify("),
+    "openvino": ('target="openvino"',),
+    "tensorflow": (".import_tf(",),
+    "torch": ("runs/mine", ".train("),
+}
 """Package -> texts of examples that run only where it is installed."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PUBLIC = [name for name in edgedenoise.__all__ if name != "__version__"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +127,26 @@ def test_an_example_runs(
     output: list[str] = []
     result = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=output.append)
     assert result.failed == 0, "".join(output)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_has_a_tested_example(name: str) -> None:
+    value = getattr(edgedenoise, name)
+    methods = [one for key, one in vars(value).items() if not key.startswith("_")] if inspect.isclass(value) else []
+    sections = [(inspect.getdoc(one) or "").partition("\nExample:\n")[2] for one in (value, *methods)]
+    assert any(sections), f"edgedenoise.{name} has no section 'Example:'"
+    for section in filter(None, sections):
+        assert ">>>" in section, f"the Example of edgedenoise.{name} has no lines of >>>"
+        assert "+SKIP" not in section, f"the Example of edgedenoise.{name} is not run"
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isfunction(getattr(edgedenoise, name))])
+def test_a_public_function_documents_its_arguments_and_result(name: str) -> None:
+    function: Any = getattr(edgedenoise, name)
+    docstring = inspect.getdoc(function) or ""
+    signature = inspect.signature(function)
+    if signature.return_annotation not in (None, "None"):
+        assert "\nReturns:\n" in docstring, f"edgedenoise.{name} has no section 'Returns:'"
+    arguments = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    missing = [each for each in signature.parameters if f"{each}: " not in arguments]
+    assert not missing, f"edgedenoise.{name} does not document {', '.join(missing)}"

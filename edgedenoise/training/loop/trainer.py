@@ -108,8 +108,10 @@ def train(
         TrainingError: the checkpoint cannot be used or written, the loss is not finite, or memory is exhausted.
 
     Example:
-        config = edgedenoise.TrainConfig.named("cbsn-24x4", data="photos", out="run", hours=1)
-        run = edgedenoise.train(config).run
+        >>> import edgedenoise
+        >>> config = edgedenoise.TrainConfig.named("cbsn-16x4", data="photos", out="runs/new", steps=2)
+        >>> edgedenoise.train(config).steps  # 2000 steps or more give a useful network
+        2
     """
     begun = time.monotonic()
     with joined_world(config.device) as world:
