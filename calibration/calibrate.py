@@ -146,7 +146,7 @@ def draw_calibration_set(folder: Path, options: SetOptions, manifest: Manifest, 
 
 
 @dataclass(frozen=True)
-class Measurement:
+class RangeMeasurement:
     """The values that the activations of a float graph take over a calibration set."""
 
     crops: CalibrationSet
@@ -162,7 +162,7 @@ def measure(
     inputs: Iterable[tuple[NDArray[np.float32], Statistics]],
     tiling: Tiling,
     progress: Progress = silent,
-) -> Measurement:
+) -> RangeMeasurement:
     """Measure what values every activation tensor of a float graph takes.
 
     Args:
@@ -180,10 +180,10 @@ def measure(
         model, (x for x, _ in inputs), margin_px=tiling.margin_px, total=len(crops.crops), progress=progress
     )
     tensors = {name: one.range for name, one in histograms.items()}
-    return Measurement(crops, Ranges(graph_sha256, len(crops.crops), tensors), histograms)
+    return RangeMeasurement(crops, Ranges(graph_sha256, len(crops.crops), tensors), histograms)
 
 
-def put_measurement(writer: BundleWriter, measurement: Measurement, noise_levels: Sequence[float]) -> None:
+def put_measurement(writer: BundleWriter, measurement: RangeMeasurement, noise_levels: Sequence[float]) -> None:
     """Write a measurement into a bundle that is being written.
 
     Args:

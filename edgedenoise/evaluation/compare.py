@@ -37,7 +37,7 @@ EQUAL_DB = 1e9
 """Stands for an infinite PSNR, which JSON cannot hold."""
 
 
-class Fidelity(msgspec.Struct, frozen=True):
+class DistanceToFloat(msgspec.Struct, frozen=True):
     """Distance of a variant to the float variant."""
 
     psnr_db: float
@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True):
     measurement: Measurement
     quality: Quality | None
     """None without ground truth, or when the variant failed."""
-    fidelity: Fidelity | None
+    fidelity: DistanceToFloat | None
     """None for the float reference itself, or when the variant failed."""
     finite: bool
     """Whether every result was free of NaN and infinity."""
@@ -182,10 +182,10 @@ class _Tally:
         """Return the means, or None when an image is missing: a mean over fewer images would mislead."""
         return mean_quality(self._qualities) if len(self._qualities) == expected else None
 
-    def fidelity(self, expected: int) -> Fidelity | None:
+    def fidelity(self, expected: int) -> DistanceToFloat | None:
         if len(self._to_float_db) != expected:
             return None
-        return Fidelity(float(np.mean(self._to_float_db)), self._max_levels)
+        return DistanceToFloat(float(np.mean(self._to_float_db)), self._max_levels)
 
 
 def _denoise_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import re
@@ -138,6 +139,16 @@ def test_no_public_name_is_a_submodule_too(package: str) -> None:
     public = set(getattr(importlib.import_module(package), "__all__", ()))
     submodules = {name.rpartition(".")[2] for name in modules_on_disk() if name.rpartition(".")[0] == package}
     assert not public & submodules
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    """A name stands for one thing in the whole package, so that a reader of an error or a report can find it."""
+    found: dict[str, list[str]] = {}
+    for module, path in modules_on_disk().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    assert not {name: modules for name, modules in found.items() if len(modules) > 1}
 
 
 def test_every_installed_module_is_the_file_in_this_tree() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def _noisy_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the images once per session, because finding the gain for a PSNR takes a second."""
-    return write_noisy_images(tmp_path_factory.mktemp("noisy-pictures"))
+    return write_noisy_images(tmp_path_factory.mktemp("noisy-images"))
 
 
 @pytest.fixture
