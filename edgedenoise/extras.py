@@ -1,4 +1,4 @@
-"""Which extra installs which package, so that a missing one is named by the command that fixes it."""
+"""Which extra installs which package, so that an error about a missing package names the command that installs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXTRA_OF: Mapping[str, str] = {
     "tomli": "train",
     "torch": "train,export",
 }
-"""Import name -> extras of edgedenoise that what needs it needs."""
+"""Import name -> extras of edgedenoise that the code which imports it needs; backends name their own packages."""
 
 
 def is_installed(package: str) -> bool:

@@ -1,4 +1,4 @@
-"""What this machine is made of: CPU features that decide about INT8, and free memory."""
+"""Facts about this machine: CPU features that decide about INT8, and free memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ISAS_WITHOUT_VNNI = frozenset({"SSE41", "AVX", "AVX2", "AVX512_CORE"})
 def cpu_features() -> frozenset[str]:
     """Return the CPU's instruction-set flags as Linux names them (`avx2`, `avx512_vnni`, ...).
 
-    Empty where the system does not tell (Windows, Intel Macs): callers must then assume the least.
+    Empty where the system does not report them (Windows, Intel Macs): callers must then assume the least.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -29,12 +29,12 @@ def cpu_features() -> frozenset[str]:
 
 
 def is_x86() -> bool:
-    """Tell whether this is an x86-64 machine."""
+    """Return whether this is an x86-64 machine."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def saturates_u8s8() -> bool:
-    """Tell whether 8-bit products may saturate here.
+    """Return whether 8-bit products may saturate on this CPU.
 
     x86 CPUs without VNNI multiply unsigned by signed bytes with `vpmaddubsw`, whose 16-bit sum of two products
     saturates. VNNI accumulates in 32 bits; ARM does too.
@@ -52,14 +52,14 @@ def onednn_saturates_u8s8() -> bool:
 
 
 def has_avx2() -> bool:
-    """Tell whether this is an x86-64 CPU with AVX2, or one that does not tell (nearly all sold since 2015 have it)."""
+    """Return whether this is an x86-64 CPU with AVX2, or one that reports no features (nearly all have AVX2)."""
     return is_x86() and (not cpu_features() or "avx2" in cpu_features())
 
 
 def free_memory_bytes() -> int:
-    """Return how much memory a process may still take, as far as the system tells.
+    """Return how many bytes of memory a process may still take, as far as the system reports it.
 
-    The least of what is available on the machine and what the control group (a container's limit) leaves.
+    The smaller of what is available on the machine and what the control group (a container's limit) leaves.
     """
     limits = [value for value in (_available(), _cgroup_left()) if value is not None]
     return min(limits, default=_FALLBACK_FREE_BYTES)
@@ -83,13 +83,13 @@ def _available() -> int | None:
     except OSError:
         pass
     try:
-        import psutil  # the extra `bench`; Windows and macOS tell what is free only through it
+        import psutil  # the extra `bench`; Windows and macOS report free memory only through it
 
         return int(psutil.virtual_memory().available)
     except ImportError:
         pass
     try:
-        # Half of the physical memory: systems that do not tell what is free still tell what there is.
+        # Half of the physical memory: systems that do not report free memory still report its size.
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
         return None

@@ -30,42 +30,42 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Variant
     from edgedenoise.runtimes.checked import CheckedSession
 
-PICTURE_FILE = "selftest/picture.npy"
+IMAGE_FILE = "selftest/picture.npy"
 ANSWER_FILE = "selftest/answer.npy"
 
 FLOAT_BOUND_DB = 80.0
-"""Float variants differ by rounding only: measured 110 dB and more between backends."""
+"""Bound for float variants, which differ by rounding only; measured 110 dB and more between backends."""
 FP16_BOUND_DB = 50.0
-"""Half precision: ten bits of mantissa, rounded at every layer; measured 60 dB and more."""
+"""Bound for half precision: ten bits of mantissa, rounded at every layer; measured 60 dB and more."""
 W8A16_BOUND_DB = 30.0
-"""8-bit weights without any calibration."""
+"""Bound for 8-bit weights, which need no calibration."""
 INT8_SLACK_DB = 1.0
-"""A backend's integer kernels may differ from exact W8A8 by this much; more is a kernel problem."""
+"""Accepted loss of integer kernels against the reference execution; a larger loss is a kernel problem."""
 
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """How close a variant came to the float answer."""
+    """How close a variant is to the float output."""
 
     psnr_db: float
-    """Against the float answer, unit range, before clipping."""
+    """PSNR to the float output, unit range, before clipping."""
     max_levels: float
-    """Largest absolute difference in 8-bit levels."""
+    """Maximum absolute error in 8-bit levels."""
     bound_db: float
-    """What was required."""
+    """PSNR that the precision must reach."""
 
     @property
     def passed(self) -> bool:
-        """Whether the variant is as close as its precision promises."""
+        """Whether the variant is as close as its precision requires."""
         return self.psnr_db >= self.bound_db
 
 
 def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> SelfTestResult:
-    """Run the self-test image through a session and compare with the stored float answer.
+    """Run the self-test image through a session and compare it with the stored float output.
 
     Raises:
         IntegrityError: the self-test files are damaged.
-        InferenceError: the session gave NaN, or failed.
+        InferenceError: the session returned values that are not finite, or failed.
     """
     image, answer = selftest_pair(bundle)
     manifest = bundle.manifest
@@ -84,18 +84,18 @@ def _bound_db(variant: Variant) -> float:
 
 
 def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (image, float answer), each (3, H, W) float32 in unit range.
+    """Return (image, float output), each (3, H, W) float32 in unit range.
 
     Raises:
-        IntegrityError: they are damaged, or no such pair.
+        IntegrityError: the files are damaged, or do not belong together.
     """
     try:
-        image, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (PICTURE_FILE, ANSWER_FILE))
+        image, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (IMAGE_FILE, ANSWER_FILE))
     except ValueError as error:
         raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
     if image.ndim != 3 or image.shape[0] != 3 or image.shape != answer.shape:
         raise IntegrityError(
-            f"{bundle.source}: the self-test is {image.shape} and {answer.shape}; both must be (3, H, W)"
+            f"{bundle.source}: the self-test has the shapes {image.shape} and {answer.shape}; expected (3, H, W) twice"
         )
     return image, answer
 
@@ -108,8 +108,8 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
     """
     if bundle.is_lone_file:  # no self-test to run
         return
-    for name in (PICTURE_FILE, ANSWER_FILE):
-        bundle.file(name)  # without a sound self-test nothing is taken on trust
+    for name in (IMAGE_FILE, ANSWER_FILE):
+        bundle.file(name)  # a damaged self-test is an error, even where it was passed before
     marker = _marker(bundle, variant, session)
     if marker.is_file():
         return
@@ -117,9 +117,10 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
     if not result.passed:
         raise ParityError(
             f"{bundle.source}: {variant.name} fails its self-test on {session.effective.runtime}"
-            f" {session.effective.version} ({session.effective.detail}): {result.psnr_db:.1f} dB to the float answer,"
-            f" at least {result.bound_db:.1f} dB expected; largest difference {result.max_levels:.1f} levels",
-            hint=f"see them all: edgedenoise verify {bundle.source}; use another: --runtime, --precision",
+            f" {session.effective.version} ({session.effective.detail}): expected at least {result.bound_db:.1f} dB to"
+            f" the float output, got {result.psnr_db:.1f} dB; maximum absolute error {result.max_levels:.1f} levels",
+            hint=f"Check all variants with: edgedenoise verify {bundle.source}; choose another with --runtime or"
+            " --precision",
         )
     with suppress(OutputError):  # a read-only home only means that the test runs again next time
         write_bytes(marker, b"")
@@ -128,7 +129,7 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
 def _marker(bundle: Bundle, variant: Variant, session: CheckedSession) -> Path:
     records = [
         *bundle.variant_records(variant).values(),
-        *(bundle.manifest.files[n] for n in (PICTURE_FILE, ANSWER_FILE)),
+        *(bundle.manifest.files[n] for n in (IMAGE_FILE, ANSWER_FILE)),
     ]
     what = [*(record.sha256 for record in records), str(session.effective), platform.node(), cpu_name()]
     name = hashlib.sha256("\n".join(what).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Models timed in turns: a machine's speed drifts with heat and neighbours, the ratio within one round does not."""
+"""Time models in turns: a machine's speed drifts with heat and other load, the ratio within one round does not."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.checked import CheckedSession
 
 WARM_UP = 2
-"""Rounds that are not counted: the first runs allocate, pack weights and compile for the shape."""
+"""Number of rounds that are not counted: the first runs allocate, pack weights and compile for the shape."""
 DEFAULT_ROUNDS = 9
 
 
 def time_in_turns(
     runs: Mapping[str, Callable[[], float | None]], rounds: int, progress: Progress = silent
 ) -> dict[str, list[float]]:
-    """Run each of several measurements in turn, round after round.
+    """Run each model once per round, and measure the times.
 
     Args:
-        runs: by name, a function that runs once and returns its time, in any unit; None when it failed.
-        rounds: number of counted rounds, after the warm-up.
+        runs: by name, a function that runs the model once and returns its time in any unit, or None when it failed.
+        rounds: number of rounds that are counted, after the warm-up.
         progress: called before each round.
 
     Returns:
-        The times by name, in the order of the rounds; a run that failed has fewer.
+        Times by name, in order of the rounds; a model that failed has fewer.
     """
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(WARM_UP + rounds):
@@ -45,7 +45,7 @@ def time_in_turns(
 
 
 def speed_ratio(reference: Sequence[float], times: Sequence[float]) -> float | None:
-    """Return the median over rounds of reference time / time; above 1 is faster. None unless all rounds are there."""
+    """Return the median over rounds of reference time / time (above 1 is faster); None unless every round was timed."""
     if not times or len(times) != len(reference):
         return None
     return _median_ratio(reference, times)
@@ -54,7 +54,7 @@ def speed_ratio(reference: Sequence[float], times: Sequence[float]) -> float | N
 def speed_against(
     reference: CheckedSession, other: CheckedSession, *, side_px: int = 256, rounds: int = DEFAULT_ROUNDS
 ) -> float:
-    """Time two opened models on a square of noise, in turns within this process.
+    """Measure the speed of two opened models on a square of noise, in turns within this process.
 
     Runtimes share thread pools within a process, so this compares two models on *one* runtime; `bench` and `compare`
     give each variant a process of its own.
@@ -69,7 +69,7 @@ def speed_against(
         The median over rounds of the reference's time / the other's; above 1 the other is faster.
 
     Raises:
-        InferenceError: one of them fails.
+        InferenceError: one of the models fails.
     """
     x = np.random.default_rng(0).random((1, CHANNELS, side_px, side_px), np.float32)
 

@@ -21,7 +21,7 @@ from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.pipeline import run_image
-from edgedenoise.runtimes.selftest import ANSWER_FILE, PICTURE_FILE
+from edgedenoise.runtimes.selftest import ANSWER_FILE, IMAGE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGrap
     # The answer that other backends are held to must not depend on this machine's kernels.
     with open_reference(data) as session:
         answer = run_image(session, image, graph.normalization, writer.manifest.tiling)
-    writer.write(PICTURE_FILE, _npy(image))
+    writer.write(IMAGE_FILE, _npy(image))
     writer.write(ANSWER_FILE, _npy(answer))
     written = WrittenFloatGraph(model, data, (image, answer))
     if graph.trained_ranges is not None:

@@ -1,6 +1,6 @@
 """Core ML on Macs: the package that an iPhone app would load, run through coremltools.
 
-On Linux coremltools builds packages and runs none; `export/coreml/emulation.py` computes their numbers there.
+On Linux, coremltools builds packages but cannot run them; `export/coreml/emulation.py` computes their numbers there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ UNITS: Mapping[str, str] = {
     "gpu": "CPU_AND_GPU",
     "ane": "CPU_AND_NE",
 }
-"""What `--device` accepts -> member of coremltools' `ComputeUnit`; `ane` is the Neural Engine."""
+"""Name for `--device` -> member of coremltools' `ComputeUnit`; `ane` is the Neural Engine."""
 _WANTED = {"gpu": "GPU", "ane": "NeuralEngine"}
 _NOT_NEEDED = ("tensorflow", "torch")
 
@@ -129,12 +129,12 @@ class CoreMLSession(Session):
         return from_output(answer, self._io)
 
     def close(self) -> None:
-        """Drop the model."""
+        """Release the model."""
         del self._model
 
 
 def package_of(path: Path) -> Path:
-    """Return the `.mlpackage` folder that a variant's file (its `Manifest.json`) stands in."""
+    """Return the `.mlpackage` folder that contains a variant's file (its `Manifest.json`)."""
     return path.parent if path.name == "Manifest.json" else path
 
 
@@ -154,12 +154,12 @@ def spec_of(package: Path) -> Any:
 
 
 def io_of(spec: Any) -> Literal["tensor", "image"]:
-    """Tell whether a model takes and gives images or arrays."""
+    """Return whether the inputs and outputs of a model are images or arrays."""
     return "image" if spec.description.input[0].type.WhichOneof("Type") == "imageType" else "tensor"
 
 
 def to_input(x: NDArray[np.float32], io: Literal["tensor", "image"]) -> Any:
-    """Return (1, 3, h, w) in [0, 1] as what a model takes: the array, or an RGB image of 8 bits."""
+    """Return (1, 3, h, w) in [0, 1] as the input of a model: the array, or an RGB image of 8 bits."""
     if io == "tensor":
         return x
     from PIL import Image
@@ -168,7 +168,7 @@ def to_input(x: NDArray[np.float32], io: Literal["tensor", "image"]) -> Any:
 
 
 def from_output(answer: Any, io: Literal["tensor", "image"]) -> NDArray[np.float32]:
-    """Return a model's answer as (1, 3, h, w) float32 in [0, 1]."""
+    """Return the output of a model as (1, 3, h, w) float32 in [0, 1]."""
     if io == "tensor":
         return np.asarray(answer, np.float32)
     pixels = np.asarray(answer.convert("RGB"), np.float32) / 255
@@ -178,7 +178,7 @@ def from_output(answer: Any, io: Literal["tensor", "image"]) -> NDArray[np.float
 def placements(coremltools: Any, compiled: str, units: Any) -> Counter[str]:
     """Count the operators of a program by the compute unit that Core ML prefers for each.
 
-    Empty where the system does not tell (before macOS 14.4).
+    Empty where the system does not report it (before macOS 14.4).
     """
     plans = getattr(coremltools.models, "compute_plan", None)
     if plans is None:
@@ -204,10 +204,10 @@ def _info(feature: Any) -> TensorInfo:
 
 @contextmanager
 def coremltools_quietly() -> Iterator[Any]:
-    """Import coremltools without its warnings and progress bars, and without what it drags along.
+    """Import coremltools without its warnings, its progress bars and the packages that it imports needlessly.
 
-    It warns of versions of scikit-learn and torch, which are not used here, imports TensorFlow and torch wherever they
-    are, and shows a bar for every pass. Everything else that is written to stderr in the block gets there.
+    coremltools warns about versions of scikit-learn and torch, which are not used here, imports TensorFlow and torch if
+    they are installed, and shows a progress bar for every pass. All other output to stderr is passed on.
     """
     hidden = [name for name in _NOT_NEEDED if name not in sys.modules and "coremltools" not in sys.modules]
     logger = logging.getLogger("coremltools")
@@ -234,7 +234,7 @@ def coremltools_quietly() -> Iterator[Any]:
 
 
 class _WithoutBars(StringIO):
-    """A stream that passes everything on but the bars of tqdm."""
+    """A stream that passes on everything except the progress bars of tqdm."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class _WithoutBars(StringIO):
         self._after_bar = False
 
     def write(self, text: str) -> int:
-        """Pass a text on, unless it is a bar, or the line break behind one."""
+        """Pass on a text, unless it is a progress bar or the line break after one."""
         is_bar = text.startswith("\r") or "%|" in text
         if not is_bar and not (self._after_bar and text == "\n"):
             self._stream.write(text)

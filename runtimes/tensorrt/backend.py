@@ -1,7 +1,7 @@
 """TensorRT and TensorRT-RTX: engines on NVIDIA GPUs, through the API that 8.5 to 11 share.
 
-One file for the modules `tensorrt`, `tensorrt_lean` and `tensorrt_rtx`: their runtimes are the same. Memory is taken by
-`cudart`, so neither torch nor pycuda is needed. Without a GPU no TensorRT object is ever made.
+The modules `tensorrt`, `tensorrt_lean` and `tensorrt_rtx` have the same runtime interface, so one file serves all.
+Memory is allocated through `cudart`; neither torch nor pycuda is needed. Without a GPU no TensorRT object is created.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Variant
 
 _SLOTS = 2
-"""One tile computes while the next one is copied in and the one before is copied out."""
+"""Number of tiles in progress: one computes while the next is copied in and the one before is copied out."""
 SINCE = {"Runtime.engine_host_code_allowed": "8.6"}
-"""What is used although 8.5 does not have it, only where it is there."""
+"""Attributes that 8.5 does not have, with the version that added them; used only where they exist."""
 _CONVOLUTION, _REFORMAT = "convolution", "reformat"
 
 
@@ -108,7 +108,7 @@ class TensorRT(Backend):
         return fitting[0] if fitting else devices[0]
 
     def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:
-        """Refuse engines of another machine; without the file nothing can be said."""
+        """Refuse engines of another machine; without the file nothing is known."""
         if path is None or self.module() is None or not gpus():
             return None
         try:
@@ -117,7 +117,7 @@ class TensorRT(Backend):
             return error.message
         if device.lower() != AUTO:
             mismatches = [(gpu, why) for gpu, why in mismatches if matching_device(device, [_device_name(gpu)])]
-        if not mismatches or any(why is None for _, why in mismatches):  # a device that is not here is found at opening
+        if not mismatches or any(why is None for _, why in mismatches):  # `open` reports a missing device
             return None
         return f"the engine {variant.name} is not for this machine: {mismatches[0][1]}"
 
@@ -175,7 +175,7 @@ class TensorRTRTX(TensorRT):
 
 @dataclass(frozen=True)
 class _Slot:
-    """Memory and marks of one tile on its way."""
+    """Memory and events of one tile in progress."""
 
     host_in: int
     host_out: int
@@ -187,13 +187,13 @@ class _Slot:
 
 
 class TrtSession(Session):
-    """One opened engine, with its memory and its three queues: copies in, work, copies out."""
+    """One opened engine, with its memory and its three CUDA streams: copies in, work, copies out."""
 
     def __init__(self, module: Any, path: Path, record: EngineRecord, gpu: Gpu, backend: TensorRT) -> None:
         self._record = record
         self._side = 0
         self._slots: tuple[_Slot, ...] = ()
-        with ExitStack() as opening:  # whatever fails, what was taken before is given back
+        with ExitStack() as opening:  # whatever fails, what was allocated before is released
             self._cuda = Cudart()
             self._gpu = gpu
             self._cuda.set_device(gpu.index)
@@ -201,7 +201,7 @@ class TrtSession(Session):
             self._logger = module.Logger(module.Logger.WARNING)
             self._runtime = module.Runtime(self._logger)
             if record.version_compatible and hasattr(self._runtime, "engine_host_code_allowed"):
-                self._runtime.engine_host_code_allowed = True  # such engines bring code along; its hash was checked
+                self._runtime.engine_host_code_allowed = True  # such engines contain host code; its hash was checked
             self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
             if self._engine is None:
                 raise InferenceError(
@@ -226,13 +226,13 @@ class TrtSession(Session):
         )
 
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run (1, 3, s, s) arrays in order: the next one is on its way to the GPU while one computes."""
+        """Run (1, 3, s, s) arrays in order; the next one is copied to the GPU while one computes."""
         waiting: list[tuple[_Slot, tuple[int, ...]]] = []
         self._cuda.set_device(self._gpu.index)  # each thread has a GPU of its own
         try:
             for number, tile in enumerate(tiles):
                 if tile.shape[2] != self._side:
-                    while waiting:  # what is on its way uses the memory that is about to change
+                    while waiting:  # tiles in progress use the memory that is about to change
                         yield self._finish(*waiting.pop(0))
                     self._take_memory(tile.shape[2])
                 slot = self._slots[number % _SLOTS]
@@ -243,12 +243,12 @@ class TrtSession(Session):
             while waiting:
                 yield self._finish(*waiting.pop(0))
         finally:
-            for queue in self._queues if waiting else ():  # stopped half-way: the memory is still being written to
+            for queue in self._queues if waiting else ():  # stopped early: the memory is still being written to
                 self._cuda.synchronize(queue)
 
     def fusion(self) -> Fusion | None:
-        """Return the number of the engine's layers by input precision; None where TensorRT does not report it."""
-        if self._trt.__name__ == "tensorrt_lean":  # its engines have the method, and no type for what it returns
+        """Count the engine's layers by the precision of their inputs; None where that is not reported."""
+        if self._trt.__name__ == "tensorrt_lean":  # has the method, and lacks the type of its argument
             return None
         inspector = self._engine.create_engine_inspector()
         text = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
@@ -259,13 +259,13 @@ class TrtSession(Session):
         self._cuda.set_device(self._gpu.index)
         for queue in self._queues:
             self._cuda.synchronize(queue)
-        self._queues = ()  # a stream that is closed later finds nothing to wait for
+        self._queues = ()  # a generator that is closed later has nothing to wait for
         self._buffers.close()
         self._closing.close()
         del self._context, self._engine, self._runtime, self._logger
 
     def _begin(self, slot: _Slot, tile: NDArray[np.float32]) -> None:
-        """Queue the way of one tile; nothing is waited for."""
+        """Queue the copies and the work of one tile, without waiting."""
         cuda, (copies_in, work, copies_out) = self._cuda, self._queues
         pinned_array(slot.host_in, tile.shape)[...] = tile
         cuda.upload(slot.device_in, slot.host_in, tile.nbytes, copies_in)
@@ -279,7 +279,7 @@ class TrtSession(Session):
         )
         if not accepted:
             raise InferenceError(
-                f"TensorRT refused to run a tile of shape {tile.shape}; it was built for {self._record.shapes}"
+                f"TensorRT refused to run a tile of shape {tile.shape}; expected {_expected(self._record)}"
             )
         cuda.record(slot.computed, work)
         cuda.wait(copies_out, slot.computed)
@@ -288,10 +288,10 @@ class TrtSession(Session):
 
     def _finish(self, slot: _Slot, shape: tuple[int, ...]) -> NDArray[np.float32]:
         self._cuda.wait_for(slot.downloaded)
-        return pinned_array(slot.host_out, shape).copy()  # the memory is used again
+        return pinned_array(slot.host_out, shape).copy()  # a copy, because the memory is used again
 
     def _take_memory(self, side: int) -> None:
-        """Take what `_SLOTS` tiles of a side need, after giving back what the last side needed."""
+        """Allocate memory for `_SLOTS` tiles of a side, after releasing that of the last side."""
         self._buffers.close()
         self._side, self._slots = 0, ()
         cuda, size = self._cuda, 3 * side * side * np.dtype(np.float32).itemsize
@@ -323,15 +323,15 @@ class TrtSession(Session):
 
 
 def fusion_of(text: str, *, dynamic_shape: bool) -> Fusion | None:
-    """Count layers in an engine inspector's JSON; None when it holds names only.
+    """Count layers in an engine inspector's JSON; None when it contains names only.
 
     Raises:
-        InferenceError: it is no such JSON.
+        InferenceError: the text is not such JSON.
     """
     try:
         layers = msgspec.json.decode(text)["Layers"]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise InferenceError(f"the engine inspector's answer cannot be read: {error}") from error
+        raise InferenceError(f"the engine inspector's JSON cannot be read: {error}") from error
     if not all(isinstance(layer, dict) for layer in layers):
         return None
     kinds = [(str(layer.get("LayerType", "")).lower(), _reads_integers(layer)) for layer in layers]
@@ -356,14 +356,20 @@ def _info(record: EngineRecord, name: str) -> TensorInfo:
 
 
 def _check_interface(engine: Any, module: Any, path: Path) -> None:
-    """Make sure that an engine has the one input and the one output that ours have."""
+    """Check that an engine has the input and the output of a denoiser."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     wanted = {INPUT_NAME: module.TensorIOMode.INPUT, OUTPUT_NAME: module.TensorIOMode.OUTPUT}
     found = {name: engine.get_tensor_mode(name) for name in names}
     if found != wanted or any(engine.get_tensor_dtype(name) != module.DataType.FLOAT for name in names):
         raise InferenceError(
-            f"{path} has the tensors {', '.join(names)}; accepted are float32 {INPUT_NAME} in and {OUTPUT_NAME} out"
+            f"{path} has the tensors {', '.join(names)}; expected float32 {INPUT_NAME} in and {OUTPUT_NAME} out"
         )
+
+
+def _expected(record: EngineRecord) -> str:
+    """Return the sides that an engine accepts, in words."""
+    sides = record.shapes.sides_px
+    return f"sides from {sides[0]} to {sides[-1]}" if record.shapes.kind == "ranged" else f"sides of {sides[0]}"
 
 
 def _shape_options(record: EngineRecord) -> str:
@@ -377,7 +383,7 @@ def _device_name(gpu: Gpu) -> str:
 
 
 def _version(module: str) -> str:
-    """Return the version of a module; one without a distribution (as in JetPack) is imported for it."""
+    """Return a module's version; a module without a distribution (as JetPack's may be) is imported for it."""
     try:
         return metadata.version(module)
     except metadata.PackageNotFoundError:

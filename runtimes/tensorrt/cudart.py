@@ -1,7 +1,7 @@
-"""The CUDA runtime library through ctypes: memory, copies, streams and events, and nothing else.
+"""The CUDA runtime library through ctypes: memory, copies, streams and events.
 
-A Jetson has `libcudart` from JetPack and needs neither torch nor pycuda for what a denoiser does with it. Every call's
-status is checked; running out of memory is its own error.
+A Jetson has `libcudart` from JetPack, so neither torch nor pycuda is needed. The status of every call is checked;
+running out of memory is its own error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENVIRONMENT = "EDGEDENOISE_CUDART"
-"""Environment variable that names the library, where it is in none of the usual places."""
+"""Environment variable with the path of the library, for libraries outside the usual places."""
 
 _NAMES = (
     "libcudart.so",
@@ -73,7 +73,7 @@ class Cudart:
         """Load the library.
 
         Raises:
-            RuntimeUnavailableError: it is nowhere.
+            RuntimeUnavailableError: the library was not found.
         """
         self._library = _load()
         for name, arguments in _SIGNATURES.items():
@@ -83,39 +83,39 @@ class Cudart:
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
 
     def set_device(self, index: int) -> None:
-        """Make a GPU the calling thread's own."""
+        """Set the GPU of the calling thread."""
         self._call("cudaSetDevice", index)
 
     def malloc(self, size_bytes: int) -> int:
         """Allocate memory on the GPU.
 
         Raises:
-            DeviceMemoryError: there is not enough.
+            DeviceMemoryError: there is not enough memory.
         """
         return self._made("cudaMalloc", size_bytes)
 
     def free(self, pointer: int) -> None:
-        """Free GPU memory."""
+        """Release GPU memory."""
         self._call("cudaFree", pointer)
 
     def malloc_host(self, size_bytes: int) -> int:
-        """Allocate pinned host memory, from which copies run beside other work.
+        """Allocate pinned memory of the host; only copies from pinned memory run beside other work.
 
         Raises:
-            DeviceMemoryError: there is not enough.
+            DeviceMemoryError: there is not enough memory.
         """
         return self._made("cudaMallocHost", size_bytes)
 
     def free_host(self, pointer: int) -> None:
-        """Free pinned memory; arrays over it must not be used afterwards."""
+        """Release pinned memory; arrays over it must not be used any more."""
         self._call("cudaFreeHost", pointer)
 
     def upload(self, device: int, host: int, size_bytes: int, stream: int) -> None:
-        """Start a copy from pinned memory to the GPU."""
+        """Queue a copy from pinned memory to the GPU."""
         self._call("cudaMemcpyAsync", device, host, size_bytes, _HOST_TO_DEVICE, stream)
 
     def download(self, host: int, device: int, size_bytes: int, stream: int) -> None:
-        """Start a copy from the GPU to pinned memory."""
+        """Queue a copy from the GPU to pinned memory."""
         self._call("cudaMemcpyAsync", host, device, size_bytes, _DEVICE_TO_HOST, stream)
 
     def stream(self) -> int:
@@ -139,15 +139,15 @@ class Cudart:
         self._call("cudaEventDestroy", event)
 
     def record(self, event: int, stream: int) -> None:
-        """Record an event behind the current work of a stream."""
+        """Record an event behind the work that a stream holds now."""
         self._call("cudaEventRecord", event, stream)
 
     def wait(self, stream: int, event: int) -> None:
-        """Make a stream wait for an event, without blocking the caller."""
+        """Make a stream wait for an event; the caller does not wait."""
         self._call("cudaStreamWaitEvent", stream, event, 0)
 
     def wait_for(self, event: int) -> None:
-        """Wait until a stream has passed an event."""
+        """Wait until a stream has reached an event."""
         self._call("cudaEventSynchronize", event)
 
     def _made(self, name: str, *arguments: int) -> int:
@@ -162,14 +162,14 @@ class Cudart:
         words = (self._library.cudaGetErrorString(status) or b"unknown").decode(errors="replace")
         if status == _MEMORY_ALLOCATION:
             raise DeviceMemoryError(
-                f"the GPU ran out of memory: {name} answered {words}",
-                hint="close other programs on the GPU, or compile the network for a smaller tile: --tile 256",
+                f"the GPU ran out of memory: {name} returned {words}",
+                hint="Close other programs on the GPU, or compile the variant for a smaller tile: --tile 256",
             )
-        raise InferenceError(f"CUDA failed: {name} answered {words} ({status})")
+        raise InferenceError(f"CUDA failed: {name} returned {words} ({status})")
 
 
 def pinned_array(pointer: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return float32 pinned memory as an array; it must outlive the array's use."""
+    """Return float32 pinned memory as an array; the memory must outlive the array."""
     buffer = (ctypes.c_float * math.prod(shape)).from_address(pointer)
     return np.asarray(np.ctypeslib.as_array(buffer).reshape(shape), np.float32)
 
@@ -182,9 +182,10 @@ def _load() -> ctypes.CDLL:
         except OSError:
             tried.append(candidate)
     raise RuntimeUnavailableError(
-        f"the CUDA runtime library was found neither by name nor in {', '.join(_FOLDERS)} nor in a wheel"
+        f"the CUDA runtime library was not found by name, in {', '.join(_FOLDERS)} or in a wheel"
         f" ({len(tried)} candidates)",
-        hint=f"pip install nvidia-cuda-runtime-cu12; or name the one there is: export {ENVIRONMENT}=/path/libcudart.so",
+        hint="Install it with: pip install nvidia-cuda-runtime-cu12; or name it with:"
+        f" export {ENVIRONMENT}=/path/libcudart.so",
     )
 
 
@@ -192,7 +193,7 @@ def _candidates() -> Iterator[str]:
     named = os.environ.get(ENVIRONMENT)
     if named:
         yield named
-        return  # what was named is what is meant: another one would be a surprise
+        return  # a library that was named is never replaced by another one
     yield from _NAMES
     for folder in (*_FOLDERS, *(str(Path(base) / wheel) for base in sys.path if base for wheel in _WHEELS)):
         for pattern in ("libcudart.so*", "cudart64_*.dll"):

@@ -1,7 +1,7 @@
-"""The sidecar of a TensorRT engine: what built it, for which GPU, from which graph.
+"""The record of a TensorRT engine: what built it, for which GPU, from which graph.
 
-An engine runs on the GPU and with the TensorRT that built it, and loading another machine's may crash the process. So
-each carries `engine.json` beside it, which is compared before the engine is touched.
+An engine runs on the GPU and with the TensorRT that built it; loading the engine of another machine may crash the
+process. Each engine therefore has a file `engine.json`, which is compared before the engine is loaded.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ _RTX_SINCE = (12, 0)
 
 
 class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is bound to, and how it was made."""
+    """The machine that an engine is bound to, and how it was built."""
 
     module: str
-    """Python module whose builder made it: `tensorrt` or `tensorrt_rtx`."""
+    """Python module whose builder built it: `tensorrt` or `tensorrt_rtx`."""
     version: str
-    """Of that module."""
+    """Version of that module."""
     gpu: str | None
-    """Name of the GPU that it was tuned on; None for engines that are built ahead of time."""
+    """Name of the GPU that it was tuned on; None for engines that are built without a GPU."""
     compute_capability: str | None
     driver: str | None
-    """The newest CUDA that the driver served."""
+    """Newest CUDA version that the driver supported."""
     platform: str
-    """Operating system and machine, `linux-aarch64`."""
+    """Operating system and machine, such as `linux-aarch64`."""
     graph_sha256: str
-    """Of the ONNX file that it was built from."""
+    """SHA-256 of the ONNX file that it was built from."""
     precision: Precision
     between: str
-    """What runs between integer layers, in words; for float engines what everything runs in."""
+    """Type of what runs between integer layers, in words; of all layers for float engines."""
     flags: list[str]
     """Builder and network flags that were set."""
     shapes: InputShapes
     build_s: float
     version_compatible: bool = False
-    """Whether later versions of the same major release run it, too."""
+    """Whether later versions of the same major release run it too."""
     hardware_compatible: bool = False
-    """Whether GPUs of Ampere and later run it, whichever it was built on."""
+    """Whether all GPUs since Ampere run it."""
     notes: list[str] = []
 
 
 def record_file(engine: Path) -> Path:
-    """Return where an engine's sidecar is."""
+    """Return the path of an engine's record."""
     return engine.with_suffix(".json")
 
 
 def write_record(engine: Path, record: EngineRecord) -> None:
-    """Write the sidecar of an engine."""
+    """Write the record of an engine."""
     write_bytes(record_file(engine), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
 def read_record(engine: Path) -> EngineRecord:
-    """Read the sidecar of an engine.
+    """Read the record of an engine.
 
     Raises:
-        IntegrityError: it is missing or no such record; an engine is not loaded without.
+        IntegrityError: it is missing or unreadable; an engine is not loaded without it.
     """
     path = record_file(engine)
     try:
@@ -79,18 +79,19 @@ def read_record(engine: Path) -> EngineRecord:
     except OSError:
         raise IntegrityError(
             f"{engine} has no record: expected {path} beside it, got no such file",
-            hint="Copy the whole bundle again, or build the engine again with: edgedenoise compile",
+            hint="Copy the whole bundle, or build the engine again: edgedenoise compile"
+            f" {engine.parent.parent} --target tensorrt",
         ) from None
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{path} is not an engine's record: {error}") from None
 
 
 def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, here_platform: str) -> str | None:
-    """Return why an engine must not be loaded here, naming both sides; None when it may be loaded.
+    """Return why an engine must not be loaded on this machine, naming both machines; None when it may be.
 
     Args:
         record: record of the engine.
-        module: module that would load it: `tensorrt`, `tensorrt_lean` or `tensorrt_rtx`.
+        module: name of the module that would load it: `tensorrt`, `tensorrt_lean` or `tensorrt_rtx`.
         version: version of that module.
         gpu: GPU that it would run on; None when there is none.
         here_platform: operating system and machine, as in the record.
@@ -128,12 +129,12 @@ def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, h
 
 
 def this_platform() -> str:
-    """Return operating system and machine, as records have them."""
+    """Return operating system and machine as in `EngineRecord.platform`."""
     return f"{sys.platform}-{platform.machine()}".lower()
 
 
 def _family(module: str) -> str:
-    """Take the lean runtime for the full one: it loads what that made."""
+    """Return the module that builds for a module: the lean runtime loads what the full one builds."""
     return "tensorrt" if module == "tensorrt_lean" else module
 
 

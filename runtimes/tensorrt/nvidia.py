@@ -1,7 +1,7 @@
-"""Which NVIDIA GPUs are here, asked of the driver alone.
+"""Find the NVIDIA GPUs of this machine through the driver.
 
-No TensorRT object is ever made to find out: without a GPU some versions answer null and crash when the process ends.
-The driver's library is asked through ctypes, which costs a millisecond and needs no package.
+No TensorRT object is created for this: without a GPU some versions return null and crash when the process ends. The
+driver's library is called through ctypes, which takes a millisecond and needs no package.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Gpu:
     """`major.minor`, for example `8.7` for Jetson Orin."""
     memory_bytes: int
     driver: str
-    """The newest CUDA that the driver serves, `major.minor`."""
+    """Newest CUDA version that the driver supports, `major.minor`."""
 
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that the CUDA driver sees; none where there is no driver, no GPU, or either is broken."""
+    """Return the GPUs that the CUDA driver finds; none where the driver or the GPU is missing or broken."""
     library = _library()
     if library is None:
         return ()
@@ -44,7 +44,7 @@ def gpus() -> tuple[Gpu, ...]:
             return ()
         driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
         found = [_gpu(library, index, driver) for index in range(count.value)]
-    except AttributeError:  # a library of that name which is no driver
+    except AttributeError:  # a library of that name that is not the driver
         return ()
     return tuple(gpu for gpu in found if gpu is not None)
 

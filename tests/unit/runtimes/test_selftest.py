@@ -17,7 +17,7 @@ from edgedenoise.denoiser import load
 from edgedenoise.errors import IntegrityError, ParityError
 from edgedenoise.runtimes import selftest
 from edgedenoise.runtimes.opening import open_variant
-from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, PICTURE_FILE, run_selftest, selftest_pair
+from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, IMAGE_FILE, run_selftest, selftest_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def test_a_variant_with_another_answer_does_not_load(tiny_bundle: Path, user_cac
     change_answer(tiny_bundle, by=0.02)
     for _ in range(2):  # a failure is not remembered as a success
         with pytest.raises(
-            ParityError, match=r"fails its self-test on onnxruntime .* dB to the float answer"
+            ParityError, match=r"fails its self-test on onnxruntime .* dB to the float output"
         ) as caught:
             load(tiny_bundle, precision=precision)
         assert "edgedenoise verify" in str(caught.value)
@@ -156,7 +156,7 @@ def test_verify_refuses_a_damaged_bundle(tiny_bundle: Path, flip_byte: FlipByte)
 
 def test_a_bundle_without_self_test_is_not_taken_on_trust(tiny_bundle: Path) -> None:
     with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
-        draft.remove(PICTURE_FILE)
+        draft.remove(IMAGE_FILE)
         draft.remove(ANSWER_FILE)
     with pytest.raises(IntegrityError, match="records no file 'selftest/"):
         load(tiny_bundle)

@@ -136,7 +136,7 @@ def test_every_allocation_that_fails_is_told_and_nothing_is_kept(cuda: Cuda, eng
     for fail_at in range(total):
         cuda.reset(fail_at)
         with (
-            pytest.raises(DeviceMemoryError, match=r"the GPU ran out of memory: cuda\w+ answered out of memory"),
+            pytest.raises(DeviceMemoryError, match=r"the GPU ran out of memory: cuda\w+ returned out of memory"),
             opened(path) as session,
         ):
             session.run(X)
@@ -165,7 +165,7 @@ def test_an_engine_that_does_not_load_or_run_is_told(cuda: Cuda, engine: Callabl
     path.write_bytes(b"not an engine")
     with pytest.raises(InferenceError, match=r"(?s)tensorrt 10\.3\.0 cannot load .*Build it again"), opened(path):
         pass
-    with pytest.raises(InferenceError, match=r"has the tensors image, other; accepted are"):
+    with pytest.raises(InferenceError, match=r"has the tensors image, other; expected"):
         opened(engine(names=["image", "other"]))
     with pytest.raises(DeviceMemoryError, match="Orin has not enough memory for the engine"):
         opened(engine(no_context=True))
@@ -185,7 +185,7 @@ def test_a_missing_library_is_told(
 
 def test_a_failed_call_is_told_with_cudas_words(cuda: Cuda) -> None:
     cuda.library.fake_refuse_device()
-    with pytest.raises(InferenceError, match=r"CUDA failed: cudaSetDevice answered some failure \(101\)"):
+    with pytest.raises(InferenceError, match=r"CUDA failed: cudaSetDevice returned some failure \(101\)"):
         Cudart().set_device(3)
 
 
