@@ -183,9 +183,9 @@ def demo_text(result: DemoResult) -> str:
         f"  {result.bundle}  the bundle: copy it to the device",
         "",
         "next, with your own noisy images (from one camera, at original size; 20 or more are better):",
-        "  edgedenoise train --data IMAGES --out RUN --steps 2000",
-        "  edgedenoise build RUN --data IMAGES -o MINE.edge",
-        "  edgedenoise denoise IMAGES -o DENOISED -m MINE.edge",
+        "  edgedenoise train --data noisy --out run --steps 2000",
+        "  edgedenoise build run --data noisy -o my.edge",
+        "  edgedenoise denoise noisy -o denoised -m my.edge",
     ]
     return "\n".join(lines)
 

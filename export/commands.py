@@ -49,7 +49,7 @@ def _preparation(bundle: Bundle) -> tuple[list[list[str]], str]:
         folder = str(_beside(bundle.source))
         steps.append(["pack", str(bundle.source), "--unpack", "-o", folder])
     if not bundle.has(RANGES_FILE):
-        steps.append(["calibrate", folder, "--data", "DIR"])  # only the user knows where the images are
+        steps.append(["calibrate", folder, "--data", "noisy"])  # only the user knows where the images are
     return steps, folder
 
 

@@ -48,7 +48,7 @@ def _check_reach(what: str, reach: float, limit: float) -> None:
         raise ExportError(
             f"{what} {reach:.0f}; float16 ends at {FLOAT16_MAX:.0f}, and at most {limit:.0f} is accepted"
             f" (activations may become {MARGIN:g} times as large on other images as on the calibration set)",
-            hint="use --precision fp32 or int8 for this network",
+            hint="Use --precision fp32 or int8 for this network.",
         )
 
 

@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.shell import command_line
 
 
 @cli_command
@@ -23,8 +24,9 @@ def command(
     """Make a run folder from a TensorFlow checkpoint of the C-BSN authors."""
     with output.progress() as progress:
         result = edgedenoise.import_tf(checkpoint, out, progress=progress)
+    following = command_line("build", result.run, "-o", f"{result.network}.edge", "--data")
     text = (
         f"imported {result.network} ({result.parameters:,} parameters): {result.run}\n"
-        f"next: edgedenoise build {result.run} --data DIR -o {result.network}.edge"
+        f"next, with a folder of noisy images: {following} ..."
     )
     output.result(result, text)

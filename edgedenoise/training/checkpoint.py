@@ -118,8 +118,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if header.get("format") != FORMAT:
         raise TrainingError(
-            f"{path} is a safetensors file of another kind: its format is {header.get('format')!r}; "
-            f"accepted: {FORMAT!r}"
+            f"{path} is a safetensors file of another kind: expected the format {FORMAT!r}, "
+            f"got {header.get('format')!r}"
         )
     try:
         config = config_of(msgspec.json.decode(header["config"], type=dict[str, Any]), where="it")
@@ -218,4 +218,4 @@ def read_run(run: Path | str, which: Which = "last") -> Checkpoint:
 
 
 _FILES: Final[dict[Which, str]] = {"last": LAST, "best": BEST}
-_TRAIN = "Name the folder that `edgedenoise train --data DIR --out RUN` made."
+_TRAIN = "Name a folder that was made by: edgedenoise train"

@@ -202,7 +202,7 @@ def _prefix(path: Path) -> Path:
     what = f"{path} is a file of another kind, and " if path == prefix and path.is_file() else ""
     beside = sorted(index.stem for index in path.parent.glob("*.index"))
     raise TrainingError(
-        f"there is no TensorFlow checkpoint {prefix}: {what}there is no file {prefix}.index; accepted: the prefix of "
+        f"there is no TensorFlow checkpoint {prefix}: {what}there is no file {prefix}.index: expected the prefix of "
         "a V2 checkpoint, whose files are PREFIX.index and PREFIX.data-00000-of-00001",
         hint=f"{path.parent} holds: {_some(beside)}." if beside else None,
     )

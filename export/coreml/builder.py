@@ -96,12 +96,12 @@ def _check_io(options: PackageOptions, job: BuildJob) -> None:
         raise UsageError(
             f"image input is for networks that take pixels in [0, 1]; {job.bundle.source} is normalised by the whole"
             " image's statistics, which an image input has no place for",
-            hint="use --option io=tensor, or a student: edgedenoise train --objective distill",
+            hint="Use --option io=tensor, or a student: edgedenoise train --objective distill",
         )
     if job.precision == "fp32":
         raise UsageError(
             "image input and output have 8 bits, which float32 could not be held to",
-            hint="use --precision fp16, or --option io=tensor",
+            hint="Use --precision fp16, or --option io=tensor.",
         )
 
 

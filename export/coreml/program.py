@@ -166,7 +166,7 @@ def _scale(known: Translation, node: onnx.NodeProto) -> NDArray[np.float32]:
         raise ExportError(
             f"the scale of {node.input[0]} is {scale.min():.2g}; Core ML computes in float16 between integers, which"
             f" holds scales from {_SMALLEST_SCALE:.2g} on exactly enough",
-            hint="build it with --precision fp16 instead",
+            hint="Build it with --precision fp16 instead.",
         )
     return scale
 

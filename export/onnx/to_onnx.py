@@ -130,7 +130,8 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         raise ExportError(
             f"{checkpoint} was trained with objective = {config.objective!r}, which teaches only the blind network; "
             "devices run the non-blind path, which is still untrained",
-            hint=f"Train it first: edgedenoise train --objective cbsn --init {checkpoint} --data DIR --out RUN",
+            hint="Train it first on noisy images: "
+            f"edgedenoise train --objective cbsn --init {checkpoint} --out {checkpoint}-2 --data noisy",
         )
     network, spec = kept_network(trained, source=Path(checkpoint))
     progress("export", 0, STEPS, "tracing")

@@ -36,8 +36,8 @@ def build(job: BuildJob) -> Variant:
     backend_options(_NoOptions, job.options, OpenVino.name)
     if job.options.tile is not None or job.options.tiles or job.options.tile_range is not None:
         raise UsageError(
-            "openvino takes inputs of any size, and a tile was asked for",
-            hint="leave out --tile, --tiles and --tile-range; denoise has a --tile of its own",
+            "openvino takes inputs of any size: expected no tile, got --tile, --tiles or --tile-range",
+            hint=f"Leave it out: edgedenoise compile {job.bundle.source} --target openvino",
         )
     import openvino
 

@@ -44,7 +44,8 @@ class Budget(msgspec.Struct, frozen=True):
             return fidelity.to_float_db - self.min_psnr_db
         if self.max_drop_db is None or fidelity.drop_db is None:
             raise UsageError(
-                "a largest drop needs the ground truth", hint="Give it with --clean DIR, or use --min-psnr 50dB"
+                "a largest drop needs the ground truth, and none was given",
+                hint="Give its folder with --clean, or use --min-psnr 50dB.",
             )
         return self.max_drop_db - fidelity.drop_db
 

@@ -94,7 +94,7 @@ def build(job: BuildJob) -> Variant:
     if TensorRT().module() != TensorRT.modules[0]:
         raise RuntimeUnavailableError(
             f"only {TensorRT().module()} is installed here, which runs engines and builds none",
-            hint='install the builder with: pip install "edgedenoise[tensorrt]"',
+            hint='Install the builder with: pip install "edgedenoise[tensorrt]"',
         )
     typed = int(found.version.split(".")[0]) >= _STRONGLY_TYPED_SINCE
     return _build(job, _Builder("tensorrt", TensorRT.modules[0], found.version, gpus()[0], typed))
@@ -110,7 +110,7 @@ def build_rtx(job: BuildJob) -> Variant:
         version = metadata.version(module)
     except metadata.PackageNotFoundError:
         raise RuntimeUnavailableError(
-            f"the package {module} is not installed", hint='install it with: pip install "edgedenoise[tensorrt-rtx]"'
+            f"the package {module} is not installed", hint='Install it with: pip install "edgedenoise[tensorrt-rtx]"'
         ) from None
     return _build(job, _Builder("tensorrt-rtx", module, version, None, strongly_typed=True))
 
@@ -131,7 +131,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
         raise IncompatibleError(
             f"{variant.name} was built from a graph whose SHA-256 begins {record.graph_sha256[:12]};"
             f" {bundle.source} has no such graph any more",
-            hint=f"build it again: edgedenoise compile {bundle.source} --target {variant.runtime}",
+            hint=f"Build it again: edgedenoise compile {bundle.source} --target {variant.runtime}",
         )
     path, runtime = bundle.variant_file(source), OnnxRuntime()
     if variant.precision == "fp16":
@@ -148,8 +148,8 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
     shapes = input_shapes(job.options, job.bundle.manifest.tiling)
     if shapes.kind == "enumerated":
         raise UsageError(
-            f"{by.target} has no enumerated shapes, and {shapes.sides_px} were asked for",
-            hint="give --tile SIDE or --tile-range LEAST:BEST:MOST",
+            f"{by.target} has no enumerated shapes: expected one side or a range, got {shapes.sides_px}",
+            hint="Give one side, such as --tile 512, or a range, such as --tile-range 128:512:1024.",
         )
     options = _options(job, by)
     sm = "any" if by.gpu is None else "sm" + by.gpu.compute_capability.replace(".", "")

@@ -131,7 +131,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(
                 f"{type(self).__name__} belongs to no objective: expected one of "
                 f"{', '.join(kind.__name__ for kind in OBJECTIVE_CONFIGS.values())}",
-                hint='Write TrainConfig.named("cbsn-24x4", data="DIR", out="RUN"), or use the class of an objective.',
+                hint='Write TrainConfig.named("cbsn-24x4", data="noisy", out="run"), or use the class of an objective.',
             )
         check_fields(self)
         self._check(network_spec(self.network))
@@ -168,7 +168,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.val_noisy and not self.val_clean:
             raise UsageError(
                 f"val_noisy = {self.val_noisy!r} is given without val_clean",
-                hint="Give the ground truth: --val-clean DIR.",
+                hint="Give the folder of the ground truth with --val-clean, too.",
             )
 
     @classmethod
@@ -203,7 +203,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         elif not Path(name).exists() and not Path(name).suffix:
             close = difflib.get_close_matches(name, PRESETS, n=1)
             raise UsageError(
-                f"there is no config {name!r}; accepted: a TOML file, or one of {', '.join(PRESETS)}",
+                f"there is no config {name!r}: expected a TOML file, or one of {', '.join(PRESETS)}",
                 hint=f"Did you mean {close[0]}?" if close else None,
             )
         else:
@@ -387,7 +387,7 @@ class SupervisedConfig(StudentConfig, frozen=True, kw_only=True, tag="supervised
             raise UsageError(
                 f"val_clean = {self.val_clean!r} is given without val_noisy, and objective = {self.objective!r} "
                 "has no noisy images that it could belong to",
-                hint="Give the noisy images: --val-noisy DIR.",
+                hint="Give the folder of their noisy images with --val-noisy, too.",
             )
 
 
@@ -413,8 +413,8 @@ class QATConfig(SupervisedConfig, frozen=True, kw_only=True, tag="qat"):
         if spec.normalization != "unit":
             raise UsageError(
                 f"objective = 'qat' on clean images does not train network = {self.network!r}, whose input is "
-                "normalised; accepted with it: qat-self, on noisy images",
-                hint="Give noisy images: --data DIR.",
+                "normalised: expected qat-self, on noisy images",
+                hint="Give a folder of noisy images with --data instead of --clean.",
             )
 
 

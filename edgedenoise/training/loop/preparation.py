@@ -167,7 +167,7 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     for key in config.needed_folders:
         if not getattr(config, key):
             raise UsageError(
-                f"the config names no {_FOLDERS[key]}", hint=f"Give --{key} DIR, or set {key} in the config."
+                f"the config names no {_FOLDERS[key]}", hint=f"Give it with --{key}, or set {key} in the config."
             )
     run = Path(config.out)
     if not resume:

@@ -171,7 +171,7 @@ def network_spec(name: str) -> NetworkSpec:
     accepted = "; ".join(family.form for family in FAMILIES)
     close = difflib.get_close_matches(name, _WELL_KNOWN, n=1)
     suggestion = close[0] if close else FAMILIES[0].example
-    raise UsageError(f"there is no network {name!r}; accepted: {accepted}", hint=f"Did you mean {suggestion}?")
+    raise UsageError(f"there is no network {name!r}: expected {accepted}", hint=f"Did you mean {suggestion}?")
 
 
 def build_network(spec: NetworkSpec, *, seed: int | None = None) -> nn.Module:

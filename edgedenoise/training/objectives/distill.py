@@ -52,19 +52,20 @@ class DistillObjective:
             raise UsageError(
                 f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, which "
                 "trains only the blind path; a student learns from non-blind answers too",
-                hint=f"Train it first: edgedenoise train --objective cbsn --init {config.teacher} --data DIR --out RUN",
+                hint="Train it first on noisy images: "
+                f"edgedenoise train --objective cbsn --init {config.teacher} --out {config.teacher}-2 --data noisy",
             )
         if checkpoint.config.quantization_aware:
             raise UsageError(
                 f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, and has "
-                "no blind path any more; accepted: a C-BSN in float",
+                "no blind path any more: expected a C-BSN in float",
                 hint=f"Take the run it began with: --teacher {checkpoint.config.init}",
             )
         self._teacher, spec = kept_network(checkpoint, source=Path(config.teacher))
         if not spec.has_blind_path:
             raise UsageError(
-                f"teacher = {config.teacher!r} is of network {spec.name}, which has no blind path; accepted: a C-BSN",
-                hint="Train one first: edgedenoise train --data DIR --out TEACHER",
+                f"teacher = {config.teacher!r} has no blind path: expected a C-BSN, got {spec.name}",
+                hint="Train one first on noisy images: edgedenoise train --out teacher --data noisy",
             )
         self._teacher.requires_grad_(False)
         self.photos, self._held_out = open_images(config, config.data, statistics="photo", progress=progress)

@@ -113,8 +113,8 @@ def random_subsample(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     k = h // rows if rows else 0
     if mask.shape != (n, rows, columns) or (rows * k, columns * k) != (h, w):
         raise UsageError(
-            f"a mask of shape {tuple(mask.shape)} does not fit images of shape {tuple(x.shape)}; "
-            "accepted: (N, H / k, W / k)"
+            f"the mask does not fit images of shape {tuple(x.shape)}: expected (N, H / k, W / k), "
+            f"got {tuple(mask.shape)}"
         )
     index = _over_channels(mask[..., None], c)
     return _cells(x, k).gather(-1, index).squeeze(-1)
@@ -138,7 +138,7 @@ def _cell_of(x: torch.Tensor, permutation: torch.Tensor) -> int:
     wanted = (x.shape[0], x.shape[2] // k, x.shape[3] // k, k * k) if k else ()
     if permutation.shape != wanted or x.shape[2] % k or x.shape[3] % k:
         raise UsageError(
-            f"a permutation of shape {tuple(permutation.shape)} does not fit images of shape {tuple(x.shape)}; "
-            "accepted: (N, H / k, W / k, k²)"
+            f"the permutation does not fit images of shape {tuple(x.shape)}: expected (N, H / k, W / k, k²), "
+            f"got {tuple(permutation.shape)}"
         )
     return k

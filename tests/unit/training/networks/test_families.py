@@ -77,7 +77,7 @@ def test_an_unknown_name_is_told_what_is_accepted(name):
     [("edge-tny", "edge-tiny"), ("edgeplus", "edge-plus"), ("Edge", "edge"), ("edge-tiny-2", "edge-tiny")],
 )
 def test_a_mistyped_student_is_answered_with_the_nearest(name, meant):
-    with pytest.raises(UsageError, match=r"accepted: .*edge-tiny .*; edge .*; edge-plus") as caught:
+    with pytest.raises(UsageError, match=r"expected .*edge-tiny .*; edge .*; edge-plus") as caught:
         network_spec(name)
     assert caught.value.hint == f"Did you mean {meant}?"
 
