@@ -86,12 +86,12 @@ class Finder:
             raise CalibrationError(
                 f"the calibration set names {name}, which is not in {self._data}, by name or by content (SHA-256"
                 f" {sha256[:12]}...)",
-                hint=f"Put the file back, or draw a new set: edgedenoise calibrate NAME.edge --data {self._data}",
+                hint=f"Put the file back, or calibrate the bundle again with --data {self._data}.",
             )
         raise CalibrationError(
             f"{named[0]} is not the image that the calibration set recorded: its SHA-256 begins"
             f" {self._digest(named[0])[:12]}, the set has {sha256[:12]}",
-            hint=f"Put the recorded file back, or draw a new set: edgedenoise calibrate NAME.edge --data {self._data}",
+            hint=f"Put the recorded file back, or calibrate the bundle again with --data {self._data}.",
         )
 
     def _digest(self, path: Path) -> str:

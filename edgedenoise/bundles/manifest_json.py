@@ -13,9 +13,7 @@ from edgedenoise.bundles.manifest import SCHEMA, VARIANT_NAME, Manifest, Variant
 from edgedenoise.errors import IntegrityError, ManifestError
 
 MANIFEST = "manifest.json"
-REPLACE_HINT = (
-    "Copy the bundle again from where it came, or rebuild it: edgedenoise build CHECKPOINT --data DIR -o NAME.edge"
-)
+REPLACE_HINT = "Copy the bundle again from where it came, or rebuild it with: edgedenoise build"
 
 
 @dataclass(frozen=True)

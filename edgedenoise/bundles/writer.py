@@ -168,7 +168,8 @@ def check_editable(bundle: Bundle) -> None:
     if is_shipped(bundle.root):
         raise BundleError(
             f"{bundle.manifest.name} is part of the installed package and cannot be changed",
-            hint=f"Make a copy first: edgedenoise pack {bundle.manifest.name} --unpack -o MINE.edge",
+            hint=f"Make a copy first: edgedenoise pack {bundle.manifest.name} --unpack"
+            f" -o my-{bundle.manifest.name}.edge",
         )
     if bundle.source != bundle.root:
         raise BundleError(

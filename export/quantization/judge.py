@@ -130,7 +130,7 @@ def judge_of(
     if folder is None:
         raise UsageError(
             f"noisy images are missing: {bundle.source} was not calibrated with synthetic noise on clean ones",
-            hint="Give them with --data DIR, under the same names as the clean ones.",
+            hint="Give their folder with --data, under the same names as the clean ones.",
         )
     drawn = held_out_set(known_set(bundle), folder, manifest, count, levels, progress)
     truths: Iterator[NDArray[np.float32]] | None = None

@@ -73,7 +73,7 @@ def encode(
             if name not in known:
                 raise QuantizationError(
                     f"the tensor {name} has no calibrated range",
-                    hint="Calibrate the bundle again: edgedenoise calibrate NAME.edge --data DIR",
+                    hint="Calibrate the bundle again with: edgedenoise calibrate",
                 )
             scale, zero = encode_range(known[name].low, known[name].high, scheme)
             parameters = [constant(f"{name}.scale", scale), constant(f"{name}.zero_point", zero)]

@@ -180,7 +180,7 @@ def quantize(
     if bias_correction != "none" and data is None:
         raise UsageError(
             f"the bias correction {bias_correction!r} was asked for without images to measure means on",
-            hint=f"Give the images that the bundle was calibrated on: edgedenoise quantize {bundle} --data DIR",
+            hint=f"Give the images that {bundle} was calibrated on with --data.",
         )
     opened = Bundle.open(bundle)
     check_editable(opened)

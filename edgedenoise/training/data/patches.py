@@ -83,7 +83,7 @@ class ImageFolder:
             paths: images of the folder to take, one or more; None for all.
             statistics: what a crop is normalised by, itself or the image that it is from.
             cache_mb: memory for decoded images; those beyond are decoded again for every crop.
-            progress: told of every image.
+            progress: called after each image.
 
         Raises:
             DatasetError: the folder does not exist or holds no images, or one of them cannot be read

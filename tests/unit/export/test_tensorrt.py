@@ -219,7 +219,7 @@ def test_options_and_shapes_that_are_not_accepted_are_told(tiny: Path) -> None:
 
     assert "timeout_s (default 1800)" in refused(BuildOptions(more={"timeout": "3"}))
     assert "--tile-range" in refused(BuildOptions(tiles=(128, 256)))
-    assert "a tile of 8 pixels" in refused(BuildOptions(tile=8))
+    assert "got 8 pixels" in refused(BuildOptions(tile=8))
     for option in ("version_compatible", "hardware_compatible"):  # the record would promise what the builder ignores
         assert f"{option} was asked for" in refused(BuildOptions(more={option: "true"}))
     assert not [v for v in Bundle.open(tiny).manifest.variants if v.runtime == "tensorrt-rtx"]
