@@ -340,7 +340,7 @@ def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anythin
         )
     assert "0.png" in str(caught.value)
     assert "1.png" in str(caught.value)
-    assert "draw a new set" in str(caught.value)
+    assert "calibrate the bundle again" in str(caught.value)
     assert set(told) == {"images"}
 
 
