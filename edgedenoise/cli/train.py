@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """Train a denoiser on noisy images, or on clean ones."""
     from edgedenoise.datacheck.check import data_report_text
-    from edgedenoise.training.config.settings import settings
+    from edgedenoise.training.settings import settings
 
     given: dict[str, Any] = {
         "data": data,

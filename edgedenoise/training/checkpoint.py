@@ -22,8 +22,8 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import TrainingError, UsageError
 from edgedenoise.files import atomic_file
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
+from edgedenoise.training.networks.fake_quant import fake_quantized
 from edgedenoise.training.networks.families import NetworkSpec, build_network, network_spec
-from edgedenoise.training.objectives.fake_quant import fake_quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

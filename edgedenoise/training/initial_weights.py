@@ -12,9 +12,9 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
 from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
 from edgedenoise.training.config.config import RUN_CONFIG, BlindConfig, QATConfig, SelfQATConfig
+from edgedenoise.training.networks.fake_quant import QuantizedConv2d, fake_quantized
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.networks.students import fold
-from edgedenoise.training.objectives.fake_quant import QuantizedConv2d, fake_quantized
 
 if TYPE_CHECKING:
     from torch import nn

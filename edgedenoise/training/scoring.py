@@ -14,7 +14,7 @@ from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.inference import Mode, denoise_unit
-from edgedenoise.training.loop.torch_device import resolve_device
+from edgedenoise.training.torch_device import resolve_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -32,8 +32,8 @@ from edgedenoise.runtimes.onnxruntime.reference import Reference
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
+from edgedenoise.training.networks.fake_quant import input_ranges, sum_ranges
 from edgedenoise.training.networks.students import fold
-from edgedenoise.training.objectives.fake_quant import input_ranges, sum_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

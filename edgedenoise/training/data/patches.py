@@ -6,6 +6,7 @@ damaged file is reported at once and by its name. They stay in memory as stored 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PREVIEW_PX = 1_500_000
+"""Largest number of pixels in a preview; of a larger image the middle is shown, with the statistics of the whole."""
 _ENOUGH_TO_HOLD_OUT = 8
 
 
@@ -161,6 +164,15 @@ def turned(pixels: NDArray[Any], turn: int) -> NDArray[Any]:
     """Return flip or turn 0 to 7 of (H, W, C) pixels, as a view."""
     pixels = np.rot90(pixels, turn % 4)
     return pixels[:, ::-1] if turn >= 4 else pixels
+
+
+def middle(unit: NDArray[np.float32], most_px: int) -> NDArray[np.float32]:
+    """Return (H, W, 3), or the middle of it in the same proportions with at most `most_px` pixels."""
+    height, width = unit.shape[:2]
+    share = min(1.0, math.sqrt(most_px / (height * width)))
+    rows, columns = max(1, round(height * share)), max(1, round(width * share))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return unit[top : top + rows, left : left + columns]
 
 
 def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:

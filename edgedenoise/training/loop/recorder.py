@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from edgedenoise.training.checkpoint import LAST, save_checkpoint
+from edgedenoise.training.config.schedules import learning_rate_at, ramp_at
 from edgedenoise.training.loop.logs import LOG, VALIDATION, RunLog
-from edgedenoise.training.loop.schedules import learning_rate_at, ramp_at
 from edgedenoise.training.loop.validation import COLUMNS
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from torch import nn
 from edgedenoise.errors import TrainingError
 from edgedenoise.files import atomic_file
 from edgedenoise.training.config.config import RUN_CONFIG
+from edgedenoise.training.config.schedules import learning_rate_at
 from edgedenoise.training.loop.averages import WeightAverage
 from edgedenoise.training.loop.memory import is_out_of_memory, largest_that_fits
-from edgedenoise.training.loop.schedules import learning_rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,11 +35,11 @@ from edgedenoise.training.loop.preparation import PreparedRun, prepare_run
 from edgedenoise.training.loop.recorder import Recorder, is_due
 from edgedenoise.training.loop.stepping import Stepper
 from edgedenoise.training.loop.throughput import StepTimer, Throughput, peak_gflops, step_gflop
-from edgedenoise.training.loop.torch_device import resolve_device
 from edgedenoise.training.loop.trials import settled_precision, steps_in
 from edgedenoise.training.loop.validation import Validator
 from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.objectives.objective import open_objective
+from edgedenoise.training.torch_device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ import torch
 from edgedenoise.datacheck.check import list_training_images
 from edgedenoise.imaging.files import to_unit
 from edgedenoise.progress import Progress, silent
+from edgedenoise.training.config.schedules import ramp_at
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import ImageFolder, split_held_out
-from edgedenoise.training.loop.schedules import ramp_at
 from edgedenoise.training.objectives.losses import blind_loss, cbsn_losses, sdap_loss
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import unit_planes
 from edgedenoise.training.initial_weights import float_network
+from edgedenoise.training.networks.fake_quant import observe
 from edgedenoise.training.networks.families import network_spec
-from edgedenoise.training.objectives.fake_quant import observe
 from edgedenoise.training.objectives.objective import (
     Batch,
     StepLosses,

@@ -17,8 +17,7 @@ from edgedenoise.imaging.files import to_unit
 from edgedenoise.noise.synthesis import add_camera_noise, sample_noise
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
-from edgedenoise.training.data.patches import turned
-from edgedenoise.training.loop.previews import SHOWN_PX, middle
+from edgedenoise.training.data.patches import PREVIEW_PX, middle, turned
 from edgedenoise.training.objectives.objective import Batch, StepLosses, mean_over_held_out, open_images
 from edgedenoise.training.objectives.reconstruction import LOSSES, laplacian
 
@@ -83,7 +82,7 @@ class SupervisedObjective:
         photos = self.photos if self._held_out is None else self._held_out
         for index in range(min(count, len(photos))):
             random = draw(self.config.seed, Stream.HELD_OUT, 1, index)
-            clean = middle(to_unit(photos.pixels(index)), SHOWN_PX)
+            clean = middle(to_unit(photos.pixels(index)), PREVIEW_PX)
             yield add_camera_noise(clean, sample_noise(random, level=_PREVIEW_LEVEL), random)
 
     def _pairs(self, photos: ImageFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:

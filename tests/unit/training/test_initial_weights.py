@@ -11,9 +11,9 @@ from edgedenoise.errors import BundleError, ExportError, UsageError
 from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import SupervisedConfig
-from edgedenoise.training.config.settings import settings
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.networks.students import FoldableConv2d
+from edgedenoise.training.settings import settings
 
 
 def same(one, other):

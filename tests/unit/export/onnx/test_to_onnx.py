@@ -24,8 +24,8 @@ from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import CBSNConfig, SupervisedConfig
 from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.networks.cbsn import CBSN
+from edgedenoise.training.networks.fake_quant import Rounding, fake_quantized, sum_ranges
 from edgedenoise.training.networks.families import network_spec
-from edgedenoise.training.objectives.fake_quant import Rounding, fake_quantized, sum_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,9 +21,9 @@ from edgedenoise.training.config.config import (
     config_of,
 )
 from edgedenoise.training.config.presets import PRESETS
-from edgedenoise.training.config.settings import settings
 from edgedenoise.training.networks.cbsn import LOCAL_MEAN_CHANNELS
 from edgedenoise.training.objectives.objective import OBJECTIVES
+from edgedenoise.training.settings import settings
 
 
 def test_a_config_file_reads_back_to_an_equal_config(tmp_path):

@@ -20,8 +20,8 @@ from edgedenoise.errors import DatasetError, DeviceNotFoundError, UsageError
 from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import CBSNConfig, TrainConfig
-from edgedenoise.training.config.settings import settings
 from edgedenoise.training.config.text import load_toml
+from edgedenoise.training.settings import settings
 
 
 def assert_same_run(one, other):

@@ -23,9 +23,9 @@ from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.initial_weights import initial_network
+from edgedenoise.training.networks.fake_quant import QuantizedConv2d, fake_quantized, input_ranges
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.distill import DistillObjective
-from edgedenoise.training.objectives.fake_quant import QuantizedConv2d, fake_quantized, input_ranges
 from edgedenoise.training.objectives.qat import ranges_move
 
 U8S7, U8S8 = scheme_named("u8s7"), scheme_named("u8s8")

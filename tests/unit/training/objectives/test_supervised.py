@@ -16,10 +16,10 @@ from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import SupervisedConfig
-from edgedenoise.training.config.settings import settings
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.objective import HELD_OUT_CROPS, open_objective
 from edgedenoise.training.objectives.supervised import DEVELOPMENTS, OFFSETS, SupervisedObjective, student_losses
+from edgedenoise.training.settings import settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgedenoise.training.config.config import CBSNConfig
-from edgedenoise.training.loop.schedules import learning_rate_at, ramp_at
+from edgedenoise.training.config.schedules import learning_rate_at, ramp_at
 
 
 def test_the_official_schedule():
