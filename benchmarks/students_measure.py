@@ -17,6 +17,7 @@ from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.evaluation.bench import DEFAULT_SIDE_PX
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Latency
+from edgedenoise.evaluation.worker import one_line
 from edgedenoise.imaging.metrics import Quality, mean_quality, quality_of
 from edgedenoise.runtimes.timing import WARM_UP, speed_ratio, time_in_turns
 
@@ -148,10 +149,6 @@ def open_students(bundles: list[Bundle], stack: ExitStack, left_out: list[str]) 
             )  # fmt: skip
             opened[student] = denoiser
     return opened
-
-
-def one_line(error: EdgeDenoiseError) -> str:
-    return "; ".join(str(error).splitlines())
 
 
 def measure(

@@ -125,7 +125,7 @@ def check_measured(bundle: Bundle, workers: Sequence[Worker]) -> None:
         MeasurementError: all of them failed; the message has the reason of each.
     """
     if all(worker.error for worker in workers):
-        reasons = "\n".join(f"  {worker.variant.name}: {'; '.join(worker.error.splitlines())}" for worker in workers)
+        reasons = "\n".join(f"  {worker.variant.name}: {worker.error}" for worker in workers)
         raise MeasurementError(
             f"none of the {len(workers)} variants of {bundle.source} could be measured:\n{reasons}",
             hint=f"Check the bundle and this machine with: edgedenoise verify {bundle.source}; edgedenoise doctor",

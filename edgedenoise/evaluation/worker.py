@@ -145,7 +145,7 @@ class Worker:
 
     def _stderr_tail(self) -> str:
         self._stderr.seek(0)
-        return self._stderr.read()[-500:].decode(errors="replace").strip() or "it printed nothing"
+        return self._stderr.read()[-500:].decode(errors="replace").strip().replace("\n", "; ") or "it printed nothing"
 
 
 def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
@@ -164,7 +164,7 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
         denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, selftest=False)
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
-        reply(Failure("error", str(error)))
+        reply(Failure("error", one_line(error)))
         return
     with denoiser:
         effective = denoiser.effective
@@ -180,10 +180,16 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
         result = denoiser(unit)
         seconds = time.perf_counter() - start
     except EdgeDenoiseError as error:
-        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", str(error))
+        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", one_line(error))
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
     return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes())
+
+
+def one_line(error: EdgeDenoiseError) -> str:
+    """Format an error for a row of a table: the message, and the hint in parentheses."""
+    text = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    return " ".join(text.split())
 
 
 def peak_rss_bytes() -> int | None:
