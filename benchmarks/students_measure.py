@@ -17,7 +17,6 @@ from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.evaluation.bench import DEFAULT_SIDE_PX
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Latency
-from edgedenoise.evaluation.worker import one_line
 from edgedenoise.imaging.metrics import Quality, mean_quality, quality_of
 from edgedenoise.runtimes.timing import WARM_UP, speed_ratio, time_in_turns
 
@@ -139,7 +138,7 @@ def open_students(bundles: list[Bundle], stack: ExitStack, left_out: list[str]) 
             try:
                 denoiser = stack.enter_context(load_variant(bundle, variant.name, threads=THREADS))
             except EdgeDenoiseError as error:
-                left_out.append(f"{stem} {variant.name} was left out: {one_line(error)}")
+                left_out.append(f"{stem} {variant.name} was left out: {error.one_line}")
                 continue
             real = denoiser.effective
             student = Student(
@@ -166,7 +165,7 @@ def measure(
                 answer = denoise(noisy)
             except EdgeDenoiseError as error:
                 failed.add(student)
-                left_out.append(f"{student.label} failed on {name}: {one_line(error)}")
+                left_out.append(f"{student.label} failed on {name}: {error.one_line}")
                 continue
             qualities[student].append(quality_of(answer, clean))
             shifts[student].append(np.mean(answer.astype(np.int16) - noisy, axis=(0, 1), dtype=np.float64))

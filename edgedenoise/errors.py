@@ -31,6 +31,12 @@ class EdgeDenoiseError(Exception):
         self.hint = hint
         """What to do next, often the exact command; None where there is no advice."""
 
+    @property
+    def one_line(self) -> str:
+        """The message, and the hint in parentheses, on one line; for rows of tables."""
+        text = self.message if self.hint is None else f"{self.message} ({self.hint})"
+        return " ".join(text.split())
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 

@@ -195,9 +195,9 @@ def check_variant(bundle: Bundle, variant: Variant, *, must_open: bool = False) 
     except (RuntimeUnavailableError, IncompatibleError) as error:
         if must_open:
             raise
-        return _emulated(bundle, variant, replace(check, reason=_words(error)))
+        return _emulated(bundle, variant, replace(check, reason=error.one_line))
     except EdgeDenoiseError as error:
-        return replace(check, status="failed", reason=_words(error))
+        return replace(check, status="failed", reason=error.one_line)
     return _selftest(bundle, variant, session, replace(check, state="tested on hardware"))
 
 
@@ -206,9 +206,9 @@ def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantC
     try:
         session = open_emulation(bundle, variant)
     except (RuntimeUnavailableError, IncompatibleError) as error:
-        return replace(check, reason=f"{check.reason}; it cannot be emulated either: {_words(error)}")
+        return replace(check, reason=f"{check.reason}; it cannot be emulated either: {error.one_line}")
     except EdgeDenoiseError as error:
-        return replace(check, status="failed", reason=_words(error))
+        return replace(check, status="failed", reason=error.one_line)
     if session is None:
         return check
     target = backend_of(variant)
@@ -226,7 +226,7 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         result = run_selftest(bundle, variant, session)
         reference = None if variant.encoding is None else _against_reference(bundle, variant, session)
     except EdgeDenoiseError as error:
-        return replace(check, status="failed", reason=_words(error))
+        return replace(check, status="failed", reason=error.one_line)
     finally:
         session.close()
     reasons = [check.reason] if check.reason else []
@@ -245,10 +245,6 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         reference_psnr_db=None if reference is None else reference.psnr_db,
         divergence=None if reference is None else reference.divergence,
     )
-
-
-def _words(error: EdgeDenoiseError) -> str:
-    return str(error).replace("\n", "; ")
 
 
 @dataclass(frozen=True)

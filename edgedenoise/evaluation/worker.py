@@ -164,7 +164,7 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
         denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, selftest=False)
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
-        reply(Failure("error", one_line(error)))
+        reply(Failure("error", error.one_line))
         return
     with denoiser:
         effective = denoiser.effective
@@ -180,16 +180,10 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
         result = denoiser(unit)
         seconds = time.perf_counter() - start
     except EdgeDenoiseError as error:
-        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", one_line(error))
+        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", error.one_line)
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
     return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes())
-
-
-def one_line(error: EdgeDenoiseError) -> str:
-    """Format an error for a row of a table: the message, and the hint in parentheses."""
-    text = error.message if error.hint is None else f"{error.message} ({error.hint})"
-    return " ".join(text.split())
 
 
 def peak_rss_bytes() -> int | None:
