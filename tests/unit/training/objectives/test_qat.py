@@ -258,7 +258,7 @@ def test_what_was_trained_in_a_scheme_is_built_in_it(photographs, float_run, tmp
     built = edgedenoise.build(run, photographs / "noisy", tmp_path / "b.edge", count=2, targets=()).bundle
     assert [v.encoding.scheme for v in built.manifest.variants if v.encoding] == ["u8s8"]
     card = (built.root / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "clean images with synthetic camera noise" in card
+    assert "Trained on clean images with synthetic noise" in card
     assert "noisy images" not in card
 
 
