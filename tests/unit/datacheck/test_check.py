@@ -344,7 +344,7 @@ def test_folders_without_images_are_errors(tmp_path: Path) -> None:
         check_images(tmp_path / "nowhere")
 
 
-def test_a_image_that_cannot_be_read_is_named(folder: Folder) -> None:
+def test_an_image_that_cannot_be_read_is_named(folder: Folder) -> None:
     where = folder([white(0, side=64)])
     (where / "bad.jpg").write_text("not an image")
     with pytest.raises(DatasetError, match=r"cannot be trained on: .*bad\.jpg") as caught:

@@ -43,7 +43,7 @@ def test_bench_times_every_variant_side_by_side(committed_bundle: Path) -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=BenchReport) == found
 
 
-def test_a_worker_that_dies_costs_its_own_row_only(committed_bundle: Path, folder: Path) -> None:
+def test_a_worker_that_dies_fails_only_its_own_row(committed_bundle: Path, folder: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     image = folder / "noisy" / "200.png"
     with ExitStack() as stack:
@@ -59,7 +59,7 @@ def test_a_worker_that_dies_costs_its_own_row_only(committed_bundle: Path, folde
     assert alive.latency is not None
 
 
-def test_a_worker_reports_a_image_that_it_cannot_read(committed_bundle: Path, tmp_path: Path) -> None:
+def test_a_worker_reports_an_image_that_it_cannot_read(committed_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     with Worker(bundle, bundle.variant("onnx-fp32")) as worker:
         assert worker.opened is not None
@@ -81,7 +81,7 @@ def test_measuring_nothing_is_an_error(tiny_bundle: Path) -> None:
         edgedenoise.bench(tiny_bundle)
 
 
-def test_a_device_that_is_not_there_is_an_error(tiny_bundle: Path) -> None:
+def test_a_missing_device_is_an_error(tiny_bundle: Path) -> None:
     with pytest.raises(MeasurementError, match=r"none of the 2 variants of .*tiny\.edge could be measured"):
         edgedenoise.bench(tiny_bundle, side_px=16, repeats=1, device="nowhere")
 

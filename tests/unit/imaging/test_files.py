@@ -280,7 +280,7 @@ def test_png_keeps_its_descriptive_chunks_raw(tmp_path: Path, bits: int) -> None
     assert read_image(tmp_path / "b.png").metadata.xmp == XMP
 
 
-def test_a_image_without_metadata_gets_none(tmp_path: Path) -> None:
+def test_an_image_without_metadata_gets_none(tmp_path: Path) -> None:
     for ending in (".png", ".jpg", ".tif", ".webp"):
         write_image(Image(random_array((5, 6, 3))), tmp_path / f"a{ending}")
         meta = read_image(tmp_path / f"a{ending}").metadata
@@ -474,7 +474,7 @@ def test_what_is_no_supported_image_is_refused_by_name(tmp_path: Path, make, wor
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".webp", ".bmp", ".ppm"])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
-def test_a_image_cut_short_is_damaged_whatever_its_format(tmp_path: Path, ending: str, kept: float) -> None:
+def test_an_image_cut_short_is_damaged_whatever_its_format(tmp_path: Path, ending: str, kept: float) -> None:
     path = tmp_path / f"a{ending}"
     write_image(Image(random_array((40, 40, 3)), metadata=Metadata(exif=exif_block())), path)
     data = path.read_bytes()
