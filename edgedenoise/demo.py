@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.evaluation.compare import loss_to_float_db
 from edgedenoise.evaluation.report.page import compare_to_html
 from edgedenoise.evaluation.report.tables import compare_table
 from edgedenoise.exporting.build import build
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.evaluation.compare import CompareReport, Row
+    from edgedenoise.evaluation.compare import CompareReport
 
 NOISY_DB = 20.0
 """PSNR of the noisy sample images."""
@@ -295,17 +296,7 @@ def _gains(report: CompareReport) -> tuple[float | None, dict[str, float]]:
     """Return the float gain in dB, and what each INT8 variant loses against the float variant of its runtime."""
     if report.noisy is None:
         return None, {}
-    floats = {row.measurement.runtime: row for row in report.rows if row.measurement.precision == "fp32"}
     reference = next((row for row in report.rows if row.measurement.precision == "fp32"), None)
     if reference is None or reference.quality is None:
         return None, {}
-    losses = {
-        row.measurement.variant: _psnr(floats[row.measurement.runtime]) - _psnr(row)
-        for row in report.rows
-        if row.measurement.precision == "int8" and row.quality is not None and row.measurement.runtime in floats
-    }
-    return reference.quality.psnr_db - report.noisy.psnr_db, losses
-
-
-def _psnr(row: Row) -> float:
-    return float("nan") if row.quality is None else row.quality.psnr_db
+    return reference.quality.psnr_db - report.noisy.psnr_db, loss_to_float_db(report)

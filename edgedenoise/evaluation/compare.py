@@ -14,7 +14,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, check_measured, start_workers, time_rounds
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.evaluation.measurement import Measurement, summarize
+from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr_unit, quality_of
@@ -161,6 +161,24 @@ def compare(
         repeats=repeats,
         environment=environment(),
     )
+
+
+def loss_to_float_db(report: CompareReport) -> dict[str, float]:
+    """Return the PSNR that each INT8 variant loses against the float variant of its runtime, by variant.
+
+    The float variant is FP32, or FP16 where the runtime has no FP32. Variants without quality are left out.
+    """
+    measured = [(row.measurement, row.quality.psnr_db) for row in report.rows if row.quality is not None]
+    floats: dict[str, float] = {}
+    for precision in FLOAT_PRECISIONS:
+        for one, psnr_db in measured:
+            if one.precision == precision:
+                floats.setdefault(one.runtime, psnr_db)
+    return {
+        one.variant: floats[one.runtime] - psnr_db
+        for one, psnr_db in measured
+        if one.precision == "int8" and one.runtime in floats
+    }
 
 
 class _Tally:

@@ -16,11 +16,11 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import denoise
 from edgedenoise.errors import DatasetError, MeasurementError
-from edgedenoise.evaluation.compare import CompareReport
-from edgedenoise.evaluation.measurement import NOT_WORTH_IT
+from edgedenoise.evaluation.compare import CompareReport, Row, loss_to_float_db
+from edgedenoise.evaluation.measurement import NOT_WORTH_IT, Measurement
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
-from edgedenoise.imaging.metrics import level_errors, psnr, psnr_unit
+from edgedenoise.imaging.metrics import Quality, level_errors, psnr, psnr_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +165,24 @@ def test_a_comparison_that_no_variant_survives_is_an_error(
         edgedenoise.compare(bundle, folder / "noisy", repeats=1)
     assert caught.value.hint is not None
     assert f"edgedenoise verify {bundle}" in caught.value.hint
+
+
+def test_the_loss_of_int8_is_to_fp32_or_to_fp16_of_its_runtime(report: CompareReport) -> None:
+    def row(variant: str, psnr_db: float | None) -> Row:
+        runtime, precision = variant.split("-")
+        quality = None if psnr_db is None else Quality(psnr_db, 0.9)
+        return Row(Measurement(variant, runtime, precision, 1), quality, None, finite=True)
+
+    rows = (
+        row("tensorrt-fp16", 29.5),
+        row("tensorrt-fp32", 30.0),
+        row("tensorrt-int8", 28.0),
+        row("coreml-fp16", 31.0),
+        row("coreml-int8", 30.5),
+        row("openvino-fp32", None),  # it failed
+        row("openvino-int8", 30.0),
+        row("onnxruntime-fp32", 33.0),
+        row("onnxruntime-int8", None),
+    )
+    found = loss_to_float_db(msgspec.structs.replace(report, rows=rows))
+    assert found == {"tensorrt-int8": 2.0, "coreml-int8": 0.5}
