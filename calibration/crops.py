@@ -33,6 +33,8 @@ class CalibrationCrop(msgspec.Struct, frozen=True, omit_defaults=True, rename={"
     """Number of the random draw of that noise; None stands for the crop's position in the set."""
     measured: Measures | None = None
     """What the crop was chosen by; None where crops were not stratified."""
+    pixels_sha256: str = ""
+    """SHA-256 of the image's decoded pixels, the same in every file format; empty in sets of earlier versions."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from edgedenoise.noise.synthesis import MAX_LEVEL
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -101,6 +101,7 @@ def draw(
     tiling: Tiling,
     *,
     avoid: Mapping[str, Sequence[Box]] | None = None,
+    known_pixels: Collection[str] = (),
     rng: np.random.Generator,
     progress: Progress = silent,
 ) -> Drawing:
@@ -113,6 +114,7 @@ def draw(
         kind: the normalization of the network's input.
         tiling: halo and grid of the network.
         avoid: squares that no crop may overlap, by the SHA-256 of the image file.
+        known_pixels: SHA-256 of the pixels of images that are left out.
         rng: the source of positions.
         progress: called after each image.
 
@@ -123,25 +125,26 @@ def draw(
     duplicates = artist.drawing.duplicates
     files = distinct_files(paths, duplicates)
     queue = deque(islice(files, most))
-    kept: list[tuple[Path, str]] = []
-    seen: dict[str, str] = {}
+    kept: list[tuple[Path, str, str]] = []
+    seen = dict.fromkeys(known_pixels, "an image of another set")
     total = len(queue)
     while queue:
         path, sha256 = queue.popleft()
         image = read_image(path)
-        same_as = seen.setdefault(image.pixels_sha256, path.name)
-        if len(seen) > len(kept):
-            kept.append((path, sha256))
-            artist.draw_from(path, sha256, image.pixels, images_left=len(queue) + 1)
-        else:
-            duplicates.append(Duplicate(path.name, sha256, same_as, "pixels"))
+        pixels_sha256 = image.pixels_sha256
+        if pixels_sha256 in seen:
+            duplicates.append(Duplicate(path.name, sha256, seen[pixels_sha256], "pixels"))
             queue.extend(islice(files, 1))
+        else:
+            seen[pixels_sha256] = path.name
+            kept.append((path, sha256, pixels_sha256))
+            artist.draw_from(path, sha256, pixels_sha256, image.pixels, images_left=len(queue) + 1)
         del image  # before the next one is read
         progress("images", total - min(len(queue), total), total)
     if any(one.by == "pixels" for one in duplicates):  # the others give more instead
-        for left, (path, sha256) in zip(range(len(kept), 0, -1), kept, strict=True):
+        for left, (path, sha256, pixels_sha256) in zip(range(len(kept), 0, -1), kept, strict=True):
             if artist.remaining:
-                artist.draw_from(path, sha256, read_image(path).pixels, images_left=left)
+                artist.draw_from(path, sha256, pixels_sha256, read_image(path).pixels, images_left=left)
     return artist.finished()
 
 
@@ -163,7 +166,7 @@ class _Artist:
         self._taken: set[tuple[str, int, int, float | None]] = set()
         self._window_bytes = 0
 
-    def draw_from(self, path: Path, sha256: str, pixels: NDArray[Any], *, images_left: int) -> None:
+    def draw_from(self, path: Path, sha256: str, pixels_sha256: str, pixels: NDArray[Any], *, images_left: int) -> None:
         """Draw an image's share of the remaining crops."""
         share = -(-self.remaining // images_left)
         stats = stored_statistics(pixels, self.kind) if share else None
@@ -176,7 +179,7 @@ class _Artist:
                     self.remaining -= 1
                 continue
             self.remaining -= 1
-            crop = CalibrationCrop(path.name, sha256, *place, self._level)
+            crop = CalibrationCrop(path.name, sha256, *place, self._level, pixels_sha256=pixels_sha256)
             if stats is not None:
                 self._keep(crop, Window(window_of(pixels, crop, self.options.crop_px, self.tiling), stats), pixels)
 

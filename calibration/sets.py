@@ -230,9 +230,9 @@ def draw_set(
     paths = images_of(folder)
     rng = np.random.default_rng(options.seed)
     order = [paths[i] for i in rng.permutation(len(paths))]
-    most = min(options.candidates, len(paths))
     if hold_out and len(paths) >= HELD_OUT_EVERY:
-        most = min(most, len(paths) - len(paths) // HELD_OUT_EVERY)
+        order = order[: len(paths) - len(paths) // HELD_OUT_EVERY]
+    most = min(options.candidates, len(order))
     drawing = draw(order, most, options, kind, tiling, rng=rng, progress=progress)
     for one in drawing.duplicates:
         _log.info("dropped %s: the same %s as %s", one.image, one.by, one.same_as)
@@ -251,8 +251,9 @@ def draw_held_out(
 
     Args:
         known: the calibration set.
-        folder: images, or a text file that lists them. If calibration did not use some of them, only those are
-            taken; otherwise crops of half the side are taken from what calibration did not cover.
+        folder: images, or a text file that lists them. If calibration did not use some of them, under any name and
+            in any format, only those are taken. Otherwise crops of half the side are taken from what calibration did
+            not cover.
         options: how to draw.
         kind: the normalization of the network's input.
         tiling: halo and grid of the network.
@@ -266,6 +267,7 @@ def draw_held_out(
     for crop in known.crops:
         avoid.setdefault(crop.sha256, []).append((crop.y, crop.x, known.crop_px))
     names = {crop.image for crop in known.crops}
+    dropped = {one.sha256 for one in known.duplicates}
     paths = images_of(folder)
     rng = np.random.default_rng(options.seed)
     order = [paths[i] for i in rng.permutation(len(paths))]
@@ -274,12 +276,17 @@ def draw_held_out(
     for path in sorted(order, key=lambda path: path.name in names):  # other names first: fewer files are hashed
         if len(unseen) == options.candidates:
             break
-        (seen if sha256_of(path) in avoid else unseen).append(path)
-    chosen = unseen or seen
-    if not unseen:  # smaller crops fit between those of calibration
+        sha256 = sha256_of(path)
+        if sha256 in avoid:
+            seen.append(path)
+        elif sha256 not in dropped:
+            unseen.append(path)
+    pixels = {crop.pixels_sha256 for crop in known.crops}
+    drawing = draw(unseen, len(unseen), options, kind, tiling, known_pixels=pixels, rng=rng, progress=progress)
+    if not drawing.crops:  # smaller crops fit between those of calibration
         options = replace(options, crop_px=max(1, options.crop_px // 2))
-    most = min(options.candidates, len(chosen))
-    drawing = draw(chosen, most, options, kind, tiling, avoid=avoid, rng=rng, progress=progress)
+        most = min(options.candidates, len(seen))
+        drawing = draw(seen, most, options, kind, tiling, avoid=avoid, rng=rng, progress=progress)
     found = len(drawing.crops)
     if not found:
         raise CalibrationError(

@@ -36,10 +36,10 @@ def images(folder: Path, count: int, side_px: int) -> Path:
 
 def shared_px(one: CalibrationSet, other: CalibrationSet, side_px: int) -> int:
     """Count the pixels that two sets have in common."""
-    masks = [{crop.sha256: np.zeros((side_px, side_px), bool) for crop in each.crops} for each in (one, other)]
+    masks = [{crop.pixels_sha256: np.zeros((side_px, side_px), bool) for crop in each.crops} for each in (one, other)]
     for mask, each in zip(masks, (one, other), strict=True):
         for crop in each.crops:
-            mask[crop.sha256][crop.y : crop.y + each.crop_px, crop.x : crop.x + each.crop_px] = True
+            mask[crop.pixels_sha256][crop.y : crop.y + each.crop_px, crop.x : crop.x + each.crop_px] = True
     return sum(int((masks[0][name] & masks[1][name]).sum()) for name in masks[0].keys() & masks[1].keys())
 
 
@@ -51,6 +51,16 @@ def test_whole_images_are_held_out_where_there_are_enough(tmp_path: Path, count:
     held_out = draw_held_out(calibration, folder, SetOptions(8, seed=1), "unit", TILING).crops
     assert not {crop.sha256 for crop in held_out.crops} & {crop.sha256 for crop in calibration.crops}
     assert held_out.images == count // HELD_OUT_EVERY
+
+
+def test_copies_in_another_format_are_not_held_out(tmp_path: Path) -> None:
+    folder = images(tmp_path, 8, 96)
+    for number in range(8):
+        write_image(read_image(folder / f"{number}.png"), folder / f"copy-{number}.bmp")
+    calibration = draw_set(folder, SetOptions(48, crop_px=24), hold_out=True).crops
+    held_out = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=24), "unit", TILING).crops
+    assert len(held_out.crops) == 12
+    assert shared_px(calibration, held_out, 96) == 0
 
 
 @pytest.mark.parametrize("multiple_of", [1, 4])
