@@ -25,6 +25,7 @@ from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pairs import check_stems
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +139,15 @@ def run_demo(
     )
     edgedenoise.train(config, progress=progress)
     bundle = out / "demo.edge"
-    build(out / "run", images.training, bundle, count=effort.calibration_crops, seed=seed, progress=progress)
+    build(
+        out / "run",
+        images.training,
+        bundle,
+        count=effort.calibration_crops,
+        seed=seed,
+        targets=_targets(),
+        progress=progress,
+    )
     html = out / "report.html"
     report = compare_to_html(
         bundle,
@@ -161,6 +170,11 @@ def run_demo(
         int8_loss_db=losses,
         comparison=report,
     )
+
+
+def _targets() -> tuple[str, ...]:
+    """Return the backends that can build and run here: the report compares what was measured."""
+    return tuple(one.name for one in registry.values() if one.can_build() and one.probe().available)
 
 
 def demo_text(result: DemoResult) -> str:

@@ -52,7 +52,7 @@ def bundle(folder: Path) -> Path:
     data, run, out = folder / "noisy", folder / "run", folder / "mine.edge"
     edgedenoise("train", "--data", data, "--out", run, "--network", "cbsn-8x1", "--steps", 60, "--patch", 60,
                 "--set", "first_weights=local-mean", "--set", "statistics=photo")  # fmt: skip
-    built = edgedenoise("build", run, "--data", data, "-o", out, "--count", 8)
+    built = edgedenoise("build", run, "--data", data, "-o", out, "--count", 8, "--target", "openvino")
     assert {check["status"] for check in built["verified"]["variants"]} == {"passed"}
     return out
 
