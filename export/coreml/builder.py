@@ -1,6 +1,6 @@
 """Build Core ML packages from the bundle's ONNX graphs, on Linux as on a Mac.
 
-float16 and float32 from the float graph, weights alone in 8 bits from it too, and W8A8 from the QDQ graph's own scales.
+float16, float32 and 8-bit weights are built from the float graph, W8A8 from the QDQ graph with its own scales.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.job import BuildJob
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
-"""What `--option deployment_target=` accepts; macOS 12, 13, 14 and 15 are the same programs."""
+"""Values of `--option deployment_target=`; macOS 12, 13, 14 and 15 run the same programs."""
 _LEAST: Mapping[Precision, str] = {"fp32": "iOS15", "fp16": "iOS15", "w8a16": "iOS16", "int8": "iOS17"}
 _WHY: Mapping[Precision, str] = {
     "fp32": "float32 programs run from iOS 15 and macOS 12 on, on the CPU and the GPU, never on the Neural Engine",
@@ -41,25 +41,25 @@ _PACKAGE = "model.mlpackage"
 
 
 class PackageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `compile --target coreml --option KEY=VALUE` accepts."""
+    """Options of `compile --target coreml --option KEY=VALUE`."""
 
     io: Literal["tensor", "image"] = "tensor"
-    """Whether the model takes and gives arrays in [0, 1], or RGB images of 8 bits, as camera apps have them."""
+    """Whether inputs and outputs are arrays in [0, 1], or RGB images of 8 bits, as camera apps use."""
     deployment_target: Literal["auto", "iOS15", "iOS16", "iOS17", "iOS18"] = "auto"
-    """The oldest system that can load the package; `auto` for the oldest that has what the precision needs."""
+    """Oldest system that can load the package; `auto` for the oldest that supports the precision."""
 
 
 def build(job: BuildJob) -> Variant:
-    """Write a Core ML package into a bundle that is being written.
+    """Build a Core ML package.
 
     Args:
         job: what is compiled, for which precision and which sizes of input.
 
     Returns:
-        The new variant, added to the draft. Its `path` is the package's `Manifest.json`.
+        The new variant; its `path` is the package's `Manifest.json`.
 
     Raises:
-        ModuleNotFoundError: coremltools is not installed; `compile` words it.
+        ModuleNotFoundError: coremltools is not installed; `Backend.build` turns it into a RuntimeUnavailableError.
         ExportError: the graph cannot be translated, or does not fit into float16.
         UsageError: an option or a shape is not accepted.
     """
@@ -94,14 +94,14 @@ def _check_io(options: PackageOptions, job: BuildJob) -> None:
         return
     if job.bundle.manifest.normalization != "unit":
         raise UsageError(
-            f"image input is for networks that take pixels in [0, 1]; {job.bundle.source} is normalised by the whole"
-            " image's statistics, which an image input has no place for",
-            hint="Use --option io=tensor, or a student: edgedenoise train --objective distill",
+            f"{job.bundle.source} is normalised by the statistics of the whole image; image inputs need a network that"
+            " takes pixels in [0, 1]",
+            hint="Use --option io=tensor, or train a student: edgedenoise train --objective distill",
         )
     if job.precision == "fp32":
         raise UsageError(
-            "image input and output have 8 bits, which float32 could not be held to",
-            hint="Use --precision fp16, or --option io=tensor.",
+            "image inputs and outputs have 8 bits, which is too little for the float32 self-test",
+            hint="Use --precision fp16, or --option io=tensor",
         )
 
 
@@ -110,9 +110,7 @@ def _target(options: PackageOptions, precision: Precision) -> str:
     if options.deployment_target == "auto":
         return least
     if TARGETS.index(options.deployment_target) < TARGETS.index(least):
-        raise UsageError(
-            f"{precision} needs {least} at least, and {options.deployment_target} was asked for: {_WHY[precision]}"
-        )
+        raise UsageError(f"{precision} needs {least} or later, got {options.deployment_target}: {_WHY[precision]}")
     return options.deployment_target
 
 
@@ -158,14 +156,14 @@ def _accepted(coremltools: Any, shapes: InputShapes) -> Any:
     if shapes.kind == "fixed":
         return square(sides[0])
     if shapes.kind == "enumerated":
-        # The default is what the Neural Engine is planned for first.
+        # The Neural Engine is prepared for the default first.
         return coremltools.EnumeratedShapes([square(side) for side in sides], default=square(sides[-1]))
     ranged = [coremltools.RangeDim(sides[0], sides[2], default=sides[1]) for _ in range(2)]
     return coremltools.Shape((1, CHANNELS, *ranged))
 
 
 def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
-    """Embed what a lone package needs, and words for whoever opens it in Xcode."""
+    """Embed the metadata that a lone package needs, and descriptions for Xcode."""
     manifest = job.bundle.manifest
     model.user_defined_metadata[METADATA_KEY] = job.metadata(variant)
     model.author = manifest.created_by
@@ -196,7 +194,7 @@ def _save(model: Any, package: Path) -> None:
         model_file.write_bytes(spec.SerializeToString(deterministic=True))
         manifest = first / "Manifest.json"
         manifest.write_text(_with_fixed_names(manifest.read_text(encoding="utf-8")), encoding="utf-8")
-        # coremltools writes the manifest again when it opens a package: its own form stays as it is ever after.
+        # coremltools writes the manifest again whenever it opens a package; from now on it writes the same bytes.
         with coremltools_quietly() as coremltools:
             coremltools.models.utils.load_spec(str(first))
         package.parent.mkdir(parents=True, exist_ok=True)
@@ -204,14 +202,14 @@ def _save(model: Any, package: Path) -> None:
 
 
 def _give_images(spec: Any) -> None:
-    """Make the output an image of the size and colours of the input: the converter does so for other sources only."""
+    """Make the output an image of the size and colours of the input, as the converter does for other sources."""
     given, taken = spec.description.output[0].type, spec.description.input[0].type.imageType
     given.ClearField("multiArrayType")
     given.imageType.CopyFrom(taken)
 
 
 def _with_fixed_names(manifest: str) -> str:
-    """Replace the random names of a package's items by ones that follow from their paths."""
+    """Replace the random names of a package's items by names derived from their paths."""
     known = msgspec.json.decode(manifest)
     names = {old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"])) for old, item in known["itemInfoEntries"].items()}
     known["itemInfoEntries"] = {names[old]: item for old, item in sorted(known["itemInfoEntries"].items(), key=_path)}

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def build(job: BuildJob) -> Variant:
-    """Write an ONNX graph as OpenVINO IR into a bundle that is being written.
+    """Build OpenVINO IR from an ONNX graph.
 
-    fp16 is half-precision weights: GPUs and NPUs compute in it, and the CPU plugin in float32, as it does for fp32.
+    fp16 means half-precision weights: GPUs and NPUs compute in float16, the CPU plugin in float32.
 
     Args:
-        job: what is compiled, and for which precision; any input size is accepted by what is built.
+        job: what is built, and in which precision; the IR accepts any input size.
 
     Returns:
-        The new variant, added to the draft.
+        The new variant; its files are in `job.root`.
 
     Raises:
         RuntimeUnavailableError: OpenVINO is not installed.
         ExportError: OpenVINO cannot read the graph, or it does not fit into float16.
-        UsageError: an option or a shape was given; there are none.
+        UsageError: an option or a shape was given; OpenVINO has none.
     """
     backend_options(_NoOptions, job.options, OpenVino.name)
     if job.options.tile is not None or job.options.tiles or job.options.tile_range is not None:

@@ -55,26 +55,26 @@ def has_quantized_sums(graph: onnx.ModelProto) -> bool:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a QDQ graph, and where the graph is cut to look at it."""
+    """A layer of a QDQ graph, and where the graph is cut to examine it."""
 
     name: str
-    """Its output's, which is the same in the float graph."""
+    """Name of its output, which is the same in the float graph."""
     op_type: str
     cut: str
-    """The tensor behind it that the piece gives out."""
+    """Name of the tensor that the piece outputs."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first layer at which a backend is farther from exact arithmetic than it may be."""
+    """The first layer at which a backend exceeds the bound on its distance to the reference execution."""
 
     layer: str
     """Name of the layer's output, the same in the float graph."""
     op_type: str
     psnr_db: float
-    """Of the layer's values against exact ones, the peak being the width of the exact values' range."""
+    """PSNR of the layer's values to the reference, the peak being the width of the reference values' range."""
     max_levels: float
-    """Largest difference of one value, in 255ths of that range."""
+    """Maximum absolute error, in 255ths of that range."""
     number: int
     """Position of the layer in the graph; the first is 1."""
     of: int
@@ -84,7 +84,7 @@ class Divergence:
         """Return the layer and its distance in one clause."""
         return (
             f"the first layer that differs is {self.layer} ({self.op_type}, {self.number} of {self.of}):"
-            f" {self.psnr_db:.1f} dB, largest difference {self.max_levels:.1f} of {_LEVELS} levels"
+            f" {self.psnr_db:.1f} dB, maximum absolute error {self.max_levels:.1f} of {_LEVELS} levels"
         )
 
 
@@ -94,7 +94,7 @@ def first_divergence(
     on_backend: Callable[[Layer], NDArray[np.float32]],
     bound: ReferenceBound,
 ) -> Divergence | None:
-    """Return the first layer whose values on a backend are farther from exact ones than a bound allows.
+    """Return the first layer whose values on a backend are farther from the reference than a bound allows.
 
     Args:
         graph: QDQ graph that obeys the graph contract.
@@ -119,7 +119,7 @@ def first_divergence(
 
 
 def pieces_on(
-    runtime: Backend,
+    backend: Backend,
     variant: Variant | None,
     graph: onnx.ModelProto,
     x: NDArray[np.float32],
@@ -130,7 +130,7 @@ def pieces_on(
     """Return a function that runs the graph up to a layer on a backend.
 
     Args:
-        runtime: backend that opens ONNX files.
+        backend: backend that opens ONNX files.
         variant: variant that the graph belongs to; None for an encoding without special kernels.
         graph: QDQ graph.
         x: (1, 3, h, w), the input of the graph.
@@ -140,18 +140,18 @@ def pieces_on(
     Raises:
         IncompatibleError: the backend opens no ONNX files, so no part of a graph can be run on it.
     """
-    if not runtime.opens_onnx:
+    if not backend.opens_onnx:
         raise IncompatibleError(
-            f"{runtime.label} opens no parts of an ONNX graph, so the first layer that differs cannot be searched there"
+            f"{backend.label} opens no parts of an ONNX graph, so the first layer that differs cannot be searched there"
         )
-    told = variant or Variant("piece", runtime.name, "int8", "piece.onnx")
+    described = variant or Variant("piece", backend.name, "int8", "piece.onnx")
 
     def run(layer: Layer) -> NDArray[np.float32]:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "piece.onnx"
             path.write_bytes(cut_behind(graph, layer.cut).SerializeToString())
-            # Not a CheckedSession: a piece gives out other channels than an image's.
-            session = runtime.open(told, path, device, options)
+            # Not a CheckedSession: the output of a piece does not have the channels of an image.
+            session = backend.open(described, path, device, options)
             try:
                 return session.run(x)
             finally:
@@ -181,7 +181,7 @@ def layers_of(graph: onnx.ModelProto) -> list[Layer]:
 
 
 def cut_behind(graph: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """Return the part of a graph that one tensor depends on, giving out that tensor as the graph's output."""
+    """Return the part of a graph that one tensor depends on, with that tensor as its output."""
     import onnx
 
     needed = {tensor}

@@ -1,6 +1,6 @@
-"""Build TensorRT engines from the bundle's ONNX graphs: on the device that runs them, or ahead of time for RTX GPUs.
+"""Build TensorRT engines from the bundle's ONNX graphs: on the device that runs them, or without a GPU for RTX GPUs.
 
-Precision is said in the way that a version understands: up to 10 by builder flags, from 11 on (and for TensorRT-RTX) by
+Precision is set as each version requires: up to 10 by builder flags, from 11 on (and for TensorRT-RTX) by
 the graph's own types, so that float16 comes from a converted graph. INT8 always comes from the QDQ graph.
 """
 
@@ -46,23 +46,23 @@ _STRONGLY_TYPED_SINCE = 11
 
 
 class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `compile --target tensorrt --option KEY=VALUE` accepts."""
+    """Options of `compile --target tensorrt --option KEY=VALUE`."""
 
     version_compatible: bool = False
-    """Later versions of the same major release may run the engine, the lean runtime too (8.6 and later)."""
+    """Whether later versions of the same major release, and the lean runtime, may run the engine (8.6 and later)."""
     hardware_compatible: bool = False
-    """GPUs of Ampere and later may run it, whichever it was built on (8.6 and later)."""
+    """Whether all GPUs since Ampere may run it (8.6 and later)."""
     workspace_mb: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """GPU memory that the builder may try with; None for its own choice."""
+    """GPU memory that the builder may use, in MiB; None for its own choice."""
     optimization_level: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
-    """0 builds fastest, 5 tries most (8.6 and later); None for its own choice."""
+    """0 builds fastest, 5 tries the most kernels (8.6 and later); None for its own choice."""
     timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 1800
-    """The builder's process is ended after this."""
+    """Time after which the builder's process is ended, in seconds."""
 
 
 @dataclass(frozen=True)
 class _Builder:
-    """Which module builds, and for what."""
+    """The module that builds, and the GPU that it builds for."""
 
     target: str
     module: str
@@ -78,7 +78,7 @@ def build(job: BuildJob) -> Variant:
         job: what is compiled; int8 from the QDQ graph, fp16 and fp32 from the float graph.
 
     Returns:
-        The new variant, added to the draft.
+        The new variant; its files are in `job.root`.
 
     Raises:
         RuntimeUnavailableError: there is no GPU or no TensorRT here; the hint is what to run on the device.
@@ -88,12 +88,12 @@ def build(job: BuildJob) -> Variant:
     found = TensorRT().probe()
     if not found.available or found.version is None:
         raise RuntimeUnavailableError(
-            f"TensorRT engines are built on the device that runs them, and this is none: {found.reason}",
+            f"TensorRT engines are built on the device that runs them, which this is not: {found.reason}",
             hint=_on_the_device(job),
         )
     if TensorRT().module() != TensorRT.modules[0]:
         raise RuntimeUnavailableError(
-            f"only {TensorRT().module()} is installed here, which runs engines and builds none",
+            f"only {TensorRT().module()} is installed here, which runs engines but does not build them",
             hint='Install the builder with: pip install "edgedenoise[tensorrt]"',
         )
     typed = int(found.version.split(".")[0]) >= _STRONGLY_TYPED_SINCE
@@ -130,7 +130,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
     if source is None:
         raise IncompatibleError(
             f"{variant.name} was built from a graph whose SHA-256 begins {record.graph_sha256[:12]};"
-            f" {bundle.source} has no such graph any more",
+            f" {bundle.source} does not have this graph any more",
             hint=f"Build it again: edgedenoise compile {bundle.source} --target {variant.runtime}",
         )
     path, runtime = bundle.variant_file(source), OnnxRuntime()
@@ -180,7 +180,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
         engine,
         EngineRecord(
             module=by.module,
-            version=by.version,  # as loading asks for it
+            version=by.version,  # as the loading module reports it
             gpu=None if by.gpu is None else by.gpu.name,
             compute_capability=None if by.gpu is None else by.gpu.compute_capability,
             driver=None if by.gpu is None else by.gpu.driver,
@@ -202,19 +202,19 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
 def _options(job: BuildJob, by: _Builder) -> EngineOptions:
     options = backend_options(EngineOptions, job.options, by.target)
     for name in ("version_compatible", "hardware_compatible"):
-        # RTX's builder ignores the one with a warning, and for the other wants a library that it comes without.
+        # RTX's builder ignores one of them with a warning, and needs a library for the other that it does not include.
         if by.module == TensorRTRTX.modules[0] and getattr(options, name):
             raise UsageError(
-                f"{name} was asked for, which {by.target} does not have: its engines are for several kinds of GPU"
-                " anyhow, and for the version that built them"
+                f"{by.target} has no option {name}: its engines run on several kinds of GPU, and only with the version"
+                " that built them"
             )
     return options
 
 
 def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
-    """Return the graph that is given to the builder: the bundle's own, or converted to float16.
+    """Return the graph for the builder: the bundle's own, or the float graph converted to float16.
 
-    Wherever something may be computed in float16, between integers too, it must fit.
+    All values that may be computed in float16, between integers too, must fit.
     """
     if job.precision != "fp16" and "FP16" not in _precision_flags(job, by):
         return job.graph
@@ -223,7 +223,7 @@ def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
     model = onnx.load(float_graph_file(job.bundle))
     check_fp16(job.bundle, model)
     if not by.strongly_typed:
-        return job.graph  # a flag does it
+        return job.graph  # a builder flag selects float16
     half = scratch / "fp16.onnx"
     onnx.save(to_fp16(model), half)
     return half
@@ -245,20 +245,20 @@ def _between(job: BuildJob, by: _Builder) -> str:
 
 def _timing_cache_file(by: _Builder) -> str | None:
     if by.gpu is None:
-        return None  # nothing is timed without a GPU
+        return None  # kernels are timed on a GPU only
     name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{by.module}-{by.version}-{by.gpu.name}")
     return str(_cache() / f"{name}.timing")
 
 
 def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progress: Progress) -> BuildResult:
-    """Run the builder's process, show how far it is, and keep its log.
+    """Run the builder's process, report its progress, and keep its log.
 
     Raises:
-        ExportError: it refused, crashed or took too long; the end of the log is in the message.
+        ExportError: the builder refused the graph, crashed or took too long; the message has the end of its log.
     """
     spec_file = scratch / "spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
-    # Not in the user's folder: Python would take a folder called tensorrt or onnx in it for the package.
+    # Not in the user's folder: Python would import a folder called tensorrt or onnx in it as the package.
     command = [sys.executable, "-m", "edgedenoise.exporting.tensorrt.child", str(spec_file)]
     lines: list[str] = []
     timed_out = threading.Event()
@@ -289,14 +289,14 @@ def run_builder(spec: BuildSpec, scratch: Path, log: Path, timeout_s: int, progr
         log.write_text(text, encoding="utf-8")
         return msgspec.json.decode(Path(spec.result).read_bytes(), type=BuildResult)
     if timed_out.is_set():
-        ended = f"took longer than {timeout_s} s and was ended (--option timeout_s={2 * timeout_s} allows more)"
+        ended = f"took longer than {timeout_s} s and was ended (use --option timeout_s={2 * timeout_s} to allow more)"
     elif process.returncode < 0:
         ended = f"crashed with signal {-process.returncode}"
     elif process.returncode == REFUSED:
         ended = "refused the graph"
     else:
         ended = "could not be used"
-    kept = _cache() / f"{log.parent.name}.log"  # what is built is thrown away with its folder
+    kept = _cache() / f"{log.parent.name}.log"  # the folder of a failed build is removed
     with suppress(OutputError):
         write_bytes(kept, text.encode())
     raise ExportError(f"{spec.module} {ended}; its log is {kept}, and ends:\n  {_tail(lines)}")
@@ -307,31 +307,31 @@ def _cache() -> Path:
 
 
 def _tail(lines: list[str]) -> str:
-    """Return the end of a log, and the errors that stand before it."""
+    """Return the end of a log, and the errors before it."""
     end = max(len(lines) - _LOG_TAIL_LINES, 0)
     errors = [line for line in lines[:end] if _ERROR.search(line)]
     return "\n  ".join([*errors[:_LOG_TAIL_LINES], *lines[end:]]) or "(nothing)"
 
 
 def _on_the_device(job: BuildJob) -> str:
-    """Return the commands that build the engine where it will run, as it was asked for here."""
+    """Return the commands that build the same engine on the device where it will run."""
     bundle = job.bundle.source.name
-    asked = f"--precision {job.precision}" + "".join(
+    options = f"--precision {job.precision}" + "".join(
         f" --option {key}={value}" for key, value in job.options.more.items()
     )
     if job.options.tile_range is not None:
-        asked += " --tile-range " + ":".join(map(str, job.options.tile_range))
+        options += " --tile-range " + ":".join(map(str, job.options.tile_range))
     elif job.options.tile is not None:
-        asked += f" --tile {job.options.tile}"
+        options += f" --tile {job.options.tile}"
     return "\n".join(
         (
-            "on the Jetson or the PC with the GPU (docs/guides/jetson.md):",
+            "On the Jetson or the PC with the GPU (docs/guides/jetson.md):",
             f"  scp -r {job.bundle.source} DEVICE:{bundle}",
             "  python3 -m venv --system-site-packages venv    # sees JetPack's own TensorRT",
             '  venv/bin/pip install "edgedenoise[quantize]"',
-            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt {asked}",
+            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt {options}",
             f"  venv/bin/edgedenoise verify {bundle}",
-            "for a PC with an RTX GPU, here and now:",
-            f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {asked}",
+            "For a PC with an RTX GPU, on this machine:",
+            f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {options}",
         )
     )

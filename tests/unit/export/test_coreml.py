@@ -352,8 +352,8 @@ def test_images_in_and_out_compute_the_same(tiny_student: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Precision, dict[str, str], str]] = {
-    "too old a system": ("int8", {"deployment_target": "iOS16"}, "int8 needs iOS17 at least, and iOS16 was asked for"),
-    "images in float32": ("fp32", {"io": "image"}, "image input and output have 8 bits"),
+    "too old a system": ("int8", {"deployment_target": "iOS16"}, "int8 needs iOS17 or later, got iOS16"),
+    "images in float32": ("fp32", {"io": "image"}, "image inputs and outputs have 8 bits"),
     "an unknown option": ("fp16", {"units": "ane"}, r"expected io \(tensor \| image; default tensor\)"),
 }
 
@@ -370,7 +370,7 @@ def test_what_cannot_be_is_told(tiny_student: Path, precision: Precision, more: 
 
 def test_images_are_refused_where_statistics_of_the_photograph_are_needed(tmp_path: Path) -> None:
     root = Path(shutil.copytree(FIXTURES / "tiny.edge", tmp_path / "tiny.edge"))
-    with pytest.raises(UsageError, match="normalised by the whole image's statistics"):
+    with pytest.raises(UsageError, match="normalised by the statistics of the whole image"):
         edgedenoise.compile(
             root, target="coreml", precision="fp16", options=BuildOptions(tile=128, more={"io": "image"})
         )
