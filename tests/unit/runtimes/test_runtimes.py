@@ -24,7 +24,7 @@ from edgedenoise.errors import (
 )
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
-from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions
+from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions, TensorInfo
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.device_names import matching_device
@@ -237,6 +237,14 @@ def test_onnx_runtime_tells_what_really_runs(committed_bundle: Path) -> None:
     assert session.effective.version == onnxruntime.__version__
     assert session.effective.device == "cpu"
     assert "CPUExecutionProvider" in session.effective.detail
+
+
+def test_a_session_describes_its_inputs_and_outputs(committed_bundle: Path) -> None:
+    session, _ = opened(committed_bundle, "onnx-fp32")
+    assert session.inputs == (TensorInfo("image", "float32", (1, 3, None, None)),)
+    assert [output.name for output in session.outputs] == ["denoised"]
+    assert session.shapes is None
+    assert session.largest_px is None
 
 
 def test_fused_integers_are_far_closer_to_exact_arithmetic_than_to_float(committed_bundle: Path) -> None:
