@@ -11,6 +11,7 @@ import pytest
 from manifests import rewrite_manifest
 from typer.testing import CliRunner
 
+import edgedenoise
 from edgedenoise.bundles.archive import pack, unpack
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
@@ -59,6 +60,19 @@ def test_stray_files_are_neither_packed_nor_copied(littered: Path, committed_bun
     copy_bundle(Bundle.open(littered), tmp_path / "copy.edge")
     assert Bundle.open(tmp_path / "copy.edge").strays() == []
     Bundle.open(tmp_path / "copy.edge").check()
+
+
+def test_verify_names_stray_files_and_variants_of_a_newer_version(littered: Path) -> None:
+    variants = json.loads((littered / MANIFEST).read_bytes())["variants"]
+    int4 = {"name": "x-int4", "runtime": "newer", "precision": "int4", "path": "x-int4/m.bin"}
+    rewrite_manifest(littered, variants=[*variants, int4])
+    report = edgedenoise.verify(littered)
+    assert report.passed
+    assert report.strays == tuple(sorted(STRAYS))
+    assert [text.partition(":")[0] for text in report.unknown] == ["x-int4"]
+    shown = CliRunner().invoke(app, ["verify", str(littered)]).stdout
+    assert "not part of the bundle: Thumbs.db" in shown
+    assert "cannot be read by this version: x-int4" in shown
 
 
 def test_every_file_in_the_folder_of_a_new_variant_is_recorded(tiny_bundle: Path) -> None:
