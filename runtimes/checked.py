@@ -14,17 +14,17 @@ import numpy as np
 from edgedenoise.errors import InferenceError, NotFiniteError
 from edgedenoise.runtimes.base import CHANNELS
 from edgedenoise.runtimes.shapes import FittedSession
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import InputShapes
     from edgedenoise.runtimes.base import Session
-
-_VERIFY = "Check the bundle with: edgedenoise verify BUNDLE"
 
 
 @dataclass
@@ -44,9 +44,16 @@ class CheckedSession:
     other threads are finished.
     """
 
-    def __init__(self, inner: Session, shapes: InputShapes | None = None) -> None:
-        """Wrap a backend's session; `shapes` are those that its file accepts, None for all."""
+    def __init__(self, inner: Session, shapes: InputShapes | None = None, *, source: Path | None = None) -> None:
+        """Wrap a backend's session.
+
+        Args:
+            inner: the backend's session.
+            shapes: sizes of tiles that its file accepts; None for all.
+            source: the bundle that is opened, for hints.
+        """
         self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
+        self._hint = None if source is None else f"Check the bundle with: {command_line('verify', source)}"
         self._turns = _Turns(shared=inner.thread_safe)
         self.effective = inner.effective
         self.inputs = inner.inputs
@@ -149,13 +156,13 @@ class CheckedSession:
     def _check_output(self, y: NDArray[np.float32], expected: tuple[int, ...]) -> None:
         if y.shape != expected or y.dtype != np.float32:
             raise InferenceError(
-                f"{self.effective.runtime} returned {y.dtype} {y.shape}; expected float32 {expected}", hint=_VERIFY
+                f"{self.effective.runtime} returned {y.dtype} {y.shape}; expected float32 {expected}", hint=self._hint
             )
         if not _is_finite(y):
             bad = int(np.count_nonzero(~np.isfinite(y)))
             raise NotFiniteError(
                 f"{self.effective.runtime} on {self.effective.device} returned {bad} values that are not finite",
-                hint=_VERIFY,
+                hint=self._hint,
             )
 
 

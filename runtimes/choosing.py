@@ -9,6 +9,7 @@ from edgedenoise.bundles.manifest import Precision
 from edgedenoise.errors import DeviceNotFoundError, IncompatibleError, UsageError
 from edgedenoise.runtimes.device_names import AUTO, matching_device
 from edgedenoise.runtimes.registry import registry
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
@@ -62,8 +63,9 @@ def choose_variant(
         raise IncompatibleError(
             f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
             f" run here; it has {have}",
-            hint="List what this machine has with: edgedenoise doctor; add INT8 with: edgedenoise quantize"
-            f" {bundle.source}; add a backend with: edgedenoise compile {bundle.source} --target {target}",
+            hint="List what this machine has with: edgedenoise doctor; add INT8 with:"
+            f" {command_line('quantize', bundle.source)}; add a backend with:"
+            f" {command_line('compile', bundle.source, '--target', target)}",
         )
     return min(fitting, key=lambda variant: _order(variant, device))
 

@@ -20,6 +20,7 @@ from edgedenoise.files import write_bytes
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +120,7 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
             f"{bundle.source}: {variant.name} fails its self-test on {session.effective.runtime}"
             f" {session.effective.version} ({session.effective.detail}): expected at least {result.bound_db:.1f} dB to"
             f" the float output, got {result.psnr_db:.1f} dB; maximum absolute error {result.max_levels:.1f} levels",
-            hint=f"Check all variants with: edgedenoise verify {bundle.source}; choose another with --runtime or"
+            hint=f"Check all variants with: {command_line('verify', bundle.source)}; choose another with --runtime or"
             " --precision",
         )
     with suppress(OutputError):  # a read-only home only means that the test runs again next time

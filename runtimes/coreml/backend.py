@@ -34,6 +34,7 @@ from edgedenoise.runtimes.base import (
 )
 from edgedenoise.runtimes.bounds import FLOAT_SUMS, ROUNDED_BIASES, SchemeBounds
 from edgedenoise.runtimes.failures import inference_errors
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,9 +96,10 @@ class CoreMLSession(Session):
     """One opened package."""
 
     def __init__(self, package: Path, device: str, version: str) -> None:
+        options = ("--target", CoreML.name, "--option", "deployment_target=iOS16")
         newer = (
-            "If it was built for a newer system, build it again with --option deployment_target=iOS16: edgedenoise"
-            f" compile {package.parent.parent} --target coreml"
+            "If it was built for a newer system, build it again for an older one:"
+            f" {command_line('compile', package.parent.parent, *options)}"
         )
         with coremltools_quietly() as coremltools:
             units = getattr(coremltools.ComputeUnit, UNITS[device])

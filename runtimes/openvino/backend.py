@@ -24,6 +24,7 @@ from edgedenoise.runtimes.device_names import AUTO, family_of
 from edgedenoise.runtimes.failures import inference_errors
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.machine import has_avx2, onednn_saturates_u8s8
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,10 +97,8 @@ class OpenVino(Backend):
         if path.parent.name != variant.name:  # a lone file
             return "Use 7-bit weights: quantize the bundle with --scheme u8s7, then compile it for openvino"
         bundle = path.parent.parent
-        return (
-            f"Use 7-bit weights: edgedenoise quantize {bundle} --scheme u8s7; edgedenoise compile {bundle}"
-            " --target openvino"
-        )
+        quantize = command_line("quantize", bundle, "--scheme", "u8s7")
+        return f"Use 7-bit weights: {quantize}; {command_line('compile', bundle, '--target', self.name)}"
 
     def int8_is_faster(self, variant: Variant, device: str = AUTO) -> bool:
         """Return whether the device has fast kernels for the encoding (docs/guides/quantize.md)."""

@@ -36,6 +36,7 @@ from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.tensorrt.cudart import Cudart, pinned_array
 from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, mismatch, read_record, this_platform
 from edgedenoise.runtimes.tensorrt.nvidia import Gpu, gpus
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -124,10 +125,8 @@ class TensorRT(Backend):
     def unsupported_hint(self, variant: Variant, path: Path) -> str | None:
         """Return the command that builds the engine on this machine."""
         record = read_record(path)
-        return (
-            f"Build one here: edgedenoise compile {path.parent.parent} --target {self.name} --precision"
-            f" {variant.precision} {_shape_options(record)}"
-        )
+        options = ("--target", self.name, "--precision", variant.precision, *_shape_options(record))
+        return f"Build one here: {command_line('compile', path.parent.parent, *options)}"
 
     def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:  # noqa: ARG002
         """Open an engine on a GPU.
@@ -206,7 +205,7 @@ class TrtSession(Session):
             if self._engine is None:
                 raise InferenceError(
                     f"{module.__name__} {module.__version__} cannot load {path}, although it was built for it",
-                    hint=f"Build it again: edgedenoise compile {path.parent.parent} --target {backend.name}",
+                    hint=f"Build it again: {command_line('compile', path.parent.parent, '--target', backend.name)}",
                 )
             _check_interface(self._engine, module, path)
             self.inputs = (_info(record, INPUT_NAME),)
@@ -372,10 +371,10 @@ def _expected(record: EngineRecord) -> str:
     return f"sides from {sides[0]} to {sides[-1]}" if record.shapes.kind == "ranged" else f"sides of {sides[0]}"
 
 
-def _shape_options(record: EngineRecord) -> str:
+def _shape_options(record: EngineRecord) -> tuple[str, str]:
     """Return the shapes of an engine as options of `compile`."""
     sides = ":".join(map(str, record.shapes.sides_px))
-    return f"--tile-range {sides}" if record.shapes.kind == "ranged" else f"--tile {sides}"
+    return ("--tile-range" if record.shapes.kind == "ranged" else "--tile"), sides
 
 
 def _device_name(gpu: Gpu) -> str:

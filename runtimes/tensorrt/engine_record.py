@@ -15,6 +15,7 @@ import msgspec
 from edgedenoise.bundles.manifest import InputShapes, Precision
 from edgedenoise.errors import IntegrityError
 from edgedenoise.files import write_bytes
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +80,8 @@ def read_record(engine: Path) -> EngineRecord:
     except OSError:
         raise IntegrityError(
             f"{engine} has no record: expected {path} beside it, got no such file",
-            hint="Copy the whole bundle, or build the engine again: edgedenoise compile"
-            f" {engine.parent.parent} --target tensorrt",
+            hint="Copy the whole bundle, or build the engine again:"
+            f" {command_line('compile', engine.parent.parent, '--target', 'tensorrt')}",
         ) from None
     except msgspec.DecodeError as error:
         raise IntegrityError(f"{path} is not an engine's record: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, tim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     Answer = Callable[[np.ndarray], np.ndarray]
 
@@ -112,8 +112,8 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
 def test_a_bad_answer_never_leaves(kind: str) -> None:
     answer, message = BAD_ANSWERS[kind]
     with pytest.raises(InferenceError, match=message) as caught:
-        CheckedSession(Fake(answer)).run(TILE)
-    assert "edgedenoise verify" in str(caught.value)
+        CheckedSession(Fake(answer), source=Path("my.edge")).run(TILE)
+    assert "edgedenoise verify my.edge" in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 3], ids=["too few", "too many"])
