@@ -39,7 +39,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Variants",
         "",
-        "| variant | runtime | precision | to the float answer, self-test |",
+        "| variant | runtime | precision | PSNR to float, self-test |",
         "|-|-|-|-|",
     ]
     for variant in manifest.variants:
