@@ -21,7 +21,10 @@ def command(
     quick: Annotated[bool, typer.Option("--quick", help="Train for seconds only: lower quality, same stages.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of noise, crops and training.")] = 0,
 ) -> None:
-    """Train, export, quantize, compile, verify, denoise and compare, on sample images or your own."""
+    """Run every step on sample images or on your own.
+
+    The steps are train, export, calibrate, quantize, compile, verify, denoise and compare.
+    """
     from edgedenoise.demo import demo_text, run_demo
 
     with output.progress() as progress:

@@ -22,7 +22,7 @@ def command(
     output: Output,
     data: Annotated[Path | None, typer.Option(help="Check whether these images can be trained on, instead.")] = None,
 ) -> None:
-    """List the backends of this machine, or check images for training."""
+    """List the backends of this machine, or check training images."""
     if data is not None:
         _check_images(output, data)
         return

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import CHECKPOINT, WHICH, Output, cli_command
 
 
 @cli_command
 def command(
     output: Output,
-    run: Annotated[Path, typer.Argument(help="Folder made by train.")],
+    checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     noisy: Annotated[Path, typer.Option(help="Folder of noisy images.")],
     clean: Annotated[Path, typer.Option(help="Folder with their ground truth, under the same names.")],
     mode: Annotated[
@@ -23,18 +23,19 @@ def command(
             help="direct: one pass, as on devices; stride2: sub-images of every second pixel, as papers test."
         ),
     ] = "direct",
-    checkpoint: Annotated[
-        Literal["last", "best"], typer.Option(help="Which state of the run: the last, or the best on held-out images.")
-    ] = "last",
+    which: Annotated[Literal["last", "best"], typer.Option("--checkpoint", help=WHICH)] = "last",
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     keep: Annotated[Path | None, typer.Option(help="Folder to write the denoised images to.")] = None,
 ) -> None:
-    """Measure the PSNR and SSIM of a trained network on images with ground truth."""
+    """Measure the PSNR and SSIM of a trained network.
+
+    Images with ground truth are needed.
+    """
     from edgedenoise.tables import table
 
     with output.progress() as progress:
         found = edgedenoise.evaluate(
-            run, noisy, clean, mode=mode, which=checkpoint, device=device, keep=keep, progress=progress
+            checkpoint, noisy, clean, mode=mode, which=which, device=device, keep=keep, progress=progress
         )
     rows = [
         [name, f"{quality.psnr_db:.2f}", f"{quality.ssim:.4f}"]

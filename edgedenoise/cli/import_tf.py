@@ -21,7 +21,7 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
 ) -> None:
-    """Make a run folder from a TensorFlow checkpoint of the C-BSN authors."""
+    """Convert a TensorFlow checkpoint of the C-BSN authors to a run."""
     with output.progress() as progress:
         result = edgedenoise.import_tf(checkpoint, out, progress=progress)
     following = command_line("build", result.run, "-o", f"{result.network}.edge", "--data")
