@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgedenoise.bundles.manifest import Precision
+from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import DeviceNotFoundError, IncompatibleError, UsageError
 from edgedenoise.runtimes.device_names import AUTO, matching_device
 from edgedenoise.runtimes.registry import registry
@@ -59,15 +60,32 @@ def choose_variant(
         fitting = [v for v in fitting if v.precision != "int8" or _int8_is_faster(v, device)] or fitting
     if not fitting:
         have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in variants)
-        target = "openvino" if runtime == AUTO else runtime
         raise IncompatibleError(
             f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
             f" run here; it has {have}",
-            hint="List what this machine has with: edgedenoise doctor; add INT8 with:"
-            f" {command_line('quantize', bundle.source)}; add a backend with:"
-            f" {command_line('compile', bundle.source, '--target', target)}",
+            hint=_hint(bundle, runtime, precision),
         )
     return min(fitting, key=lambda variant: _order(variant, device))
+
+
+def _hint(bundle: Bundle, runtime: str, precision: str) -> str:
+    """Return the command that adds a fitting variant, on a copy where the bundle cannot be changed."""
+    if runtime != AUTO and registry[runtime].precisions:
+        step = ["compile", "--target", runtime]
+    elif precision == "int8":
+        step = ["quantize"]
+    else:
+        return "List what this machine can run with: edgedenoise doctor"
+    command, *options = step
+    name = bundle.manifest.name
+    is_copied = is_shipped(bundle.root) or bundle.source != bundle.root
+    folder = f"my-{name}.edge" if is_copied else str(bundle.source)
+    steps = [command_line(command, folder, *options)]
+    if is_copied:
+        steps.insert(
+            0, command_line("pack", name if is_shipped(bundle.root) else bundle.source, "--unpack", "-o", folder)
+        )
+    return f"Add one with: {' && '.join(steps)}"
 
 
 def _available(bundle: Bundle, variants: list[Variant], device: str) -> list[Variant]:

@@ -258,6 +258,15 @@ def test_what_would_add_the_missing_variant_is_told(committed_bundle: Path) -> N
     assert f"edgedenoise compile {committed_bundle} --target openvino" in str(caught.value)
 
 
+def test_a_shipped_bundle_is_copied_before_a_variant_is_added() -> None:
+    with pytest.raises(IncompatibleError) as caught:
+        load("edge", runtime="openvino")
+    assert caught.value.hint == (
+        "Add one with: edgedenoise pack edge --unpack -o my-edge.edge"
+        " && edgedenoise compile my-edge.edge --target openvino"
+    )
+
+
 # ---------------------------------------------------------------- choosing
 
 
