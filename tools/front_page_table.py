@@ -1,6 +1,5 @@
-"""Write the table of results on the front page, from a run of benchmarks/students.py.
+"""Write the table of results on the front page, from a run of benchmarks/students.py with the options of `COMMAND`.
 
-    python benchmarks/students.py edge edge-tiny --sets polyu_test,sidd_dev --every 10 --repeats 5
     python tools/front_page_table.py build/benchmarks/students.json
 
 The numbers are kept in docs/results/front-page.json. A test compares the README with that file.
@@ -18,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs" / "results" / "front-page.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- results: written by tools/front_page_table.py -->\n", "<!-- results end -->\n"
+
+COMMAND = "python benchmarks/students.py edge edge-tiny --sets polyu_test,sidd_dev --every 10 --repeats 5"
 
 SETS = {"polyu_test": "PolyU", "sidd_dev": "SIDD"}
 """Name in the benchmark -> name in the table."""
@@ -76,10 +77,9 @@ def section(record: dict[str, Any]) -> str:
     text = (
         f"PSNR on real camera noise ({images}), processor time of one thread. Each classical method has the strength"
         " that is best for the set, chosen with the clean images. The networks have no setting, and were trained on"
-        " other images with synthetic noise. [More results](docs/results/index.md); the command is in"
-        " `tools/front_page_table.py`."
+        " other images with synthetic noise. [More results](docs/results/index.md). The command is:"
     )
-    return f"{table}\n{textwrap.fill(text, 100)}\n"
+    return f"{table}\n{textwrap.fill(text, 100)}\n\n    {COMMAND}\n"
 
 
 def main() -> None:
