@@ -46,20 +46,20 @@ UNTIL = {
 
 
 class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be built; paths are absolute."""
+    """Description of a build; paths are absolute."""
 
     module: str
     graph: str
     engine: str
     result: str
     strongly_typed: bool
-    """Whether precision is the graph's own; otherwise `flags` name what the builder may compute in."""
+    """Whether the graph's own types set the precision; otherwise `flags` name the types that the builder may use."""
     flags: list[str]
     """Members of `BuilderFlag`."""
     full_float32: bool = False
     """Whether float32 must mean float32: GPUs since Ampere would otherwise multiply in TF32 (ten bits of mantissa)."""
     sides_px: list[int]
-    """One for a static input, or least, best, most."""
+    """One side for a static input, or the least, best and most."""
     timing_cache: str | None = None
     workspace_mb: int | None = None
     optimization_level: int | None = None
@@ -68,7 +68,7 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was built."""
+    """Result of a build."""
 
     version: str
     flags: list[str]
@@ -76,7 +76,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusedError(Exception):
-    """TensorRT will not build this; the words are for the log."""
+    """TensorRT refuses to build the engine; the message goes into the log."""
 
 
 def build(spec: BuildSpec) -> BuildResult:
@@ -93,7 +93,7 @@ def build(spec: BuildSpec) -> BuildResult:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(spec.graph):
         raise RefusedError(
-            "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or "the parser gives no reason"
+            "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or "the parser reports no reason"
         )
     config = builder.create_builder_config()
     flags = _configure(trt, config, spec)
@@ -101,10 +101,10 @@ def build(spec: BuildSpec) -> BuildResult:
     cache = _timing_cache(config, spec.timing_cache)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise RefusedError("the builder gives no engine; its reasons stand above")
+        raise RefusedError("the builder returned no engine; its messages are above")
     write_bytes(Path(spec.engine), bytes(serialized))
     if cache is not None and spec.timing_cache is not None:
-        with suppress(OutputError):  # the next build takes longer, and that is all
+        with suppress(OutputError):  # without it the next build takes longer
             write_bytes(Path(spec.timing_cache), bytes(cache.serialize()))
     return BuildResult(version=trt.__version__, flags=flags, build_s=time.monotonic() - start)
 
@@ -118,7 +118,7 @@ def _network_flags(trt: Any, spec: BuildSpec) -> int:
 
 
 def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
-    """Set what was asked for; return the names of what was set."""
+    """Set the options of a build, and return the names of those that were set."""
     names = [*spec.flags, *(["VERSION_COMPATIBLE"] if spec.version_compatible else [])]
     for name in names:
         flag = getattr(trt.BuilderFlag, name, None)
@@ -149,7 +149,7 @@ def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
 
 
 def _set_shapes(builder: Any, network: Any, config: Any, sides_px: list[int]) -> None:
-    """Fix the input to one square, or give a profile of three."""
+    """Fix the input to one square, or add a profile of three sizes."""
     if len(sides_px) == 1:
         image = network.get_input(0)
         image.shape = (1, 3, sides_px[0], sides_px[0])
@@ -160,7 +160,7 @@ def _set_shapes(builder: Any, network: Any, config: Any, sides_px: list[int]) ->
 
 
 def _timing_cache(config: Any, path: str | None) -> Any:
-    """Begin with what earlier builds measured; None where this builder times nothing (TensorRT-RTX)."""
+    """Load the times that earlier builds measured; None where the builder measures none (TensorRT-RTX)."""
     if path is None or not hasattr(config, "create_timing_cache"):
         return None
     known = Path(path)
@@ -209,7 +209,7 @@ def _monitor(trt: Any) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """Build what the JSON file says; 0, or `REFUSED` after the reasons."""
+    """Build what the JSON file describes; return 0, or `REFUSED` after printing the reasons."""
     spec = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=BuildSpec)
     try:
         result = build(spec)
