@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK_TIMEOUT_S = 300
+BLOCK_TIMEOUT_S = 600
 
 # Commands of README.md that are not executed: the two that would run this test or train for minutes, and blocks
 # tagged `device` (three backticks, "bash device"), which need other hardware.
