@@ -1,4 +1,4 @@
-"""Choose the device of a training. Only `auto` chooses; a named device is used or refused."""
+"""Choose the device of a training and the memory layout there. A named device is used or refused."""
 
 from __future__ import annotations
 
@@ -33,3 +33,15 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
             hint="Use --device auto, or install a torch build for your GPU.",
         )
     return torch.device(device)
+
+
+def memory_layout(device: torch.device, precision: str) -> torch.memory_format:
+    """Return the memory layout in which a device trains convolutions in a precision.
+
+    Channels last is the fast one on CPUs and GPUs; benchmarks/train_step.py measures it on a CPU. On CPUs with native
+    bfloat16 it crashes the process: oneDNN's backward pass writes out of bounds for widths such as 24 and 40, which are
+    no multiple of 16 (torch 2.13). There the plain layout is about as fast.
+    """
+    if device.type == "cpu" and precision == "bf16":
+        return torch.contiguous_format
+    return torch.channels_last

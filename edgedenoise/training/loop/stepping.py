@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,10 @@ class _Losses(nn.Module):
         return losses.total, torch.stack(parts)
 
 
+_COMPILERS = {"win32": "cl", "darwin": "clang++"}
+"""C++ compiler that torch.compile calls by default; g++ on other systems."""
+
+
 def compiled(network: nn.Module) -> Callable[..., torch.Tensor]:
     """Return the network compiled by torch.compile, with one program per shape: a step has three.
 
@@ -157,7 +162,7 @@ def compiled(network: nn.Module) -> Callable[..., torch.Tensor]:
         TrainingError: there is no C++ compiler, which torch.compile needs on CPUs.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
-    compiler = os.environ.get("CXX", "g++")
+    compiler = os.environ.get("CXX", _COMPILERS.get(sys.platform, "g++"))
     if on_cpu and shutil.which(compiler) is None:
         raise TrainingError(
             f"compile = true needs a C++ compiler on a CPU, and there is no {compiler!r} here",

@@ -39,7 +39,7 @@ from edgedenoise.training.loop.trials import settled_precision, steps_in
 from edgedenoise.training.loop.validation import Validator
 from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.objectives.objective import open_objective
-from edgedenoise.training.torch_device import resolve_device
+from edgedenoise.training.torch_device import memory_layout, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,8 +130,7 @@ def train(
             )
         device = resolve_device(config.device, local_rank=world.local_rank)
         objective = open_objective(config, progress=progress)
-        # Convolutions are faster channels last, on CPUs and GPUs; benchmarks/train_step.py measures it on a CPU.
-        network = _first_network(prepared).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _first_network(prepared).to(device)
         config = _settled(prepared, objective, network, world)
         stepper = Stepper(config, objective, network, world)
         _restore(prepared, stepper)
@@ -154,11 +153,13 @@ def _first_network(prepared: PreparedRun) -> nn.Module:
 
 
 def _settled(prepared: PreparedRun, objective: Objective, network: nn.Module, world: World) -> TrainConfig:
-    """Return the config of a run with its precision and its steps settled by measurement."""
+    """Return the config of a run with its precision and its steps measured; lay `network` out for that precision."""
     config = prepared.config
     if prepared.checkpoint is None or config.precision == "auto":
         precision = settled_precision(config, objective, network, world)
         config = msgspec.structs.replace(config, precision=precision)
+    device = next(network.parameters()).device
+    network.to(memory_format=memory_layout(device, config.precision))  # type: ignore[call-overload]
     if config.hours:
         steps = steps_in(config, objective, network, world)
         config = msgspec.structs.replace(config, steps=steps, hours=0.0)

@@ -17,6 +17,7 @@ import torch
 from edgedenoise.runtimes.machine import cpu_features
 from edgedenoise.training.loop.distributed import World
 from edgedenoise.training.loop.stepping import Stepper
+from edgedenoise.training.torch_device import memory_layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,7 +106,9 @@ def _step_seconds(
 ) -> float:
     """Measure a step in a precision on a copy of `network`, in seconds: the faster of two, after one to warm up."""
     trial = msgspec.structs.replace(config, precision=precision, compile=False)
-    stepper = Stepper(trial, objective, copy.deepcopy(network), World())
+    layout = memory_layout(next(network.parameters()).device, precision)
+    trained = copy.deepcopy(network).to(memory_format=layout)  # type: ignore[call-overload]
+    stepper = Stepper(trial, objective, trained, World())
     batch = objective.batch(0, world.share_of(config.batch))
     stepper.step(0, batch)
     seconds = []

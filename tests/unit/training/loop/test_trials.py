@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
 import edgedenoise
+from edgedenoise.imaging.files import Image, write_image
 from edgedenoise.training.config.config import TrainConfig
 from edgedenoise.training.config.presets import PRESETS
 from edgedenoise.training.loop import trials
+from edgedenoise.training.torch_device import memory_layout
 
 CPU = torch.device("cpu")
 
@@ -84,6 +89,8 @@ def test_two_steps_of_each_precision_are_timed_on_a_copy(config, monkeypatch):
     original = trials.Stepper.step
 
     def step(self, number, batch):
+        weight = self.network.branch1.masked.weight
+        assert weight.is_contiguous(memory_format=memory_layout(CPU, self.config.precision))
         steps.append((self.config.precision, self.network))
         return original(self, number, batch)
 
@@ -93,6 +100,26 @@ def test_two_steps_of_each_precision_are_timed_on_a_copy(config, monkeypatch):
     trial, (_, trained) = steps[:-1], steps[-1]
     assert [precision for precision, _ in trial] == 3 * ["fp32"] + 3 * ["bf16"], "one to warm up, and two"
     assert all(network is not trained for _, network in trial)
+
+
+def test_convolutions_are_channels_last_but_in_bf16_on_a_cpu():
+    """There oneDNN crashes for widths that are no multiple of 16."""
+    gpu = torch.device("cuda")
+    assert memory_layout(CPU, "fp32") == memory_layout(gpu, "fp32") == memory_layout(gpu, "bf16") == torch.channels_last
+    assert memory_layout(CPU, "bf16") == torch.contiguous_format
+
+
+@pytest.mark.slow
+def test_a_network_of_24_channels_trains_in_bf16(config, tmp_path):
+    """The width and the patch at which channels last crashed the process on a CPU with native bfloat16."""
+    noise = np.random.default_rng(0).integers(0, 255, (170, 170, 3), np.uint8)
+    write_image(Image(noise), tmp_path / "large" / "noise.png")
+    more = ["network=cbsn-24x4", "patch=160", "steps=2", "precision=bf16", f"data={tmp_path / 'large'}"]
+    path = tmp_path / "config.toml"
+    path.write_text(config.with_overrides(more).to_toml())
+    command = [sys.executable, "-m", "edgedenoise", "train", "-q", "--config", str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
