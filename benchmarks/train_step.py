@@ -3,7 +3,7 @@
 A step computes all three losses of `losses.cbsn_losses`, their gradients and an Adam update, on two patches of 120
 pixels with stride 5. The form of the trainer is compared with the plain form, which has the default layout of torch and
 dilated convolutions. Both are timed in turns in one process, so other work slows both; the medians are compared. The
-peak is the fastest of several square matrix products by `torch.mm` in the same run, on the same threads.
+peak is that of `edgedenoise train`: the fastest of several square matrix products, on the same threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness import check_out, parser_of, positive, run_benchmark, write_results
 
 from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.tables import table
+from edgedenoise.training.loop.throughput import gflop_of, peak_gflops
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.objectives.losses import cbsn_losses
 
@@ -29,30 +30,13 @@ if TYPE_CHECKING:
 
 MODULES = {16: 4, 24: 4, 32: 5, 64: 5, 128: 9}
 BATCH, PATCH_PX, STRIDE = 2, 120, 5
-SGEMM_SIDES = (512, 1024, 2048)
+CPU = torch.device("cpu")
 
 
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def sgemm_gflops() -> float:
-    """Measure the speed of the fastest matrix product."""
-    best = 0.0
-    for side in SGEMM_SIDES:
-        a, b = torch.randn(side, side), torch.randn(side, side)
-        took = min(seconds(lambda a=a, b=b: torch.mm(a, b)) for _ in range(8))
-        best = max(best, 2 * side**3 / took / 1e9)
-    return best
-
-
-def step_gflop(spec: NetworkSpec) -> float:
-    """Compute the arithmetic of one step; a backward pass counts as two forward passes."""
-    pixels = BATCH * PATCH_PX**2
-    split, whole, quarter = 3 * pixels, 3 * pixels, pixels / 4
-    return 2 * spec.macs_per_px * (split + whole + quarter) / 1e9
 
 
 def plain_form(spec: NetworkSpec) -> nn.Module:
@@ -66,15 +50,21 @@ def our_form(spec: NetworkSpec) -> nn.Module:
 FORMS: dict[str, Callable[[NetworkSpec], nn.Module]] = {"plain": plain_form, "ours": our_form}
 
 
+def loss_of(network: nn.Module) -> Callable[[], torch.Tensor]:
+    """Return a function that computes the loss of a step, on the same patches each time."""
+    x = torch.randn(BATCH, 3, PATCH_PX, PATCH_PX, generator=torch.Generator().manual_seed(0))
+    mask = torch.randint(0, 4, (BATCH, PATCH_PX // 2, PATCH_PX // 2), generator=torch.Generator().manual_seed(1))
+    return lambda: cbsn_losses(network, x, mask, blind_stride=STRIDE).total(0.5)
+
+
 def step_of(network: nn.Module) -> Callable[[], None]:
     """Return a function that trains a network by one step, on the same patches each time."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    x = torch.randn(BATCH, 3, PATCH_PX, PATCH_PX, generator=torch.Generator().manual_seed(0))
-    mask = torch.randint(0, 4, (BATCH, PATCH_PX // 2, PATCH_PX // 2), generator=torch.Generator().manual_seed(1))
+    loss = loss_of(network)
 
     def step() -> None:
         optimizer.zero_grad()
-        cbsn_losses(network, x, mask, blind_stride=STRIDE).total(0.5).backward()
+        loss().backward()
         optimizer.step()
 
     return step
@@ -103,11 +93,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     peak, rows = 0.0, []
     for width in options.widths:
-        peak = max(peak, sgemm_gflops())  # again for every width, because other work may have slowed the last one
+        peak = max(peak, peak_gflops(CPU))  # again for every width, because other work may have slowed the last one
         spec = network_spec(f"cbsn-{width}x{options.modules or MODULES.get(width, 5)}")
         took = median_seconds(spec, options.repeats)
         speeds = {f"{form}_steps_per_s": 1 / seconds_ for form, seconds_ in took.items()}
-        rows.append({"network": spec.name, **speeds, "gflops": step_gflop(spec) / took["ours"]})
+        rows.append({"network": spec.name, **speeds, "gflops": gflop_of(loss_of(our_form(spec))) / took["ours"]})
     print(f"{cpu_name()}, threads {options.threads}, torch {torch.__version__}, sgemm peak {peak:.0f} GFLOP/s")
     cells = [
         [row["network"], f"{row['plain_steps_per_s']:.3f}", f"{row['ours_steps_per_s']:.3f}",
