@@ -14,8 +14,9 @@ from edgedenoise.calibration.drawing import DEFAULT_COUNT, SetOptions
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ParityError
 from edgedenoise.exporting.compile import build_variants
-from edgedenoise.exporting.onnx.float_bundle import new_manifest, put_float_graph
+from edgedenoise.exporting.onnx.float_bundle import EXPORT_STEPS, new_manifest, put_float_graph
 from edgedenoise.exporting.quantization.quantize import (
+    QUANTIZE_STEPS,
     EncodingOptions,
     FloatSource,
     default_scheme,
@@ -124,6 +125,7 @@ def _graphs(
 ) -> QuantizedGraph:
     """Write the float graph, its ranges and the QDQ graph, and return the last one."""
     written = put_float_graph(writer, graph)
+    progress("export", EXPORT_STEPS, EXPORT_STEPS)
     manifest = writer.manifest
     drawn = draw_calibration_set(data, options, manifest, progress)
     measurement = measure(written.model, written.sha256, drawn.crops, drawn.inputs(), manifest.tiling, progress)
@@ -139,5 +141,5 @@ def _graphs(
     )
     quantized = quantize_graph(source, scheme_named(scheme), EncodingOptions(), progress)
     put_quantized(writer, quantized)
-    progress("quantize", 3, 3)
+    progress("quantize", QUANTIZE_STEPS, QUANTIZE_STEPS)
     return quantized

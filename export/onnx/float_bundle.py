@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from edgedenoise.calibration.histograms import Range
     from edgedenoise.imaging.normalize import NormalizationKind
 
+EXPORT_STEPS = 3
+"""Steps that are reported as progress: trace, compare, write."""
 SELFTEST_SIDE_PX = 96
 
 

@@ -23,7 +23,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Training
 from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.errors import ExportError
-from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
+from edgedenoise.exporting.onnx.float_bundle import EXPORT_STEPS, FloatGraph, write_float_bundle
 from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, with_own_constants
 from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.progress import Progress, silent
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from edgedenoise.calibration.histograms import Range
     from edgedenoise.training.checkpoint import Which
 
-STEPS = 3
-"""Steps that are reported as progress: trace, compare, write."""
 _WRAPPED = "network"  # the attribute of NonBlind that holds the network, with which every path begins
 _TRACE_SIDE_PX = 64
 
@@ -108,7 +106,7 @@ def export(
     check_replaceable(target)
     graph = export_graph(checkpoint, which, progress)
     write_float_bundle(target, graph, about=about)
-    progress("export", STEPS, STEPS)
+    progress("export", EXPORT_STEPS, EXPORT_STEPS)
     return Bundle.open(target)
 
 
@@ -134,10 +132,10 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
             f"edgedenoise train --objective cbsn --init {checkpoint} --out {checkpoint}-2 --data noisy",
         )
     network, spec = kept_network(trained, source=Path(checkpoint))
-    progress("export", 0, STEPS, "tracing")
+    progress("export", 0, EXPORT_STEPS, "tracing")
     module = NonBlind(network).eval()
     traced = trace(module)
-    progress("export", 1, STEPS, "comparing with PyTorch")
+    progress("export", 1, EXPORT_STEPS, "comparing with PyTorch")
     parity = check_parity(
         _answers(module, torch.float32),
         _answers(copy.deepcopy(module).double(), torch.float64),
@@ -145,7 +143,7 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         spec.normalization,
         spec.multiple_of,
     )
-    progress("export", 2, STEPS, "writing")
+    progress("export", 2, EXPORT_STEPS, "writing")
     return FloatGraph(
         traced.model,
         name=spec.name,

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 HELD_OUT_CROPS = 8
 CORRECTION_CROPS = 8
-_STEPS = 3
+QUANTIZE_STEPS = 3
+"""Steps that are reported as progress: held-out crops, encoding, distance to float."""
 _log = logging.getLogger(__name__)
 
 
@@ -184,13 +185,13 @@ def quantize(
         )
     opened = Bundle.open(bundle)
     check_editable(opened)
-    progress("quantize", 0, _STEPS, "held-out crops")
+    progress("quantize", 0, QUANTIZE_STEPS, "held-out crops")
     chosen = scheme_named(scheme or default_scheme())
     source = float_source(opened, calibrator, None if data is None else Path(data), correct=bias_correction != "none")
     quantized = quantize_graph(source, chosen, options, progress)
     with BundleWriter.edit(opened) as writer:
         put_quantized(writer, quantized)
-    progress("quantize", _STEPS, _STEPS)
+    progress("quantize", QUANTIZE_STEPS, QUANTIZE_STEPS)
     return quantize_report(Bundle.open(opened.root), quantized)
 
 
@@ -277,9 +278,9 @@ def quantize_graph(
     def shifts(with_shifts: Callable[[Shifts], onnx.ModelProto]) -> Shifts:
         return mean_shifts(source.model, with_shifts, source.correction_inputs, source.tiling.margin_px)
 
-    progress("quantize", 1, _STEPS, "encoding")
+    progress("quantize", 1, QUANTIZE_STEPS, "encoding")
     refined = refine(encoded, source.distance_db, shifts, weight_clip=clip, bias_correction=correction)
-    progress("quantize", 2, _STEPS, "distance to float")
+    progress("quantize", 2, QUANTIZE_STEPS, "distance to float")
     selftest_db = source.selftest_db(refined.model)
     name = f"onnx-int8-{scheme.name}"
     encoding = Encoding(

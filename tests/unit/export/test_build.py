@@ -119,7 +119,16 @@ def test_a_single_command_seals_once(
 
 
 def test_a_build_gives_what_the_single_commands_give(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
-    built = edgedenoise.build(checkpoint, photos, tmp_path / "my.edge", count=12, targets=()).bundle
+    stages: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int, _: str = "") -> None:
+        stages[stage] = (done, total)
+
+    built = edgedenoise.build(checkpoint, photos, tmp_path / "my.edge", count=12, targets=(), progress=progress).bundle
+    assert {"export", "calibrate", "quantize", "verify"} <= stages.keys()
+    assert {stage: done for stage, (done, _) in stages.items()} == {
+        stage: total for stage, (_, total) in stages.items()
+    }
     single = tmp_path / "single" / "my.edge"
     edgedenoise.export(checkpoint, single)
     edgedenoise.calibrate(single, photos, count=12)
