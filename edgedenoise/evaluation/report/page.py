@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.errors import OutputError, UsageError
 from edgedenoise.evaluation.compare import CompareReport, compare
 from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
 from edgedenoise.evaluation.report.tables import html_rows
@@ -77,20 +78,44 @@ def compare_to_html(
         The report of `compare`.
 
     Raises:
-        OutputError: `out` cannot be written.
+        UsageError: `out` does not end in `.html`.
+        OutputError: `out` or the JSON file cannot be written, or the JSON file exists and belongs to no report.
         RuntimeUnavailableError: jinja2 is not installed.
         EdgeDenoiseError: as in `compare`.
     """
     template = page_template()  # first, so that a missing package or a wrong output does not cost minutes
-    check_writable(Path(out))
+    json_file = _checked_json_file(Path(out))
     with tempfile.TemporaryDirectory() as folder:
         kept = keep or Path(folder)
         report = compare(bundle, noisy, clean, keep=kept, progress=progress, **options)
         rows = _figure_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
     write_bytes(Path(out), render(template, report, rows, plan_charts(Bundle.open(bundle))).encode())
     numbers = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    write_bytes(Path(out).with_suffix(".json"), numbers + b"\n")
+    write_bytes(json_file, numbers + b"\n")
     return report
+
+
+def _checked_json_file(out: Path) -> Path:
+    """Return the JSON file of a report, after checking that it and the page can be written.
+
+    Raises:
+        UsageError: `out` does not end in `.html`.
+        OutputError: a file cannot be written, or the JSON file exists and belongs to no report.
+    """
+    if out.suffix.lower() != ".html":
+        raise UsageError(
+            f"the report cannot be written to {out}: expected a name that ends in .html, got {out.name}",
+            hint=f"Name it {out.with_suffix('.html')}",
+        )
+    json_file = out.with_suffix(".json")
+    if json_file.exists() and not out.exists():
+        raise OutputError(
+            f"{json_file} exists and belongs to no report, so it is not overwritten",
+            hint="Choose another name with -o, or remove it first.",
+        )
+    for file in (out, json_file):
+        check_writable(file)
+    return json_file
 
 
 def render(template: Any, report: CompareReport, rows: Sequence[FigureRow], plans: Sequence[PlanChart]) -> str:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from edgedenoise.errors import OutputError, UsageError
 from edgedenoise.evaluation.report.layer_chart import Bar, PlanChart
-from edgedenoise.evaluation.report.page import Figure, FigureRow, page_template, render
+from edgedenoise.evaluation.report.page import Figure, FigureRow, compare_to_html, page_template, render
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgedenoise.evaluation.compare import CompareReport
 
 pytest.importorskip("jinja2", reason='to render pages, install: pip install "edgedenoise[report]"')
@@ -60,3 +63,13 @@ def test_every_variant_is_on_the_page_with_its_numbers_or_its_error(report: Comp
 def test_the_page_needs_no_other_file(report: CompareReport) -> None:
     page = render(page_template(), report, ROWS, PLANS)
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+
+
+def test_a_report_overwrites_no_unrelated_file(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_text("image")
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.html, got photo\.png"):
+        compare_to_html("edge-tiny", tmp_path, None, tmp_path / "photo.png")
+    (tmp_path / "data.json").write_text("{}")
+    with pytest.raises(OutputError, match="exists and belongs to no report"):
+        compare_to_html("edge-tiny", tmp_path, None, tmp_path / "data.html")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["image", "{}"]
