@@ -39,8 +39,8 @@ def memory_layout(device: torch.device, precision: str) -> torch.memory_format:
     """Return the memory layout in which a device trains convolutions in a precision.
 
     Channels last is the fast one on CPUs and GPUs; benchmarks/train_step.py measures it on a CPU. On CPUs with native
-    bfloat16 it crashes the process: oneDNN's backward pass writes out of bounds for widths such as 24 and 40, which are
-    no multiple of 16 (torch 2.13). There the plain layout is about as fast.
+    bfloat16 it crashed the process in the backward pass of C-BSNs of 24 and 40 channels (torch 2.13); the plain layout
+    did not, and is about as fast.
     """
     if device.type == "cpu" and precision == "bf16":
         return torch.contiguous_format
