@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from harness import DATA, ROOT, check_out, parser_of, run_benchmark, write_results
 
-from edgedenoise.files import atomic_file
+from edgedenoise.atomic import atomic_file
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import to_unit
 from edgedenoise.imaging.metrics import psnr

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgedenoise.atomic import check_writable, write_bytes
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.files import check_writable, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

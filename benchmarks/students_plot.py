@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from image_sets import MAIN_SETS
 from students_tables import BM3D_PUBLISHED_DB, POLYU_CROPS
 
+from edgedenoise.atomic import atomic_file
 from edgedenoise.errors import UsageError
-from edgedenoise.files import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path

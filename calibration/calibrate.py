@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgedenoise.atomic import sha256_of
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
@@ -20,7 +21,6 @@ from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_set
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
-from edgedenoise.files import sha256_of
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 

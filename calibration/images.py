@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from edgedenoise.atomic import sha256_of
 from edgedenoise.errors import CalibrationError
-from edgedenoise.files import sha256_of
 from edgedenoise.imaging.files import EXTENSIONS, list_images
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgedenoise.atomic import sha256_of
 from edgedenoise.calibration.crops import CalibrationCrop, Window, network_input, stored_statistics, window_of
 from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, Drawing, SetOptions, draw
 from edgedenoise.calibration.images import Duplicate, Finder, images_of
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError
-from edgedenoise.files import sha256_of
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.progress import Progress, silent

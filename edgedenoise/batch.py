@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgedenoise.atomic import check_writable
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, ImageError, UsageError
-from edgedenoise.files import check_writable
 from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, list_images, read_image, write_image
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.evaluation.compare import loss_to_float_db
 from edgedenoise.evaluation.report.page import compare_to_html
-from edgedenoise.evaluation.report.tables import compare_table
+from edgedenoise.evaluation.report.text_tables import compare_table
 from edgedenoise.exporting.build import build
 from edgedenoise.extras import missing_package
-from edgedenoise.files import write_bytes
 from edgedenoise.imaging.files import list_images, read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pairs import check_stems

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import IntegrityError, OutputError, ParityError
-from edgedenoise.files import write_bytes
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.runtimes.pipeline import run_image

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import platformdirs
 
+from edgedenoise.atomic import atomic_file, atomic_folder, sha256_of
 from edgedenoise.bundles.manifest_json import MANIFEST, read_manifest
 from edgedenoise.errors import BundleError, IntegrityError
-from edgedenoise.files import atomic_file, atomic_folder, sha256_of
 
 MAX_FILES = 10_000
 MAX_TOTAL_BYTES = 2 << 30

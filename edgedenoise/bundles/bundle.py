@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
+from edgedenoise.atomic import sha256_of
 from edgedenoise.bundles import archive
 from edgedenoise.bundles.manifest import EmbeddedMetadata, FileRecord, Manifest, Precision, Variant
 from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVariant, check_schema, read_manifest
 from edgedenoise.bundles.pretrained import resolve, suggestion
 from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
-from edgedenoise.files import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path

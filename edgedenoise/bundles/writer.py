@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgedenoise.atomic import atomic_folder, sha256_of
 from edgedenoise.bundles.bundle import MODEL_CARD, Bundle, report_file
 from edgedenoise.bundles.manifest import FileRecord, Manifest, Variant, embedded_metadata
 from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundle_folder, read_manifest, write_manifest
 from edgedenoise.bundles.model_card import model_card
 from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import BundleError
-from edgedenoise.files import atomic_folder, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

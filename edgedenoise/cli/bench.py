@@ -25,7 +25,7 @@ def command(
 
     Each variant runs in its own process, and the runs are interleaved.
     """
-    from edgedenoise.evaluation.report.tables import bench_table
+    from edgedenoise.evaluation.report.text_tables import bench_table
 
     with output.progress() as progress:
         report = edgedenoise.bench(

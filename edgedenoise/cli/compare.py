@@ -28,7 +28,7 @@ def command(
     Each variant runs in its own process.
     """
     from edgedenoise.evaluation.report.page import compare_to_html
-    from edgedenoise.evaluation.report.tables import compare_table
+    from edgedenoise.evaluation.report.text_tables import compare_table
 
     with output.progress() as progress:
         if out is None:

@@ -16,7 +16,7 @@ from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow, pixels_to_pil
-from edgedenoise.imaging.tiff import decode_tiff
+from edgedenoise.imaging.tiff_codec import decode_tiff
 
 # Common formats that are not read: the message names them.
 _FOREIGN = {b"GIF8": "GIF", b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL", b"%PDF": "PDF", b"<svg": "SVG"}

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import DatasetError, ImageError
-from edgedenoise.files import write_bytes
 from edgedenoise.imaging.codecs import check_encodable, decode_image, encode_image
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 

@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from edgedenoise.atomic import atomic_file
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import TrainingError, UsageError
-from edgedenoise.files import atomic_file
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.networks.fake_quant import fake_quantized
 from edgedenoise.training.networks.families import NetworkSpec, build_network, network_spec

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import torch
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import TrainingError
 from edgedenoise.extras import missing_package
-from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, save_checkpoint
 from edgedenoise.training.config.config import RUN_CONFIG, TrainConfig

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgedenoise.atomic import sha256_of
 from edgedenoise.calibration.calibrate import SET_FILE, float_graph_file, recorded_set
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_held_out
 from edgedenoise.errors import UsageError
 from edgedenoise.exporting.quantization.search_result import Fidelity
-from edgedenoise.files import sha256_of
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.progress import Progress, silent

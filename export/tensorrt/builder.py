@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import platformdirs
 
+from edgedenoise.atomic import sha256_of, write_bytes
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.calibration.calibrate import float_graph_file
 from edgedenoise.errors import ExportError, IncompatibleError, OutputError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.exporting.fp16 import check_fp16, to_fp16
 from edgedenoise.exporting.tensorrt.child import PROGRESS, REFUSED, BuildResult, BuildSpec
-from edgedenoise.files import sha256_of, write_bytes
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX

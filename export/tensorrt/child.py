@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import OutputError
-from edgedenoise.files import write_bytes
 from edgedenoise.runtimes.base import INPUT_NAME
 
 PROGRESS = "PROGRESS"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.manifest import InputShapes, Precision
 from edgedenoise.errors import IntegrityError
-from edgedenoise.files import write_bytes
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:

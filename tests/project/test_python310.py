@@ -70,9 +70,9 @@ BASE = tuple(
         "imaging",
         "noise",
         "runtimes",
+        "test_atomic.py",
         "test_batch.py",
         "test_denoiser.py",
-        "test_files.py",
     )
 )
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from edgedenoise.atomic import check_writable, write_bytes
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import OutputError, UsageError
 from edgedenoise.evaluation.compare import CompareReport, compare
 from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
-from edgedenoise.evaluation.report.tables import html_rows
+from edgedenoise.evaluation.report.text_tables import html_rows
 from edgedenoise.extras import missing_package
-from edgedenoise.files import check_writable, write_bytes
 from edgedenoise.imaging.files import list_images, read_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pillow import to_pil

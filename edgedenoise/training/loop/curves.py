@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedenoise.files import atomic_file
+from edgedenoise.atomic import atomic_file
 from edgedenoise.training.loop.logs import LOG, VALIDATION, read_columns
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from edgedenoise.files import atomic_file
+from edgedenoise.atomic import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path

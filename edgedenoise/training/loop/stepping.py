@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from edgedenoise.atomic import atomic_file
 from edgedenoise.errors import TrainingError
-from edgedenoise.files import atomic_file
 from edgedenoise.training.config.config import RUN_CONFIG
 from edgedenoise.training.config.schedules import learning_rate_at
 from edgedenoise.training.loop.averages import WeightAverage

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import UsageError
-from edgedenoise.files import write_bytes
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, restore_optimizer
 from edgedenoise.training.config.config import RUN_CONFIG

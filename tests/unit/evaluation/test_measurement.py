@@ -13,7 +13,7 @@ from edgedenoise.bundles.manifest import Encoding, Precision, Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.evaluation.bench import start_workers
 from edgedenoise.evaluation.measurement import NOT_WORTH_IT, float_reference, summarize, why_slower
-from edgedenoise.evaluation.report.tables import bench_table
+from edgedenoise.evaluation.report.text_tables import bench_table
 from edgedenoise.evaluation.worker import Opened
 from edgedenoise.runtimes.fusion import Fusion
 

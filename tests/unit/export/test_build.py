@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
 
 import edgedenoise
-from edgedenoise import files
+from edgedenoise import atomic
 from edgedenoise.bundles import writer
 from edgedenoise.bundles.archive import pack
 from edgedenoise.bundles.bundle import Bundle
@@ -61,7 +61,7 @@ class Counters:
         self.selftests: Counter[str] = Counter()
         self._count(writer, "write_manifest", lambda *_: self._add("seals"))
         self._count(shutil, "copytree", lambda source, *_: Path(source, MANIFEST).is_file() and self._add("copies"))
-        self._count(files, "_take_the_place_of", lambda *_: self._add("exchanges"))
+        self._count(atomic, "_take_the_place_of", lambda *_: self._add("exchanges"))
         self._count(verify_module, "run_selftest", lambda _, variant, __: self.selftests.update([variant.name]))
         for module in (drawing, sets):
             self._count(module, "read_image", lambda path: self.decoded.update([path.name]))

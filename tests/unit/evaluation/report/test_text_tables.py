@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.evaluation.measurement import NOT_WORTH_IT
-from edgedenoise.evaluation.report.tables import bench_table, compare_table, html_rows
+from edgedenoise.evaluation.report.text_tables import bench_table, compare_table, html_rows
 
 if TYPE_CHECKING:
     from edgedenoise.evaluation.compare import CompareReport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgedenoise.files import atomic_file, atomic_folder, sha256_of, write_bytes
+from edgedenoise.atomic import atomic_file, atomic_folder, sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
