@@ -22,7 +22,7 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     data: Annotated[Path, typer.Option(help="Folder of noisy images to calibrate on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
-    which: Annotated[Literal["last", "best"], typer.Option("--checkpoint", help=WHICH)] = "last",
+    which: Annotated[Literal["last", "best"], typer.Option("--which", help=WHICH)] = "last",
     count: Annotated[int, typer.Option(help="Number of calibration crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the calibration crops.")] = 0,
     scheme: Annotated[str | None, typer.Option(help=SCHEME)] = None,

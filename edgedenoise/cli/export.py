@@ -17,7 +17,7 @@ def command(
     output: Output,
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
-    which: Annotated[Literal["last", "best"], typer.Option("--checkpoint", help=WHICH)] = "last",
+    which: Annotated[Literal["last", "best"], typer.Option("--which", help=WHICH)] = "last",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Export a trained network as a bundle with a float ONNX graph."""

@@ -163,12 +163,12 @@ def restore_optimizer(checkpoint: Checkpoint, network: nn.Module, optimizer: tor
                 optimizer.state[parameter][key] = value
 
 
-def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, NetworkSpec]:
+def load_network(checkpoint: Path | str, which: Which = "last") -> tuple[nn.Module, NetworkSpec]:
     """Return the trained network of a run folder, and its spec.
 
     Args:
-        run: the folder that `train` made.
-        which: the checkpoint to take; `best` is the one with the least loss on held-out images.
+        checkpoint: the folder that `train` made.
+        which: the `last` state of the training, or the `best` one on images that were held out.
 
     Returns:
         The network in evaluation mode on the CPU, with the running means as its weights where the run kept
@@ -180,7 +180,7 @@ def load_network(run: Path | str, which: Which = "last") -> tuple[nn.Module, Net
     Example:
         network, spec = load_network("runs/mine", "best")
     """
-    return kept_network(read_run(run, which), source=Path(run) / _FILES[which])
+    return kept_network(read_run(checkpoint, which), source=Path(checkpoint) / _FILES[which])
 
 
 def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, NetworkSpec]:
@@ -197,24 +197,24 @@ def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, Ne
     return network.eval(), spec
 
 
-def read_run(run: Path | str, which: Which = "last") -> Checkpoint:
+def read_run(checkpoint: Path | str, which: Which = "last") -> Checkpoint:
     """Read a checkpoint of a run folder.
 
     Raises:
         TrainingError: the folder is no run, or its checkpoint is damaged.
     """
-    run = Path(run)
-    if not run.is_dir():
-        found = "it is a file" if run.exists() else "there is no such folder"
-        raise TrainingError(f"{run} is no training run: {found}", hint=_TRAIN)
-    if not (run / LAST).is_file():
-        raise TrainingError(f"{run} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
-    if not (run / _FILES[which]).is_file():
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise TrainingError(f"{folder} is no training run: {found}", hint=_TRAIN)
+    if not (folder / LAST).is_file():
+        raise TrainingError(f"{folder} is no training run, or has no checkpoint yet: it holds no {LAST}", hint=_TRAIN)
+    if not (folder / _FILES[which]).is_file():
         raise TrainingError(
-            f"{run} has no best checkpoint: it needs held-out images (held_out) and a validation after the ramp",
+            f"{folder} has no best checkpoint: it needs held-out images (held_out) and a validation after the ramp",
             hint="Take the last checkpoint, which is usually better where the learning rate falls to zero.",
         )
-    return read_checkpoint(run / _FILES[which])
+    return read_checkpoint(folder / _FILES[which])
 
 
 _FILES: Final[dict[Which, str]] = {"last": LAST, "best": BEST}
