@@ -150,11 +150,20 @@ class CommandGroup(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+class _LogFormatter(logging.Formatter):
+    """Format log records like the error messages: `warning: ...`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
 @contextmanager
 def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
     """Log to the standard error; when quiet, leave out warnings, also those of libraries."""
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     with warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")

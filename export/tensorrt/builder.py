@@ -88,7 +88,8 @@ def build(job: BuildJob) -> Variant:
     found = TensorRT().probe()
     if not found.available or found.version is None:
         raise RuntimeUnavailableError(
-            f"TensorRT engines are built on the device that runs them, which this is not: {found.reason}",
+            "TensorRT engines are built on the device that runs them, and this machine cannot build one:"
+            f" {found.reason}",
             hint=_on_the_device(job),
         )
     if TensorRT().module() != TensorRT.modules[0]:
@@ -325,13 +326,10 @@ def _on_the_device(job: BuildJob) -> str:
         options += f" --tile {job.options.tile}"
     return "\n".join(
         (
-            "On the Jetson or the PC with the GPU (docs/guides/jetson.md):",
+            "Copy the bundle to the Jetson or the PC with the GPU, and build there (docs/guides/jetson.md):",
             f"  scp -r {job.bundle.source} DEVICE:{bundle}",
-            "  python3 -m venv --system-site-packages venv    # sees JetPack's own TensorRT",
-            '  venv/bin/pip install "edgedenoise[quantize]"',
-            f"  venv/bin/edgedenoise compile {bundle} --target tensorrt {options}",
-            f"  venv/bin/edgedenoise verify {bundle}",
-            "For a PC with an RTX GPU, on this machine:",
+            f"  edgedenoise compile {bundle} --target tensorrt {options}",
+            "For a PC with an RTX GPU, build on this machine:",
             f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {options}",
         )
     )

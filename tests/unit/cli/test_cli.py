@@ -123,6 +123,26 @@ def test_quiet_says_nothing_on_stderr(run: Run, photo: Path, committed_bundle: P
     np.testing.assert_array_equal(read_image(tmp_path / "out.png").pixels, read_image(photo).pixels)
 
 
+def test_log_lines_read_like_the_errors(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "-v")
+    assert done.code == 0
+    assert f"info: wrote {tmp_path / 'out.png'}" in done.err.splitlines()
+    assert not any(f"{level}:" in done.err for level in ("INFO", "WARNING"))
+
+
+def test_warnings_are_logged_without_a_verbose_option(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denoise_files(*_: object, **__: object) -> None:
+        logging.getLogger("edgedenoise.batch").warning("the disk is %s", "nearly full")
+        raise errors.OutputError("the disk is full")
+
+    monkeypatch.setattr("edgedenoise.denoise_files", denoise_files)
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle)
+    assert done.err.splitlines() == ["warning: the disk is nearly full", "error: the disk is full"]
+    assert run("denoise", photo, "-o", tmp_path / "out.png", "-q").err.splitlines() == ["error: the disk is full"]
+
+
 def test_one_bad_image_is_told_and_the_others_are_written(
     run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:

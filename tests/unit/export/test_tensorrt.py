@@ -197,14 +197,11 @@ def tiny(tmp_path: Path) -> Path:
 
 @needs_no_gpu
 def test_without_a_gpu_the_message_is_what_to_run_on_the_device(tiny: Path) -> None:
-    with pytest.raises(RuntimeUnavailableError, match="built on the device that runs them") as told:
+    with pytest.raises(RuntimeUnavailableError, match="this machine cannot build one: the NVIDIA driver") as told:
         edgedenoise.compile(tiny, target="tensorrt", precision="fp32")
     for line in (
         f"scp -r {tiny} DEVICE:tiny.edge",
-        "python3 -m venv --system-site-packages venv",
-        'venv/bin/pip install "edgedenoise[quantize]"',
-        "venv/bin/edgedenoise compile tiny.edge --target tensorrt --precision fp32",
-        "venv/bin/edgedenoise verify tiny.edge",
+        "edgedenoise compile tiny.edge --target tensorrt --precision fp32",
         f"edgedenoise compile {tiny} --target tensorrt-rtx",
     ):
         assert line in str(told.value)
