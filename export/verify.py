@@ -1,7 +1,7 @@
 """Verify: check everything about a bundle that this machine can check.
 
 Checked are the hashes, the contracts of the graphs (where onnx is installed) and the self-test of every variant, on its
-backend or by emulation: against the float answer and, for quantized variants, against the reference execution (unfused
+backend or by emulation: against the float output and, for quantized variants, against the reference execution (unfused
 W8A8, the QDQ graph run node by node in float). A variant that is far from float but equal to the reference has a
 calibration problem. One that is far from the reference has a kernel problem, and the first layer that differs is named.
 """
@@ -59,12 +59,12 @@ class VariantCheck:
     """Why the variant failed or was not run, and what would fix it; or a remark about one that passed."""
     state: State = "not tested"
     psnr_db: float | None = None
-    """Self-test, against the float answer, unit range."""
-    max_levels: float | None = None
-    """Self-test, largest difference to the float answer in 8-bit levels."""
+    """Self-test, against the float output, unit range."""
+    max_error_lsb: float | None = None
+    """Self-test, largest difference to the float output in 8-bit levels."""
     bound_db: float | None = None
     """What `psnr_db` must reach."""
-    reference_max_levels: float | None = None
+    reference_max_error_lsb: float | None = None
     """Self-test, largest difference to the reference execution in 8-bit levels; None for float variants."""
     reference_psnr_db: float | None = None
     """Self-test, PSNR to the reference execution; None for float variants."""
@@ -216,9 +216,9 @@ def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantC
     check = replace(check, reason=f"{check.reason}; {raised}", state="emulated")
     found = _selftest(bundle, variant, session, check)
     # The graph against itself is no comparison.
-    return (
-        replace(found, reference_psnr_db=None, reference_max_levels=None) if found.reference_max_levels == 0 else found
-    )
+    if found.reference_max_error_lsb == 0:
+        return replace(found, reference_psnr_db=None, reference_max_error_lsb=None)
+    return found
 
 
 def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: VariantCheck) -> VariantCheck:
@@ -231,7 +231,7 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         session.close()
     reasons = [check.reason] if check.reason else []
     if not result.passed:
-        reasons.append(f"{result.psnr_db:.1f} dB to the float answer, {result.bound_db:.1f} dB expected")
+        reasons.append(f"{result.psnr_db:.1f} dB to the float output, {result.bound_db:.1f} dB expected")
     if reference is not None and reference.reason:
         reasons.append(reference.reason)
     return replace(
@@ -239,9 +239,9 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         status="passed" if result.passed else "failed",
         reason="; ".join(reasons),
         psnr_db=result.psnr_db,
-        max_levels=result.max_levels,
+        max_error_lsb=result.max_error_lsb,
         bound_db=result.bound_db,
-        reference_max_levels=None if reference is None else reference.max_levels,
+        reference_max_error_lsb=None if reference is None else reference.max_error_lsb,
         reference_psnr_db=None if reference is None else reference.psnr_db,
         divergence=None if reference is None else reference.divergence,
     )
@@ -252,7 +252,7 @@ class _ReferenceCheck:
     """How a variant compares with the reference execution on the self-test."""
 
     psnr_db: float
-    max_levels: float
+    max_error_lsb: float
     reason: str = ""
     """Remark on a distance beyond the stated bound; empty within it, or where none is stated."""
     divergence: Divergence | None = None
@@ -267,17 +267,17 @@ def _against_reference(bundle: Bundle, variant: Variant, session: CheckedSession
     manifest = bundle.manifest
     with open_reference(bundle.variant_file(graphs[0])) as reference:
         exact, found = (run_image(s, image, manifest.normalization, manifest.tiling) for s in (reference, session))
-    psnr_db, max_levels = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
+    psnr_db, max_error_lsb = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
     graph = _loaded(bundle, graphs[0])
     bound = reference_bound(variant.encoding.scheme, backend_of(variant), graph)
-    if bound is None or bound.holds(psnr_db, max_levels):
-        return _ReferenceCheck(psnr_db, max_levels)
+    if bound is None or bound.holds(psnr_db, max_error_lsb):
+        return _ReferenceCheck(psnr_db, max_error_lsb)
     if graph is None:
         divergence, words = None, 'to find the first layer that differs: pip install "edgedenoise[quantize]"'
     else:
         divergence, words = _divergence(bundle, variant, graph, bound)
-    reason = f"{psnr_db:.1f} dB and {max_levels:.1f} levels from the reference execution: {words}"
-    return _ReferenceCheck(psnr_db, max_levels, reason, divergence)
+    reason = f"{psnr_db:.1f} dB and {max_error_lsb:.1f} levels from the reference execution: {words}"
+    return _ReferenceCheck(psnr_db, max_error_lsb, reason, divergence)
 
 
 def _divergence(

@@ -14,14 +14,14 @@ class ReferenceBound:
 
     min_psnr_db: float
     """Least PSNR, the peak being 1 (images in [0, 1])."""
-    max_levels: float
+    max_error_lsb: float
     """Maximum absolute error of one value, in 8-bit levels."""
     why: str
     """Cause of a difference that is within the bound."""
 
-    def holds(self, psnr_db: float, max_levels: float) -> bool:
+    def holds(self, psnr_db: float, max_error_lsb: float) -> bool:
         """Return whether a distance to the reference execution is within the bound."""
-        return psnr_db >= self.min_psnr_db and max_levels <= self.max_levels
+        return psnr_db >= self.min_psnr_db and max_error_lsb <= self.max_error_lsb
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class SelfTestResult:
 
     psnr_db: float
     """PSNR to the float output, unit range, before clipping."""
-    max_levels: float
+    max_error_lsb: float
     """Maximum absolute error in 8-bit levels."""
     bound_db: float
     """PSNR that the precision must reach."""
@@ -73,7 +73,7 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
     found = run_image(session, image, manifest.normalization, manifest.tiling)
     return SelfTestResult(
         psnr_db=psnr_unit(found, answer),
-        max_levels=float(np.abs(found - answer).max() * 255),
+        max_error_lsb=float(np.abs(found - answer).max() * 255),
         bound_db=_bound_db(variant),
     )
 
@@ -119,7 +119,7 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
         raise ParityError(
             f"{bundle.source}: {variant.name} fails its self-test on {session.effective.runtime}"
             f" {session.effective.version} ({session.effective.detail}): expected at least {result.bound_db:.1f} dB to"
-            f" the float output, got {result.psnr_db:.1f} dB; maximum absolute error {result.max_levels:.1f} levels",
+            f" the float output, got {result.psnr_db:.1f} dB; maximum absolute error {result.max_error_lsb:.1f} levels",
             hint=f"Check all variants with: {command_line('verify', bundle.source)}; choose another with --runtime or"
             " --precision",
         )

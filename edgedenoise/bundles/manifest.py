@@ -67,7 +67,7 @@ class Variant(msgspec.Struct, frozen=True):
     encoding: Encoding | None = None
     """None for float variants."""
     fidelity_db: float | None = None
-    """PSNR of the reference execution (unfused W8A8) to the float answer on the self-test; None for float variants."""
+    """PSNR of the reference execution (unfused W8A8) to the float output on the self-test; None for float variants."""
     shapes: InputShapes | None = None
     """None when any height and width is accepted."""
 

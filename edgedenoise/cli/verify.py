@@ -42,9 +42,9 @@ def variants_table(report: VerifyReport, *, wide: bool) -> str:
             check.state,
             _number(check.psnr_db),
             _number(check.bound_db),
-            _number(check.max_levels, 2),
+            _number(check.max_error_lsb, 2),
             _number(check.reference_psnr_db),
-            _number(check.reference_max_levels, 2),
+            _number(check.reference_max_error_lsb, 2),
         ]
         for check in report.variants
     ]

@@ -42,7 +42,7 @@ class DistanceToFloat(msgspec.Struct, frozen=True):
 
     psnr_db: float
     """Mean over the images, in the unit range, clipped and not rounded; `EQUAL_DB` where all are equal."""
-    max_levels: int
+    max_error_lsb: int
     """Maximum absolute error over all images, in 8-bit levels (LSB)."""
 
 
@@ -187,14 +187,14 @@ class _Tally:
     def __init__(self) -> None:
         self._qualities: list[Quality] = []
         self._to_float_db: list[float] = []
-        self._max_levels = 0
+        self._max_error_lsb = 0
 
     def against_truth(self, pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         self._qualities.append(quality_of(pixels, truth))
 
     def against_float(self, unit: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
         self._to_float_db.append(min(psnr_unit(unit, reference), EQUAL_DB))
-        self._max_levels = max(self._max_levels, level_errors(unit, reference).max_levels)
+        self._max_error_lsb = max(self._max_error_lsb, level_errors(unit, reference).max_error_lsb)
 
     def quality(self, expected: int) -> Quality | None:
         """Return the means, or None when an image is missing: a mean over fewer images would mislead."""
@@ -203,7 +203,7 @@ class _Tally:
     def fidelity(self, expected: int) -> DistanceToFloat | None:
         if len(self._to_float_db) != expected:
             return None
-        return DistanceToFloat(float(np.mean(self._to_float_db)), self._max_levels)
+        return DistanceToFloat(float(np.mean(self._to_float_db)), self._max_error_lsb)
 
 
 def _denoise_all(

@@ -32,9 +32,9 @@ _STRIP_ROWS = 256  # limits SSIM's memory, about ten float64 copies of a strip
 class LevelErrors:
     """Differences of two images in 8-bit levels (LSB)."""
 
-    max_levels: int
+    max_error_lsb: int
     """Largest absolute difference of any sample, 0 to 255."""
-    mean_levels: float
+    mean_error_lsb: float
     """Mean absolute difference, 0 to 255."""
     nan_count: int
     """Number of samples that are not finite in either image; the other two leave them out."""

@@ -88,7 +88,7 @@ class WrittenFloatGraph:
     data: bytes
     """The serialized graph, with the embedded metadata."""
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """(image, float answer), each (3, H, W) in unit range."""
+    """(image, float output), each (3, H, W) in unit range."""
 
     @property
     def sha256(self) -> str:

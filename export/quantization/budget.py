@@ -82,7 +82,7 @@ def quantize_to_budget(
     Args:
         bundle: a calibrated bundle folder.
         max_drop_db: how much less than float its PSNR to the ground truth may be; needs `clean`.
-        min_psnr_db: alternatively, what its PSNR to the float answer must reach.
+        min_psnr_db: alternatively, what its PSNR to the float output must reach.
         data: noisy images to judge on. May be left out for a bundle that was calibrated with synthetic noise.
         clean: their ground truth under the same names; without `data`, clean images that noise is added to.
         scheme: try this scheme alone; None tries all that the runtime runs at full speed here.

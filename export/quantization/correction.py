@@ -44,7 +44,7 @@ class Refined:
     model: onnx.ModelProto
     weight_clip: WeightClip = "none"
     weight_clip_gain_db: float | None = None
-    """PSNR to the float answer with the clipping minus that without; None where it was not tried."""
+    """PSNR to the float output with the clipping minus that without; None where it was not tried."""
     bias_correction: BiasCorrection = "none"
     bias_correction_gain_db: float | None = None
 
@@ -61,7 +61,7 @@ def refine(
 
     Args:
         encode: makes the QDQ graph, given how weights are clipped and what is added to each bias, by the bias's name.
-        distance_db: PSNR of a QDQ graph to the float answer.
+        distance_db: PSNR of a QDQ graph to the float output.
         shifts: what is to be added to each bias, given what encodes the graph with such; see `mean_shifts`.
         weight_clip: `auto` keeps `mse` where it gains at least `LEAST_GAIN_DB`.
         bias_correction: likewise.

@@ -73,7 +73,7 @@ class Divergence:
     op_type: str
     psnr_db: float
     """PSNR of the layer's values to the reference, the peak being the width of the reference values' range."""
-    max_levels: float
+    max_error_lsb: float
     """Maximum absolute error, in 255ths of that range."""
     number: int
     """Position of the layer in the graph; the first is 1."""
@@ -84,7 +84,7 @@ class Divergence:
         """Return the layer and its distance in one clause."""
         return (
             f"the first layer that differs is {self.layer} ({self.op_type}, {self.number} of {self.of}):"
-            f" {self.psnr_db:.1f} dB, maximum absolute error {self.max_levels:.1f} of {_LEVELS} levels"
+            f" {self.psnr_db:.1f} dB, maximum absolute error {self.max_error_lsb:.1f} of {_LEVELS} levels"
         )
 
 
@@ -112,9 +112,9 @@ def first_divergence(
     for number, layer in enumerate(layers, start=1):
         exact = reference.run(cut_behind(graph, layer.cut).SerializeToString(), {INPUT_NAME: x})[OUTPUT_NAME]
         found = on_backend(layer)
-        psnr_db, max_levels = _distance(found, exact)
-        if not bound.holds(psnr_db, max_levels):
-            return Divergence(layer.name, layer.op_type, psnr_db, max_levels, number, len(layers))
+        psnr_db, max_error_lsb = _distance(found, exact)
+        if not bound.holds(psnr_db, max_error_lsb):
+            return Divergence(layer.name, layer.op_type, psnr_db, max_error_lsb, number, len(layers))
     return None
 
 

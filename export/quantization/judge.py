@@ -50,7 +50,7 @@ class HeldOutCrop:
 
 
 class Judge:
-    """Held-out crops with the float answer to each."""
+    """Held-out crops with the float output to each."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ def judge_of(
         bundle: a calibrated bundle.
         data: noisy images; None if the bundle was calibrated with synthetic noise on clean ones.
         clean: their ground truth under the same names, or the clean images that noise is added to; None judges by the
-            distance to the float answer alone.
+            distance to the float output alone.
         count: number of crops.
         progress: called after each crop.
 

@@ -36,7 +36,7 @@ def encode(
     model: onnx.ModelProto,
     ranges: Ranges,
     scheme: Scheme,
-    keep_float: Collection[str] = frozenset(),
+    excluded_layers: Collection[str] = frozenset(),
     *,
     weight_clip: WeightClip = "none",
     bias_shifts: Shifts | None = None,
@@ -47,7 +47,7 @@ def encode(
         model: float graph that obeys the graph contract.
         ranges: measured on that very graph.
         scheme: the integer encoding.
-        keep_float: outputs of the Conv, Add and Concat nodes that go on reading and computing in float.
+        excluded_layers: outputs of the Conv, Add and Concat nodes that go on reading and computing in float.
         weight_clip: see `encode_weight`.
         bias_shifts: what to add to biases of quantized convolutions, (out,) by the name of the bias.
 
@@ -115,7 +115,7 @@ def encode(
     for original in list(graph.node):
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        if node.output[0] not in keep_float:
+        if node.output[0] not in excluded_layers:
             for position in _rounded_inputs(original, scheme, order):
                 node.input[position] = activation(original.input[position])
             if node.op_type == "Conv":

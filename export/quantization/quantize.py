@@ -57,9 +57,9 @@ class QuantizeReport:
     variant: str
     scheme: str
     selftest_db: float
-    """PSNR to the float answer on the bundle's self-test image, unit range."""
+    """PSNR to the float output on the bundle's self-test image, unit range."""
     held_out_db: float | None
-    """PSNR to the float answer over held-out crops of the given images; None without images or crops."""
+    """PSNR to the float output over held-out crops of the given images; None without images or crops."""
     size_bytes: int
     float_size_bytes: int
     weight_clip: WeightClip = "none"
@@ -80,7 +80,7 @@ class EncodingOptions:
 
     calibrator: str = MINMAX.name
     """Name of the calibrator that chose the ranges."""
-    keep_float: Collection[str] = ()
+    excluded_layers: Collection[str] = ()
     """Outputs of the layers that are kept in float."""
     weight_clip: WeightClip | Auto = "none"
     bias_correction: BiasCorrection | Auto = "none"
@@ -98,7 +98,7 @@ class FloatSource:
     normalization: NormalizationKind
     tiling: Tiling
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """(image, float answer), each (3, H, W) in unit range."""
+    """(image, float output), each (3, H, W) in unit range."""
     judge: Judge | None = None
     """Held-out crops; None without."""
     correction_inputs: Sequence[NDArray[np.float32]] = ()
@@ -106,7 +106,7 @@ class FloatSource:
     trained_in_8_bits: bool = False
 
     def selftest_db(self, model: onnx.ModelProto) -> float:
-        """Run a graph's reference execution on the self-test image and return the PSNR to the float answer."""
+        """Run a graph's reference execution on the self-test image and return the PSNR to the float output."""
         image, answer = self.selftest
         with open_reference(model.SerializeToString()) as session:
             return psnr_unit(run_image(session, image, self.normalization, self.tiling), answer)
@@ -142,7 +142,7 @@ def quantize(
     scheme: str | None = None,
     calibrator: str = MINMAX.name,
     data: Path | str | None = None,
-    keep_float: Collection[str] = (),
+    excluded_layers: Collection[str] = (),
     weight_clip: WeightClip | Auto = "none",
     bias_correction: BiasCorrection | Auto = "none",
     progress: Progress = silent,
@@ -154,7 +154,7 @@ def quantize(
         scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for the one that any CPU runs.
         calibrator: how ranges are chosen from the stored histograms; see `edgedenoise.calibration.calibrators`.
         data: images to measure the distance to float on as well, on crops that calibration has not seen.
-        keep_float: outputs of layers that are kept in float; `quantize_to_budget` finds them.
+        excluded_layers: outputs of layers that are kept in float; `quantize_to_budget` finds them.
         weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
             crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
         bias_correction: `mean` gives each channel the mean that it has in float, measured on crops of `data`; `auto`
@@ -177,7 +177,7 @@ def quantize(
         >>> report.variant
         'onnx-int8-u8s7'
     """
-    options = EncodingOptions(calibrator, keep_float, weight_clip, bias_correction)
+    options = EncodingOptions(calibrator, excluded_layers, weight_clip, bias_correction)
     if bias_correction != "none" and data is None:
         raise UsageError(
             f"the bias correction {bias_correction!r} was asked for without images to measure means on",
@@ -270,7 +270,7 @@ def quantize_graph(
             source.model,
             source.ranges,
             scheme,
-            options.keep_float,
+            options.excluded_layers,
             weight_clip=weight_clip,
             bias_shifts=shifts,
         )
@@ -289,7 +289,7 @@ def quantize_graph(
         "s8",
         scheme.weight_bits,
         options.calibrator,
-        list(options.keep_float),
+        list(options.excluded_layers),
         refined.weight_clip,
         refined.bias_correction,
     )

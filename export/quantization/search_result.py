@@ -21,12 +21,12 @@ class Budget(msgspec.Struct, frozen=True):
     max_drop_db: float | None = None
     """Largest accepted drop of the PSNR to the ground truth."""
     min_psnr_db: float | None = None
-    """Smallest accepted PSNR to the float answer."""
+    """Smallest accepted PSNR to the float output."""
 
     def __post_init__(self) -> None:
         if (self.max_drop_db is None) == (self.min_psnr_db is None):
             raise UsageError(
-                "a budget is either a largest drop (to the ground truth) or a smallest PSNR (to the float answer);"
+                "a budget is either a largest drop (to the ground truth) or a smallest PSNR (to the float output);"
                 f" got {self.max_drop_db} and {self.min_psnr_db}"
             )
         limit = self.max_drop_db if self.min_psnr_db is None else self.min_psnr_db
@@ -36,7 +36,7 @@ class Budget(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.min_psnr_db is None:
             return f"at most {self.max_drop_db:g} dB less than float"
-        return f"at least {self.min_psnr_db:g} dB to the float answer"
+        return f"at least {self.min_psnr_db:g} dB to the float output"
 
     def spare_db(self, fidelity: Fidelity) -> float:
         """Return how far inside the budget a graph is, in dB; negative outside."""
@@ -54,9 +54,9 @@ class Fidelity(msgspec.Struct, frozen=True):
     """How close a graph's answers over held-out crops are to float, in exact arithmetic."""
 
     to_float_db: float
-    """PSNR to the float answer, over all pixels together; 200 stands for equal."""
+    """PSNR to the float output, over all pixels together; 200 stands for equal."""
     drop_db: float | None
-    """Mean PSNR of the float answer to the ground truth minus that of this answer; None without a ground truth."""
+    """Mean PSNR of the float output to the ground truth minus that of this answer; None without a ground truth."""
 
 
 class LayerCost(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The true thing, wherever a GPU and TensorRT are: `pytest -m gpu tests/gpu`.
 
-Built on this GPU, held to the float answer and to exact W8A8, tiles equal to the whole, layers counted by the
+Built on this GPU, held to the float output and to exact W8A8, tiles equal to the whole, layers counted by the
 inspector. Latencies are printed, not judged (`-s` shows them): benchmarks do that.
 """
 

@@ -36,12 +36,12 @@ def dead_channel_graph() -> onnx.ModelProto:
 
 
 def encoded(
-    scheme: str, graph: Callable[[], onnx.ModelProto] = branched_graph, keep_float: tuple[str, ...] = ()
+    scheme: str, graph: Callable[[], onnx.ModelProto] = branched_graph, excluded_layers: tuple[str, ...] = ()
 ) -> onnx.ModelProto:
     model = graph()
     crops = [np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)]
     ranges = measure_ranges(model, crops, margin_px=8, total=1, graph_sha256="")
-    return encode(model, ranges, scheme_named(scheme), keep_float)
+    return encode(model, ranges, scheme_named(scheme), excluded_layers)
 
 
 def _values(model: onnx.ModelProto, name: str) -> np.ndarray:

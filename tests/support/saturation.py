@@ -34,12 +34,12 @@ class Saturation:
     oracle_db: float
     unprotected_db: float
     protected_db: float
-    protected_max_levels: float
+    protected_max_error_lsb: float
     """Largest |fused - oracle|."""
     openvino_unprotected_db: float
     openvino_db: float | None
     """None where the runtime refuses the variant instead."""
-    openvino_max_levels: float | None
+    openvino_max_error_lsb: float | None
 
 
 def measure(scheme_name: str, folder: Path) -> Saturation:
@@ -75,10 +75,10 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
         oracle_db=psnr_unit(oracle, reference),
         unprotected_db=psnr_unit(unprotected, reference),
         protected_db=psnr_unit(protected, reference),
-        protected_max_levels=float(np.abs(protected - oracle).max() * 255),
+        protected_max_error_lsb=float(np.abs(protected - oracle).max() * 255),
         openvino_unprotected_db=psnr_unit(openvino_unprotected, reference),
         openvino_db=None if openvino is None else psnr_unit(openvino, reference),
-        openvino_max_levels=None if openvino is None else float(np.abs(openvino - oracle).max() * 255),
+        openvino_max_error_lsb=None if openvino is None else float(np.abs(openvino - oracle).max() * 255),
     )
 
 

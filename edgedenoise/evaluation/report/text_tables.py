@@ -77,7 +77,7 @@ def _row_cells(report: CompareReport, row: Row) -> dict[str, str]:
         "SSIM": NO_VALUE if quality is None else f"{quality.ssim:.4f}",
         "gain dB": _gain(report, row),
         "to float dB": "reference" if row.measurement.variant == FLOAT_VARIANT else _fidelity_db(row),
-        "max LSB": NO_VALUE if fidelity is None else str(fidelity.max_levels),
+        "max LSB": NO_VALUE if fidelity is None else str(fidelity.max_error_lsb),
         "finite": _finite(row),
         **_speed_cells(row.measurement),
     }

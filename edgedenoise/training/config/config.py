@@ -419,7 +419,7 @@ class QATConfig(SupervisedConfig, frozen=True, kw_only=True, tag="qat"):
 
 
 class SelfQATConfig(StudentConfig, frozen=True, kw_only=True, tag="qat-self"):
-    """Quantization-aware training of the network of `init` towards its own float answers, on noisy images.
+    """Quantization-aware training of the network of `init` towards its own float outputs, on noisy images.
 
     Example:
         >>> SelfQATConfig(network="cbsn-24x4", init="runs/cbsn", data="photos", out="run").scheme

@@ -1,7 +1,7 @@
 """Quantization-aware training: a trained network learns to compute in 8 bits.
 
 The network is that of `init`, with fake quantization of a scheme. It learns from clean images with synthetic noise
-(`qat`), as the shipped networks did, or from its own float answers to noisy images (`qat-self`). Ranges of activations
+(`qat`), as the shipped networks did, or from its own float outputs to noisy images (`qat-self`). Ranges of activations
 follow a running mean first and are then frozen, so that the weights learn with the ranges that devices use.
 """
 
@@ -53,7 +53,7 @@ class SupervisedQAT(SupervisedObjective):
 
 
 class SelfDistilledQAT:
-    """Quantization-aware training on noisy images, towards the network's own float answers."""
+    """Quantization-aware training on noisy images, towards the network's own float outputs."""
 
     parts: ClassVar[tuple[str, ...]] = SupervisedObjective.parts
 
@@ -68,7 +68,7 @@ class SelfDistilledQAT:
         return self._patches(self.photos, step, samples, Stream.CROP)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
-        """Return the distance to the float answers."""
+        """Return the distance to the float outputs."""
         observe(network, ranges_move(self.config, step))
         return self._losses(network, batch[0])
 

@@ -535,7 +535,7 @@ def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
         np.save(draft.path("selftest/answer.npy"), answer)
     done = run("verify", tiny_bundle, "--json", "-q")
     assert done.code == 0, done.err
-    assert done.json()["variants"][0]["max_levels"] == 0
+    assert done.json()["variants"][0]["max_error_lsb"] == 0
 
 
 def test_verify_fails_with_the_code_of_parity(run: Run, tiny_bundle: Path) -> None:

@@ -58,12 +58,12 @@ def test_int8_is_measured_against_float(report: CompareReport, folder: Path, com
         unit = read_image(folder / "noisy" / f"{seed}.png").unit()
         integers, floats = (denoise(unit, committed_bundle, precision=name) for name in ("int8", "fp32"))
         distances.append(psnr_unit(integers, floats))
-        levels.append(level_errors(integers, floats).max_levels)
+        levels.append(level_errors(integers, floats).max_error_lsb)
     reference, row = report.rows[:2]
     assert reference.fidelity is None
     assert row.fidelity is not None
     assert row.fidelity.psnr_db == pytest.approx(np.mean(distances), abs=0.01)
-    assert row.fidelity.max_levels == max(levels) > 0
+    assert row.fidelity.max_error_lsb == max(levels) > 0
 
 
 def test_what_was_measured_is_kept(report: CompareReport) -> None:

@@ -23,7 +23,7 @@ def test_equal_images_are_infinitely_near() -> None:
     assert psnr(clean, clean) == math.inf
     assert psnr_unit(clean / 255, clean / 255) == math.inf
     assert ssim(clean, clean) == pytest.approx(1, abs=1e-12)
-    assert level_errors(clean, clean).max_levels == 0
+    assert level_errors(clean, clean).max_error_lsb == 0
 
 
 def test_one_level_everywhere_is_48_dB() -> None:
@@ -71,14 +71,14 @@ def test_levels_tell_the_worst_the_mean_and_count_what_is_not_finite() -> None:
     b[1, 1, 1] = np.nan
     b[1, 1, 2] = np.inf
     errors = level_errors(a, b)
-    assert (errors.max_levels, errors.nan_count) == (27, 2)
-    assert errors.mean_levels == pytest.approx(2.7)
+    assert (errors.max_error_lsb, errors.nan_count) == (27, 2)
+    assert errors.mean_error_lsb == pytest.approx(2.7)
     assert level_errors(np.full((2, 2), np.nan), np.zeros((2, 2))).nan_count == 4
 
 
 def test_levels_do_not_wrap_around() -> None:
     black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
-    assert level_errors(black, white).max_levels == level_errors(white, black).max_levels == 255
+    assert level_errors(black, white).max_error_lsb == level_errors(white, black).max_error_lsb == 255
 
 
 def test_parity_takes_tensors_of_any_shape_and_tells_nan() -> None:

@@ -39,7 +39,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def change_answer(bundle: Path, by: float) -> None:
-    """Make the stored float answer another one, with a manifest that agrees."""
+    """Make the stored float output another one, with a manifest that agrees."""
     opened = Bundle.open(bundle)
     answer = selftest_pair(opened)[1] + np.float32(by)
     with BundleWriter.edit(opened) as draft:
@@ -114,8 +114,8 @@ def test_verify_checks_files_and_every_variant(committed_bundle: Path) -> None:
     assert (floats.status, integers.status) == ("passed", "passed")
     assert floats.psnr_db is not None
     assert floats.psnr_db >= FLOAT_BOUND_DB
-    assert floats.reference_max_levels is None
-    assert integers.reference_max_levels is not None
+    assert floats.reference_max_error_lsb is None
+    assert integers.reference_max_error_lsb is not None
     assert integers.reference_psnr_db is not None
     assert integers.reference_psnr_db >= 60  # far closer to exact W8A8 than that is to float
 

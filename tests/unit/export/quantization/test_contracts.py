@@ -59,9 +59,9 @@ def test_what_is_encoded_keeps_its_contract(scheme: str, graph: Callable[[], onn
 @EACH_SCHEME
 def test_layers_that_are_kept_float_keep_the_contract(scheme: str) -> None:
     for layer in ("head", "left", "summed", "joined", "denoised"):
-        assert broken_rules(encoded(scheme, keep_float=(layer,)), scheme_named(scheme)) == [], layer
+        assert broken_rules(encoded(scheme, excluded_layers=(layer,)), scheme_named(scheme)) == [], layer
     everything = tuple(node.output[0] for node in branched_graph().graph.node)
-    assert broken_rules(encoded(scheme, keep_float=everything), scheme_named(scheme)) == []
+    assert broken_rules(encoded(scheme, excluded_layers=everything), scheme_named(scheme)) == []
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def test_every_scheme_on_every_runtime_is_within_its_stated_bound(
     if check.status == "not run":
         pytest.skip(f"{check.variant} cannot run here: {check.reason}")
     assert check.reference_psnr_db is not None
-    assert check.reference_max_levels is not None
+    assert check.reference_max_error_lsb is not None
     bounds = BOUNDS[scheme, runtime]
     bound = bounds.with_sums if Path(verified.bundle).name == "tiny.edge" else bounds.plain
-    assert bound.holds(check.reference_psnr_db, check.reference_max_levels), check
+    assert bound.holds(check.reference_psnr_db, check.reference_max_error_lsb), check
     assert check.divergence is None
     assert check.reason == ""
 
@@ -125,7 +125,7 @@ def test_the_layer_that_is_wrong_is_named(qdq: onnx.ModelProto, layer: str, cons
     found = first_divergence(qdq, X, backend, TIES)
     assert found is not None
     assert (found.layer, found.op_type) == (layer, "Conv")
-    assert found.psnr_db < TIES.min_psnr_db or found.max_levels > TIES.max_levels
+    assert found.psnr_db < TIES.min_psnr_db or found.max_error_lsb > TIES.max_error_lsb
     assert layers_of(qdq)[found.number - 1].name == layer
     assert f"the first layer that differs is {layer} (Conv, {found.number} of {found.of})" in str(found)
 

@@ -214,7 +214,7 @@ def test_each_scheme_is_close_to_float(scheme: Scheme) -> None:
 def test_a_layer_that_is_kept_float_reads_and_computes_in_float_and_the_others_do_not() -> None:
     model = branched_graph()
     name = next(node.output[0] for node in model.graph.node if node.op_type == "Conv")
-    quantized = encode(model, _ranges(model), scheme_named("u8s7"), keep_float={name})
+    quantized = encode(model, _ranges(model), scheme_named("u8s7"), excluded_layers={name})
     producer = {node.output[0]: node for node in quantized.graph.node}
     constants = {tensor.name for tensor in quantized.graph.initializer}
     original = next(node for node in model.graph.node if node.output[0] == name)
@@ -529,13 +529,13 @@ def _sharing_graph() -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("keep_float", [(), ("left",), ("inner",)])
-def test_a_bias_that_several_layers_share_is_rounded_for_each_of_them(keep_float: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("excluded_layers", [(), ("left",), ("inner",)])
+def test_a_bias_that_several_layers_share_is_rounded_for_each_of_them(excluded_layers: tuple[str, ...]) -> None:
     model = _sharing_graph()
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
     ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
     scheme = scheme_named("u8s7")
-    quantized = encode(model, ranges, scheme, keep_float)
+    quantized = encode(model, ranges, scheme, excluded_layers)
     onnx.checker.check_model(quantized, full_check=True)
     assert broken_rules(quantized, scheme) == [], "each bias lies on the grid of its own layer"
 

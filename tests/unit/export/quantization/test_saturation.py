@@ -43,7 +43,7 @@ def test_protected_kernels_lose_nothing_where_unprotected_ones_lose_decibels(fou
         assert measured.unprotected_db <= measured.oracle_db - 3
         assert measured.openvino_unprotected_db <= measured.oracle_db - 3
     assert measured.protected_db >= measured.oracle_db - 1
-    assert measured.protected_max_levels <= 2
+    assert measured.protected_max_error_lsb <= 2
 
 
 @pytest.mark.slow
@@ -54,5 +54,5 @@ def test_openvino_refuses_what_would_saturate_and_runs_seven_bits_exactly(found:
         return
     assert measured.openvino_db is not None
     assert measured.openvino_db >= measured.oracle_db - 1
-    assert measured.openvino_max_levels is not None
-    assert measured.openvino_max_levels <= 2
+    assert measured.openvino_max_error_lsb is not None
+    assert measured.openvino_max_error_lsb <= 2
