@@ -128,7 +128,10 @@ def scheme_named(name: str | None) -> Scheme:
     for scheme in SCHEMES:
         if scheme.name == name:
             return scheme
-    raise UsageError(f"there is no scheme {name!r}; expected one of {', '.join(s.name for s in SCHEMES)}")
+    raise UsageError(
+        f"there is no scheme {name!r}; expected one of {', '.join(s.name for s in SCHEMES)}",
+        hint=f"Take {DEVICE_CLASSES[0].schemes[0]}, the default, unless the bundle is for one kind of device.",
+    )
 
 
 def schemes_for(device_class: str) -> tuple[Scheme, ...]:

@@ -260,5 +260,8 @@ def _checked_tile(tile: int | str) -> int | Literal["auto"]:
 
 def _checked_strength(strength: float) -> float:
     if not 0 <= strength <= 1:
-        raise UsageError(f"strength is {strength!r}; expected 0 (the input) to 1 (the network's output)")
+        raise UsageError(
+            f"strength is {strength!r}; expected 0 (the input) to 1 (the network's output)",
+            hint="Take 1, the default, to remove all noise, or 0.7 to keep some of it.",
+        )
     return strength

@@ -15,6 +15,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.job import BuildJob, BuildOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.registry import registry
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +129,8 @@ def _sources(bundle: Bundle, backend: Backend, precision: Precision | None) -> l
     """Return (precision to build, ONNX variant to build it from)."""
     if precision is not None and precision not in backend.precisions:
         raise UsageError(
-            f"{backend.name} has no precision {precision}; expected one of {', '.join(backend.precisions)}"
+            f"{backend.name} has no precision {precision}; expected one of {', '.join(backend.precisions)}",
+            hint=f"To build the usual ones: {command_line('compile', bundle.source, '--target', backend.name)}",
         )
     graphs = [v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name]
     found: list[tuple[Precision, Variant]] = []

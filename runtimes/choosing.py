@@ -44,7 +44,10 @@ def choose_variant(
         IncompatibleError: the bundle has no variant that fits; the message lists its variants.
     """
     if precision not in ("auto", *get_args(Precision)):
-        raise UsageError(f"there is no precision {precision!r}; expected auto, {', '.join(get_args(Precision))}")
+        raise UsageError(
+            f"there is no precision {precision!r}; expected auto, {', '.join(get_args(Precision))}",
+            hint=f"To see the precisions of the bundle: {command_line('inspect', bundle.source)}",
+        )
     if runtime != AUTO:
         registry[runtime]  # an unknown name is reported as such
     variants = bundle.manifest.variants

@@ -11,6 +11,7 @@ import msgspec
 
 from edgedenoise.bundles.manifest import SCHEMA, VARIANT_NAME, Manifest, Variant
 from edgedenoise.errors import IntegrityError, ManifestError
+from edgedenoise.shell import command_line
 
 MANIFEST = "manifest.json"
 REPLACE_HINT = "Copy the bundle again from where it came, or rebuild it with: edgedenoise build"
@@ -54,7 +55,10 @@ def read_manifest(root: Path, source: Path) -> tuple[Manifest, tuple[UnknownVari
     """
     path = root / MANIFEST
     if not path.is_file():
-        raise ManifestError(f"{source} is not a bundle: it has no {MANIFEST}")
+        made = command_line("export", source, "-o", f"{source.absolute().name}.edge")
+        raise ManifestError(
+            f"{source} is not a bundle: it has no {MANIFEST}", hint=f"To make one of a training run: {made}"
+        )
     data = path.read_bytes()
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])

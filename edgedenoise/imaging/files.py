@@ -52,9 +52,15 @@ def list_images(folder: Path | str) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except NotADirectoryError:
-        raise DatasetError(f"{folder} cannot be listed: expected a folder of images, got a file") from None
+        raise DatasetError(
+            f"{folder} cannot be listed: expected a folder of images, got a file",
+            hint=f"Name its folder: {folder.parent}",
+        ) from None
     except FileNotFoundError:
-        raise DatasetError(f"{folder} cannot be listed: there is no such folder") from None
+        raise DatasetError(
+            f"{folder} cannot be listed: there is no such folder",
+            hint=f"Check the name: relative paths start at {Path.cwd()}.",
+        ) from None
     except OSError as error:
         raise DatasetError(f"{folder} cannot be listed: {error.strerror or error}") from error
     return [
@@ -74,7 +80,10 @@ def format_for(path: Path | str) -> str:
     format_ = EXTENSIONS.get(path.suffix.lower())
     if format_ is None:
         found = repr(path.suffix) if path.suffix else "no extension"
-        raise ImageError(f"{path} cannot be written: expected one of {', '.join(EXTENSIONS)}, got {found}")
+        raise ImageError(
+            f"{path} cannot be written: expected one of {', '.join(EXTENSIONS)}, got {found}",
+            hint=f"Write {path.with_suffix('.png')} instead." if path.name else None,
+        )
     return format_
 
 

@@ -243,8 +243,10 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
 @pytest.mark.parametrize("kind", BAD_OPTIONS)
 def test_a_bad_option_is_told_with_what_is_accepted(committed_bundle: Path, kind: str) -> None:
     options, error, message = BAD_OPTIONS[kind]
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         load(committed_bundle, **options)
+    if kind.startswith(("strength", "precision")):
+        assert caught.value.hint is not None
 
 
 def test_a_bad_option_is_told_before_the_model_is_opened(tmp_path: Path) -> None:

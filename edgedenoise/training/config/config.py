@@ -513,17 +513,24 @@ def _kind_of(values: dict[str, Any], base: TrainConfig | None, where: str) -> ty
     return OBJECTIVE_CONFIGS[name]
 
 
+_NEAREST = 4  # settings that the error for an unknown one names
+
+
 def _unknown(key: str, kind: type[TrainConfig], where: str) -> UsageError:
     """Return the error for a setting that an objective does not have."""
-    accepted = kind.__struct_fields__
+    accepted = sorted(kind.__struct_fields__)
     owners = [name for name, other in OBJECTIVE_CONFIGS.items() if key in other.__struct_fields__]
     close = difflib.get_close_matches(key, accepted, n=1)
-    hint = f"Did you mean {close[0]}?" if close else None
+    nearest = difflib.get_close_matches(key, accepted, n=_NEAREST, cutoff=0.0)
+    if close:
+        hint = f"Did you mean {close[0]}?"
+    else:
+        hint = "Every setting and its default: the config.toml of a run, or TrainConfig.to_toml() in Python."
     if owners:
         hint = f"{key} belongs to objective = {', '.join(owners)}. Leave it out, or take another --objective."
     return UsageError(
-        f"{where} has the unknown setting {key!r}; objective = {str(kind.__struct_config__.tag)!r} accepts: "
-        f"{', '.join(accepted)}",
+        f"{where} has the unknown setting {key!r}: expected one of the settings of objective = "
+        f"{str(kind.__struct_config__.tag)!r}: {', '.join(nearest)} and {len(accepted) - len(nearest)} more",
         hint=hint,
     )
 

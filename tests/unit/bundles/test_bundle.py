@@ -93,8 +93,9 @@ def test_what_is_no_bundle_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is no bundle at .*nowhere") as caught:
         Bundle.open(tmp_path / "nowhere.edge")
     assert "edgedenoise build" in str(caught.value)
-    with pytest.raises(ManifestError, match=r"is not a bundle: it has no manifest\.json"):
+    with pytest.raises(ManifestError, match=r"is not a bundle: it has no manifest\.json") as unmade:
         Bundle.open(tmp_path)
+    assert unmade.value.hint == f"To make one of a training run: edgedenoise export {tmp_path} -o {tmp_path.name}.edge"
     (tmp_path / "notes.txt").write_text("no zip")
     with pytest.raises(IntegrityError, match=r"notes\.txt is not a bundle that can be read"):
         Bundle.open(tmp_path / "notes.txt")
@@ -301,8 +302,10 @@ def test_a_new_bundle_never_replaces_what_is_not_one(tiny_bundle: Path, tmp_path
 
 def test_a_precision_is_one_of_those_there_are() -> None:
     assert checked_precision("int8") == "int8"
-    with pytest.raises(UsageError, match="no precision 'int4'; expected one of fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="no precision 'int4'; expected one of fp32, fp16, int8") as caught:
         checked_precision("int4")
+    assert caught.value.hint is not None
+    assert "int8 for speed" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["/etc", "..", "../victim", "a/b", "a\\b", "", ".hidden", "another"])

@@ -115,8 +115,9 @@ def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:
 
 
 def test_what_a_target_does_not_build_is_told(compiled: Bundle) -> None:
-    with pytest.raises(UsageError, match="openvino has no precision w8a16; expected one of fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="openvino has no precision w8a16; expected one of fp32, fp16, int8") as caught:
         edgedenoise.compile(compiled.root, target="openvino", precision="w8a16")
+    assert f"edgedenoise compile {compiled.root} --target openvino" in str(caught.value.hint)
     with pytest.raises(UsageError, match=r"an --option for openvino is not accepted: .* expected none"):
         edgedenoise.compile(compiled.root, target="openvino", options=BuildOptions(more={"io": "image"}))
     with pytest.raises(UsageError, match="openvino takes inputs of any size"):

@@ -269,6 +269,7 @@ def test_a_format_that_cannot_hold_the_image_is_refused_and_nothing_is_written(
     with pytest.raises(ImageError, match="cannot be written: expected") as caught:
         write_image(made(3, bits, alpha), tmp_path / name)
     assert word in caught.value.message
+    assert caught.value.hint == f"Write {tmp_path / 'a.png'} instead."
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +25,6 @@ from edgedenoise.imaging.files import (
 )
 from edgedenoise.imaging.metadata import jpeg, png
 from edgedenoise.imaging.metadata.embedded import Metadata
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 14)])
@@ -185,8 +182,16 @@ def test_a_folder_lists_its_images_sorted_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(DatasetError, match="no such folder") as caught:
         list_images(tmp_path / "x")
+    assert caught.value.hint == f"Check the name: relative paths start at {Path.cwd()}."
+
+
+def test_a_file_in_place_of_a_folder_is_refused_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DatasetError, match="expected a folder of images, got a file") as caught:
+        list_images(tmp_path / "a.png")
+    assert caught.value.hint == f"Name its folder: {tmp_path}"
 
 
 def test_endings_stand_for_formats_in_either_case() -> None:

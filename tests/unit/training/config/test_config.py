@@ -108,6 +108,14 @@ def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
         with pytest.raises(UsageError, match="unknown setting 'learning_rte'") as caught:
             attempt()
         assert caught.value.hint == "Did you mean learning_rate?"
+        assert "'cbsn': learning_rate, " in caught.value.message, "the closest setting comes first"
+        assert caught.value.message.endswith(" more"), "all settings at once are no answer"
+
+
+def test_a_key_that_is_like_no_setting_is_refused_with_where_they_are_listed():
+    with pytest.raises(UsageError, match="unknown setting 'xyzzy'") as caught:
+        CBSNConfig().with_overrides(["xyzzy=1"])
+    assert "config.toml" in caught.value.hint
 
 
 @pytest.mark.parametrize("override", ["steps", "=5", ""])
@@ -292,7 +300,7 @@ def test_levels_of_noise_in_the_wrong_order_name_both():
 
 
 def test_noisy_photographs_are_refused_where_clean_ones_are_learnt_from():
-    with pytest.raises(UsageError, match=r"unknown setting 'data'; objective = 'supervised' accepts: .*noise_high"):
+    with pytest.raises(UsageError, match=r"unknown setting 'data': expected .*objective = 'supervised'"):
         student(objective="supervised", data="noisy")
 
 
@@ -362,7 +370,7 @@ def test_a_stride_that_was_not_settled_is_not_taken_for_a_number():
 
 @pytest.mark.parametrize(("objective", "key"), [("cbsn", "clean"), ("cbsn", "teacher"), ("sdap", "teacher")])
 def test_a_folder_that_nobody_would_read_is_refused(objective, key):
-    message = f"unknown setting '{key}'; objective = '{objective}' accepts: .*data"
+    message = f"unknown setting '{key}': expected one of the settings of objective = '{objective}'"
     with pytest.raises(UsageError, match=message) as caught:
         OBJECTIVE_CONFIGS[objective]().with_overrides([f"{key}=folder"])
     assert f"{key} belongs to objective = " in caught.value.hint
@@ -379,7 +387,7 @@ def test_qat_on_noisy_images_is_another_objective_than_qat_on_clean_ones():
     config = student(objective="qat", data="noisy", seed=2)
     assert (type(config), config.data) == (SelfQATConfig, "noisy")
     assert config.with_overrides(["objective=qat", "steps=3"]).data == "noisy", "a resumed run stays what it is"
-    with pytest.raises(UsageError, match="unknown setting 'jpeg_share'; objective = 'qat-self'"):
+    with pytest.raises(UsageError, match=r"unknown setting 'jpeg_share': expected .*objective = 'qat-self'"):
         config.with_overrides(["jpeg_share=1"])
 
 
@@ -394,7 +402,7 @@ def test_a_named_config_takes_values_of_python(tmp_path):
     assert (config.clean, config.steps, type(config)) == (str(tmp_path), 7, SupervisedConfig)
     with pytest.raises(UsageError, match=r"steps = 'seven', which is not accepted: expected an integer, at least 1"):
         TrainConfig.named("edge-shipped", steps="seven")
-    with pytest.raises(UsageError, match="unknown setting 'teacher'; objective = 'supervised' accepts"):
+    with pytest.raises(UsageError, match=r"unknown setting 'teacher': expected .*objective = 'supervised'"):
         TrainConfig.named("edge-shipped", teacher="run")
 
 

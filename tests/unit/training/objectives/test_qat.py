@@ -287,11 +287,13 @@ def test_a_student_goes_on_in_float_with_weights_that_were_trained_in_8_bits(qat
 def test_what_cannot_be_trained_in_8_bits_is_told():
     with pytest.raises(UsageError, match="'qat' on clean images does not train network = 'cbsn-24x4'"):
         QATConfig(network="cbsn-24x4", clean="clean")
-    with pytest.raises(UsageError, match="unknown setting 'data'; objective = 'qat' accepts"):
+    with pytest.raises(UsageError, match=r"unknown setting 'data': expected .*objective = 'qat'"):
         TrainConfig.named("edge-shipped-int8", clean="clean", data="data")
     with pytest.raises(UsageError, match="observe_fraction = 0, which is not accepted: expected a number, above 0"):
         QATConfig(network="edge", observe_fraction=0)
     with pytest.raises(UsageError, match=r"loss = 'psnr' is for pixels in \[0, 1\]"):
         SelfQATConfig(network="cbsn-24x4", loss="psnr")
-    with pytest.raises(UsageError, match="no scheme 'u4'"):
+    with pytest.raises(UsageError, match="no scheme 'u4'") as caught:
         QATConfig(network="edge", scheme="u4")
+    assert caught.value.hint is not None
+    assert "Take u8s7" in caught.value.hint
