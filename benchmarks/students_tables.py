@@ -25,7 +25,7 @@ def decimals(value: float, form: str = ".2f") -> str:
 
 
 def networks_table(report: Report) -> str:
-    header = ["method", "network", "parameters", "kMAC/pixel", "KB", "ms/MP p50", "p90", "CPU p50", "against float"]
+    header = ["method", "network", "parameters", "kMAC/pixel", "KB", "ms/MP p50", "p90", "CPU p50", "vs float"]
     rows = []
     for student in report.students:
         network = student.network
