@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.progress import silent
@@ -22,7 +24,25 @@ from edgedenoise.progress import silent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.progress import Task
+
     from edgedenoise.progress import Progress
+
+
+class Clock(ProgressColumn):
+    """The time left, then the time that a stage took; nothing below a second."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Return the text for a stage."""
+        if task.finished:
+            return Text(_time("took {}", task.finished_time))
+        return Text(_time("{} left", task.time_remaining))
+
+
+def _time(text: str, seconds: float | None) -> str:
+    return text.format(timedelta(seconds=int(seconds))) if seconds is not None and seconds >= 1 else ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +62,7 @@ class Output:
             TextColumn("{task.description:<16}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[clock]}", markup=False),
+            Clock(),
             TextColumn("{task.fields[note]}", markup=False),  # may be the name of any file
             console=Console(stderr=True),
         )
@@ -52,11 +71,10 @@ class Output:
         def report(stage: str, done: int, total: int, note: str = "") -> None:
             bars.start()
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note=note, clock="left")
+                tasks[stage] = bars.add_task(stage, total=total, note=note)
             elif done == 0:  # the stage begins again, for the next image or target
                 bars.reset(tasks[stage], total=total)
-            clock = "taken" if done >= total else "left"
-            bars.update(tasks[stage], completed=done, total=total, note=note, clock=clock)
+            bars.update(tasks[stage], completed=done, total=total, note=note)
 
         try:
             yield report

@@ -50,10 +50,9 @@ def compare_table(report: CompareReport, *, wide: bool = False) -> str:
         noisy = {"variant": "noisy input", "PSNR dB": f"{report.noisy.psnr_db:.2f}", "SSIM": f"{report.noisy.ssim:.4f}"}
         cells.insert(0, noisy)
     height, width = report.timed_px
-    method = (
-        f"{len(report.images)} images, {report.megapixels:.1f} MP; latency on a {height}x{width} crop,"
-        f" {report.repeats} interleaved runs"
-    )
+    runs = "1 run" if report.repeats == 1 else f"{report.repeats} interleaved runs"
+    images = "1 image" if len(report.images) == 1 else f"{len(report.images)} images"
+    method = f"{images}, {report.megapixels:.1f} MP; latency on a {height}x{width} crop, {runs}"
     return "\n".join([_table(columns, cells), method, *_remarks([row.measurement for row in report.rows])])
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pytest
+from rich.progress import Task, TaskID
 
 from edgedenoise import errors
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.cli import app
-from edgedenoise.cli.output import Output
+from edgedenoise.cli.output import Clock, Output
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
@@ -379,6 +380,22 @@ def test_a_name_is_no_markup_of_the_progress_bar(capsys: pytest.CaptureFixture[s
     with Output(as_json=False, quiet=False).progress() as progress:
         progress("denoise", 0, 2, "a[/red].png")
     assert "a[/red].png" in capsys.readouterr().err
+
+
+def test_a_finished_bar_names_no_time_below_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output(as_json=False, quiet=False).progress() as progress:
+        progress("export", 0, 1)
+        progress("export", 1, 1)
+    shown = capsys.readouterr().err
+    assert "1/1" in shown
+    assert "0:00:00" not in shown
+    assert "took" not in shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, ""), (5.9, "took 0:00:05"), (3725.0, "took 1:02:05")])
+def test_the_time_of_a_stage_is_shown_from_one_second_on(seconds: float, text: str) -> None:
+    task = Task(TaskID(0), "export", 1, 1, lambda: 0.0, finished_time=seconds)
+    assert Clock().render(task).plain == text
 
 
 def test_no_progress_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,14 @@ def test_a_variant_without_numbers_says_why(report: CompareReport) -> None:
     assert any(line.startswith("onnx-nan: not measured: ") and "not finite" in line for line in lines)
 
 
+def test_one_image_and_one_run_are_counted_in_the_singular(report: CompareReport) -> None:
+    assert "2 images, " in compare_table(report)
+    assert ", 3 interleaved runs\n" in compare_table(report)
+    single = msgspec.structs.replace(report, images=report.images[:1], repeats=1)
+    assert "1 image, " in compare_table(single)
+    assert ", 1 run\n" in compare_table(single)
+
+
 def test_the_page_names_the_float_variant_that_speed_is_compared_with(report: CompareReport) -> None:
     devices = {row["variant"]: row["device"] for row in html_rows(report)}
     assert devices["onnx-int8-u8s7"].endswith("; speed compared with onnx-fp32")
