@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import CommandGroup
+from edgedenoise.cli.common import Command, CommandGroup
 
 COMMANDS = (
     "demo",
@@ -60,7 +60,7 @@ def _root(
 
 for _name in COMMANDS:
     _module = importlib.import_module(f"edgedenoise.cli.{_name.replace('-', '_')}")
-    app.command(_name)(_module.command)
+    app.command(_name, cls=Command)(_module.command)
 
 
 def main() -> None:

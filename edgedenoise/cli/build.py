@@ -29,11 +29,10 @@ def command(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="<str>",
             help="Backend to compile for besides ONNX Runtime. Repeatable. Default: all installed ones.",
         ),
     ] = None,
-    noise_level: Annotated[list[float] | None, typer.Option(metavar="<float>", help=NOISE_LEVEL)] = None,
+    noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
     wide: Wide = False,
 ) -> None:

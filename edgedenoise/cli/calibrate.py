@@ -28,7 +28,7 @@ def command(
     count: Annotated[int, typer.Option(help="Number of crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the crops.")] = 0,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
-    noise_level: Annotated[list[float] | None, typer.Option(metavar="<float>", help=NOISE_LEVEL)] = None,
+    noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     stratify: Annotated[
         str,
         typer.Option(help="none: evenly over the images. noise: evenly over noise levels, brightness and texture."),

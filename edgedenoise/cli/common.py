@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, UsageError
@@ -31,6 +32,7 @@ __all__ = [
     "SCHEME",
     "THREADS",
     "WHICH",
+    "Command",
     "CommandGroup",
     "Output",
     "Wide",
@@ -54,6 +56,7 @@ _VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step."
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing but errors.")]
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _SHARED = {"json_": _JSON, "verbose": _VERBOSE, "quiet": _QUIET, "debug": _DEBUG}
+_LIST_TYPE = re.compile(r"<list\[(.+)\]>")
 
 # The parser's own class of usage errors. Its module depends on the version of typer.
 _ParserError: type[Any] = typer.BadParameter.__mro__[1]
@@ -117,6 +120,20 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
     command.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
     del command.__wrapped__  # typer would inspect it instead
     return command
+
+
+class Command(TyperCommand):
+    """A command whose help shows the type of one value where several are accepted: `<path>`, not `<list[Path]>`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options."""
+        write_dl = formatter.write_dl
+
+        def write(rows: Sequence[tuple[str, str]]) -> None:
+            write_dl([(_LIST_TYPE.sub(lambda found: f"<{found[1].lower()}>", name), text) for name, text in rows])
+
+        formatter.write_dl = write
+        super().format_options(ctx, formatter)
 
 
 class CommandGroup(TyperGroup):

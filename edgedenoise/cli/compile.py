@@ -29,7 +29,7 @@ def command(
         typer.Option(help="Least, best and largest side, for example 128:512:1024 (tensorrt, coreml)."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the backend. Repeatable.")
+        list[str] | None, typer.Option(metavar="<key=value>", help="Option of the backend. Repeatable.")
     ] = None,
 ) -> None:
     """Build the files of a backend and run their self-test."""

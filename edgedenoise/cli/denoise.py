@@ -16,7 +16,7 @@ from edgedenoise.errors import UsageError
 @cli_command
 def command(
     output: Output,
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
     model: Annotated[
         Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")

@@ -15,10 +15,7 @@ from edgedenoise.shell import command_line
 @cli_command
 def command(
     output: Output,
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="CHECKPOINT_PREFIX", help="Path of the checkpoint's .index file, without .index."),
-    ],
+    checkpoint: Annotated[Path, typer.Argument(help="Path of the checkpoint's .index file, without .index.")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
 ) -> None:
     """Convert a TensorFlow checkpoint of the C-BSN authors to a run."""

@@ -49,12 +49,12 @@ def command(
     config: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="Preset, for example cbsn-official, or a TOML file; other options override it."
+            metavar="<name|file>", help="Preset, for example cbsn-official, or a TOML file; other options override it."
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the config; repeatable."),
+        typer.Option("--set", metavar="<key=value>", help="Set any field of the config; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, with its own settings.")] = False,
 ) -> None:
