@@ -225,7 +225,7 @@ def test_options_and_shapes_that_are_not_accepted_are_told(tiny: Path) -> None:
 def test_a_builder_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sleeping_tensorrt.py").write_text("import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    words = r"took longer than 1 s and was ended \(--option timeout_s=2 allows more\)"
+    words = r"took longer than 1 s and was ended \(use --option timeout_s=2 to allow more\)"
     with pytest.raises(ExportError, match=words):
         to_tensorrt.run_builder(
             _spec("sleeping_tensorrt", tmp_path), tmp_path, tmp_path / "b" / "build.log", 1, lambda *_: None
