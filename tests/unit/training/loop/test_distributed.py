@@ -20,7 +20,7 @@ def torchrun(config, tmp_path, *arguments):
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml())
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launcher, "-m", "edgedenoise", "train", "-q", "--config", str(path), *arguments]
+    command = [*launcher, "-m", "edgedenoise", "train", "--config", str(path), *arguments]
     child = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert child.returncode == 0, child.stderr[-3000:]
     assert child.stdout.count("trained") == 1, "one of the processes speaks"
