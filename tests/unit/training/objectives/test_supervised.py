@@ -230,7 +230,8 @@ def test_photographs_have_room_for_the_patch_and_its_margin(student, tmp_path):
 
 
 def test_noisy_photographs_are_of_no_use_to_it(student, clean):
-    with pytest.raises(UsageError, match="unknown setting 'data': expected one of the settings of objective = 'supervised'") as caught:
+    words = "unknown setting 'data': expected one of the settings of objective = 'supervised'"
+    with pytest.raises(UsageError, match=words) as caught:
         student.with_overrides([f"data={clean}"])
     assert "another --objective" in caught.value.hint
 
