@@ -215,7 +215,8 @@ def draw(found: dict[NoiseSet, tuple[Statistics, Statistics]], target: Path) -> 
 
 def main() -> None:
     parser = parser_of(__doc__, "camera_noise")
-    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "figures" / "camera-noise.png", metavar="PNG")
+    figure = ROOT / "docs" / "assets" / "figures" / "camera-noise.png"
+    parser.add_argument("--figure", type=Path, default=figure, metavar="PNG")
     options = parser.parse_args()
     check_out(options.out, "camera_noise")
     found = {one: real_and_synthetic(one) for one in SETS}

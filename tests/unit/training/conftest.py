@@ -50,7 +50,7 @@ def config(photos: Path, tmp_path: Path) -> CBSNConfig:
         steps=10,
         patch=20,
         blind_stride=5,
-        data_check="off",  # three small images are too few to be judged; test_plan.py is about it
+        data_check="off",  # three small images are too few to be judged; loop/test_preparation.py tests the check
         checkpoint_every=3,
         preview_every=4,
         log_every=2,
