@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """Train a denoiser on noisy images, or on clean ones."""
     from edgedenoise.datacheck.check import data_report_text
-    from edgedenoise.training.settings import settings
+    from edgedenoise.training.settings import next_command, settings
 
     given: dict[str, Any] = {
         "data": data,
@@ -91,16 +91,10 @@ def command(
         )
     if result.rank > 0:  # only the first of several processes prints
         return
-    following = f"build {result.run} --data {chosen.noisy_images} -o {result.run.name}.edge"
-    if not chosen.noisy_images:
-        levels = "--noise-level 0 --noise-level 0.5 --noise-level 1"
-        following = f"build {result.run} --data {chosen.clean_images} {levels} -o {result.run.name}.edge"
-    if not chosen.trains_direct:
-        following = f"train --objective cbsn --init {result.run} --data {chosen.noisy_images} --out {result.run}-direct"
     speed = result.throughput
     rate = f", {speed.steps_per_second:.3g} steps/s, {speed.share_of_peak:.0%} of this machine's peak" if speed else ""
     text = (
         f"trained {result.steps} steps in {result.seconds:.0f} s ({result.precision}{rate}): {result.run}\n"
-        f"next: edgedenoise {following}"
+        f"next: {next_command(chosen, result.run)}"
     )
     output.result(result, text)

@@ -24,6 +24,7 @@ from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.timing import time_in_turns
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,7 @@ def start_workers(stack: ExitStack, bundle: Bundle, device: str, threads: int | 
     if not bundle.manifest.variants:
         raise IncompatibleError(
             f"{bundle.source} has no variants to measure; expected at least one",
-            hint=f"Inspect it with: edgedenoise inspect {bundle.source}",
+            hint=f"Inspect it with: {command_line('inspect', bundle.source)}",
         )
     workers = [stack.enter_context(Worker(bundle, v, device, threads)) for v in bundle.manifest.variants]
     check_measured(bundle, workers)
@@ -128,7 +129,7 @@ def check_measured(bundle: Bundle, workers: Sequence[Worker]) -> None:
         reasons = "\n".join(f"  {worker.variant.name}: {worker.error}" for worker in workers)
         raise MeasurementError(
             f"none of the {len(workers)} variants of {bundle.source} could be measured:\n{reasons}",
-            hint=f"Check the bundle and this machine with: edgedenoise verify {bundle.source}; edgedenoise doctor",
+            hint=f"Check the bundle and this machine with: {command_line('verify', bundle.source)}; edgedenoise doctor",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgedenoise.shell import command_line
 from edgedenoise.training.config.config import RUN_CONFIG, CBSNConfig, TrainConfig
 from edgedenoise.training.config.text import texts_of
 from edgedenoise.training.initial_weights import network_of
@@ -34,3 +35,25 @@ def settings(config: Path | str | None, overrides: Iterable[str], *, resume: boo
     if values.get("init") and "network" not in values and config is None:
         values["network"] = network_of(values["init"])
     return base.with_overrides([f"{key}={value}" for key, value in values.items()])
+
+
+def next_command(config: TrainConfig, run: Path) -> str:
+    """Return the command that follows a finished training.
+
+    Args:
+        config: the settings that were trained with.
+        run: the run folder.
+
+    Returns:
+        The build command; for an objective that trains the blind path only, the training of the non-blind path.
+    """
+    if not config.trains_direct:
+        init = ("--init", run, "--data", config.noisy_images, "--out", f"{run}-direct")
+        return command_line("train", "--objective", "cbsn", *init)
+    if config.noisy_images:
+        data = ["--data", config.noisy_images]
+    else:
+        data = ["--data", config.clean_images]
+        for level in ("0", "0.5", "1"):
+            data += ["--noise-level", level]
+    return command_line("build", run, *data, "-o", f"{run.name}.edge")

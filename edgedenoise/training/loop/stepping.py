@@ -17,6 +17,7 @@ from torch import nn
 
 from edgedenoise.atomic import atomic_file
 from edgedenoise.errors import TrainingError
+from edgedenoise.shell import command_line
 from edgedenoise.training.config.config import RUN_CONFIG
 from edgedenoise.training.config.schedules import learning_rate_at
 from edgedenoise.training.loop.averages import WeightAverage
@@ -97,11 +98,14 @@ class Stepper:
         if math.isfinite(value):
             return
         saved = self._save_batch(step, batch)
+        run = self.config.out
+        again = command_line(
+            *("train", "--config", Path(run) / RUN_CONFIG, "--init", run, "--out", f"{run}-again"),
+            *("--set", f"learning_rate={self.config.learning_rate / 2:g}"),
+        )
         raise TrainingError(
             f"the {what} became {value} at step {step}; the batch is in {saved}",
-            hint=f"Start another run from the last checkpoint with a lower learning rate: edgedenoise "
-            f"train --config {Path(self.config.out) / RUN_CONFIG} --init {self.config.out} "
-            f"--out {self.config.out}-again --set learning_rate={self.config.learning_rate / 2:g}",
+            hint=f"Start another run from the last checkpoint with a lower learning rate: {again}",
         )
 
     def _save_batch(self, step: int, batch: Batch) -> Path:

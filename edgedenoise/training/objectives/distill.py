@@ -17,6 +17,7 @@ import torch
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
+from edgedenoise.shell import command_line
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import ImageFolder, unit_planes
@@ -49,11 +50,12 @@ class DistillObjective:
         self.config = config
         checkpoint = read_run(config.teacher)
         if not checkpoint.config.trains_direct:
+            words = ("train", "--objective", "cbsn", "--init", config.teacher, "--data", config.data)
+            again = command_line(*words, "--out", f"{config.teacher}-2")
             raise UsageError(
                 f"teacher = {config.teacher!r} was trained with objective = {checkpoint.config.objective!r}, which "
                 "trains only the blind path; a student learns from non-blind answers too",
-                hint="Train it first on noisy images: "
-                f"edgedenoise train --objective cbsn --init {config.teacher} --out {config.teacher}-2 --data noisy",
+                hint=f"Train it first on noisy images: {again}",
             )
         if checkpoint.config.quantization_aware:
             raise UsageError(
