@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.atomic import write_bytes
-from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.compare import loss_to_float_db
 from edgedenoise.evaluation.report.page import compare_to_html
 from edgedenoise.evaluation.report.text_tables import compare_table
 from edgedenoise.exporting.build import build
 from edgedenoise.extras import missing_package
-from edgedenoise.imaging.files import list_images, read_image, write_image
+from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
-from edgedenoise.imaging.pairs import check_stems
+from edgedenoise.imaging.pairs import list_comparable
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.registry import registry
@@ -124,7 +124,7 @@ def run_demo(
     effort = QUICK if quick else FULL
     # Everything that can be refused at once is refused before an earlier demo is removed.
     _check_out(out, data)
-    own = None if data is None else _listed(data)
+    own = None if data is None else list_comparable(data)
     samples = _samples() if data is None else None
     _prepare(out)
     images = _sample_images(out, samples, seed, progress) if own is None else _own_images(out, own, progress)
@@ -268,15 +268,6 @@ def _sample_images(out: Path, samples: Any, seed: int, progress: Progress) -> _I
             write_image(Image(clean), images.clean / f"{name}.png")
     progress("images", len(names), len(names))
     return images
-
-
-def _listed(data: Path) -> list[Path]:
-    """Return the user's images, after checking that their names stay distinct as PNG files."""
-    paths = list_images(data)
-    if not paths:
-        raise DatasetError(f"{data} holds no images")
-    check_stems(paths)
-    return paths
 
 
 def _own_images(out: Path, paths: list[Path], progress: Progress) -> _Images:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import DeviceMemoryError
-from edgedenoise.imaging.tiling import WHOLE, Tiling, auto_tile, largest_tile, plan_tiles, smaller_tile
+from edgedenoise.imaging.tiling import MEMORY_SHARE, WHOLE, Tiling, auto_tile, largest_tile, plan_tiles, smaller_tile
 from edgedenoise.runtimes.shapes import accepted_side
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import InputShapes
-
-_MEMORY_SHARE = 4
-"""One tile may take this part of the free memory, as in `auto_tile`: the estimate is rough."""
 
 
 def first_tile(height: int, width: int, tiling: Tiling, shapes: InputShapes | None, free_bytes: int) -> int:
@@ -32,7 +29,7 @@ def first_tile(height: int, width: int, tiling: Tiling, shapes: InputShapes | No
     if shapes is None:
         return auto_tile(height, width, tiling, free_bytes)
     sides = _tuned_sides(shapes)
-    small = [side for side in sides if side**2 * tiling.bytes_per_px <= free_bytes // _MEMORY_SHARE]
+    small = [side for side in sides if side**2 * tiling.bytes_per_px <= free_bytes // MEMORY_SHARE]
     return min(
         (largest_tile(side, tiling, WHOLE) for side in small or sides[:1]),
         key=lambda tile: (_pixels_run(height, width, tiling, shapes, tile), -tile),

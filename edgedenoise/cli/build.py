@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, CHECKPOINT, NOISE_LEVEL, SCHEME, WHICH, Output, Wide, cli_command, text_of
+from edgedenoise.cli.common import ABOUT, CHECKPOINT, NOISE_LEVEL, SCHEME, Output, Which, Wide, cli_command, text_of
 from edgedenoise.cli.verify import variants_table
 from edgedenoise.shell import command_line
 
@@ -22,7 +22,7 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     data: Annotated[Path, typer.Option(help="Folder of noisy images to calibrate on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
-    which: Annotated[Literal["last", "best"], typer.Option("--which", help=WHICH)] = "last",
+    which: Which = "last",
     count: Annotated[int, typer.Option(help="Number of calibration crops.")] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the calibration crops.")] = 0,
     scheme: Annotated[str | None, typer.Option(help=SCHEME)] = None,

@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.console import Console
@@ -31,10 +31,10 @@ __all__ = [
     "NOISE_LEVEL",
     "SCHEME",
     "THREADS",
-    "WHICH",
     "Command",
     "CommandGroup",
     "Output",
+    "Which",
     "Wide",
     "cli_command",
     "text_of",
@@ -46,7 +46,9 @@ DEVICE = "auto, or a device that `edgedenoise doctor` lists."
 NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), at most 1.25. Repeatable."
 SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
-WHICH = "last: the end of training. best: the best on held-out images."
+Which = Annotated[
+    Literal["last", "best"], typer.Option(help="last: the end of training. best: the best on held-out images.")
+]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count

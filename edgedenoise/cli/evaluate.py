@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import CHECKPOINT, WHICH, Output, cli_command
+from edgedenoise.cli.common import CHECKPOINT, Output, Which, cli_command
 
 
 @cli_command
@@ -23,7 +23,7 @@ def command(
             help="direct: one pass, as on devices; stride2: sub-images of every second pixel, as papers test."
         ),
     ] = "direct",
-    which: Annotated[Literal["last", "best"], typer.Option("--which", help=WHICH)] = "last",
+    which: Which = "last",
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     keep: Annotated[Path | None, typer.Option(help="Folder to write the denoised images to.")] = None,
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, CHECKPOINT, WHICH, Output, cli_command, text_of
+from edgedenoise.cli.common import ABOUT, CHECKPOINT, Output, Which, cli_command, text_of
 from edgedenoise.shell import command_line
 
 
@@ -17,7 +17,7 @@ def command(
     output: Output,
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
-    which: Annotated[Literal["last", "best"], typer.Option("--which", help=WHICH)] = "last",
+    which: Which = "last",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Export a trained network as a bundle with a float ONNX graph."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,13 +127,6 @@ class Image:
             raise ImageError(f"the new pixels do not fit: expected ({self.height}, {self.width}, 3), got {unit.shape}")
         pixels = from_unit(unit, self.pixels.dtype, self.channels)
         return Image(pixels, self.alpha, self.metadata, self.format)
-
-
-def __getattr__(name: str) -> object:
-    if name == "Photo":
-        warnings.warn("Photo is called Image now: use edgedenoise.Image", DeprecationWarning, stacklevel=2)
-        return Image
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:

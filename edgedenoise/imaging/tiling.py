@@ -32,6 +32,10 @@ AUTO_TILES_PX = (512, 384, 256, 128, 64, MIN_TILE_PX)
 """Sides that `auto_tile` chooses from. Above 512 the halo costs little and tiles no longer fit the caches."""
 
 
+MEMORY_SHARE = 4
+"""A tile may take a quarter of the free memory: its need is an estimate, and the image itself needs memory too."""
+
+
 class Tiling(msgspec.Struct, frozen=True):
     """Requirements of a network on its tiles; recorded in the manifest."""
 
@@ -145,12 +149,9 @@ def run_tiled(
 
 
 def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
-    """Return the largest tile of `AUTO_TILES_PX` that fits into a quarter of the free memory.
-
-    Only a quarter, because the need is an estimate and the image itself needs memory too.
-    """
+    """Return the largest tile of `AUTO_TILES_PX` that fits into its share of the free memory; see `MEMORY_SHARE`."""
     for tile in AUTO_TILES_PX:
-        if tile_bytes(height, width, tiling, tile) <= free_bytes // 4:
+        if tile_bytes(height, width, tiling, tile) <= free_bytes // MEMORY_SHARE:
             return tile
     return AUTO_TILES_PX[-1]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
-from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, ssim
+from edgedenoise.imaging.metrics import Quality, mean_quality, quality_of
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import load_network
@@ -17,7 +17,6 @@ from edgedenoise.training.inference import Mode, denoise_unit
 from edgedenoise.training.torch_device import resolve_device
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
     from edgedenoise.training.checkpoint import Which
@@ -109,8 +108,10 @@ def score_pairs(
     found = []
     for index, (noisy, clean) in enumerate(pairs):
         progress("evaluate", index, len(pairs), noisy.name)
-        answer = _eight_bit(denoise_unit(network, spec, read_image(noisy).unit(), mode=mode))
-        found.append(_quality(answer, clean))
+        answer = np.asarray(
+            from_unit(denoise_unit(network, spec, read_image(noisy).unit(), mode=mode), np.uint8), np.uint8
+        )
+        found.append(quality_of(answer, read_image(clean).unit()))
         if keep is not None:
             write_image(Image(answer), keep / f"{noisy.stem}.png")
     progress("evaluate", len(pairs), len(pairs))
@@ -119,13 +120,4 @@ def score_pairs(
 
 def noisy_quality(pairs: list[tuple[Path, Path]]) -> Quality:
     """Return the quality of the noisy images."""
-    return mean_quality([_quality(_eight_bit(read_image(noisy).unit()), clean) for noisy, clean in pairs])
-
-
-def _eight_bit(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.asarray(from_unit(unit, np.uint8), np.uint8)
-
-
-def _quality(image: NDArray[np.uint8], clean: Path) -> Quality:
-    truth = _eight_bit(read_image(clean).unit())
-    return Quality(psnr(image, truth), ssim(image, truth))
+    return mean_quality([quality_of(read_image(noisy).unit(), read_image(clean).unit()) for noisy, clean in pairs])

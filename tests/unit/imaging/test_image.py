@@ -7,7 +7,6 @@ import pytest
 from image_files import made
 
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging import image
 from edgedenoise.imaging.files import (
     Image,
     from_unit,
@@ -92,11 +91,3 @@ def test_new_pixels_keep_alpha_and_metadata_and_must_fit() -> None:
 def test_a_photo_of_the_wrong_arrays_cannot_be_made(pixels: np.ndarray, alpha: np.ndarray | None) -> None:
     with pytest.raises(ImageError):
         Image(pixels, alpha)
-
-
-def test_the_old_name_still_works_with_a_warning() -> None:
-    with pytest.warns(DeprecationWarning, match=r"use edgedenoise\.Image"):
-        from edgedenoise.imaging.image import Photo
-    assert Photo is image.Image
-    with pytest.raises(AttributeError, match="Picture"):
-        _ = image.Picture
