@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,8 @@ class SelfTestResult:
     """Maximum absolute error in 8-bit levels."""
     bound_db: float
     """PSNR that the precision must reach."""
+    output: NDArray[np.float32] = field(repr=False, compare=False)
+    """The variant's output, (3, H, W) in unit range."""
 
     @property
     def passed(self) -> bool:
@@ -75,6 +77,7 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
         psnr_db=psnr_unit(found, answer),
         max_error_lsb=float(np.abs(found - answer).max() * 255),
         bound_db=_bound_db(variant),
+        output=found,
     )
 
 

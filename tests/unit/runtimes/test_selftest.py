@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +16,7 @@ from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load
 from edgedenoise.errors import IntegrityError, ParityError
+from edgedenoise.exporting import verify as verify_module
 from edgedenoise.runtimes import selftest
 from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, IMAGE_FILE, run_selftest, selftest_pair
@@ -54,6 +56,21 @@ def test_every_variant_is_as_close_as_it_promises(committed_bundle: Path) -> Non
         session.close()
         assert result.passed, result
         assert result.bound_db == (FLOAT_BOUND_DB if variant.fidelity_db is None else variant.fidelity_db - 1)
+
+
+def test_verify_runs_every_variant_once(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, used = selftest.run_image, []
+
+    def counted(session: object, *args: object) -> object:
+        used.append(session)  # kept, so that no two sessions have one id
+        return run(session, *args)
+
+    monkeypatch.setattr(selftest, "run_image", counted)
+    monkeypatch.setattr(verify_module, "run_image", counted)
+    report = edgedenoise.verify(committed_bundle)
+    assert report.passed
+    assert any(check.reference_psnr_db is not None for check in report.variants)
+    assert set(Counter(map(id, used)).values()) == {1}
 
 
 def test_what_has_passed_is_remembered(committed_bundle: Path, runs: list[str], user_cache: Path) -> None:
