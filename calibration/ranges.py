@@ -71,7 +71,7 @@ def measure_histograms(
     done = 0
     for x in inputs:
         for name, values in ({names[0]: x} | reference.run({names[0]: x}, names[1:])).items():
-            found[name].add(_interior(name, values, x.shape[2], margin_px))
+            found[name].add(_finite(name, without_margin(values, x.shape[2], margin_px)))
         done += 1
         progress("calibrate", done, total)
     if done == 0:
@@ -94,14 +94,22 @@ def _with_every_output(model: onnx.ModelProto, names: list[str]) -> onnx.ModelPr
     return copy
 
 
-def _interior(name: str, values: NDArray[np.float32], input_height: int, margin_px: int) -> NDArray[np.float32]:
-    """Return a tensor's values without the margin, all finite."""
-    # A tensor behind a stride is smaller than the input, and its margin shrinks with it (rounded up).
+def without_margin(values: NDArray[np.float32], input_height: int, margin_px: int) -> NDArray[np.float32]:
+    """Return a tensor's values without the border that is context only.
+
+    Args:
+        values: (1, channels, h, w), the tensor.
+        input_height: height of the input that the tensor was computed from.
+        margin_px: width of the border of the input. That of a tensor behind a stride is smaller, rounded up.
+    """
     margin = -(-margin_px * values.shape[2] // input_height)
-    inner = values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
-    if not np.isfinite(inner).all():
+    return values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
+
+
+def _finite(name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
         raise CalibrationError(
             f"the tensor {name} is not finite on a calibration crop",
             hint="The network itself is damaged: check its training log.",
         )
-    return inner
+    return values

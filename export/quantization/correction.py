@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from edgedenoise.calibration.ranges import without_margin
 from edgedenoise.calibration.schemes import WeightClip
 from edgedenoise.errors import UsageError
 from edgedenoise.exporting.onnx.graph import with_own_constants
@@ -138,7 +139,6 @@ def _channel_means(
     means = []
     for x in inputs:
         (values,) = reference.run({graph.graph.input[0].name: x}).values()
-        margin = -(-margin_px * values.shape[2] // x.shape[2])  # behind a stride the margin shrinks, too
-        inner = values[0, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
+        (inner,) = without_margin(values, x.shape[2], margin_px)
         means.append(inner.mean(axis=(1, 2), dtype=np.float64))
     return np.asarray(np.mean(means, axis=0))
