@@ -155,9 +155,16 @@ def unfused_settings(threads: int | None = None) -> Any:
     """Return ONNX Runtime's options for the reference execution: no graph optimisation, so no fused kernels."""
     import onnxruntime
 
+    settings = _common_settings(threads)
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return settings
+
+
+def _common_settings(threads: int | None) -> Any:
+    import onnxruntime
+
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are worded here
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         settings.intra_op_num_threads = threads
     return settings
@@ -180,14 +187,9 @@ def open_inference_session(model: Path | bytes, settings: Any, providers: list[s
 
 def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:
     """Return ONNX Runtime's own options, and those of them that decide the result or the speed, in words."""
-    import onnxruntime
-
     if not options.fused:
         return unfused_settings(options.threads), ["reference execution (unfused)"]
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3  # errors only: warnings about CUDA's absence are worded here
-    if options.threads is not None:
-        settings.intra_op_num_threads = options.threads
+    settings = _common_settings(options.threads)
     if options.protect_saturation and OnnxRuntime().saturates(variant):
         # Kernels with 16-bit intermediate sums would cost whole decibels; this selects exact ones.
         settings.add_session_config_entry("session.x64quantprecision", "1")
