@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgedenoise.bundles.pretrained import is_shipped
+from edgedenoise.bundles.writer import editable_copy
 from edgedenoise.calibration.calibrate import RANGES_FILE
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision
     from edgedenoise.runtimes.base import Backend
@@ -40,22 +38,11 @@ def quantize_command(bundle: Bundle, backend: Backend) -> str:
 
 def _preparation(bundle: Bundle) -> tuple[list[list[str]], str]:
     """Return the steps that make a bundle editable and calibrated, and the folder that they end with."""
-    steps: list[list[str]] = []
-    folder = str(bundle.source)
-    if is_shipped(bundle.root):
-        folder = f"my-{bundle.manifest.name}.edge"
-        steps.append(["pack", bundle.manifest.name, "--unpack", "-o", folder])
-    elif bundle.source.is_file():
-        folder = str(_beside(bundle.source))
-        steps.append(["pack", str(bundle.source), "--unpack", "-o", folder])
+    copying, folder = editable_copy(bundle)
+    steps = [copying] if copying else []
     if not bundle.has(RANGES_FILE):
-        steps.append(["calibrate", folder, "--data", "noisy"])  # only the user knows where the images are
-    return steps, folder
-
-
-def _beside(archive: Path) -> Path:
-    folder = archive.with_suffix(".edge")
-    return folder if folder != archive else archive.with_suffix(".unpacked.edge")
+        steps.append(["calibrate", str(folder), "--data", "noisy"])  # only the user knows where the images are
+    return steps, str(folder)
 
 
 def _has_graph(bundle: Bundle, backend: Backend) -> bool:

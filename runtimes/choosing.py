@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgedenoise.bundles.manifest import Precision
-from edgedenoise.bundles.pretrained import is_shipped
+from edgedenoise.bundles.writer import editable_copy, lone_file_hint
 from edgedenoise.errors import DeviceNotFoundError, IncompatibleError, UsageError
 from edgedenoise.runtimes.device_names import AUTO, matching_device
 from edgedenoise.runtimes.registry import registry
@@ -73,6 +73,8 @@ def choose_variant(
 
 def _hint(bundle: Bundle, runtime: str, precision: str) -> str:
     """Return the command that adds a fitting variant, on a copy where the bundle cannot be changed."""
+    if bundle.is_lone_file:
+        return lone_file_hint(bundle)
     if runtime != AUTO and registry[runtime].precisions:
         step = ["compile", "--target", runtime]
     elif precision == "int8":
@@ -80,15 +82,10 @@ def _hint(bundle: Bundle, runtime: str, precision: str) -> str:
     else:
         return "List what this machine can run with: edgedenoise doctor"
     command, *options = step
-    name = bundle.manifest.name
-    is_copied = is_shipped(bundle.root) or bundle.source != bundle.root
-    folder = f"my-{name}.edge" if is_copied else str(bundle.source)
-    steps = [command_line(command, folder, *options)]
-    if is_copied:
-        steps.insert(
-            0, command_line("pack", name if is_shipped(bundle.root) else bundle.source, "--unpack", "-o", folder)
-        )
-    return f"Add one with: {' && '.join(steps)}"
+    copying, folder = editable_copy(bundle)
+    steps = [copying] if copying else []
+    steps.append([command, str(folder), *options])
+    return f"Add one with: {' && '.join(command_line(*step) for step in steps)}"
 
 
 def _available(bundle: Bundle, variants: list[Variant], device: str) -> list[Variant]:

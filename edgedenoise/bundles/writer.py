@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,10 +20,10 @@ from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundl
 from edgedenoise.bundles.model_card import model_card
 from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import BundleError
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class BundleWriter:
@@ -168,14 +169,40 @@ def check_editable(bundle: Bundle) -> None:
     if is_shipped(bundle.root):
         raise BundleError(
             f"{bundle.manifest.name} is part of the installed package and cannot be changed",
-            hint=f"Make a copy first: edgedenoise pack {bundle.manifest.name} --unpack"
-            f" -o my-{bundle.manifest.name}.edge",
+            hint=f"Make a copy first: {command_line(*editable_copy(bundle)[0])}",
         )
+    if bundle.is_lone_file:
+        raise BundleError(f"{bundle.source} is not a bundle folder; expected one", hint=lone_file_hint(bundle))
     if bundle.source != bundle.root:
         raise BundleError(
             f"{bundle.source} is not a bundle folder and cannot be changed in place",
-            hint=f"Unpack it first: edgedenoise pack {bundle.source} --unpack -o FOLDER.edge",
+            hint=f"Unpack it first: {command_line(*editable_copy(bundle)[0])}",
         )
+
+
+def editable_copy(bundle: Bundle) -> tuple[list[str], Path]:
+    """Return the arguments of the command that copies a bundle to a folder, and the folder that can then be changed.
+
+    There are no arguments where the bundle can be changed as it is.
+
+    Args:
+        bundle: a folder, an archive or a shipped bundle. No command makes a bundle of a lone model file: see
+            `lone_file_hint`.
+    """
+    if is_shipped(bundle.root):
+        name, folder = bundle.manifest.name, Path(f"my-{bundle.manifest.name}.edge")
+    elif bundle.source != bundle.root:
+        name, folder = str(bundle.source), bundle.source.with_suffix(".edge")
+        if folder == bundle.source:
+            folder = bundle.source.with_suffix(".unpacked.edge")
+    else:
+        return [], bundle.source
+    return ["pack", name, "--unpack", "-o", str(folder)], folder
+
+
+def lone_file_hint(bundle: Bundle) -> str:
+    """Return what to do about a lone model file that a change was asked of."""
+    return f"Load the bundle that {bundle.source.name} came from: a model file alone cannot be changed."
 
 
 def check_replaceable(target: Path) -> None:

@@ -269,6 +269,12 @@ def test_a_shipped_bundle_is_copied_before_a_variant_is_added() -> None:
     )
 
 
+def test_no_command_is_told_to_add_a_variant_to_a_lone_file(committed_bundle: Path) -> None:
+    with pytest.raises(IncompatibleError) as caught:
+        load(committed_bundle / "onnx-fp32" / "model.onnx", precision="int8")
+    assert caught.value.hint == "Load the bundle that model.onnx came from: a model file alone cannot be changed."
+
+
 # ---------------------------------------------------------------- choosing
 
 

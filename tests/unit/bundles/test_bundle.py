@@ -15,7 +15,7 @@ from manifests import rewrite_manifest
 from edgedenoise.bundles.archive import pack
 from edgedenoise.bundles.bundle import MANIFEST, Bundle, checked_precision
 from edgedenoise.bundles.manifest import SCHEMA, Variant
-from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.bundles.writer import BundleWriter, check_editable, editable_copy
 from edgedenoise.denoiser import denoise, load
 from edgedenoise.errors import (
     BundleError,
@@ -280,7 +280,23 @@ def test_an_archive_is_not_edited_in_the_cache(tiny_bundle: Path, tmp_path: Path
 
     with pytest.raises(BundleError, match="cannot be changed in place") as caught:
         edited()
-    assert "--unpack" in str(caught.value)
+    folder = tmp_path / "tiny.edge"
+    assert caught.value.hint == f"Unpack it first: edgedenoise pack {tmp_path / 'tiny.zip'} --unpack -o {folder}"
+
+
+def test_the_copy_of_an_archive_never_replaces_the_archive(tiny_bundle: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "packed.edge"
+    pack(tiny_bundle, archive)
+    folder = tmp_path / "packed.unpacked.edge"
+    assert editable_copy(Bundle.open(archive)) == (["pack", str(archive), "--unpack", "-o", str(folder)], folder)
+    assert editable_copy(Bundle.open(tiny_bundle)) == ([], tiny_bundle)
+
+
+def test_a_lone_file_cannot_be_edited_and_no_command_is_told_to_unpack_it(tiny_bundle: Path) -> None:
+    bundle = open_model(tiny_bundle / "onnx-fp32" / "model.onnx")
+    with pytest.raises(BundleError) as caught:
+        check_editable(bundle)
+    assert caught.value.hint == "Load the bundle that model.onnx came from: a model file alone cannot be changed."
 
 
 def test_a_new_bundle_never_replaces_what_is_not_one(tiny_bundle: Path, tmp_path: Path, contents: Contents) -> None:
