@@ -304,7 +304,8 @@ class Backend(ABC):
                 f"{self.label} always fuses; the reference execution (unfused W8A8) runs on ONNX Runtime only",
                 hint="Use --runtime onnxruntime",
             )
-        name = self.device_named(device, found, self.auto_device(variant, path, found.devices))
+        is_auto = device.strip().lower() == AUTO
+        name = self.auto_device(variant, path, found.devices) if is_auto else self.device_named(device, found)
         saturation_accepted = not options.protect_saturation and self.saturates(variant)
         reason = None if saturation_accepted else self.unsupported_reason(variant, device=name, path=path)
         if reason is not None:
@@ -326,14 +327,12 @@ class Backend(ABC):
             hint = f"Install it with: {found.command}"
         raise RuntimeUnavailableError(f"{self.label} cannot run here: {found.reason}", hint=hint)
 
-    def device_named(self, device: str, found: Availability, auto: str) -> str:
+    def device_named(self, device: str, found: Availability) -> str:
         """Return the probed name of a device; see `matching_device`.
 
         Raises:
             DeviceNotFoundError: this machine does not have it.
         """
-        if device.strip().lower() == AUTO:
-            return auto
         name = matching_device(device, found.devices)
         if name is None:
             raise DeviceNotFoundError(

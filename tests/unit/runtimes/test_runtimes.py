@@ -573,6 +573,20 @@ def test_names_of_devices_may_be_in_upper_case(committed_bundle: Path) -> None:
     assert choose_variant(bundle, device="AUTO") == choose_variant(bundle)
 
 
+def test_the_device_for_auto_is_chosen_only_for_auto(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[str] = []
+
+    def auto_device(self: OnnxRuntime, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:
+        chosen.append(variant.name)
+        return "cpu"
+
+    monkeypatch.setattr(OnnxRuntime, "auto_device", auto_device)
+    bundle = Bundle.open(committed_bundle)
+    for device, expected in (("cpu", []), (" Auto", ["onnx-fp32"])):
+        open_variant(bundle, bundle.variant("onnx-fp32"), device=device, selftest=False).close()
+        assert chosen == expected
+
+
 def test_the_gpu_of_openvino_is_its_first_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """OpenVINO names its plugins GPU.0 and GPU.1 where there are two."""
     opened_on: list[str] = []
