@@ -25,7 +25,6 @@ class Gpu:
     name: str
     compute_capability: str
     """`major.minor`, for example `8.7` for Jetson Orin."""
-    memory_bytes: int
     driver: str
     """Newest CUDA version that the driver supports, `major.minor`."""
 
@@ -60,16 +59,14 @@ def _library() -> ctypes.CDLL | None:
 
 def _gpu(library: ctypes.CDLL, index: int, driver: str) -> Gpu | None:
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    memory = ctypes.c_size_t()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     asked = (
         library.cuDeviceGet(ctypes.byref(device), index),
         library.cuDeviceGetName(name, _NAME_BYTES, device),
         library.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device),
         library.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device),
-        library.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
     )
     if any(status != _SUCCESS for status in asked):
         return None
     text = name.value.decode(errors="replace")
-    return Gpu(index, text, f"{major.value}.{minor.value}", memory.value, driver)
+    return Gpu(index, text, f"{major.value}.{minor.value}", driver)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SOURCE = Path(__file__).with_name("fake_cudart.c")
-ORIN = Gpu(0, "Orin", "8.7", 8 << 30, "12.6")
+ORIN = Gpu(0, "Orin", "8.7", "12.6")
 FIXED = InputShapes("fixed", [64])
 RECORD = EngineRecord(
     module="tensorrt",

@@ -191,7 +191,7 @@ def test_a_failed_call_is_told_with_cudas_words(cuda: Cuda) -> None:
 
 # ---------------------------------------------------------------- engines of other machines
 
-ADA = Gpu(0, "RTX 4090", "8.9", 24 << 30, "12.6")
+ADA = Gpu(0, "RTX 4090", "8.9", "12.6")
 OTHERS: dict[str, tuple[dict[str, Any], Gpu, str, str]] = {
     "version": ({}, ORIN, "10.16.0", "it was built by tensorrt 10.3.0, here is tensorrt 10.16.0"),
     "GPU": ({}, ADA, "10.3.0", r"built for Orin \(compute capability 8.7\), here is RTX 4090 \(8.9\)"),
@@ -201,7 +201,7 @@ OTHERS: dict[str, tuple[dict[str, Any], Gpu, str, str]] = {
     "another major version": ({"version_compatible": True}, ORIN, "11.0.0", "of the same major one, here is"),
     "before Ampere": (
         {"hardware_compatible": True},
-        Gpu(0, "T4", "7.5", 1, "12.6"),
+        Gpu(0, "T4", "7.5", "12.6"),
         "10.3.0",
         "built for compute capability 8.0 and later, T4 here has 7.5",
     ),
@@ -261,7 +261,7 @@ def test_an_engine_that_was_built_ahead_of_time_takes_the_gpus_that_rtx_is_for(
     record = msgspec.structs.replace(
         RECORD, module="tensorrt_rtx", version="1.7", gpu=None, compute_capability=None, platform="another-one"
     )
-    gpu = Gpu(0, "some GPU", compute_capability, 1, "12.6")
+    gpu = Gpu(0, "some GPU", compute_capability, "12.6")
     found = mismatch(record, "tensorrt_rtx", "1.7", gpu, this_platform())
     assert (found is None) == runs
     assert runs or f"some GPU here has {compute_capability}" in (found or "")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SIZES = ((70, 90, 3), (33, 120, 3))
 X = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-TWO = (Gpu(0, "RTX 4090", "8.9", 24 << 30, "12.6"), Gpu(1, ORIN.name, ORIN.compute_capability, 8 << 30, "12.6"))
+TWO = (Gpu(0, "RTX 4090", "8.9", "12.6"), Gpu(1, ORIN.name, ORIN.compute_capability, "12.6"))
 
 
 @pytest.fixture(scope="module")
