@@ -149,6 +149,8 @@ class Backend(ABC):
     """Extra of edgedenoise that installs what the backend needs; None when the base install has it."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Import names of the packages that the extra installs for this backend."""
+    install_note: ClassVar[str | None] = None
+    """Remark that follows the install command, as a comment of the shell."""
     guide: ClassVar[str | None] = None
     """Page of the documentation to read when the backend cannot run here and nothing can be installed."""
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -201,7 +203,10 @@ class Backend(ABC):
     @property
     def install_command(self) -> str | None:
         """Command that installs what the backend needs."""
-        return None if self.extra is None else f'pip install "edgedenoise[{self.extra}]"'
+        if self.extra is None:
+            return None
+        command = f'pip install "edgedenoise[{self.extra}]"'
+        return command if self.install_note is None else f"{command}  # {self.install_note}"
 
     def saturates(self, variant: Variant) -> bool:
         """Return whether products of a variant's 8-bit pairs would saturate in this backend's kernels for the CPU."""

@@ -5,7 +5,6 @@ On Linux, coremltools builds packages but cannot run them; `export/coreml/emulat
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import platform
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import METADATA_KEY
 from edgedenoise.errors import DeviceFallbackError
+from edgedenoise.extras import is_installed
 from edgedenoise.imaging.image import from_unit
 from edgedenoise.runtimes.base import (
     CHANNELS,
@@ -78,7 +78,7 @@ class CoreML(Backend):
         """Check that this is a Mac with coremltools."""
         if platform.system() != "Darwin":
             return Availability(False, reason="Core ML runs on Apple devices; packages can be built on Linux too")
-        if importlib.util.find_spec("coremltools") is None:
+        if not is_installed("coremltools"):
             return Availability(False, reason="the package coremltools is not installed", command=self.install_command)
         return Availability(True, version=metadata.version("coremltools"), devices=tuple(UNITS))
 

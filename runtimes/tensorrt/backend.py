@@ -7,7 +7,6 @@ Memory is allocated through `cudart`; neither torch nor pycuda is needed. Withou
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import DeviceMemoryError, InferenceError, IntegrityError
+from edgedenoise.extras import is_installed
 from edgedenoise.runtimes.base import (
     CHANNELS,
     INPUT_NAME,
@@ -61,6 +61,7 @@ class TensorRT(Backend):
     runs_on = "NVIDIA Jetson and GPUs"
     extra: ClassVar[str | None] = "tensorrt"
     packages: ClassVar[tuple[str, ...]] = ("tensorrt",)
+    install_note: ClassVar[str | None] = "on a Jetson it is a part of JetPack: docs/guides/jetson.md"
     guide = "docs/guides/jetson.md"
     precisions = ("fp32", "fp16", "int8")
     default_precisions = ("fp16", "int8")
@@ -74,11 +75,6 @@ class TensorRT(Backend):
     error_bounds: ClassVar[Mapping[str, SchemeBounds]] = {"s8s8": SchemeBounds(ROUNDED_BIASES, FLOAT_SUMS)}
     modules: ClassVar[tuple[str, ...]] = ("tensorrt", "tensorrt_lean")
     """Python modules in order of preference; the lean runtime loads version-compatible engines only."""
-
-    @property
-    def install_command(self) -> str:
-        """Command that installs TensorRT."""
-        return f"{super().install_command}  # on a Jetson it is a part of JetPack: docs/guides/jetson.md"
 
     def probe(self) -> Availability:
         """Ask the driver for GPUs, then look for the module; no TensorRT object is made."""
@@ -97,7 +93,7 @@ class TensorRT(Backend):
 
     def module(self) -> str | None:
         """Return the name of the module that would be used; None when none is installed."""
-        return next((name for name in self.modules if importlib.util.find_spec(name) is not None), None)
+        return next((name for name in self.modules if is_installed(name)), None)
 
     def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
         """Return the first GPU that the engine was built for; the first of all when there is none.
@@ -162,14 +158,10 @@ class TensorRTRTX(TensorRT):
     runs_on = "NVIDIA RTX GPUs"
     extra = "tensorrt-rtx"
     packages = ("tensorrt_rtx",)
+    install_note = None
     modules = ("tensorrt_rtx",)
     built_where_it_runs = False
     builder = "edgedenoise.exporting.tensorrt.builder:build_rtx"
-
-    @property
-    def install_command(self) -> str:
-        """Command that installs TensorRT-RTX."""
-        return f'pip install "edgedenoise[{self.extra}]"'
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
 
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(cml, "coremltools_quietly", quietly)
-    monkeypatch.setattr(cml.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(cml, "is_installed", lambda package: True)
     monkeypatch.setattr(cml.metadata, "version", lambda name: "9.0")
     return found
 
@@ -194,7 +194,7 @@ def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         opened()
     assert "docs/guides/iphone.md" in str(told.value)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(cml.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cml, "is_installed", lambda package: False)
     assert CoreML().probe().command == 'pip install "edgedenoise[coreml]"'
 
 

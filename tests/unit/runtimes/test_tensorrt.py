@@ -330,6 +330,12 @@ def test_without_a_gpu_no_tensorrt_is_even_imported() -> None:
     assert TensorRTRTX().metadata(Path("engine.plan")) is None
 
 
+def test_only_tensorrt_is_said_to_come_with_a_jetson() -> None:
+    expected = 'pip install "edgedenoise[tensorrt]"  # on a Jetson it is a part of JetPack: docs/guides/jetson.md'
+    assert TensorRT().install_command == expected
+    assert TensorRTRTX().install_command == 'pip install "edgedenoise[tensorrt-rtx]"'
+
+
 # ---------------------------------------------------------------- what became of the layers
 
 
