@@ -248,8 +248,8 @@ class Backend(ABC):
 
     def can_build(self) -> bool:
         """Return whether `build` can be used in this installation. Cheap, never raises."""
-        if not self.precisions or self.built_where_it_runs:
-            return bool(self.precisions) and self.probe().available
+        if not self.precisions or (self.built_where_it_runs and not self.probe().available):
+            return False
         return all(is_installed(package) for package in self.packages)
 
     def build(self, job: BuildJob) -> Variant:

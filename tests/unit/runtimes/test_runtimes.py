@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -512,6 +512,29 @@ def test_third_parties_are_read_once_and_broken_ones_are_reported_and_skipped(
     statuses = {status.backend: status for status in diagnose().backends}
     assert statuses["abacus"].available
     assert "no module named third" in str(statuses["absent (third:absent)"].reason)
+
+
+def test_a_backend_that_runs_here_builds_only_where_its_packages_are_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lean runtime of TensorRT runs engines and has no builder."""
+
+    class Bound(Abacus):
+        precisions = ("fp32",)
+        built_where_it_runs = True
+        packages: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    class Lean(Bound):
+        packages = ("numpy", "abacus_builder")
+
+    assert Bound().can_build()
+    assert not Lean().can_build()
+    monkeypatch.setattr(Abacus, "probe", lambda self: Availability(False, reason="no table"))
+    assert not Bound().can_build()
+    monkeypatch.setattr(Bound, "built_where_it_runs", False)
+    assert Bound().can_build()
+    monkeypatch.setattr(Bound, "precisions", ())
+    assert not Bound().can_build()
 
 
 def test_two_third_parties_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
