@@ -97,7 +97,8 @@ def quantize_to_budget(
     Raises:
         QuantizationError: no plan keeps the budget, or none is faster than float; its `plan` is the best one. The
             bundle stays as it was.
-        UsageError: both limits or none, no ground truth for a drop, or an unknown scheme, calibrator or runtime.
+        UsageError: both limits or none, no ground truth for a drop, an unknown scheme, calibrator or runtime, or a
+            runtime that opens no ONNX graphs.
         CalibrationError: the bundle has no ranges, calibration has seen everything, or the images cannot be used.
 
     Example:
@@ -111,8 +112,15 @@ def quantize_to_budget(
     """
     budget = Budget(max_drop_db, min_psnr_db)
     opened = Bundle.open(bundle)
-    check_editable(opened)
     backend = registry[runtime]
+    if not backend.opens_onnx:
+        expected = [name for name, one in registry.items() if one.opens_onnx]
+        raise UsageError(
+            f"{runtime} opens no ONNX graphs, so no encoding can be timed on it; expected {' or '.join(expected)},"
+            f" got {runtime}",
+            hint=_other_runtime(runtime),
+        )
+    check_editable(opened)
     folder, truth = (None if path is None else Path(path) for path in (data, clean))
     judge = judge_of(opened, folder, truth, crops, progress)
     budget.spare_db(judge.float_fidelity)  # a drop without a ground truth is refused before the search
@@ -130,7 +138,7 @@ def quantize_to_budget(
         raise QuantizationError(
             f"{describe(plan.chosen)}: it keeps the budget of {plan.budget}, but on {runtime} it is not faster than"
             f" float here ({plan.speed_vs_float:.2f}x), so it was not added",
-            hint="Try another runtime: --runtime openvino",
+            hint=_other_runtime(runtime),
             plan=plan,
         )
     chosen = plan.chosen
@@ -153,6 +161,8 @@ class _Search:
     runtime: Backend
     progress: Progress
     tried: list[Candidate] = field(default_factory=list)
+    chosen_ranges: dict[str, Ranges] = field(default_factory=dict)
+    """Calibrator -> the ranges that it chooses, which are the same for every candidate."""
 
     def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> QuantizationPlan:
         """Return the plan for the first budget-keeping candidate in the order of estimated time, or the closest."""
@@ -224,7 +234,9 @@ class _Search:
         return found
 
     def _ranges(self, calibrator: str) -> Ranges:
-        return stored_ranges(self.bundle, calibrator_named(calibrator))
+        if calibrator not in self.chosen_ranges:
+            self.chosen_ranges[calibrator] = stored_ranges(self.bundle, calibrator_named(calibrator))
+        return self.chosen_ranges[calibrator]
 
     def _share(self, kept: frozenset[str]) -> float:
         return 1 - sum(macs for name, macs in self.macs.items() if name in kept) / sum(self.macs.values())
@@ -261,6 +273,13 @@ class _Search:
                 session = CheckedSession(self.runtime.open(variant, path, "auto", SessionOptions()))
                 sessions.append(opened.enter_context(session))
             return speed_against(*sessions)
+
+
+def _other_runtime(used: str) -> str | None:
+    """Return the hint that names another runtime to time on; None where this machine has none."""
+    others = (name for name, one in registry.items() if name != used and one.opens_onnx and one.probe().available)
+    name = next(others, None)
+    return None if name is None else f"Try another runtime: --runtime {name}"
 
 
 def _schemes(wanted: str | None) -> tuple[str, ...]:

@@ -23,9 +23,14 @@ from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.imaging.files import list_images, read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.runtimes.base import Availability
+from edgedenoise.runtimes.openvino.backend import OpenVino
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgedenoise.calibration.calibrators import Calibrator
+    from edgedenoise.calibration.ranges import Ranges
 
 ALL_IN_U8S7 = {"scheme": "u8s7", "calibrator": "minmax", "crops": 4}
 
@@ -152,9 +157,44 @@ def test_integers_that_are_slower_than_float_are_not_added(
     calibrated: Bundle, noisy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(budget_module, "speed_against", lambda *sessions, **options: 0.8)
-    with pytest.raises(QuantizationError, match=r"not faster than float here \(0.80x\)"):
+    with pytest.raises(QuantizationError, match=r"not faster than float here \(0.80x\)") as caught:
         _whole(calibrated, noisy_folder)
+    assert caught.value.hint in (None, "Try another runtime: --runtime openvino")
     assert [v.name for v in Bundle.open(calibrated.root).manifest.variants] == ["onnx-fp32"]
+
+
+def test_another_runtime_is_told_where_this_machine_has_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(OpenVino, "probe", lambda self: Availability(True, "1", ("cpu",)))
+    assert budget_module._other_runtime("onnxruntime") == "Try another runtime: --runtime openvino"
+    assert budget_module._other_runtime("openvino") == "Try another runtime: --runtime onnxruntime"
+    monkeypatch.setattr(OpenVino, "probe", lambda self: Availability(False, reason="not installed"))
+    assert budget_module._other_runtime("onnxruntime") is None
+
+
+def test_a_runtime_that_opens_no_onnx_graphs_is_refused_before_any_work(
+    calibrated: Bundle, noisy_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(budget_module, "judge_of", lambda *given: pytest.fail("the images were read"))
+    with pytest.raises(UsageError, match=r"expected .*onnxruntime.*, got coreml") as caught:
+        quantize_to_budget(calibrated.root, min_psnr_db=1, data=noisy_folder, runtime="coreml")
+    assert caught.value.hint is not None
+    assert "--runtime coreml" not in caught.value.hint
+
+
+def test_the_ranges_of_a_calibrator_are_chosen_once(
+    calibrated: Bundle, noisy_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen: list[str] = []
+
+    def counted(bundle: Bundle, calibrator: Calibrator) -> Ranges:
+        chosen.append(calibrator.name)
+        return stored_ranges(bundle, calibrator)
+
+    monkeypatch.setattr(budget_module, "stored_ranges", counted)
+    with pytest.raises(QuantizationError) as caught:
+        quantize_to_budget(calibrated.root, min_psnr_db=150, data=noisy_folder, **ALL_IN_U8S7)
+    assert len(caught.value.plan.tried) > 1
+    assert chosen == ["minmax"]
 
 
 def test_every_calibrator_is_tried_and_the_best_is_recorded(calibrated: Bundle, noisy_folder: Path):
