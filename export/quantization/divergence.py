@@ -18,6 +18,7 @@ import numpy as np
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.runtimes.base import DEFAULT_OPTIONS, INPUT_NAME, OUTPUT_NAME, SessionOptions
+from edgedenoise.runtimes.device_names import AUTO
 from edgedenoise.runtimes.onnxruntime import reference
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ def pieces_on(
     graph: onnx.ModelProto,
     x: NDArray[np.float32],
     *,
-    device: str = "auto",
     options: SessionOptions = DEFAULT_OPTIONS,
 ) -> Callable[[Layer], NDArray[np.float32]]:
     """Return a function that runs the graph up to a layer on a backend.
@@ -134,7 +134,6 @@ def pieces_on(
         variant: variant that the graph belongs to; None for an encoding without special kernels.
         graph: QDQ graph.
         x: (1, 3, h, w), the input of the graph.
-        device: device of the backend.
         options: options of the session.
 
     Raises:
@@ -151,7 +150,7 @@ def pieces_on(
             path = Path(scratch) / "piece.onnx"
             path.write_bytes(cut_behind(graph, layer.cut).SerializeToString())
             # Not a CheckedSession: the output of a piece does not have the channels of an image.
-            session = backend.open(described, path, device, options)
+            session = backend.open(described, path, AUTO, options)
             try:
                 return session.run(x)
             finally:
