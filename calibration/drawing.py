@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 DEFAULT_COUNT = 128
 """On PolyU, 32 crops gave 0.3 dB less than 128, and 512 gave 0.05 dB more (docs/results/index.md)."""
 DEFAULT_CROP_PX = 128
+NO_MARGIN = Tiling(halo_px=0)
+"""For crops as they are in the image, without context around them."""
 
 _TRIES = 16  # for one crop, before it is dropped because every place is taken
 _TRIES_BESIDE = 256  # the same, where other crops must not be touched
 _WINDOW_BYTES = 128 << 20  # of windows that are kept; the images of a larger set are decoded again when it is measured
-_NO_MARGIN = Tiling(halo_px=0)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class _Artist:
         index = len(self.drawing.crops)
         self.drawing.crops.append(crop)
         if self.options.stratify == "noise":
-            plain = window_of(pixels, crop, self.options.crop_px, _NO_MARGIN)
+            plain = window_of(pixels, crop, self.options.crop_px, NO_MARGIN)
             unit = Window(plain, stored_statistics(plain, "unit"))
             self._measures.append(measure(network_input(unit, crop, self.options.seed, index)[0][0]))
         self._window_bytes += window.pixels.nbytes

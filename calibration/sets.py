@@ -18,12 +18,11 @@ import numpy as np
 
 from edgedenoise.atomic import sha256_of
 from edgedenoise.calibration.crops import CalibrationCrop, Window, network_input, stored_statistics, window_of
-from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, Drawing, SetOptions, draw
+from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, NO_MARGIN, Drawing, SetOptions, draw
 from edgedenoise.calibration.images import Duplicate, Finder, images_of
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError
 from edgedenoise.imaging.files import read_image
-from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.normalize import NormalizationKind, Statistics
+    from edgedenoise.imaging.tiling import Tiling
 
 HELD_OUT_EVERY = 8
 """Of this many images or more, calibration leaves one in this many to held-out crops."""
 
-_NO_MARGIN = Tiling(halo_px=0)
 _log = logging.getLogger(__name__)
 
 
@@ -208,7 +207,7 @@ def draw_set(
     folder: Path,
     options: SetOptions,
     kind: NormalizationKind = "unit",
-    tiling: Tiling = _NO_MARGIN,
+    tiling: Tiling = NO_MARGIN,
     *,
     hold_out: bool = False,
     progress: Progress = silent,
