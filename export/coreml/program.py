@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import ExportError
+from edgedenoise.exporting.onnx.graph import weights
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
@@ -57,9 +58,8 @@ def to_program(model: onnx.ModelProto, shape: tuple[Any, ...], target: Any, *, t
         ExportError: the graph has an operator that is not translated, or a scale that float16 cannot hold.
     """
     from coremltools.converters.mil import Builder
-    from onnx import numpy_helper
 
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants = weights(model)
 
     @Builder.program(input_specs=[Builder.TensorSpec(shape=shape)], opset_version=target)  # type: ignore[untyped-decorator]
     def program(image: Any) -> Any:

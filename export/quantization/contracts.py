@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.calibration.schemes import SCHEMES
-from edgedenoise.exporting.onnx.graph import lint, raise_problems
+from edgedenoise.exporting.onnx.graph import lint, raise_problems, weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,15 +102,13 @@ class _Wiring:
 
     @classmethod
     def of(cls, model: onnx.ModelProto) -> _Wiring:
-        from onnx import numpy_helper
-
         readers: dict[str, list[onnx.NodeProto]] = {}
         for node in model.graph.node:
             for name in node.input:
                 readers.setdefault(name, []).append(node)
         return cls(
             nodes=list(model.graph.node),
-            constants={tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer},
+            constants=weights(model),
             makers={name: node for node in model.graph.node for name in node.output},
             readers=readers,
             image=model.graph.input[0].name,
