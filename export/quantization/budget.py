@@ -27,7 +27,7 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
-from edgedenoise.exporting.quantization.judge import HELD_OUT_CROPS, Judge, judge_of
+from edgedenoise.exporting.quantization.judge import SEARCH_CROPS, Judge, judge_of
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.quantization.quantize import (
     EncodingOptions,
@@ -74,7 +74,7 @@ def quantize_to_budget(
     scheme: str | None = None,
     calibrator: str | None = None,
     runtime: str = "onnxruntime",
-    crops: int = HELD_OUT_CROPS,
+    crops: int = SEARCH_CROPS,
     progress: Progress = silent,
 ) -> BudgetReport:
     """Search for the fastest encoding within a budget and add it as a variant, with the plan beside it.

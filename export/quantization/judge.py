@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.tiling import Tiling
     from edgedenoise.runtimes.checked import CheckedSession
 
-HELD_OUT_CROPS = 16
+SEARCH_CROPS = 16
+"""Held-out crops that the choices of a search are judged on."""
 _EQUAL_DB = 200.0  # stands for equal answers: JSON has no infinity
 _HELD_OUT_SEED = 1  # added to the seed of the calibration set
 
@@ -106,7 +107,7 @@ def judge_of(
     bundle: Bundle,
     data: Path | None,
     clean: Path | None = None,
-    count: int = HELD_OUT_CROPS,
+    count: int = SEARCH_CROPS,
     progress: Progress = silent,
 ) -> Judge:
     """Return a judge with held-out crops of a bundle's images.

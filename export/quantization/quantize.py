@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.normalize import NormalizationKind
     from edgedenoise.imaging.tiling import Tiling
 
-HELD_OUT_CROPS = 8
+REPORT_CROPS = 8
+"""Held-out crops for the distance to float that is reported."""
 CORRECTION_CROPS = 8
 QUANTIZE_STEPS = 3
 """Steps that are reported as progress: held-out crops, encoding, distance to float."""
@@ -238,7 +239,7 @@ def held_out_judge(
 ) -> Judge | None:
     """Return a judge with crops that calibration has not seen; None, with a warning, where it has seen everything."""
     try:
-        drawn = held_out_set(known, data, manifest, HELD_OUT_CROPS, noise_levels)
+        drawn = held_out_set(known, data, manifest, REPORT_CROPS, noise_levels)
     except CalibrationError as error:
         _log.warning("the distance to float is measured on the self-test alone: %s", error.message)
         return None
