@@ -23,6 +23,7 @@ from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -309,9 +310,12 @@ def float_graph_file(bundle: Bundle) -> Path:
     try:
         return bundle.variant_file(bundle.variant(FLOAT_VARIANT))
     except IncompatibleError as error:
-        raise IncompatibleError(
-            error.message, hint=f"Export it first: edgedenoise export CHECKPOINT --out {bundle.source}"
-        ) from error
+        raise IncompatibleError(error.message, hint=export_hint(bundle)) from error
+
+
+def export_hint(bundle: Bundle) -> str:
+    """Return the command that writes a bundle's float graph; only the user knows where its checkpoint is."""
+    return f"Export it first: {command_line('export', 'CHECKPOINT', '--out', bundle.source)}"
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:

@@ -24,7 +24,7 @@ def compile_command(bundle: Bundle, backend: Backend, precision: Precision) -> s
         precision: what to build.
     """
     steps, folder = _preparation(bundle)
-    if precision == "int8" and not _has_graph(bundle, backend):
+    if precision == "int8" and not has_int8_graph(bundle, backend):
         steps.append(["quantize", folder, "--scheme", backend.schemes[0]])
     steps.append(["compile", folder, "--target", backend.name, "--precision", precision])
     return _joined(steps)
@@ -45,7 +45,8 @@ def _preparation(bundle: Bundle) -> tuple[list[list[str]], str]:
     return steps, str(folder)
 
 
-def _has_graph(bundle: Bundle, backend: Backend) -> bool:
+def has_int8_graph(bundle: Bundle, backend: Backend) -> bool:
+    """Return whether a bundle has an INT8 graph that a backend can be built from."""
     encodings = [v.encoding for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name]
     return any(encoding is not None and encoding.scheme in backend.schemes for encoding in encodings)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter, check_editable
-from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT, export_hint
 from edgedenoise.errors import IncompatibleError, ParityError, UsageError
-from edgedenoise.exporting.commands import quantize_command
+from edgedenoise.exporting.commands import has_int8_graph, quantize_command
 from edgedenoise.exporting.verify import check_variant
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.job import BuildJob, BuildOptions
@@ -140,19 +140,18 @@ def _sources(bundle: Bundle, backend: Backend, precision: Precision | None) -> l
         else:
             found += [(wanted, v) for v in graphs if v.name == FLOAT_VARIANT]
     if not found:
+        has_float = any(v.name == FLOAT_VARIANT for v in graphs)  # then INT8 is what is missing
         raise IncompatibleError(
             f"{bundle.source} has no ONNX variant to build {precision or 'anything'} for {backend.name} from; it has"
             f" {', '.join(v.name for v in graphs) or 'none'}",
-            hint=f"Quantize it first: {quantize_command(bundle, backend)}",
+            hint=f"Quantize it first: {quantize_command(bundle, backend)}" if has_float else export_hint(bundle),
         )
     return found
 
 
 def _warn_without_int8(bundle: Bundle, backend: Backend, precision: Precision | None) -> None:
     """Warn when INT8 is among the defaults and the bundle has no graph for it."""
-    encodings = [variant.encoding for variant in bundle.manifest.variants if variant.runtime == OnnxRuntime.name]
-    has_graph = any(encoding is not None and encoding.scheme in backend.schemes for encoding in encodings)
-    if precision is None and "int8" in backend.default_precisions and not has_graph:
+    if precision is None and "int8" in backend.default_precisions and not has_int8_graph(bundle, backend):
         _log.warning(
             "%s has no INT8 graph for %s, so only %s is built; to add one: %s",
             bundle.source,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -24,14 +26,18 @@ from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.calibration import drawing, sets
 from edgedenoise.calibration.images import images_of
 from edgedenoise.cli import app
-from edgedenoise.errors import BundleError, ParityError
+from edgedenoise.errors import BundleError, IncompatibleError, ParityError
 from edgedenoise.exporting import build as build_module
 from edgedenoise.exporting import verify as verify_module
 from edgedenoise.exporting.commands import compile_command
+from edgedenoise.exporting.compile import _sources
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.runtimes.registry import registry
 from edgedenoise.training.config.config import CBSNConfig
+
+if TYPE_CHECKING:
+    from edgedenoise.bundles.manifest import Precision
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +179,25 @@ def typed(line: str) -> None:
         assert program == "edgedenoise"
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{step}\n{result.output}"
+
+
+@pytest.mark.parametrize(
+    ("precision", "kept", "hint"),
+    [
+        ("int8", "onnx-fp32", "Quantize it first: "),
+        ("fp32", "onnx-int8-u8s7", "Export it first: "),
+        (None, "nothing", "Export it first: "),
+    ],
+)
+def test_what_is_missing_for_a_build_is_told(precision: Precision | None, kept: str, hint: str) -> None:
+    """Quantization cannot make a float graph, so it is told only where the INT8 graph is what is missing."""
+    opened = Bundle.open("edge-tiny")
+    variants = [variant for variant in opened.manifest.variants if variant.name == kept]
+    bundle = replace(opened, manifest=msgspec.structs.replace(opened.manifest, variants=variants))
+    with pytest.raises(IncompatibleError, match="has no ONNX variant to build") as caught:
+        _sources(bundle, registry["openvino"], precision)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(hint)
 
 
 BUILDERS = [name for name in ("openvino", "coreml", "tensorrt-rtx") if registry[name].can_build()]
