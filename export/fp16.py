@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 """65504."""
 MARGIN = 4.0
-"""How many times larger than on the calibration set a value may become on other images."""
+"""Factor by which a value may be larger on other images than on the calibration set."""
 
 
 def check_fp16(bundle: Bundle, model: onnx.ModelProto) -> None:
-    """Make sure that neither weights nor activations of a bundle's network come near the end of float16.
+    """Check that neither weights nor activations of a bundle's network come near the largest float16 number.
 
     Args:
         bundle: holds the ranges that were measured on its calibration set.
         model: its float graph.
 
     Raises:
-        CalibrationError: the bundle was never calibrated, so nobody knows.
+        CalibrationError: the bundle was never calibrated, so its ranges are unknown.
         ExportError: a layer does come near, and the message names it.
     """
     for name, found in measured_ranges(bundle).tensors.items():

@@ -1,4 +1,4 @@
-"""Pixels in, pixels out: normalise by the whole image, run exact tiles, undo the normalisation.
+"""Pixels in, pixels out: normalize by the whole image, run exact tiles, undo the normalization.
 
 The Denoiser, the self-test and all measurements run a network through `run_image`.
 """
@@ -34,7 +34,7 @@ def run_image(
     Args:
         session: an opened variant.
         pixels: (3, H, W) float32 in [0, 1], the whole image.
-        kind: normalisation that the network was trained with.
+        kind: normalization that the network was trained with.
         tiling: halo and alignment that the network needs.
         tile: largest tile side in pixels, or `WHOLE`.
         on_tile: called with (done, total) after each tile.

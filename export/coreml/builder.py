@@ -94,7 +94,7 @@ def _check_io(options: PackageOptions, job: BuildJob) -> None:
         return
     if job.bundle.manifest.normalization != "unit":
         raise UsageError(
-            f"{job.bundle.source} is normalised by the statistics of the whole image; image inputs need a network that"
+            f"{job.bundle.source} is normalized by the statistics of the whole image; image inputs need a network that"
             " takes pixels in [0, 1]",
             hint="Use --option io=tensor, or train a student: edgedenoise train --objective distill",
         )

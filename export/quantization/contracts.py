@@ -314,13 +314,13 @@ def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             continue
         found = sum(graph.dequantizer(name) is not None for name in node.input)
         if found not in (0, wanted):
-            yield f"{found} inputs of the sum {node.output[0]} are quantized; {scheme.name} wants {wanted} or none"
+            yield f"{found} inputs of the Add {node.output[0]} are quantized; {scheme.name} wants {wanted} or none"
 
 
 def _image_skip_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Add"):
         if graph.image in map(graph.source, node.input) and set(map(graph.source, node.input)) != set(node.input):
-            yield f"the sum {node.output[0]} of image and residual reads 8-bit values"
+            yield f"the Add {node.output[0]} of image and residual reads 8-bit values"
 
 
 def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
@@ -329,7 +329,7 @@ def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
         if not pairs:
             continue
         if scheme.joins == "output":
-            yield f"inputs of the Concat {node.output[0]} are quantized; {scheme.name} quantizes what is joined"
+            yield f"inputs of the Concat {node.output[0]} are quantized; {scheme.name} quantizes its output"
         elif len(pairs) < len(node.input):
             yield f"only {len(pairs)} of {len(node.input)} inputs of the Concat {node.output[0]} are quantized"
         elif any(_differ(graph, pairs[0], pair) for pair in pairs[1:]):
@@ -400,11 +400,11 @@ RULES = (
     Rule("relu-fused", "the convolution and its Relu are not fused: an extra pass over memory", _relu_fused),
     Rule(
         "sum-placement",
-        "the sum is not fused: with the convolution (TensorRT), or as an integer sum (CPUs)",
+        "the Add is not fused: with the convolution (TensorRT), or as an integer Add (CPUs)",
         _sum_placement,
     ),
     Rule("image-skip-float", "an 8-bit image by itself costs half a level", _image_skip_float),
-    Rule("concat-placement", "joining rescales: slower, and rounded twice", _concat_placement),
+    Rule("concat-placement", "the output of the Concat is rescaled: slower, and rounded twice", _concat_placement),
     Rule("output-float", "costs half a level and saves nothing", _output_float),
 )
 """Every rule, in the order in which a graph is held to them."""

@@ -1,9 +1,9 @@
 """The process that builds one TensorRT engine: `python -m edgedenoise.exporting.tensorrt.child SPEC.json`.
 
-A process of its own, because the builder may take minutes or crash, and must then take nobody along. One code path for
-the modules `tensorrt` (8.5 to 11) and `tensorrt_rtx`; what only some versions have is looked for first.
+A separate process, because the builder may take minutes, and its crash must not end the caller. One code path for the
+modules `tensorrt` (8.5 to 11) and `tensorrt_rtx`; what only some versions have is looked for first.
 
-What goes to stdout is for `to_tensorrt`: lines that begin with `PROGRESS`; the rest is the builder's log.
+The caller reads stdout: lines that begin with `PROGRESS` are progress, and the rest is the builder's log.
 """
 
 from __future__ import annotations
@@ -186,21 +186,21 @@ def _monitor(trt: Any) -> Any:
             self.steps[phase_name] = max(num_steps, 1)
             if parent_phase is None:
                 self.outermost, self.done = phase_name, 0
-            self.tell(phase_name, 0)
+            self.report(phase_name, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name == self.outermost:
                 # Only its end is the end.
                 self.done = min(step + 1, self.steps[phase_name] - 1)
-            self.tell(phase_name, step + 1)
+            self.report(phase_name, step + 1)
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             if phase_name == self.outermost:
                 self.done = self.steps[phase_name]
-            self.tell(phase_name, self.steps.get(phase_name, 1))
+            self.report(phase_name, self.steps.get(phase_name, 1))
 
-        def tell(self, phase: str, step: int) -> None:
+        def report(self, phase: str, step: int) -> None:
             within = "" if phase == self.outermost else f"{phase} {step}/{self.steps.get(phase, step)}"
             sys.stdout.write(f"{PROGRESS} {self.done} {self.steps.get(self.outermost, 1)} {within}\n")
             sys.stdout.flush()

@@ -179,9 +179,9 @@ class OpenVinoSession(Session):
         """Count the compiled model's operations by the precision that they run in."""
         convolutions = in_float = conversions = 0
         for op in self._request.get_compiled_model().get_runtime_model().get_ordered_ops():
-            told = op.get_rt_info()
+            info = op.get_rt_info()
             kind, runs_in, gives = (
-                told[key].astype(str) if key in told else ""
+                info[key].astype(str) if key in info else ""
                 for key in ("layerType", "runtimePrecision", "outputPrecisions")
             )
             if kind == "Convolution":

@@ -370,7 +370,7 @@ def test_what_cannot_be_is_told(tiny_student: Path, precision: Precision, more: 
 
 def test_images_are_refused_where_statistics_of_the_photograph_are_needed(tmp_path: Path) -> None:
     root = Path(shutil.copytree(FIXTURES / "tiny.edge", tmp_path / "tiny.edge"))
-    with pytest.raises(UsageError, match="normalised by the statistics of the whole image"):
+    with pytest.raises(UsageError, match="normalized by the statistics of the whole image"):
         edgedenoise.compile(
             root, target="coreml", precision="fp16", options=BuildOptions(tile=128, more={"io": "image"})
         )
