@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from resuming import Stopped, check_same_end, stop
 
 import edgedenoise
 from edgedenoise.errors import DatasetError, TrainingError, UsageError
@@ -295,15 +296,6 @@ def test_a_student_learns_to_take_noise_away(student):
     assert SupervisedObjective(config).judge(load_network(result.run)[0]) == pytest.approx(result.best, rel=1e-4)
 
 
-class Stopped(Exception):
-    pass
-
-
-def stop(stage, done, total, note=""):
-    if stage == "train" and done == 5:
-        raise Stopped
-
-
 @pytest.mark.parametrize("more", [{}, {"precision": "bf16", "loss": "psnr"}], ids=["plain", "as shipped"])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(student, tmp_path, more):
     student = with_(student, **more)
@@ -312,11 +304,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(student, tmp_path, more):
         edgedenoise.train(student, progress=stop)
     assert read_checkpoint(tmp_path / "run" / LAST).step == 4
     resumed = edgedenoise.train(student, resume=True)
-    one, other = (read_checkpoint(run / LAST) for run in (whole.run, resumed.run))
-    for mine, theirs in ((one.network, other.network), (one.mean, other.mean)):
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
-    assert one.best == other.best
+    check_same_end(whole.run, resumed.run)
     assert resumed.losses == whole.losses
 
 
