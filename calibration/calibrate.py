@@ -244,7 +244,7 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
             raise CalibrationError(
                 f"{bundle.source} stores no histograms to choose from; expected the calibrator {MINMAX.name}, got"
                 f" {calibrator.name}",
-                hint=f"Measure them: edgedenoise calibrate {bundle.source} --data noisy",
+                hint=f"Measure them: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
             )
         histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
     trained = _read_ranges(bundle, TRAINED_RANGES_FILE).tensors if bundle.has(TRAINED_RANGES_FILE) else {}
@@ -282,7 +282,7 @@ def _check_calibrated(bundle: Bundle, name: str) -> None:
     if not bundle.has(name):
         raise CalibrationError(
             f"{bundle.source} has not been calibrated: it has no {name}",
-            hint=f"Measure its ranges first: edgedenoise calibrate {bundle.source} --data noisy",
+            hint=f"Measure its ranges first: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
         )
 
 
@@ -300,7 +300,7 @@ def _read_ranges(bundle: Bundle, name: str) -> Ranges:
     if ranges.graph_sha256 != sha256_of(float_graph_file(bundle)):
         raise CalibrationError(
             f"the ranges in {bundle.source} were measured on another graph",
-            hint=f"Measure them again: edgedenoise calibrate {bundle.source} --data noisy",
+            hint=f"Measure them again: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
         )
     return ranges
 

@@ -14,5 +14,10 @@ def command_line(*arguments: object) -> str:
         >>> command_line("denoise", "a.png", "-o", "b.png")
         'edgedenoise denoise a.png -o b.png'
     """
-    words = ["edgedenoise", *map(str, arguments)]
+    return quoted("edgedenoise", *arguments)
+
+
+def quoted(*arguments: object) -> str:
+    """Return the command line of any program, with its words quoted where the shell needs it."""
+    words = list(map(str, arguments))
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

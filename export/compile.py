@@ -78,13 +78,13 @@ def compile(  # noqa: A001  (the public name, edgedenoise.compile; this module c
             if check.status == "failed":
                 raise ParityError(
                     f"{variant.name} was built, but fails its self-test: {check.reason}; the bundle was left as it was",
-                    hint=f"Compare the other variants with: edgedenoise verify {opened.source}",
+                    hint=f"Compare the other variants with: {command_line('verify', opened.source)}",
                 )
             if check.status == "not run":
                 _log.warning(
-                    "%s was built and cannot be tested here; on the device: edgedenoise verify %s",
+                    "%s was built and cannot be tested here; on the device: %s",
                     variant.name,
-                    opened.source,
+                    command_line("verify", opened.source),
                 )
     return Bundle.open(opened.root)
 

@@ -31,6 +31,7 @@ from edgedenoise.runtimes.opening import backend_of, open_emulation, open_varian
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +213,7 @@ def _emulated(bundle: Bundle, variant: Variant, check: VariantCheck) -> VariantC
     if session is None:
         return check
     target = backend_of(variant)
-    raised = f"numbers {target.emulation}; to test it, on the device: edgedenoise verify {bundle.source}"
+    raised = f"numbers {target.emulation}; to test it, on the device: {command_line('verify', bundle.source)}"
     check = replace(check, reason=f"{check.reason}; {raised}", state="emulated")
     found = _selftest(bundle, variant, session, check)
     # The graph against itself is no comparison.

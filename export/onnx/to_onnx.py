@@ -29,6 +29,7 @@ from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.runtimes.onnxruntime.reference import Reference
+from edgedenoise.shell import command_line
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
@@ -129,7 +130,9 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
             f"{checkpoint} was trained with objective = {config.objective!r}, which teaches only the blind network; "
             "devices run the non-blind path, which is still untrained",
             hint="Train it first on noisy images: "
-            f"edgedenoise train --objective cbsn --init {checkpoint} --out {checkpoint}-2 --data noisy",
+            + command_line(
+                "train", "--objective", "cbsn", "--init", checkpoint, "--out", f"{checkpoint}-2", "--data", "noisy"
+            ),
         )
     network, spec = kept_network(trained, source=Path(checkpoint))
     progress("export", 0, EXPORT_STEPS, "tracing")

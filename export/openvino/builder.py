@@ -12,6 +12,7 @@ from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options
 from edgedenoise.exporting.fp16 import check_fp16
 from edgedenoise.runtimes.openvino.backend import OpenVino
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.runtimes.job import BuildJob
@@ -37,7 +38,7 @@ def build(job: BuildJob) -> Variant:
     if job.options.tile is not None or job.options.tiles or job.options.tile_range is not None:
         raise UsageError(
             "openvino takes inputs of any size: expected no tile, got --tile, --tiles or --tile-range",
-            hint=f"Leave it out: edgedenoise compile {job.bundle.source} --target openvino",
+            hint=f"Leave it out: {command_line('compile', job.bundle.source, '--target', OpenVino.name)}",
         )
     import openvino
 

@@ -32,6 +32,7 @@ from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX
 from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, read_record, this_platform, write_record
 from edgedenoise.runtimes.tensorrt.nvidia import gpus
+from edgedenoise.shell import command_line, quoted
 
 if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
@@ -132,7 +133,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
         raise IncompatibleError(
             f"{variant.name} was built from a graph whose SHA-256 begins {record.graph_sha256[:12]};"
             f" {bundle.source} does not have this graph any more",
-            hint=f"Build it again: edgedenoise compile {bundle.source} --target {variant.runtime}",
+            hint=f"Build it again: {command_line('compile', bundle.source, '--target', variant.runtime)}",
         )
     path, runtime = bundle.variant_file(source), OnnxRuntime()
     if variant.precision == "fp16":
@@ -317,19 +318,19 @@ def _tail(lines: list[str]) -> str:
 def _on_the_device(job: BuildJob) -> str:
     """Return the commands that build the same engine on the device where it will run."""
     bundle = job.bundle.source.name
-    options = f"--precision {job.precision}" + "".join(
-        f" --option {key}={value}" for key, value in job.options.more.items()
-    )
+    options = ["--precision", job.precision]
+    for key, value in job.options.more.items():
+        options += ["--option", f"{key}={value}"]
     if job.options.tile_range is not None:
-        options += " --tile-range " + ":".join(map(str, job.options.tile_range))
+        options += ["--tile-range", ":".join(map(str, job.options.tile_range))]
     elif job.options.tile is not None:
-        options += f" --tile {job.options.tile}"
+        options += ["--tile", str(job.options.tile)]
     return "\n".join(
         (
             "Copy the bundle to the Jetson or the PC with the GPU, and build there (docs/guides/jetson.md):",
-            f"  scp -r {job.bundle.source} DEVICE:{bundle}",
-            f"  edgedenoise compile {bundle} --target tensorrt {options}",
+            f"  {quoted('scp', '-r', job.bundle.source, f'DEVICE:{bundle}')}",
+            f"  {command_line('compile', bundle, '--target', TensorRT.name, *options)}",
             "For a PC with an RTX GPU, build on this machine:",
-            f"  edgedenoise compile {job.bundle.source} --target tensorrt-rtx {options}",
+            f"  {command_line('compile', job.bundle.source, '--target', TensorRTRTX.name, *options)}",
         )
     )

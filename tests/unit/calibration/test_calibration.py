@@ -31,6 +31,7 @@ from edgedenoise.errors import BundleError, CalibrationError, DatasetError, Usag
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -342,6 +343,13 @@ def test_lost_and_changed_photographs_of_a_recorded_set_are_named_before_anythin
     assert "1.png" in str(caught.value)
     assert "calibrate the bundle again" in str(caught.value)
     assert set(told) == {"images"}
+
+
+def test_the_command_that_calibrates_quotes_a_name_with_spaces(branched_bundle: Bundle) -> None:
+    spaced = branched_bundle.root.rename(branched_bundle.root.with_name("my bundle.edge"))
+    with pytest.raises(CalibrationError, match="has not been calibrated") as caught:
+        stored_ranges(Bundle.open(spaced))
+    assert caught.value.hint == f"Measure its ranges first: {command_line('calibrate', spaced, '--data', 'noisy')}"
 
 
 def test_a_recorded_set_has_its_own_options(branched_bundle: Bundle, noisy_folder: Path) -> None:

@@ -34,6 +34,7 @@ from edgedenoise.runtimes.job import BuildJob, BuildOptions
 from edgedenoise.runtimes.opening import open_emulation
 from edgedenoise.runtimes.tensorrt.engine_record import read_record
 from edgedenoise.runtimes.tensorrt.nvidia import gpus
+from edgedenoise.shell import command_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +204,19 @@ def test_without_a_gpu_the_message_is_what_to_run_on_the_device(tiny: Path) -> N
         f"scp -r {tiny} DEVICE:tiny.edge",
         "edgedenoise compile tiny.edge --target tensorrt --precision fp32",
         f"edgedenoise compile {tiny} --target tensorrt-rtx",
+    ):
+        assert line in str(told.value)
+
+
+@needs_no_gpu
+def test_the_commands_for_the_device_quote_a_name_with_spaces(tiny: Path) -> None:
+    spaced = tiny.rename(tiny.with_name("my tiny.edge"))
+    with pytest.raises(RuntimeUnavailableError) as told:
+        edgedenoise.compile(spaced, target="tensorrt", precision="fp32")
+    for line in (
+        quoted("scp", "-r", spaced, "DEVICE:my tiny.edge"),
+        command_line("compile", "my tiny.edge", "--target", "tensorrt", "--precision", "fp32"),
+        command_line("compile", spaced, "--target", "tensorrt-rtx", "--precision", "fp32"),
     ):
         assert line in str(told.value)
 
