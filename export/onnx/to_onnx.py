@@ -19,7 +19,6 @@ import onnxscript  # noqa: F401  (torch's exporter needs it and reports its abse
 import torch
 
 import edgedenoise
-from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Training
 from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.errors import ExportError
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.calibration.histograms import Range
     from edgedenoise.training.checkpoint import Which
 
@@ -106,9 +106,9 @@ def export(
     target = Path(out)
     check_replaceable(target)
     graph = export_graph(checkpoint, which, progress)
-    write_float_bundle(target, graph, about=about)
+    bundle = write_float_bundle(target, graph, about=about)
     progress("export", EXPORT_STEPS, EXPORT_STEPS)
-    return Bundle.open(target)
+    return bundle
 
 
 def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progress = silent) -> FloatGraph:
