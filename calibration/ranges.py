@@ -29,20 +29,6 @@ class Ranges(msgspec.Struct, frozen=True):
     """ONNX tensor name -> range."""
 
 
-def measure_ranges(
-    model: onnx.ModelProto,
-    inputs: Iterable[NDArray[np.float32]],
-    *,
-    margin_px: int,
-    total: int,
-    graph_sha256: str,
-    progress: Progress = silent,
-) -> Ranges:
-    """Return the whole range of every activation tensor; see `measure_histograms`."""
-    histograms = measure_histograms(model, inputs, margin_px=margin_px, total=total, progress=progress)
-    return Ranges(graph_sha256, total, {name: histogram.range for name, histogram in histograms.items()})
-
-
 def measure_histograms(
     model: onnx.ModelProto,
     inputs: Iterable[NDArray[np.float32]],

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 from graphs import GraphBuilder, branched_graph
+from measuring import measure_ranges
 from onnx import helper, numpy_helper
 
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.exporting.quantization.qdq import encode
 
@@ -40,7 +40,7 @@ def encoded(
 ) -> onnx.ModelProto:
     model = graph()
     crops = [np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)]
-    ranges = measure_ranges(model, crops, margin_px=8, total=1, graph_sha256="")
+    ranges = measure_ranges(model, crops, margin_px=8)
     return encode(model, ranges, scheme_named(scheme), excluded_layers)
 
 

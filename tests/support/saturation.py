@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 from graphs import saturating_graph
+from measuring import measure_ranges
 
 from edgedenoise.bundles.manifest import Encoding, Variant
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.quantization.qdq import encode
@@ -49,7 +49,7 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
     rng = np.random.default_rng(0)
     # Bright, as images of snow are: values near the top of the range in every channel.
     x = (0.8 + 0.2 * rng.random((1, 3, 64, 64))).astype(np.float32)
-    ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+    ranges = measure_ranges(model, [x], margin_px=4)
     float_path, int8_path = folder / "float.onnx", folder / f"{scheme_name}.onnx"
     onnx.save(model, float_path)
     onnx.save(encode(model, ranges, scheme), int8_path)

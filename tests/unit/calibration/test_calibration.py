@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from graphs import branched_graph, shuffling_graph
+from measuring import measure_ranges
 from typer.testing import CliRunner
 
 import edgedenoise
@@ -23,7 +24,6 @@ from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibration_report, recorded_set, stored_ranges
 from edgedenoise.calibration.crops import CalibrationCrop
 from edgedenoise.calibration.histograms import Range
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.sets import CalibrationSet
 from edgedenoise.calibration.strata import Measures, choose_evenly, measure
 from edgedenoise.cli import app
@@ -123,9 +123,9 @@ def test_ranges_are_those_of_the_pixels_that_are_kept(graph: Callable[[], object
     x = rng.standard_normal((1, 3, 48, 56), np.float32)
     framed = x.copy()
     framed[..., :8, :], framed[..., -8:, :], framed[..., :8], framed[..., -8:] = 90, 90, 90, 90
-    ranges = measure_ranges(model, [framed], margin_px=8, total=1, graph_sha256="").tensors
+    ranges = measure_ranges(model, [framed], margin_px=8).tensors
     assert ranges["image"] == Range(float(x[..., 8:-8, 8:-8].min()), float(x[..., 8:-8, 8:-8].max()))
-    full = measure_ranges(model, [framed], margin_px=0, total=1, graph_sha256="").tensors
+    full = measure_ranges(model, [framed], margin_px=0).tensors
     assert full["image"].high == 90
     session = onnxruntime.InferenceSession(model.SerializeToString())
     answer = session.run(None, {"image": framed})[0][..., 8:-8, 8:-8]
@@ -137,17 +137,15 @@ def test_ranges_grow_with_every_crop_and_name_every_tensor() -> None:
     model = branched_graph()
     rng = np.random.default_rng(0)
     crops = [rng.standard_normal((1, 3, 32, 32), np.float32) * scale for scale in (1, 3)]
-    one = measure_ranges(model, crops[:1], margin_px=4, total=1, graph_sha256="").tensors
-    two = measure_ranges(model, crops, margin_px=4, total=2, graph_sha256="").tensors
+    one = measure_ranges(model, crops[:1], margin_px=4).tensors
+    two = measure_ranges(model, crops, margin_px=4).tensors
     assert set(two) == {"image", *(name for node in model.graph.node for name in node.output)}
     assert all(two[name].low <= one[name].low and two[name].high >= one[name].high for name in one)
 
 
 def test_a_network_that_gives_nan_cannot_be_calibrated() -> None:
     with pytest.raises(CalibrationError, match="image is not finite"):
-        measure_ranges(
-            branched_graph(), [np.full((1, 3, 32, 32), np.nan, np.float32)], margin_px=4, total=1, graph_sha256=""
-        )
+        measure_ranges(branched_graph(), [np.full((1, 3, 32, 32), np.nan, np.float32)], margin_px=4)
 
 
 def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle: Bundle, noisy_folder: Path) -> None:

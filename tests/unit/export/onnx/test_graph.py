@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from graphs import GraphBuilder, branched_graph, shuffling_graph
+from measuring import measure_ranges
 from onnx import TensorProto, helper
 
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ExportError
 from edgedenoise.exporting.onnx.graph import (
@@ -117,7 +117,7 @@ def test_a_float_graph_must_hold_no_quantizers() -> None:
 @pytest.mark.parametrize("scheme", ["u8s7", "s8s8"])
 def test_a_mask_is_found_behind_the_quantizers_of_a_weight_too(scheme: str) -> None:
     model = branched_graph()
-    ranges = measure_ranges(model, [np.ones((1, 3, 16, 16), np.float32)], margin_px=0, total=1, graph_sha256="")
+    ranges = measure_ranges(model, [np.ones((1, 3, 16, 16), np.float32)], margin_px=0)
     assert lint(encode(model, ranges, scheme_named(scheme)), quantized=True) == []
     _blind_kernel(model)
     (problem,) = lint(encode(model, ranges, scheme_named(scheme)), quantized=True)

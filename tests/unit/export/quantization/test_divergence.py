@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 from graphs import branched_graph, shuffling_graph
+from measuring import measure_ranges
 from onnx import numpy_helper
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.quantization.divergence import (
@@ -87,7 +87,7 @@ def test_what_a_runtime_is_given_by_default_has_a_bound() -> None:
 
 def test_a_chain_is_held_to_more_than_a_network_with_sums(qdq: onnx.ModelProto) -> None:
     chain = shuffling_graph()
-    encoded = encode(chain, measure_ranges(chain, [X], margin_px=6, total=1, graph_sha256=""), scheme_named("u8s7"))
+    encoded = encode(chain, measure_ranges(chain, [X], margin_px=6), scheme_named("u8s7"))
     bounds = BOUNDS["u8s7", "openvino"]
     openvino = registry["openvino"]
     assert reference_bound("u8s7", openvino, encoded) == bounds.plain
@@ -103,7 +103,7 @@ def test_a_chain_is_held_to_more_than_a_network_with_sums(qdq: onnx.ModelProto) 
 @pytest.fixture(scope="module")
 def qdq() -> onnx.ModelProto:
     model = branched_graph()
-    ranges = measure_ranges(model, [X], margin_px=4, total=1, graph_sha256="")
+    ranges = measure_ranges(model, [X], margin_px=4)
     return encode(model, ranges, scheme_named("u8s7"))
 
 
@@ -223,7 +223,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from graphs import saturating_graph
-from edgedenoise.calibration.ranges import measure_ranges
+from measuring import measure_ranges
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.exporting.quantization.divergence import first_divergence, pieces_on, reference_bound
 from edgedenoise.exporting.quantization.qdq import encode
@@ -233,7 +233,7 @@ from edgedenoise.runtimes.openvino.backend import OpenVino
 
 model = saturating_graph()
 x = (0.8 + 0.2 * np.random.default_rng(0).random((1, 3, 64, 64))).astype(np.float32)
-ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+ranges = measure_ranges(model, [x], margin_px=4)
 for name in ("u8s8", "u8s7"):
     scheme = scheme_named(name)
     graph = encode(model, ranges, scheme)

@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 from cpus import AVX2, VNNI, pretend
 from graphs import branched_graph, shuffling_graph
+from measuring import measure_ranges
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, RANGES_FILE, TRAINED_RANGES_FILE
-from edgedenoise.calibration.ranges import measure_ranges
 from edgedenoise.calibration.schemes import (
     DEVICE_CLASSES,
     SCHEMES,
@@ -51,7 +51,7 @@ EACH_SCHEME = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda s: s.name)
 def _ranges(model: onnx.ModelProto, seed: int = 0) -> object:
     rng = np.random.default_rng(seed)
     crops = [rng.standard_normal((1, 3, 64, 64), np.float32) for _ in range(3)]
-    return measure_ranges(model, crops, margin_px=8, total=3, graph_sha256="")
+    return measure_ranges(model, crops, margin_px=8)
 
 
 def _run(model: onnx.ModelProto, x: np.ndarray, *, fused: bool = True) -> np.ndarray:
@@ -533,7 +533,7 @@ def _sharing_graph() -> onnx.ModelProto:
 def test_a_bias_that_several_layers_share_is_rounded_for_each_of_them(excluded_layers: tuple[str, ...]) -> None:
     model = _sharing_graph()
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
-    ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+    ranges = measure_ranges(model, [x], margin_px=4)
     scheme = scheme_named("u8s7")
     quantized = encode(model, ranges, scheme, excluded_layers)
     onnx.checker.check_model(quantized, full_check=True)
@@ -543,7 +543,7 @@ def test_a_bias_that_several_layers_share_is_rounded_for_each_of_them(excluded_l
 def test_a_bias_correction_concerns_one_layer_although_the_bias_is_shared() -> None:
     model = _sharing_graph()
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
-    ranges = measure_ranges(model, [x], margin_px=4, total=1, graph_sha256="")
+    ranges = measure_ranges(model, [x], margin_px=4)
     scheme = scheme_named("u8s7")
     shifts = mean_shifts(model, lambda known: encode(model, ranges, scheme, bias_shifts=known), [x], 4)
     assert len(shifts) == sum(node.op_type == "Conv" for node in model.graph.node)
