@@ -42,10 +42,11 @@ class Scheme:
     """Which inputs of an Add have a pair: both; or only the skip, so that the branch's sum is fused with its Conv."""
     joins: Literal["inputs", "output"]
     """inputs: those of a Concat have pairs of one range, and joining is exact. output: only what is joined has one."""
-    for_whom: str
 
 
 SCHEMES = (
+    # Any CPU: sums of two 8x7-bit products fit 16 bits, so kernels without VNNI are exact, and x86, ARM and
+    # WebAssembly agree bit for bit.
     Scheme(
         "u8s7",
         "u8",
@@ -54,9 +55,8 @@ SCHEMES = (
         "grid",
         "both",
         "inputs",
-        "any CPU: sums of two 8x7-bit products fit 16 bits, so kernels without VNNI are exact, and x86, ARM and"
-        " WebAssembly agree bit for bit",
     ),
+    # For x86 with VNNI and ARM; on other x86 ONNX Runtime is switched to slower saturation-free kernels.
     Scheme(
         "u8s8",
         "u8",
@@ -65,8 +65,8 @@ SCHEMES = (
         "grid",
         "both",
         "inputs",
-        "x86 with VNNI and ARM; on other x86 ONNX Runtime is switched to slower saturation-free kernels",
     ),
+    # TensorRT 8.5 to 11, which fuses a Conv with its Relu and with the sum behind it; slow on CPUs.
     Scheme(
         "s8s8",
         "s8",
@@ -75,8 +75,8 @@ SCHEMES = (
         "float",
         "skip",
         "output",
-        "TensorRT 8.5 to 11, which fuses a Conv with its Relu and with the sum behind it; slow on CPUs",
     ),
+    # Core ML from iOS 17, W8A8 on the Neural Engine (A17 Pro, M4 and later); slow on CPUs.
     Scheme(
         "coreml",
         "s8",
@@ -85,7 +85,6 @@ SCHEMES = (
         "float",
         "both",
         "inputs",
-        "Core ML from iOS 17, W8A8 on the Neural Engine (A17 Pro, M4 and later); slow on CPUs",
     ),
 )
 
