@@ -20,7 +20,11 @@ FOLDERS = {
 IMPORT = re.compile(r"^\s*(import|from) onnxruntime\b", re.MULTILINE)
 SCRIPT = """
 import importlib, os, sys
-importlib.import_module(sys.argv[1])
+try:
+    importlib.import_module(sys.argv[1])
+except ModuleNotFoundError as error:
+    print("missing", error.name)
+    sys.exit()
 assert "onnxruntime" not in sys.modules
 print(os.environ.get("ORT_DISABLE_TELEMETRY"))
 """
@@ -49,7 +53,10 @@ def test_the_modules_are_found() -> None:
 
 @pytest.mark.parametrize("module", modules())
 def test_telemetry_is_off_before_onnx_runtime_is_imported(module: str) -> None:
-    assert variable_after(module) == "1"
+    answer = variable_after(module)
+    if answer in ("missing onnx", "missing openvino"):  # a device has the packages of its own runtime only
+        pytest.skip(f"{module} needs a package that is not installed here: {answer}")
+    assert answer == "1"
 
 
 def test_the_choice_of_the_user_is_kept() -> None:
