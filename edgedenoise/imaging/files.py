@@ -12,8 +12,9 @@ from typing import Final
 
 from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import DatasetError, ImageError
-from edgedenoise.imaging.codecs import check_encodable, decode_image, encode_image
+from edgedenoise.imaging.codecs import check_encodable, encode_image
 from edgedenoise.imaging.image import Image, from_unit, to_unit
+from edgedenoise.imaging.readers.decoding import decode_image
 
 __all__ = [
     "EXTENSIONS",

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from edgedenoise.imaging.codecs import decode_image, encode_image
+from edgedenoise.imaging.codecs import encode_image
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.exif import exif_dpi, with_dpi
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.pillow import from_pil
+from edgedenoise.imaging.readers.decoding import decode_image
 
 if TYPE_CHECKING:
     from pathlib import Path
