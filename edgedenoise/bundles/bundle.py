@@ -95,6 +95,7 @@ class Bundle:
             normalization=known.normalization,
             tiling=known.tiling,
             variants=[msgspec.structs.replace(known.variant, path=path.name)],
+            noise_level=known.noise_level,
         )
         check_schema(known.schema, path)
         return cls(path.parent, manifest, path)

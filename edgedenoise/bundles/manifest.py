@@ -10,6 +10,8 @@ from edgedenoise.imaging.normalize import NormalizationKind
 from edgedenoise.imaging.tiling import Tiling
 
 SCHEMA = "edgedenoise-bundle/1"
+IMAGE_CHANNELS = 3
+"""Channels of the image that a network takes and returns."""
 
 Precision = Literal["fp32", "fp16", "int8", "w8a16"]
 """`int8` has weights and activations in 8 bits; `w8a16` the weights alone, which saves size and no time."""
@@ -112,6 +114,20 @@ class Training(msgspec.Struct, frozen=True):
     """Whether training used clean images."""
 
 
+class NoiseLevel(msgspec.Struct, frozen=True):
+    """How the noise level of every pixel is computed, which a network takes as a fourth input channel.
+
+    The channel is min(1, gain * sigma), sigma being the standard deviation of the noise at the pixel, with white as 1.
+    See `edgedenoise.runtimes.noise_plane`.
+    """
+
+    estimator: str
+    """Name of the estimator that sigma comes from."""
+    version: int
+    """Version of the estimator; later ones serve as well."""
+    gain: float
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a host must know. The schema is additive: unknown fields of newer versions are ignored."""
 
@@ -125,6 +141,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: Training | None = None
     parity: Parity | None = None
     calibration: Calibration | None = None
+    noise_level: NoiseLevel | None = None
+    """How the fourth input channel is computed; None for networks that take the image alone."""
     about: str = ""
     """Markdown for the model card: data and their licence, measured quality."""
     files: dict[str, FileRecord] = {}
@@ -132,8 +150,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     """SHA-256 of the manifest's own JSON with this field empty, which reveals an edited manifest."""
 
+    @property
+    def input_channels(self) -> int:
+        """Number of input channels of the network: the image, and the noise level where the network takes it."""
+        return IMAGE_CHANNELS if self.noise_level is None else IMAGE_CHANNELS + 1
 
-class EmbeddedMetadata(msgspec.Struct, frozen=True):
+
+class EmbeddedMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """The part of the manifest that is embedded in each model file, so that a lone file still loads."""
 
     schema: str
@@ -141,10 +164,13 @@ class EmbeddedMetadata(msgspec.Struct, frozen=True):
     normalization: NormalizationKind
     tiling: Tiling
     variant: Variant
+    noise_level: NoiseLevel | None = None
 
 
 def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
     """Return what is embedded in a variant's model file, as JSON."""
     return msgspec.json.encode(
-        EmbeddedMetadata(manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant)
+        EmbeddedMetadata(
+            manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant, manifest.noise_level
+        )
     )

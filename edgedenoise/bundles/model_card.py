@@ -24,6 +24,9 @@ def model_card(manifest: Manifest) -> str:
         f"| normalization | {manifest.normalization} |",
         f"| halo | {tiling.halo_px} pixels |",
     ]
+    if manifest.noise_level is not None:
+        level = manifest.noise_level
+        lines.append(f"| fourth input channel | noise level, {level.estimator} {level.version}, gain {level.gain:g} |")
     if manifest.training is not None:
         training = manifest.training
         lines.append(

@@ -27,11 +27,12 @@ def command(
 
     opened = open_model(model)
     manifest = opened.manifest
-    network, tiling = manifest.network, manifest.tiling
+    network, tiling, level = manifest.network, manifest.tiling, manifest.noise_level
     header = [*_NARROW, "scheme", "weight bits", "file"]
     lines = [
         f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
         f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
+        *([] if level is None else [f"takes the noise level: {level.estimator} {level.version}, gain {level.gain:g}"]),
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]
     lines += [

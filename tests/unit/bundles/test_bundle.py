@@ -14,7 +14,8 @@ from manifests import rewrite_manifest
 
 from edgedenoise.bundles.archive import pack
 from edgedenoise.bundles.bundle import MANIFEST, Bundle, checked_precision
-from edgedenoise.bundles.manifest import SCHEMA, Variant
+from edgedenoise.bundles.manifest import SCHEMA, NoiseLevel, Variant, embedded_metadata
+from edgedenoise.bundles.manifest_json import write_manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable, editable_copy
 from edgedenoise.denoiser import denoise, load
 from edgedenoise.errors import (
@@ -332,3 +333,26 @@ def test_a_variant_is_named_like_its_folder_and_never_like_a_path(tiny_bundle: P
     rewrite_manifest(tiny_bundle, variants=variants)
     with pytest.raises((ManifestError, IntegrityError)):
         Bundle.open(tiny_bundle)
+
+
+# ---------------------------------------------------------------- the noise level
+
+
+def test_a_manifest_without_a_noise_level_is_written_as_by_earlier_versions(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assert (bundle.manifest.noise_level, bundle.manifest.input_channels) == (None, 3)
+    write_manifest(tiny_bundle, bundle.manifest)
+    assert "noise_level" not in json.loads((tiny_bundle / MANIFEST).read_bytes())
+    assert b"noise_level" not in embedded_metadata(bundle.manifest, bundle.manifest.variants[0])
+
+
+def test_a_noise_level_is_read_back_from_a_bundle_and_from_a_lone_file(tiny_bundle: Path) -> None:
+    level = NoiseLevel("edgedenoise-level", 1, 10.0)
+    bundle = Bundle.open(tiny_bundle)
+    manifest = msgspec.structs.replace(bundle.manifest, noise_level=level)
+    write_manifest(tiny_bundle, manifest)
+    found = Bundle.open(tiny_bundle).manifest
+    assert (found.noise_level, found.input_channels) == (level, 4)
+    lone = Bundle.from_metadata(tiny_bundle / "model.onnx", embedded_metadata(manifest, manifest.variants[0]))
+    assert lone.manifest.noise_level == level
+    assert lone.manifest.variants[0].precision == "fp32"
