@@ -45,6 +45,8 @@ class NetworkSpec:
     """`module:callable`, called with `arguments`."""
     arguments: dict[str, int]
     """Arguments of the builder; `width` is always the number of channels."""
+    level_planes: int = 0
+    """Number of input planes after red, green and blue that hold the noise level: 0 or 1 (`noise/level.py`)."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ def _cbsn(name: str, width: int, modules: int) -> NetworkSpec:
     )
 
 
-def _edge(name: str, *, width: int, convolutions: int) -> NetworkSpec:
+def _edge(name: str, *, width: int, convolutions: int, level_planes: int = 0) -> NetworkSpec:
     """Return the spec of an `EdgeNetwork`; `students.py` has the layers in the same order."""
     c, n = width, convolutions
-    weights = 36 * 3 * c + n * 9 * c * c + 9 * c * 12
+    weights = 36 * (3 + level_planes) * c + n * 9 * c * c + 9 * c * 12
     return NetworkSpec(
         name=name,
         parameters=weights + c + n * c + 12,
@@ -97,7 +99,8 @@ def _edge(name: str, *, width: int, convolutions: int) -> NetworkSpec:
         normalization="unit",
         has_blind_path=False,
         builder="edgedenoise.training.networks.students:EdgeNetwork",
-        arguments={"width": c, "convolutions": n},
+        arguments={"width": c, "convolutions": n} | ({"level_planes": level_planes} if level_planes else {}),
+        level_planes=level_planes,
     )
 
 
@@ -141,6 +144,12 @@ FAMILIES: Final = (
         describe=partial(_edge, width=48, convolutions=8),
     ),
     NetworkFamily(
+        form="edge-level (edge with the noise level as a fourth input plane)",
+        example="edge-level",
+        pattern="edge-level",
+        describe=partial(_edge, width=48, convolutions=8, level_planes=1),
+    ),
+    NetworkFamily(
         form="edge-plus (a student for GPUs and NPUs)",
         example="edge-plus",
         pattern="edge-plus",
@@ -150,7 +159,8 @@ FAMILIES: Final = (
 """All networks."""
 
 _WELL_KNOWN = (
-    "cbsn-16x4", "cbsn-24x4", "cbsn-32x5", "cbsn-64x5", "cbsn-64x9", "cbsn-128x9", "edge-tiny", "edge", "edge-plus",
+    "cbsn-16x4", "cbsn-24x4", "cbsn-32x5", "cbsn-64x5", "cbsn-64x9", "cbsn-128x9", "edge-tiny", "edge", "edge-level",
+    "edge-plus",
 )  # fmt: skip
 
 

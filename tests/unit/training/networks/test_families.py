@@ -33,6 +33,7 @@ def test_published_and_slim_sizes(name, parameters, macs_per_px, halo_px):
     [
         ("edge-tiny", 62_444, 15_552, 17, 2),
         ("edge", 176_700, 44_064, 21, 2),
+        ("edge-level", 178_428, 44_496, 21, 2),
         ("edge-plus", 601_212, 55_008, 37, 4),
     ],
 )
@@ -41,6 +42,7 @@ def test_students_sizes(name, parameters, macs_per_px, halo_px, multiple_of):
     assert (spec.parameters, spec.macs_per_px, spec.halo_px) == (parameters, macs_per_px, halo_px)
     assert (spec.multiple_of, spec.normalization, spec.has_blind_path) == (multiple_of, "unit", False)
     assert spec.arguments["width"] in (32, 48)
+    assert spec.level_planes == (name == "edge-level")
 
 
 @pytest.mark.parametrize("name", ["cbsn-128x9", "cbsn-1x1", "cbsn-24x4"])
@@ -74,7 +76,7 @@ def test_an_unknown_name_is_told_what_is_accepted(name):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("edge-tny", "edge-tiny"), ("edgeplus", "edge-plus"), ("Edge", "edge"), ("edge-tiny-2", "edge-tiny")],
+    [("edge-tny", "edge-tiny"), ("edgeplus", "edge-plus"), ("edge-levels", "edge-level"), ("Edge", "edge"), ("edge-tiny-2", "edge-tiny")],
 )
 def test_a_mistyped_student_is_answered_with_the_nearest(name, meant):
     with pytest.raises(UsageError, match=r"expected .*edge-tiny .*; edge .*; edge-plus") as caught:
