@@ -18,7 +18,8 @@ from harness import DATA, check_out, note, parser_of, run_benchmark, write_resul
 from PIL import Image as PILImage
 
 from edgedenoise.datacheck.check import check_images
-from edgedenoise.imaging.files import from_unit, list_images, read_image, to_unit, write_image
+from edgedenoise.imaging.files import from_unit, read_image, to_unit, write_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.image import Image
 from edgedenoise.noise.estimation import estimate_noise
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from harness import DATA
 
-from edgedenoise.imaging.files import list_images, read_image
+from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.image import from_unit
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr

@@ -13,7 +13,8 @@ import msgspec
 
 from edgedenoise.atomic import sha256_of
 from edgedenoise.errors import CalibrationError
-from edgedenoise.imaging.files import EXTENSIONS, list_images
+from edgedenoise.imaging.files import EXTENSIONS
+from edgedenoise.imaging.folders import list_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import OutputError
+from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_NAME_BYTES = 100
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
     """
     with _worded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(target.stem), suffix=target.suffix, dir=target.parent)
         os.close(handle)
     temporary = Path(name)
     try:
@@ -50,7 +52,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     target = target.resolve()  # "." cannot be renamed; a link keeps pointing to its target
     with _worded(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(target.name), dir=target.parent))
     try:
         yield temporary
         with _worded(target):
@@ -96,7 +98,7 @@ def _take_the_place_of(target: Path, new: Path) -> None:
     if not target.exists():
         new.replace(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=_prefix(target.name, "-old-"), dir=target.parent))
     target.replace(aside / target.name)
     try:
         new.replace(target)
@@ -112,10 +114,16 @@ def _worded(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{target} cannot be written: {error.strerror or error}",
-            hint=f"Check the permissions and free space of {target.parent}, or choose another output.",
-        ) from error
+        reason, hint = reason_and_hint(error, target)
+        other = f"Check the permissions and free space of {target.parent}, or choose another output."
+        raise OutputError(f"{target} cannot be written: {reason}", hint=hint or other) from error
+
+
+def _prefix(name: str, end: str = "-") -> str:
+    """Return how the temporary name of a file begins; names may have 255 bytes, and this leaves space for the rest."""
+    while len(os.fsencode(name)) > _NAME_BYTES:
+        name = name[:-1]
+    return f".{name}{end}"
 
 
 def _umask() -> int:

@@ -11,7 +11,8 @@ from edgedenoise.atomic import check_writable
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, ImageError, UsageError
-from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, list_images, read_image, write_image
+from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, read_image, write_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
 

@@ -20,7 +20,8 @@ from edgedenoise.datacheck.report import DataReport, Finding, ImageSummary, Nois
 from edgedenoise.datacheck.signs import FAINT, FAINT_ALONE, INDEPENDENT, editing_in_exif, faintness, signs_of
 from edgedenoise.datacheck.traces import PERIODS, find_traces, profile_spectrum
 from edgedenoise.errors import DatasetError, ImageError
-from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image, to_unit
+from edgedenoise.imaging.files import EXTENSIONS, read_image, to_unit
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.noise.estimation import BLOCK_PX, NoiseEstimate, estimate_noise
 from edgedenoise.progress import Progress, silent
 

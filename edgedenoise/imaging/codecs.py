@@ -13,6 +13,7 @@ from edgedenoise.imaging.pillow import pixels_to_pil
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.layout import Layout
 
 _JPEG_QUALITY = 95
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
@@ -21,29 +22,38 @@ _MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383}  # the limits of libjpeg an
 _MAX_TIFF_BYTES: Final = 0xFF000000
 
 
+def check_layout(layout: Layout, format_: str) -> None:
+    """Check that a format can hold an image of a layout, and that the packages to write it are installed.
+
+    Raises:
+        ValueError: the format cannot hold the depth, the alpha channel or the size.
+        RuntimeUnavailableError: 16-bit colour PNG needs the `io` extra, which is not installed.
+    """
+    if layout.bits == 16 and format_ not in _16_BITS:
+        raise ValueError(f"expected 8 bits per sample in {format_}, got 16")
+    if layout.alpha and format_ not in _ALPHA:
+        raise ValueError(f"expected no alpha channel in {format_}, got one")
+    limit = _MAX_SIDE_PX.get(format_)
+    if limit is not None and max(layout.height, layout.width) > limit:
+        raise ValueError(f"expected at most {limit} pixels per side in {format_}, got {layout.width} x {layout.height}")
+    if format_ == "TIFF" and layout.stored_bytes > _MAX_TIFF_BYTES:
+        raise ValueError(f"expected at most {_MAX_TIFF_BYTES} bytes of pixels in TIFF, got {layout.stored_bytes}")
+    if format_ == "PNG" and layout.bits == 16 and (layout.channels == 3 or layout.alpha):
+        import_io("imagecodecs", "writing 16-bit colour PNG")
+
+
 def check_encodable(image: Image, format_: str) -> None:
     """Check that a format can hold an image and its metadata, and that the packages to write it are installed.
 
     Raises:
         ValueError: the format cannot hold the image.
-        RuntimeUnavailableError: 16-bit colour PNG needs the `io` extra, which is not installed.
+        RuntimeUnavailableError: as `check_layout`.
     """
-    if image.bits == 16 and format_ not in _16_BITS:
-        raise ValueError(f"expected 8 bits per sample in {format_}, got 16")
-    if image.alpha is not None and format_ not in _ALPHA:
-        raise ValueError(f"expected no alpha channel in {format_}, got one")
-    limit = _MAX_SIDE_PX.get(format_)
-    if limit is not None and max(image.height, image.width) > limit:
-        raise ValueError(f"expected at most {limit} pixels per side in {format_}, got {image.width} x {image.height}")
+    check_layout(image.layout, format_)
     if format_ == "TIFF":
         tiff.descriptive_tags(image.metadata)
-        size = image.pixels.nbytes + (0 if image.alpha is None else image.alpha.nbytes)
-        if size > _MAX_TIFF_BYTES:
-            raise ValueError(f"expected at most {_MAX_TIFF_BYTES} bytes of pixels in TIFF, got {size}")
     elif format_ == "JPEG":
         jpeg.blocks_of(image.metadata)
-    elif format_ == "PNG" and _is_16_bit_colour(image):
-        import_io("imagecodecs", "writing 16-bit colour PNG")
 
 
 def encode_image(image: Image, format_: str) -> bytes:

@@ -7,22 +7,30 @@ never rotated: the EXIF orientation stays in the file, so that a viewer applies 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgedenoise.atomic import write_bytes
-from edgedenoise.errors import DatasetError, ImageError
-from edgedenoise.imaging.codecs import check_encodable, encode_image
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_image
+from edgedenoise.imaging.headers import MAX_PIXELS
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.readers.decoding import decode_image
+from edgedenoise.system_errors import reason_and_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgedenoise.imaging.layout import Layout
 
 __all__ = [
     "EXTENSIONS",
     "Image",
     "check_can_hold",
+    "check_layout_fits",
     "format_for",
     "from_unit",
-    "list_images",
     "read_image",
     "to_unit",
     "write_image",
@@ -32,6 +40,8 @@ EXTENSIONS: Final = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
@@ -41,34 +51,6 @@ EXTENSIONS: Final = {
     ".pnm": "PPM",
 }
 """Accepted extensions and the format that each stands for."""
-
-
-def list_images(folder: Path | str) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name, without hidden ones.
-
-    Raises:
-        DatasetError: there is no such folder, or it cannot be read.
-    """
-    folder = Path(folder)
-    try:
-        entries = sorted(folder.iterdir())
-    except NotADirectoryError:
-        raise DatasetError(
-            f"{folder} cannot be listed: expected a folder of images, got a file",
-            hint=f"Name its folder: {folder.parent}",
-        ) from None
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{folder} cannot be listed: there is no such folder",
-            hint=f"Check the name: relative paths start at {Path.cwd()}.",
-        ) from None
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be listed: {error.strerror or error}") from error
-    return [
-        path
-        for path in entries
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    ]
 
 
 def format_for(path: Path | str) -> str:
@@ -101,26 +83,45 @@ def check_can_hold(image: Image, path: Path | str) -> str:
     """
     path = Path(path)
     format_ = format_for(path)
-    try:
+    with _explained(path):
         check_encodable(image, format_)
-    except ValueError as error:
-        hint = f"Write {path.with_suffix('.png')} instead."
-        raise ImageError(f"{path} cannot be written: {error}", hint=hint) from error
     return format_
 
 
-def read_image(path: Path | str) -> Image:
+def check_layout_fits(layout: Layout, path: Path) -> None:
+    """Check what `check_can_hold` checks, as far as the header of an image determines it: before it is decoded.
+
+    Raises:
+        ImageError, RuntimeUnavailableError: as `check_can_hold`.
+    """
+    format_ = format_for(path)
+    with _explained(path):
+        check_layout(layout, format_)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the ValueError of a format that cannot hold an image into an error that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        hint = f"Write {path.with_suffix('.png')} instead."
+        raise ImageError(f"{path} cannot be written: {error}", hint=hint) from error
+
+
+def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read an image file. Its content decides the format, not its name.
 
     Args:
         path: PNG or TIFF (8 or 16 bits), JPEG, WEBP, BMP or PPM (8 bits).
+        max_pixels: largest number of pixels that is accepted.
 
     Returns:
         The image as stored. Palettes become RGB and 1-bit images 8-bit grayscale; everything else keeps its depth and
         channels.
 
     Raises:
-        ImageError: there is no such file, it is not an image, or a kind of image that is not supported.
+        ImageError: there is no such file, it is not an image, a kind of image that is not supported, or too large.
         DamagedImageError: the image is cut short or corrupt.
         RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
     """
@@ -132,8 +133,9 @@ def read_image(path: Path | str) -> Image:
             f"{path} does not exist", hint=f"Check the name: relative paths start at {Path.cwd()}."
         ) from None
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
-    return decode_image(data, name=str(path))
+        reason, hint = reason_and_hint(error, path)
+        raise ImageError(f"{path} cannot be read: {reason}", hint=hint) from error
+    return decode_image(data, name=str(path), max_pixels=max_pixels)
 
 
 def write_image(image: Image, path: Path | str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import ImageError
+from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class Image:
         digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
         digest.update(pixels.data)
         return digest.hexdigest()
+
+    @property
+    def layout(self) -> Layout:
+        """Size, channels and depth."""
+        return Layout(self.width, self.height, self.channels, self.bits, self.alpha is not None)
 
     def crop(self, top: int, left: int, side: int) -> Image:
         """Return a square part of at most `side` pixels, as far as the image reaches, with the same metadata."""

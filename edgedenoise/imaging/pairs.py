@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import DatasetError
-from edgedenoise.imaging.files import EXTENSIONS, list_images, read_image
+from edgedenoise.imaging.files import EXTENSIONS, read_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import SSIM_MIN_SIDE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image as PILImage
@@ -19,11 +19,11 @@ from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
 ACCEPTED_FORMATS: Final = "PNG and TIFF (8 or 16 bits), JPEG, WEBP, BMP and PPM (8 bits)"
-_RAISE_LIMIT = "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS."
-_quiet_lock = threading.Lock()  # warnings.catch_warnings is not safe in threads
+_lock = threading.Lock()  # warnings and the limit of Pillow belong to the whole process
 
 
 def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
@@ -60,7 +60,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
         )
     try:
         if image.format == "TIFF":  # Pillow parses its metadata, and warns about it, only when it loads the pixels
-            with _quiet():
+            with _unhindered():
                 image.load()
         array = np.array(image if wanted == mode else image.convert(wanted))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -107,20 +107,21 @@ def pixels_to_pil(image: Image) -> PILImage.Image:
     return PILImage.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
-def open_with_pillow(data: bytes, format_: str, name: str) -> PILImage.Image:
+def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILImage.Image:
     """Open the bytes of a file of a known format with Pillow, without its warnings; pixels are decoded later.
 
+    Callers check the size first: `edgedenoise.imaging.headers.check_pixel_count`.
+
     Raises:
-        ImageError: the image is too large, has several frames, or is a kind of TIFF that Pillow does not read.
+        ImageError: the image has several frames, or is a kind of TIFF that Pillow does not read.
         ValueError: the file is damaged.
     """
+    stream: Any = BytesIO(data) if isinstance(data, bytes) else data
     try:
-        with _quiet():
+        with _unhindered():
             # An MPO is a JPEG with more images behind it, as phones write: the first is the image.
-            image = PILImage.open(BytesIO(data), formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
+            image = PILImage.open(stream, formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
             frames = getattr(image, "n_frames", 1)
-    except PILImage.DecompressionBombError as error:
-        raise ImageError(f"{name} is larger than Pillow accepts: {error}", hint=_RAISE_LIMIT) from error
     except UnidentifiedImageError as error:
         if format_ == "TIFF":  # its directory has been read already, and is sound
             raise ImageError(f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}") from error
@@ -133,21 +134,19 @@ def open_with_pillow(data: bytes, format_: str, name: str) -> PILImage.Image:
     return image
 
 
-def check_pixel_count(pixels: int, name: str) -> None:
-    """Raise where another library decodes an image that Pillow would refuse as too large."""
-    limit = PILImage.MAX_IMAGE_PIXELS
-    if limit is not None and pixels > 2 * limit:
-        raise ImageError(
-            f"{name} is larger than accepted: expected at most {2 * limit} pixels, got {pixels}", hint=_RAISE_LIMIT
-        )
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Pillow's warnings about unusual metadata, which we copy as it is, and about large images."""
-    with _quiet_lock, warnings.catch_warnings():
+def _unhindered() -> Iterator[None]:
+    """Silence Pillow's warnings about unusual metadata, which we copy as it is, and lift its limit of pixels.
+
+    The limit belongs to the whole process and is too low for large cameras; sizes are checked against ours before.
+    """
+    with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            PILImage.MAX_IMAGE_PIXELS = limit
 
 
 def _metadata_of(image: PILImage.Image) -> Metadata:

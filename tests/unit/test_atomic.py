@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgedenoise.atomic import atomic_file, atomic_folder, sha256_of, write_bytes
+from edgedenoise.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +100,39 @@ def test_what_is_written_has_ordinary_permissions(tmp_path: Path) -> None:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".png", "\u00e9" * 125 + ".png", "\u20ac" * 84 + ".x"])
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path: Path, name: str) -> None:
+    write_bytes(tmp_path / name, b"file")
+    with atomic_folder(tmp_path / name[::-1]) as temporary:
+        (temporary / "in it").touch()
+    with atomic_folder(tmp_path / name[::-1]):  # replaces the first
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, name[::-1]])
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "Free some space: df -h"),
+        (errno.EMFILE, "raise the limit of open files: ulimit -n 4096"),
+        (errno.EACCES, "Check the permissions: ls -ld"),
+        (errno.EROFS, "Choose a folder on a disk that can be written"),
+        (errno.EIO, "or choose another output"),
+    ],
+)
+def test_what_the_system_refuses_is_reported_with_the_path_and_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", refuse)
+    with pytest.raises(OutputError, match=f"file cannot be written: {os.strerror(number)}") as caught:
+        write_bytes(tmp_path / "file", b"data")
+    assert hint in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_hash_is_the_one_of_the_whole_file(tmp_path: Path) -> None:

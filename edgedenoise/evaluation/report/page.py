@@ -19,7 +19,8 @@ from edgedenoise.evaluation.compare import CompareReport, compare
 from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
 from edgedenoise.evaluation.report.text_tables import html_rows
 from edgedenoise.extras import missing_package
-from edgedenoise.imaging.files import list_images, read_image
+from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pillow import to_pil
 from edgedenoise.progress import Progress, silent

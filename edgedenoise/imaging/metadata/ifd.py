@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from edgedenoise.imaging.metadata.embedded import stated_dpi
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Mapping
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -88,7 +89,7 @@ def resolution_values(order: str, dpi: tuple[float, float]) -> dict[int, Value]:
     return values
 
 
-def read_ifds(data: bytes) -> list[Ifd]:
+def read_ifds(data: bytes | mmap.mmap) -> list[Ifd]:
     """Read the chain of directories of a TIFF file or of an EXIF block (classic and BigTIFF)."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
@@ -108,7 +109,7 @@ def read_ifds(data: bytes) -> list[Ifd]:
     return ifds
 
 
-def _read_ifd(data: bytes, at: int, order: str, *, big: bool, depth: int) -> tuple[Ifd, int]:
+def _read_ifd(data: bytes | mmap.mmap, at: int, order: str, *, big: bool, depth: int) -> tuple[Ifd, int]:
     """Return the directory at offset `at` and the offset of the next one (0: none)."""
     word = "Q" if big else "I"
     head, word_bytes = struct.calcsize(f"={'Q' if big else 'H'}"), struct.calcsize(f"={word}")
@@ -168,7 +169,7 @@ def _append_ifd(ifd: Ifd, body: bytearray) -> int:
     return at
 
 
-def _unpack(code: str, data: bytes, at: int) -> int:
+def _unpack(code: str, data: bytes | mmap.mmap, at: int) -> int:
     """Return the whole number at offset `at`."""
     if at < 0 or at + struct.calcsize(code) > len(data):
         raise ValueError(f"it ends after {len(data)} bytes, but points at byte {at}")

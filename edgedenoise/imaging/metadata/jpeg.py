@@ -13,6 +13,7 @@ from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Sequence
 
     from edgedenoise.imaging.metadata.embedded import Block
@@ -23,10 +24,12 @@ _JFIF_PREFIX = b"JFIF\x00"
 _MAX_PAYLOAD = 65533
 _MAX_SEGMENTS = 255
 _APP0, _APP1, _APP2, _APP13, _COM = b"\xff\xe0", b"\xff\xe1", b"\xff\xe2", b"\xff\xed", b"\xff\xfe"
+FRAMES = {bytes((0xFF, code)) for code in range(0xC0, 0xD0)} - {b"\xff\xc4", b"\xff\xc8", b"\xff\xcc"}
+"""Markers of the frame header: depth, size and components."""
 _INCHES_PER_UNIT = {1: 1.0, 2: 2.54}  # JFIF density: per inch, per centimetre
 
 
-def read_segments(data: bytes) -> list[Block]:
+def read_segments(data: bytes | mmap.mmap) -> list[Block]:
     """Split a JPEG file into the (marker, payload) segments that come before its first scan."""
     segments: list[Block] = []
     at = 2
@@ -49,8 +52,7 @@ def read_segments(data: bytes) -> list[Block]:
 
 def bits_per_sample(segments: list[Block]) -> int:
     """Return the bits per sample that the frame header declares (8 when there is none)."""
-    frames = {bytes((0xFF, code)) for code in range(0xC0, 0xD0)} - {b"\xff\xc4", b"\xff\xc8", b"\xff\xcc"}
-    return next((payload[0] for marker, payload in segments if marker in frames and payload), 8)
+    return next((payload[0] for marker, payload in segments if marker in FRAMES and payload), 8)
 
 
 def read_metadata(segments: list[Block]) -> Metadata:

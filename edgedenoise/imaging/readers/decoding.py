@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import DamagedImageError, ImageError
+from edgedenoise.imaging.headers import MAX_PIXELS, check_pixel_count, format_of, layout_of
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
 from edgedenoise.imaging.readers.png import decode_png
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 _FOREIGN = {b"GIF8": "GIF", b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL", b"%PDF": "PDF", b"<svg": "SVG"}
 
 
-def decode_image(data: bytes, *, name: str = "the image") -> Image:
+def decode_image(data: bytes, *, name: str = "the image", max_pixels: int = MAX_PIXELS) -> Image:
     """Decode the bytes of an image file.
 
     Args:
         data: the whole file.
         name: what messages call it.
+        max_pixels: largest number of pixels that is accepted.
 
     Returns:
         The image with its embedded metadata.
@@ -37,6 +39,7 @@ def decode_image(data: bytes, *, name: str = "the image") -> Image:
     """
     format_ = _format_of(data, name)
     try:
+        check_pixel_count(layout_of(data, format_), name, max_pixels)
         if format_ == "PNG":
             return decode_png(data, name)
         if format_ == "TIFF":
@@ -57,21 +60,9 @@ def _format_of(data: bytes, name: str) -> str:
     if not data:
         raise ImageError(f"{name} is empty: expected {ACCEPTED_FORMATS}, got a file of 0 bytes")
     head = data[:16]
-    for signature, format_ in (
-        (b"\x89PNG", "PNG"),
-        (b"\xff\xd8\xff", "JPEG"),
-        (b"II*\x00", "TIFF"),
-        (b"MM\x00*", "TIFF"),
-        (b"II+\x00", "TIFF"),
-        (b"MM\x00+", "TIFF"),
-        (b"BM", "BMP"),
-    ):
-        if head.startswith(signature):
-            return format_
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PPM"
+    format_ = format_of(head)
+    if format_ is not None:
+        return format_
     foreign = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[4:8] == b"ftyp":
         foreign = "HEIC, AVIF or video"

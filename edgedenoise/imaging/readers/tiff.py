@@ -13,7 +13,7 @@ from edgedenoise.imaging.metadata import tiff
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds
 from edgedenoise.imaging.optional import import_io
-from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, check_pixel_count, from_pil, open_with_pillow
+from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
 
 
 def decode_tiff(data: bytes, name: str) -> Image:
@@ -34,7 +34,6 @@ def decode_tiff(data: bytes, name: str) -> Image:
     if bits != {16} or (samples == 1 and photometric == 1):
         image = from_pil(open_with_pillow(bare, "TIFF", name), name=name)
     elif photometric in {0, 1, 2} and samples - len(extra) == (3 if photometric == 2 else 1):
-        check_pixel_count(ifd.numbers(256)[0] * ifd.numbers(257)[0], name)
         image = _decode_16_bits(bare, name, inverted=photometric == 0, premultiplied=extra == (1,))
     else:
         raise ImageError(

@@ -15,7 +15,8 @@ from edgedenoise.bundles.pretrained import DEFAULT, SHIPPED, resolve, shipped
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import BundleError
-from edgedenoise.imaging.files import list_images, read_image
+from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.noise.synthesis import add_camera_noise, sample_noise

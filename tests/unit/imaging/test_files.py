@@ -6,25 +6,24 @@ import io
 import struct
 import zlib
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from image_files import ICC, XMP, exif_block, made, needs_io, random_array
 from PIL import Image as PILImage
 
-from edgedenoise.errors import DamagedImageError, DatasetError, ImageError
+from edgedenoise.errors import DamagedImageError, ImageError
 from edgedenoise.imaging import codecs
-from edgedenoise.imaging.files import (
-    EXTENSIONS,
-    Image,
-    format_for,
-    list_images,
-    read_image,
-    write_image,
-)
+from edgedenoise.imaging.files import EXTENSIONS, Image, format_for, read_image, write_image
+from edgedenoise.imaging.folders import list_images
+from edgedenoise.imaging.headers import read_layout
+from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata import jpeg, png
 from edgedenoise.imaging.metadata.embedded import Metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 14)])
@@ -174,26 +173,6 @@ def test_the_content_and_not_the_name_tells_the_format(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.jpg").format == "PNG"
 
 
-def test_a_folder_lists_its_images_sorted_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpeg", "c.txt", ".hidden.png", "._a.jpg", "d.tif"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub.png").mkdir()
-    assert [path.name for path in list_images(tmp_path)] == ["a.jpeg", "b.PNG", "d.tif"]
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no such folder") as caught:
-        list_images(tmp_path / "x")
-    assert caught.value.hint == f"Check the name: relative paths start at {Path.cwd()}."
-
-
-def test_a_file_in_place_of_a_folder_is_refused_with_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    with pytest.raises(DatasetError, match="expected a folder of images, got a file") as caught:
-        list_images(tmp_path / "a.png")
-    assert caught.value.hint == f"Name its folder: {tmp_path}"
-
-
 def test_endings_stand_for_formats_in_either_case() -> None:
     assert format_for("x.JPG") == "JPEG"
 
@@ -218,21 +197,69 @@ def test_a_large_profile_or_text_does_not_make_a_png_unreadable(tmp_path: Path) 
     assert text in png.read_chunks((tmp_path / "b.png").read_bytes())
 
 
-@pytest.mark.parametrize("ending", [".png", ".tif"])
-def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo = made(3, 16, alpha=False)
-    needs_io(photo)
-    write_image(photo, tmp_path / f"a{ending}")
-    monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 50)
-    with pytest.raises(ImageError, match="larger than"):
-        read_image(tmp_path / f"a{ending}")
+@pytest.mark.parametrize("ending", [".png", ".tif", ".jpg", ".webp", ".bmp", ".ppm"])
+def test_an_image_above_the_limit_is_refused_with_the_option_that_allows_it(tmp_path: Path, ending: str) -> None:
+    write_image(made(3, 8, alpha=False), tmp_path / f"a{ending}")
+    with pytest.raises(ImageError, match="expected at most 125 pixels, got 14 x 9 = 126") as caught:
+        read_image(tmp_path / f"a{ending}", max_pixels=125)
+    assert "--max-pixels 126" in str(caught.value.hint)
+    assert read_image(tmp_path / f"a{ending}", max_pixels=126).width == 14
+
+
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 65000, 65000, 8, 2, 0, 0, 0)
+    data = codecs.encode_image(Image(random_array((5, 6, 3))), "PNG")
+    (tmp_path / "a.png").write_bytes(data[:8] + png._chunk(b"IHDR", header) + data[33:])
+    with pytest.raises(ImageError, match="expected at most 1000000000 pixels, got 65000 x 65000"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
-def test_large_images_are_read_without_a_warning(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_pillow_is_not_applied(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(made(3, 8, alpha=False), tmp_path / f"a{ending}")
-    monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 100)  # Pillow warns from here to twice that
+    monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 10)  # Pillow warns from here and refuses from twice that
     assert read_image(tmp_path / f"a{ending}").width == 14
+
+
+@pytest.mark.parametrize("ending", sorted(EXTENSIONS))
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_header_states_the_layout_that_decoding_finds(
+    tmp_path: Path, channels: int, bits: int, alpha: bool, ending: str
+) -> None:
+    photo = made(channels, bits, alpha)
+    needs_io(photo)
+    try:
+        write_image(photo, tmp_path / f"a{ending}")
+    except ImageError:  # the format cannot hold it
+        return
+    assert read_layout(tmp_path / f"a{ending}") == read_image(tmp_path / f"a{ending}").layout
+
+
+def test_the_header_of_a_palette_with_a_transparent_colour_states_alpha(tmp_path: Path) -> None:
+    palette = PILImage.fromarray(random_array((12, 12, 3))).quantize(16)
+    palette.save(tmp_path / "p.png", transparency=bytes(range(16)))
+    assert read_layout(tmp_path / "p.png") == read_image(tmp_path / "p.png").layout == Layout(12, 12, 3, 8, True)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("alpha", [True, False])
+def test_the_header_of_every_kind_of_webp_is_understood(tmp_path: Path, alpha: bool, lossless: bool) -> None:
+    PILImage.fromarray(random_array((9, 14, 4 if alpha else 3))).save(tmp_path / "a.webp", lossless=lossless)
+    assert read_layout(tmp_path / "a.webp") == Layout(14, 9, 3, 8, alpha)
+
+
+def test_no_layout_is_found_where_there_is_no_image(tmp_path: Path) -> None:
+    for name, data in (
+        ("a.png", b""),
+        ("b.png", b"text"),
+        ("c.tif", b"II*\x00\xff\xff\xff\xff"),
+        ("d.jpg", b"\xff\xd8\xff"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert read_layout(tmp_path / name) is None
+    assert read_layout(tmp_path / "missing.png") is None
 
 
 def test_strips_that_end_behind_the_file_are_not_filled_with_zeros(tmp_path: Path) -> None:

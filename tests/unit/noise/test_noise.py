@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import ImageError, UsageError
-from edgedenoise.imaging.files import list_images, read_image
+from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.noise import synthesis as noise
 from edgedenoise.noise.estimation import BLOCK_PX, autocorrelation, estimate_noise

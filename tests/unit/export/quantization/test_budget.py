@@ -20,7 +20,8 @@ from edgedenoise.exporting.quantization.judge import judge_of
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.quantization.search_result import Budget, QuantizationPlan, plan_table, stored_plan
 from edgedenoise.exporting.quantization.sensitivity import layer_costs
-from edgedenoise.imaging.files import list_images, read_image, write_image
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import Availability

@@ -1,0 +1,128 @@
+"""The headers of image files: what the pixels will be, without decoding them."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import TYPE_CHECKING, Final
+
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.layout import Layout
+from edgedenoise.imaging.metadata import jpeg
+from edgedenoise.imaging.metadata.ifd import read_ifds
+from edgedenoise.imaging.pillow import open_with_pillow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.imaging.metadata.embedded import Block
+    from edgedenoise.imaging.metadata.ifd import Ifd
+
+MAX_PIXELS: Final = 1_000_000_000
+"""Largest number of pixels that is accepted by default; cameras have up to 400 million."""
+_SIGNATURES: Final = (
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+    (b"BM", "BMP"),
+)
+
+
+def format_of(head: bytes) -> str | None:
+    """Return the format that the first 16 bytes of a file stand for; None for another one."""
+    for signature, format_ in _SIGNATURES:
+        if head.startswith(signature):
+            return format_
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return "PPM" if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace() else None
+
+
+def read_layout(path: Path) -> Layout | None:
+    """Return the layout that the header of an image file states, without decoding pixels.
+
+    None where the file cannot be read or its header is not understood: decoding it reports the reason.
+    """
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            format_ = format_of(data[:16])
+            return None if format_ is None else layout_of(data, format_)
+    except (OSError, ValueError, ImageError):  # ValueError: also an empty file
+        return None
+
+
+def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout:
+    """Return the layout that the header of a file states.
+
+    Args:
+        data: the whole file.
+        format_: its format, as `format_of` returns it.
+
+    Raises:
+        ImageError: Pillow does not read this kind of file.
+        ValueError: the header is damaged.
+    """
+    if format_ == "PNG":
+        return _png_layout(data)
+    if format_ == "JPEG":
+        return _jpeg_layout(jpeg.read_segments(data))
+    if format_ == "TIFF":
+        return _tiff_layout(read_ifds(data)[0])
+    if format_ == "WEBP":
+        return _webp_layout(data)
+    with open_with_pillow(data, format_, "the image") as image:
+        gray = image.mode in {"1", "L"} or image.mode.startswith("I")
+        return Layout(*image.size, 1 if gray else 3, 16 if image.mode.startswith("I") else 8, image.mode == "RGBA")
+
+
+def _png_layout(data: bytes | mmap.mmap) -> Layout:
+    width, height, depth, kind = struct.unpack(">IIBB", data[16:26].ljust(10, b"\x00"))
+    at, transparent = 8, False
+    while not transparent and data[at + 4 : at + 8] not in {b"IDAT", b"IEND", b""}:
+        transparent = data[at + 4 : at + 8] == b"tRNS"
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return Layout(width, height, 1 if kind in {0, 4} else 3, 16 if depth == 16 else 8, kind in {4, 6} or transparent)
+
+
+def _jpeg_layout(segments: list[Block]) -> Layout:
+    frame = next((body for marker, body in segments if marker in jpeg.FRAMES and len(body) >= 6), None)
+    if frame is None:
+        raise ValueError("it has no frame header")
+    bits, height, width, components = struct.unpack(">BHHB", frame[:6])
+    return Layout(width, height, 1 if components == 1 else 3, 16 if bits > 8 else 8, False)
+
+
+def _tiff_layout(ifd: Ifd) -> Layout:
+    width, height = (max(ifd.numbers(tag), default=0) for tag in (256, 257))
+    samples, extra = max(ifd.numbers(277, (1,))), len(ifd.numbers(338))
+    colours = 3 if max(ifd.numbers(262, (1,))) > 1 else 1  # palettes, CMYK and Lab become RGB
+    return Layout(width, height, colours, 16 if max(ifd.numbers(258, (1,))) > 8 else 8, 0 < extra < samples)
+
+
+def _webp_layout(data: bytes | mmap.mmap) -> Layout:
+    kind, body = data[12:16], data[20:34].ljust(14, b"\x00")
+    if kind == b"VP8X":  # extended: flags, then the sides less one in 24 bits each
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
+        return Layout(width, height, 3, 8, bool(body[0] & 0x10))
+    if kind == b"VP8L":  # lossless: a signature, then 14 bits for each side less one, and one for alpha
+        bits = int.from_bytes(body[1:5], "little")
+        return Layout((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 3, 8, bool(bits >> 28 & 1))
+    width, height = struct.unpack("<HH", body[6:10])  # lossy: a frame header and a start code come before the sides
+    return Layout(width & 0x3FFF, height & 0x3FFF, 3, 8, False)
+
+
+def check_pixel_count(layout: Layout, name: str, max_pixels: int) -> None:
+    """Check that an image is not larger than accepted, before its pixels are decoded.
+
+    Raises:
+        ImageError: it is.
+    """
+    if layout.pixels > max_pixels:
+        raise ImageError(
+            f"{name} is too large: expected at most {max_pixels} pixels, "
+            f"got {layout.width} x {layout.height} = {layout.pixels}",
+            hint=f"If you trust the file, allow it with --max-pixels {layout.pixels} (in Python: max_pixels).",
+        )

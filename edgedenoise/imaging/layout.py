@@ -1,0 +1,31 @@
+"""Size, channels and depth of an image, which are known before its pixels are decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Size, channels and depth of an image."""
+
+    width: int
+    """Number of columns."""
+    height: int
+    """Number of rows."""
+    channels: int
+    """Number of channels without alpha: 1 (grayscale) or 3 (RGB)."""
+    bits: int
+    """Bits per sample: 8 or 16."""
+    alpha: bool
+    """Whether there is an alpha channel."""
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the decoded samples, alpha included."""
+        return self.pixels * (self.channels + self.alpha) * self.bits // 8

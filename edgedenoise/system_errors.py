@@ -1,0 +1,39 @@
+"""Errors of the operating system in plain words, with what to do about them."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from edgedenoise.shell import quoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
+_NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+def reason_and_hint(error: OSError, path: Path) -> tuple[str, str | None]:
+    """Return what the system reports about `path`, and the advice for it.
+
+    Args:
+        error: the error of the system.
+        path: the file or folder that could not be read or written.
+
+    Returns:
+        The reason, for the end of a message, and the hint; None where there is no advice.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return reason, f"Free some space: {quoted('df', '-h', path.parent)} shows how full the disk is."
+    if error.errno in _NO_HANDLES:
+        return reason, "Close other programs, or raise the limit of open files: ulimit -n 4096"
+    if error.errno in _REFUSED:
+        return reason, f"Check the permissions: {quoted('ls', '-ld', path.parent, path)}"
+    if error.errno == errno.EROFS:
+        return reason, "Choose a folder on a disk that can be written."
+    if error.errno == errno.ENAMETOOLONG:
+        return reason, "Choose a shorter name."
+    return reason, None
