@@ -14,9 +14,10 @@ from edgedenoise.errors import ImageError, UsageError
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
-from edgedenoise.noise import synthesis as noise
+from edgedenoise.noise import sensor
+from edgedenoise.noise.cameras import BLACK_HEADROOM, CAMERAS, CoarseNoise
 from edgedenoise.noise.estimation import BLOCK_PX, autocorrelation, estimate_noise
-from edgedenoise.noise.synthesis import CAMERAS, MAX_LEVEL, add_camera_noise, parameters_for_psnr, sample_noise
+from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, parameters_for_psnr, sample_noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,14 +105,14 @@ def test_shot_noise_grows_with_light_as_poisson_noise_does() -> None:
     parameters = replace(sample_noise(rng(), camera="full-frame"), gain=8.0)
     white = parameters.camera.white_adu
     for light in (0.05, 0.2, 0.8):
-        found = noise._sensor_noise(np.full((400, 400), light, np.float32), parameters, rng(1)).var() * white**2
+        found = sensor.sensor_noise(np.full((400, 400), light, np.float32), parameters, rng(1)).var() * white**2
         expected = 8 * light * white + parameters.read_sigma_adu**2 + parameters.row_sigma_adu**2 + 1 / 12
         assert found == pytest.approx(expected, rel=0.03)
 
 
 def test_row_noise_moves_whole_rows() -> None:
     parameters = replace(sample_noise(rng(), camera="compact", level=1), read_z=-99)
-    found = noise._sensor_noise(np.zeros((1000, 50), np.float32), parameters, rng(1)) * parameters.camera.white_adu
+    found = sensor.sensor_noise(np.zeros((1000, 50), np.float32), parameters, rng(1)) * parameters.camera.white_adu
     assert np.ptp(found, axis=1).max() == 0
     assert found[:, 0].std() == pytest.approx(parameters.row_sigma_adu, rel=0.1)
 
@@ -119,15 +120,66 @@ def test_row_noise_moves_whole_rows() -> None:
 def test_the_converter_gives_whole_numbers_from_black_to_white() -> None:
     parameters = sample_noise(rng(), camera="phone", level=1)
     light = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
-    recorded = (light + noise._sensor_noise(light, parameters, rng(1))) * parameters.camera.white_adu
+    recorded = (light + sensor.sensor_noise(light, parameters, rng(1))) * parameters.camera.white_adu
     whole = np.rint(recorded[recorded > -parameters.camera.white_adu / 31 + 0.5])  # black itself lies between two
     assert np.abs(recorded[recorded > -parameters.camera.white_adu / 31 + 0.5] - whole).max() < 0.01
     assert recorded.max() == pytest.approx(parameters.camera.white_adu, rel=1e-5)
 
 
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_the_usual_headroom_is_a_part_of_the_raw_range_to_the_last_bit(camera: str) -> None:
+    white = CAMERAS[camera].white_adu
+    assert np.float32(white * BLACK_HEADROOM) == np.float32(white) / 31
+
+
+def test_without_headroom_noise_in_the_shadows_is_clipped_at_black() -> None:
+    parameters = sample_noise(rng(), camera="phone", level=1)
+    dark = np.zeros((64, 64), np.float32)
+    usual, clipped = (
+        sensor.sensor_noise(dark, replace(parameters, black_headroom=share), rng(1)) for share in (BLACK_HEADROOM, 0)
+    )
+    assert usual.min() < 0 == clipped.min()
+    assert np.array_equal(clipped, np.maximum(usual, 0))
+
+
+def test_coarse_noise_adds_energy_that_survives_a_mean_over_its_grains() -> None:
+    clean = np.full((256, 256, 3), 0.5, np.float32)
+    parameters = sample_noise(rng(3), level=0.8)
+    fine = add_camera_noise(clean, parameters, rng(1)) - clean
+    coarse = add_camera_noise(clean, replace(parameters, coarse=CoarseNoise(4, 0.8, 0.66)), rng(1)) - clean
+    energies = [np.square(error).mean() for error in (fine, coarse)]
+    assert energies[1] / energies[0] == pytest.approx(1 + 0.8**2, rel=0.15)
+    means = [error.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)) for error in (fine, coarse)]
+    assert means[1].var() > 2 * means[0].var()
+
+
+def test_coarse_noise_is_as_gray_as_asked() -> None:
+    clean = np.full((256, 256, 3), 0.5, np.float32)
+    parameters = sample_noise(rng(3), level=0.8)
+    noise = np.random.default_rng(0).normal(0, 0.05, clean.shape).astype(np.float32)
+    shared = []
+    for gray in (0, 0.5, 1):
+        grains = sensor.coarse_noise(clean, noise, parameters, CoarseNoise(4, 0.5, gray), rng(1))
+        assert grains.std() == pytest.approx(0.5 * 0.05, rel=0.1)
+        shared.append(np.corrcoef(grains.reshape(-1, 3).T)[np.triu_indices(3, 1)].mean())
+    assert shared == pytest.approx([0, 0.5, 1], abs=0.1)
+
+
+def test_whole_chroma_keeps_colour_that_halved_chroma_blurs() -> None:
+    checks = np.zeros((64, 64, 3), np.float32)
+    checks[::2, ::2] = checks[1::2, 1::2] = (0.8, 0.2, 0.2)
+    checks[1::2, ::2] = checks[::2, 1::2] = (0.2, 0.2, 0.8)
+    quiet = replace(sample_noise(rng(), camera="full-frame"), gain=1e-6, read_z=-99, row_z=-99, jpeg_quality=95)
+    halved, whole = (
+        np.abs(add_camera_noise(checks, replace(quiet, jpeg_chroma_halved=half), rng()) - checks).mean()
+        for half in (True, False)
+    )
+    assert whole < halved / 4
+
+
 @pytest.mark.parametrize("tail", [-0.2, 0.0, 0.14])
 def test_read_noise_has_unit_variance_and_tails_as_heavy_as_asked(tail: float) -> None:
-    drawn = noise._tukey_lambda((1000, 1000), tail, rng()).astype(np.float64)
+    drawn = sensor._tukey_lambda((1000, 1000), tail, rng()).astype(np.float64)
     assert drawn.std() == pytest.approx(1, rel=0.03)
     kurtosis = (drawn**4).mean() / drawn.var() ** 2
     assert {-0.2: kurtosis > 7, 0.0: 3.8 < kurtosis < 4.6, 0.14: 2.8 < kurtosis < 3.2}[tail]
@@ -138,7 +190,7 @@ def test_demosaicking_keeps_flat_colours_and_ramps(malvar: float) -> None:
     rows, columns = np.mgrid[0:12, 0:14].astype(np.float32)
     ramps = np.stack([0.1 + 0.01 * rows, 0.5 - 0.02 * columns, 0.2 + 0.01 * (rows + columns)], axis=2)
     ramps[..., 0] = ramps[..., 2] = ramps[..., 1] - 0.1 if malvar else ramps[..., 2]
-    again = noise._demosaic(noise._mosaic(ramps), malvar)
+    again = sensor.demosaicked(sensor.mosaicked(ramps), malvar)
     assert np.abs(again - ramps)[3:-3, 3:-3].max() < 1e-6
 
 

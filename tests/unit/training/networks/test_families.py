@@ -76,7 +76,13 @@ def test_an_unknown_name_is_told_what_is_accepted(name):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("edge-tny", "edge-tiny"), ("edgeplus", "edge-plus"), ("edge-levels", "edge-level"), ("Edge", "edge"), ("edge-tiny-2", "edge-tiny")],
+    [
+        ("edge-tny", "edge-tiny"),
+        ("edgeplus", "edge-plus"),
+        ("edge-levels", "edge-level"),
+        ("Edge", "edge"),
+        ("edge-tiny-2", "edge-tiny"),
+    ],
 )
 def test_a_mistyped_student_is_answered_with_the_nearest(name, meant):
     with pytest.raises(UsageError, match=r"expected .*edge-tiny .*; edge .*; edge-plus") as caught:
