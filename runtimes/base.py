@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"
 CHANNELS = 3
+"""Channels of the output. The input has as many, or one more: see `Manifest.input_channels`."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Session:
         """Run one array.
 
         Args:
-            x: (1, 3, h, w) float32.
+            x: (1, 3, h, w) float32; (1, 4, h, w) for a network that takes the noise level.
 
         Returns:
             (1, 3, h, w) float32, not shared with the session.

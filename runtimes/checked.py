@@ -44,12 +44,20 @@ class CheckedSession:
     other threads are finished.
     """
 
-    def __init__(self, inner: Session, shapes: InputShapes | None = None, *, source: Path | None = None) -> None:
+    def __init__(
+        self,
+        inner: Session,
+        shapes: InputShapes | None = None,
+        *,
+        channels: int = CHANNELS,
+        source: Path | None = None,
+    ) -> None:
         """Wrap a backend's session.
 
         Args:
             inner: the backend's session.
             shapes: sizes of tiles that its file accepts; None for all.
+            channels: number of input channels; see `Manifest.input_channels`.
             source: the bundle that is opened, for hints.
         """
         self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
@@ -60,6 +68,8 @@ class CheckedSession:
         """Inputs of the opened model."""
         self.outputs = inner.outputs
         """Outputs of the opened model."""
+        self.channels = channels
+        """Number of input channels."""
         self.shapes = shapes
         """Sizes of tiles that the file accepts, margins included; None when it accepts any."""
         self.timing = Timing()
@@ -73,7 +83,7 @@ class CheckedSession:
         """Run one array.
 
         Args:
-            x: (1, 3, h, w) float32, finite.
+            x: (1, `channels`, h, w) float32, finite.
 
         Returns:
             (1, 3, h, w) float32, finite.
@@ -96,7 +106,7 @@ class CheckedSession:
 
             def checked() -> Iterator[NDArray[np.float32]]:
                 for tile in tiles:
-                    _check_input(tile)
+                    _check_input(tile, self.channels)
                     shapes.append(tile.shape)
                     yield tile
 
@@ -121,7 +131,7 @@ class CheckedSession:
             seconds = time.perf_counter() - start
             if done == len(shapes):
                 raise InferenceError(f"{self.effective.runtime} returned more than {done} answers to {done} tiles")
-            self._check_output(answer, shapes[done])
+            self._check_output(answer, (1, CHANNELS, *shapes[done][2:]))
             with self._turns.exclusive():
                 self.timing.seconds += seconds
                 self.timing.calls += 1
@@ -211,9 +221,9 @@ class _Turns:
             yield
 
 
-def _check_input(x: NDArray[np.float32]) -> None:
-    if x.ndim != 4 or x.shape[:2] != (1, CHANNELS) or 0 in x.shape or x.dtype != np.float32:
-        raise InferenceError(f"a session was given {x.dtype} {x.shape}; expected float32 (1, {CHANNELS}, h, w)")
+def _check_input(x: NDArray[np.float32], channels: int) -> None:
+    if x.ndim != 4 or x.shape[:2] != (1, channels) or 0 in x.shape or x.dtype != np.float32:
+        raise InferenceError(f"a session was given {x.dtype} {x.shape}; expected float32 (1, {channels}, h, w)")
     if not _is_finite(x):
         raise InferenceError("a session was given values that are not finite (NaN or infinity)")
 

@@ -64,7 +64,12 @@ def open_variant(
     """
     backend = backend_of(variant)
     path = bundle.variant_file(variant)
-    session = CheckedSession(backend.open(variant, path, device, options), variant.shapes, source=bundle.source)
+    session = CheckedSession(
+        backend.open(variant, path, device, options),
+        variant.shapes,
+        channels=bundle.manifest.input_channels,
+        source=bundle.source,
+    )
     _log.info("opened %s: %s", variant.name, session.effective)
     try:
         if selftest:
@@ -82,7 +87,9 @@ def open_emulation(bundle: Bundle, variant: Variant) -> CheckedSession | None:
         EdgeDenoiseError: the emulation's package is missing, or the bundle lacks what it needs.
     """
     session = backend_of(variant).emulate(bundle, variant)
-    return None if session is None else CheckedSession(session, variant.shapes, source=bundle.source)
+    if session is None:
+        return None
+    return CheckedSession(session, variant.shapes, channels=bundle.manifest.input_channels, source=bundle.source)
 
 
 def backend_of(variant: Variant) -> Backend:

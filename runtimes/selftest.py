@@ -18,6 +18,7 @@ import platformdirs
 from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.runtimes.base import CHANNELS
 from edgedenoise.runtimes.machine import cpu_name
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.shell import command_line
@@ -88,7 +89,7 @@ def _bound_db(variant: Variant) -> float:
 
 
 def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (image, float output), each (3, H, W) float32 in unit range.
+    """Return (image, float output), float32 in unit range: (3, H, W) each, the image (4, H, W) with a noise level.
 
     Raises:
         IntegrityError: the files are damaged, or do not belong together.
@@ -97,9 +98,11 @@ def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float
         image, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (IMAGE_FILE, ANSWER_FILE))
     except ValueError as error:
         raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
-    if image.ndim != 3 or image.shape[0] != 3 or image.shape != answer.shape:
+    channels = bundle.manifest.input_channels
+    if image.ndim != 3 or image.shape[0] != channels or answer.shape != (CHANNELS, *image.shape[1:]):
         raise IntegrityError(
-            f"{bundle.source}: the self-test has the shapes {image.shape} and {answer.shape}; expected (3, H, W) twice"
+            f"{bundle.source}: the self-test has the shapes {image.shape} and {answer.shape};"
+            f" expected ({channels}, H, W) and ({CHANNELS}, H, W)"
         )
     return image, answer
 

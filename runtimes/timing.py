@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +70,7 @@ def speed_against(
     Raises:
         InferenceError: one of the models fails.
     """
-    x = np.random.default_rng(0).random((1, CHANNELS, side_px, side_px), np.float32)
+    x = np.random.default_rng(0).random((1, reference.channels, side_px, side_px), np.float32)
 
     def seconds(session: CheckedSession) -> Callable[[], float]:
         def run() -> float:

@@ -120,9 +120,9 @@ def run_tiled(
     """Run a network over every tile of a plan.
 
     Args:
-        image: (3, H, W) float32, already normalised.
+        image: (C, H, W) float32, already normalised.
         plan: made by `plan_tiles` for H and W.
-        stream: takes (1, 3, h, w) tiles and yields (1, 3, h, w) outputs in order.
+        stream: takes (1, C, h, w) tiles and yields (1, 3, h, w) outputs in order.
         on_tile: called with (done, total) after each tile.
 
     Returns:
@@ -137,7 +137,7 @@ def run_tiled(
             window = image[:, rows[y : y + input_height, None], columns[None, x : x + input_width]]
             yield np.ascontiguousarray(window[None])
 
-    result = np.empty((image.shape[0], plan.height, plan.width), np.float32)
+    result = np.empty((3, plan.height, plan.width), np.float32)
     margin = plan.margin_px
     total = plan.rows * plan.columns
     for done, ((y, x), answer) in enumerate(zip(plan.origins(), stream(inputs()), strict=True), start=1):

@@ -20,7 +20,7 @@ from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.exporting.coreml.program import to_program
 from edgedenoise.exporting.fp16 import check_fp16
-from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
+from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.runtimes.coreml.backend import CoreML, coremltools_quietly
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def build(job: BuildJob) -> Variant:
         graph = onnx.load(job.graph)
         if job.precision != "fp32":
             check_fp16(job.bundle, onnx.load(float_graph_file(job.bundle)))
-        model = _converted(coremltools, graph, job.precision, shapes, target, image=options.io == "image")
+        channels = job.bundle.manifest.input_channels
+        model = _converted(coremltools, graph, job.precision, shapes, target, channels, image=options.io == "image")
         name = f"{CoreML.name}-{job.precision}" + ("-image" if options.io == "image" else "")
         variant = Variant(
             name,
@@ -92,6 +93,12 @@ def build(job: BuildJob) -> Variant:
 def _check_io(options: PackageOptions, job: BuildJob) -> None:
     if options.io == "tensor":
         return
+    if job.bundle.manifest.noise_level is not None:
+        raise UsageError(
+            f"{job.bundle.source} takes the noise level as a fourth channel: expected io=tensor, got io=image, which"
+            " holds three channels of 8 bits",
+            hint="Use --option io=tensor",
+        )
     if job.bundle.manifest.normalization != "unit":
         raise UsageError(
             f"{job.bundle.source} is normalized by the statistics of the whole image; image inputs need a network that"
@@ -115,10 +122,17 @@ def _target(options: PackageOptions, precision: Precision) -> str:
 
 
 def _converted(
-    coremltools: Any, graph: Any, precision: Precision, shapes: InputShapes, target_name: str, *, image: bool
+    coremltools: Any,
+    graph: Any,
+    precision: Precision,
+    shapes: InputShapes,
+    target_name: str,
+    channels: int,
+    *,
+    image: bool,
 ) -> Any:
     target = getattr(coremltools.target, target_name)
-    program = to_program(graph, _symbolic(shapes), target, to_bytes=image)
+    program = to_program(graph, _symbolic(shapes, channels), target, to_bytes=image)
     float16 = precision != "fp32"
     kind = coremltools.ImageType if image else coremltools.TensorType
     scaled = {"scale": 1 / 255} if image else {}
@@ -126,7 +140,7 @@ def _converted(
         model = coremltools.convert(
             program,
             convert_to="mlprogram",
-            inputs=[kind(name=INPUT_NAME, shape=_accepted(coremltools, shapes), **scaled)],
+            inputs=[kind(name=INPUT_NAME, shape=_accepted(coremltools, shapes, channels), **scaled)],
             compute_precision=coremltools.precision.FLOAT16 if float16 else coremltools.precision.FLOAT32,
             minimum_deployment_target=target,
             skip_model_load=True,
@@ -140,17 +154,17 @@ def _converted(
     return model
 
 
-def _symbolic(shapes: InputShapes) -> tuple[Any, ...]:
+def _symbolic(shapes: InputShapes, channels: int) -> tuple[Any, ...]:
     if shapes.kind == "fixed":
-        return (1, CHANNELS, shapes.sides_px[0], shapes.sides_px[0])
+        return (1, channels, shapes.sides_px[0], shapes.sides_px[0])
     from coremltools.converters.mil.mil import get_new_symbol
 
-    return (1, CHANNELS, get_new_symbol(), get_new_symbol())
+    return (1, channels, get_new_symbol(), get_new_symbol())
 
 
-def _accepted(coremltools: Any, shapes: InputShapes) -> Any:
+def _accepted(coremltools: Any, shapes: InputShapes, channels: int) -> Any:
     def square(side: Any) -> tuple[Any, ...]:
-        return (1, CHANNELS, side, side)
+        return (1, channels, side, side)
 
     sides = shapes.sides_px
     if shapes.kind == "fixed":
@@ -159,7 +173,7 @@ def _accepted(coremltools: Any, shapes: InputShapes) -> Any:
         # The Neural Engine is prepared for the default first.
         return coremltools.EnumeratedShapes([square(side) for side in sides], default=square(sides[-1]))
     ranged = [coremltools.RangeDim(sides[0], sides[2], default=sides[1]) for _ in range(2)]
-    return coremltools.Shape((1, CHANNELS, *ranged))
+    return coremltools.Shape((1, channels, *ranged))
 
 
 def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
@@ -177,8 +191,12 @@ def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
         if manifest.normalization == "unit"
         else ("pixels in [0, 1] less the whole image's mean, divided by its deviation, per channel")
     )
-    model.input_description[INPUT_NAME] = f"RGB, planes first; {unit}. Includes {manifest.tiling.margin_px} pixels of"
-    model.input_description[INPUT_NAME] += " context on each side."
+    level = ""
+    if manifest.noise_level is not None:
+        level = f" Fourth plane: the noise level, min(1, {manifest.noise_level.gain:g} sigma), with white as 1."
+    model.input_description[INPUT_NAME] = (
+        f"RGB, planes first; {unit}.{level} Includes {manifest.tiling.margin_px} pixels of context on each side."
+    )
     model.output_description[OUTPUT_NAME] = "The denoised image, in the units and of the size of the input."
 
 

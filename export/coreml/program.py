@@ -50,7 +50,7 @@ def to_program(model: onnx.ModelProto, shape: tuple[Any, ...], target: Any, *, t
 
     Args:
         model: float graph, or QDQ graph of the scheme `coreml`.
-        shape: (1, 3, height, width), sides numbers or symbols.
+        shape: (1, 3 or 4, height, width), sides numbers or symbols.
         target: of `coremltools.target`.
         to_bytes: answer 0 to 255 instead of 0 to 1, which is what an image output wants.
 

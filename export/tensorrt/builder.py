@@ -195,6 +195,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
             build_s=round(result.build_s, 2),
             version_compatible=options.version_compatible,
             hardware_compatible=options.hardware_compatible,
+            input_channels=job.bundle.manifest.input_channels,
             notes=["built from the float graph, converted to float16"] if graph != job.graph else [],
         ),
     )

@@ -149,13 +149,14 @@ def _configure(trt: Any, config: Any, spec: BuildSpec) -> list[str]:
 
 
 def _set_shapes(builder: Any, network: Any, config: Any, sides_px: list[int]) -> None:
-    """Fix the input to one square, or add a profile of three sizes."""
+    """Fix the input to one square, or add a profile of three sizes; the graph sets the number of channels."""
+    image = network.get_input(0)
+    channels = int(image.shape[1])
     if len(sides_px) == 1:
-        image = network.get_input(0)
-        image.shape = (1, 3, sides_px[0], sides_px[0])
+        image.shape = (1, channels, sides_px[0], sides_px[0])
         return
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT_NAME, *((1, 3, side, side) for side in sides_px))
+    profile.set_shape(INPUT_NAME, *((1, channels, side, side) for side in sides_px))
     config.add_optimization_profile(profile)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from edgedenoise.bundles.bundle import METADATA_KEY
 from edgedenoise.errors import DeviceFallbackError
 from edgedenoise.runtimes.base import (
+    CHANNELS,
     INPUT_NAME,
     OUTPUT_NAME,
     Availability,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Precision, Variant
 
 _INTEGERS = frozenset({"u8", "i8"})
-_FIRST_SHAPE = (1, 3, 64, 64)
-"""Shape that a model is compiled for when it is opened, which shows early whether the device can run it."""
+_FIRST_SIDES = (64, 64)
+"""Height and width that a model is compiled for when it is opened, which shows early whether the device can run it."""
 
 
 class OpenVino(Backend):
@@ -159,7 +160,7 @@ class OpenVinoSession(Session):
             self.outputs = tuple(_info(port) for port in self._model.outputs)
         self._request: Any = None
         self._shape: tuple[int, ...] = ()
-        self._compile(_FIRST_SHAPE, None)
+        self._compile((1, self.inputs[0].shape[1] or CHANNELS, *_FIRST_SIDES), None)
         self.effective = EffectiveDevice(
             OpenVino.name,
             openvino.__version__.split("-")[0],

@@ -200,8 +200,9 @@ class TrtSession(Session):
                     hint=f"Build it again: {command_line('compile', path.parent.parent, '--target', backend.name)}",
                 )
             _check_interface(self._engine, module, path)
-            self.inputs = (_info(record, INPUT_NAME),)
-            self.outputs = (_info(record, OUTPUT_NAME),)
+            self._channels = record.input_channels
+            self.inputs = (_info(record, INPUT_NAME, self._channels),)
+            self.outputs = (_info(record, OUTPUT_NAME, CHANNELS),)
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise memory_error(backend.label, detail=f"{gpu.name} has not enough memory for the engine")
@@ -217,7 +218,7 @@ class TrtSession(Session):
         )
 
     def stream(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run (1, 3, s, s) arrays in order; the next one is copied to the GPU while one computes."""
+        """Run (1, C, s, s) arrays in order; the next one is copied to the GPU while one computes."""
         waiting: list[tuple[_Slot, tuple[int, ...]]] = []
         self._cuda.set_device(self._gpu.index)  # each thread has a GPU of its own
         try:
@@ -274,24 +275,25 @@ class TrtSession(Session):
             )
         cuda.record(slot.computed, work)
         cuda.wait(copies_out, slot.computed)
-        cuda.download(slot.host_out, slot.device_out, tile.nbytes, copies_out)
+        cuda.download(slot.host_out, slot.device_out, tile.nbytes // self._channels * CHANNELS, copies_out)
         cuda.record(slot.downloaded, copies_out)
 
     def _finish(self, slot: _Slot, shape: tuple[int, ...]) -> NDArray[np.float32]:
         self._cuda.wait_for(slot.downloaded)
-        return pinned_array(slot.host_out, shape).copy()  # a copy, because the memory is used again
+        return pinned_array(slot.host_out, (1, CHANNELS, *shape[2:])).copy()  # a copy, because the memory is used again
 
     def _take_memory(self, side: int) -> None:
         """Allocate memory for `_SLOTS` tiles of a side, after releasing that of the last side."""
         self._buffers.close()
         self._side, self._slots = 0, ()
-        cuda, size = self._cuda, 3 * side * side * np.dtype(np.float32).itemsize
+        cuda, plane = self._cuda, side * side * np.dtype(np.float32).itemsize
+        taken, given = self._channels * plane, CHANNELS * plane
         try:
             with ExitStack() as taking:
                 slots = tuple(
                     _Slot(
-                        *(self._taken(taking, partial(cuda.malloc_host, size), cuda.free_host) for _ in range(2)),
-                        *(self._taken(taking, partial(cuda.malloc, size), cuda.free) for _ in range(2)),
+                        *(self._taken(taking, partial(cuda.malloc_host, n), cuda.free_host) for n in (taken, given)),
+                        *(self._taken(taking, partial(cuda.malloc, n), cuda.free) for n in (taken, given)),
                         *(self._taken(taking, cuda.event, cuda.destroy_event) for _ in range(3)),
                     )
                     for _ in range(_SLOTS)
@@ -340,10 +342,10 @@ def _reads_integers(layer: dict[str, Any]) -> bool:
     return bool(inputs) and "int8" in str(inputs[0].get("Format/Datatype", "")).lower()
 
 
-def _info(record: EngineRecord, name: str) -> TensorInfo:
+def _info(record: EngineRecord, name: str, channels: int) -> TensorInfo:
     """Describe an input or output of an engine, which `_check_interface` has found to be float32."""
     side = record.shapes.sides_px[0] if record.shapes.kind == "fixed" else None
-    return TensorInfo(name, "float32", (1, CHANNELS, side, side))
+    return TensorInfo(name, "float32", (1, channels, side, side))
 
 
 def _check_interface(engine: Any, module: Any, path: Path) -> None:

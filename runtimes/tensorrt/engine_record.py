@@ -15,6 +15,7 @@ import msgspec
 from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.manifest import InputShapes, Precision
 from edgedenoise.errors import IntegrityError
+from edgedenoise.runtimes.base import CHANNELS
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
     hardware_compatible: bool = False
     """Whether all GPUs since Ampere run it."""
     notes: list[str] = []
+    input_channels: int = CHANNELS
+    """4 for a network that takes the noise level; see `Manifest.input_channels`."""
 
 
 def record_file(engine: Path) -> Path:

@@ -23,7 +23,7 @@ from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.tensorrt import backend as trt
 from edgedenoise.runtimes.tensorrt.backend import TensorRT
 from edgedenoise.runtimes.tensorrt.cudart import ENVIRONMENT
-from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, this_platform, write_record
+from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, read_record, this_platform, write_record
 from edgedenoise.runtimes.tensorrt.nvidia import Gpu
 
 if TYPE_CHECKING:
@@ -130,4 +130,5 @@ def variant(shapes: InputShapes = FIXED) -> Variant:
 
 
 def opened(path: Path, shapes: InputShapes = FIXED) -> CheckedSession:
-    return CheckedSession(TensorRT().open(variant(shapes), path, "auto", SessionOptions()), shapes)
+    session = TensorRT().open(variant(shapes), path, "auto", SessionOptions())
+    return CheckedSession(session, shapes, channels=read_record(path).input_channels)

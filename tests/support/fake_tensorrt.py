@@ -38,7 +38,7 @@ class Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         self.engine.ran_on.append(stream)
-        count = int(np.prod(self.shape))
+        count = 3 * self.shape[2] * self.shape[3]  # whatever follows the image is read by no layer
         x, y = (
             np.ctypeslib.as_array((ctypes.c_float * count).from_address(self.addresses[name]))
             for name in ("image", "denoised")

@@ -47,7 +47,9 @@ def saved(
 ) -> EmulatedPackage:
     """Convert a graph, save it as a package, and open that in the interpreter."""
     with coremltools_quietly() as coremltools:
-        converted = _converted(coremltools, model, precision, InputShapes("fixed", [SIDE]), target, image=False)
+        channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        shapes = InputShapes("fixed", [SIDE])
+        converted = _converted(coremltools, model, precision, shapes, target, channels, image=False)
         _save(converted, folder / f"{precision}.mlpackage")
     return EmulatedPackage(folder / f"{precision}.mlpackage")
 

@@ -291,6 +291,8 @@ def test_what_was_fused_is_not_known_without_onnx(committed_bundle: Path, monkey
 class Slow:
     """Plays a session that takes a given time, by moving a clock of its own."""
 
+    channels = 3
+
     def __init__(self, clock: list[float], seconds: list[float]) -> None:
         self._clock, self._seconds, self.calls = clock, seconds, 0
 

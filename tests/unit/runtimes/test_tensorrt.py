@@ -62,6 +62,20 @@ def test_tiles_of_an_engine_give_the_whole_picture(
 
 
 @pytest.mark.usefixtures("machine")
+def test_an_engine_with_a_fourth_input_channel_returns_three(cuda: Cuda, engine: Callable[..., Path]) -> None:
+    pixels = np.random.default_rng(1).random((4, 150, 90), np.float32)
+    path = engine(msgspec.structs.replace(RECORD, input_channels=4))
+    with opened(path) as session:
+        assert session.inputs[0].shape == (1, 4, 64, 64)
+        assert session.outputs[0].shape == (1, 3, 64, 64)
+        found = run_image(session, pixels, "unit", Tiling(halo_px=5))
+    np.testing.assert_array_equal(found, pixels[:3] + 1)
+    sizes = [int(line.split()[1]) for line in cuda.log if line.startswith("malloc")]
+    assert sizes == [4 * 64 * 64 * 4, 3 * 64 * 64 * 4] * 2
+    assert cuda.live == 0
+
+
+@pytest.mark.usefixtures("machine")
 def test_the_next_tile_is_on_its_way_before_the_present_one_is_waited_for(
     cuda: Cuda, engine: Callable[..., Path]
 ) -> None:
