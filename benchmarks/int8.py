@@ -119,7 +119,7 @@ class FloatResults:
         """Return (3, H, W) in [0, 1]."""
         pixels = np.ascontiguousarray(to_unit(noisy).transpose(2, 0, 1))
         manifest = self.bundle.manifest
-        return np.clip(run_image(session, pixels, manifest.normalization, manifest.tiling), 0, 1)
+        return np.clip(run_image(session, pixels, manifest.input_normalization, manifest.tiling), 0, 1)
 
     def losses(self, session: CheckedSession) -> dict[str, Loss]:
         found = {}
@@ -157,7 +157,7 @@ class CalibrationImages:
     def inputs(self, bundle: Bundle, count: int, levels: tuple[float, ...] | None = None) -> Iterator[Any]:
         options = SetOptions(count, noise_levels=self.levels if levels is None else levels)
         manifest = bundle.manifest
-        drawn = draw_set(self.folder, options, manifest.normalization, manifest.tiling)
+        drawn = draw_set(self.folder, options, manifest.input_normalization, manifest.tiling)
         return (x for x, _ in drawn.inputs())
 
 

@@ -32,12 +32,12 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
     manifest = bundle.manifest
     image = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
     with open_variant(bundle, bundle.variant(name), selftest=False) as session:
-        run_image(session, image[:, :64, :64], manifest.normalization, manifest.tiling)
+        run_image(session, image[:, :64, :64], manifest.input_normalization, manifest.tiling)
         before = peak_rss_bytes() or 0
         times = []
         for _ in range(REPEATS):
             start = time.perf_counter()
-            run_image(session, image, manifest.normalization, manifest.tiling, tile=tile)
+            run_image(session, image, manifest.input_normalization, manifest.tiling, tile=tile)
             times.append(time.perf_counter() - start)
         return min(times) * 1000 / (side_px**2 / 1e6), (peak_rss_bytes() or 0) - before
 

@@ -21,6 +21,7 @@ from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_set
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
 from edgedenoise.extras import missing_package
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
 from edgedenoise.shell import command_line
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.normalize import Statistics
-    from edgedenoise.imaging.tiling import Tiling
 
 FLOAT_VARIANT = "onnx-fp32"
 RANGES_FILE = "calibration/ranges.json"
@@ -127,8 +127,8 @@ def calibrate(
         levels = crops.noise_levels
         _check_noise(levels, manifest)
         crops.check(folder, progress)
-        inputs = crops.inputs(folder, manifest.normalization, manifest.tiling)
-    measurement = measure(model, sha256_of(path), crops, inputs, manifest.tiling, progress)
+        inputs = crops.inputs(folder, manifest.input_normalization, manifest.tiling)
+    measurement = measure(model, sha256_of(path), crops, inputs, manifest, progress)
     with BundleWriter.edit(opened) as writer:
         writer.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
         put_measurement(writer, measurement, levels)
@@ -143,7 +143,7 @@ def draw_calibration_set(folder: Path, options: SetOptions, manifest: Manifest, 
         CalibrationError: the images cannot be used.
     """
     _check_noise(options.noise_levels, manifest)
-    return draw_set(folder, options, manifest.normalization, manifest.tiling, hold_out=True, progress=progress)
+    return draw_set(folder, options, manifest.input_normalization, manifest.tiling, hold_out=True, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def measure(
     graph_sha256: str,
     crops: CalibrationSet,
     inputs: Iterable[tuple[NDArray[np.float32], Statistics]],
-    tiling: Tiling,
+    manifest: Manifest,
     progress: Progress = silent,
 ) -> RangeMeasurement:
     """Measure what values every activation tensor of a float graph takes.
@@ -171,16 +171,20 @@ def measure(
         graph_sha256: SHA-256 of the file that it is stored in.
         crops: the record of the inputs.
         inputs: what the network is given for each crop.
-        tiling: margin of the inputs.
+        manifest: margin and normalization of the inputs. Where the normalization limits them, the limits are the
+            range of the input, whatever the crops hold.
         progress: called after each crop.
 
     Raises:
         CalibrationError: there are no crops, or a tensor is not finite.
     """
     histograms = measure_histograms(
-        model, (x for x, _ in inputs), margin_px=tiling.margin_px, total=len(crops.crops), progress=progress
+        model, (x for x, _ in inputs), margin_px=manifest.tiling.margin_px, total=len(crops.crops), progress=progress
     )
     tensors = {name: one.range for name, one in histograms.items()}
+    limit = manifest.normalization_limit
+    if limit is not None:
+        tensors[INPUT_NAME] = Range(-limit, limit)
     return RangeMeasurement(crops, Ranges(graph_sha256, len(crops.crops), tensors), histograms)
 
 
@@ -287,7 +291,7 @@ def _check_calibrated(bundle: Bundle, name: str) -> None:
 
 
 def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
-    if levels and manifest.normalization != "unit":
+    if levels and manifest.input_normalization != UNIT:
         raise UsageError(
             f"noise levels were given for {manifest.network.name}, which normalizes by the whole noisy image; expected"
             " noisy images",

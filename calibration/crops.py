@@ -10,7 +10,7 @@ import numpy as np
 
 from edgedenoise.calibration.strata import Measures
 from edgedenoise.imaging.image import to_unit
-from edgedenoise.imaging.normalize import NormalizationKind, Statistics, statistics
+from edgedenoise.imaging.normalize import UNIT, Normalization, Statistics, statistics
 from edgedenoise.imaging.tiling import Tiling, reflected
 from edgedenoise.noise.synthesis import add_camera_noise, sample_noise
 
@@ -47,7 +47,7 @@ class Window:
 
     def in_unit(self) -> Window:
         """Return the window for a network that takes pixels in [0, 1]."""
-        return Window(self.pixels, stored_statistics(self.pixels, "unit"))
+        return Window(self.pixels, stored_statistics(self.pixels, UNIT))
 
 
 def window_of(pixels: NDArray[Any], crop: CalibrationCrop, crop_px: int, tiling: Tiling) -> NDArray[Any]:
@@ -87,10 +87,10 @@ def network_input(
     return window.stats.apply(planes)[None], window.stats
 
 
-def stored_statistics(pixels: NDArray[Any], kind: NormalizationKind) -> Statistics:
+def stored_statistics(pixels: NDArray[Any], normalization: Normalization) -> Statistics:
     """Return the statistics of stored pixels, (H, W, C), without making floats of all of them."""
     white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
-    return statistics(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1), kind, white=white)
+    return statistics(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).transpose(2, 0, 1), normalization, white=white)
 
 
 def _with_noise(planes: NDArray[np.float32], level: float, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from edgedenoise.calibration.strata import (
 )
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.noise.synthesis import MAX_LEVEL
 from edgedenoise.progress import Progress, silent
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgedenoise.imaging.normalize import NormalizationKind
+    from edgedenoise.imaging.normalize import Normalization
 
     Box = tuple[int, int, int]
     """A square in an image: (y, x, side)."""
@@ -98,7 +99,7 @@ def draw(
     paths: Sequence[Path],
     most: int,
     options: SetOptions,
-    kind: NormalizationKind,
+    normalization: Normalization,
     tiling: Tiling,
     *,
     avoid: Mapping[str, Sequence[Box]] | None = None,
@@ -112,7 +113,7 @@ def draw(
         paths: images, in the order in which they are used.
         most: number of images to use.
         options: how to draw.
-        kind: the normalization of the network's input.
+        normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
         avoid: squares that no crop may overlap, by the SHA-256 of the image file.
         known_pixels: SHA-256 of the pixels of images that are left out.
@@ -122,7 +123,7 @@ def draw(
     Raises:
         ImageError: an image cannot be read.
     """
-    artist = _Artist(options, kind, tiling, avoid or {}, rng)
+    artist = _Artist(options, normalization, tiling, avoid or {}, rng)
     duplicates = artist.drawing.duplicates
     files = distinct_files(paths, duplicates)
     queue = deque(islice(files, most))
@@ -155,12 +156,13 @@ class _Artist:
     def __init__(
         self,
         options: SetOptions,
-        kind: NormalizationKind,
+        normalization: Normalization,
         tiling: Tiling,
         avoid: Mapping[str, Sequence[Box]],
         rng: np.random.Generator,
     ) -> None:
-        self.options, self.kind, self.tiling, self.avoid, self.rng = options, kind, tiling, avoid, rng
+        self.options, self.normalization, self.tiling = options, normalization, tiling
+        self.avoid, self.rng = avoid, rng
         self.remaining = options.candidates
         self.drawing = Drawing()
         self._measures: list[Measures] = []
@@ -170,7 +172,7 @@ class _Artist:
     def draw_from(self, path: Path, sha256: str, pixels_sha256: str, pixels: NDArray[Any], *, images_left: int) -> None:
         """Draw an image's share of the remaining crops."""
         share = -(-self.remaining // images_left)
-        stats = stored_statistics(pixels, self.kind) if share else None
+        stats = stored_statistics(pixels, self.normalization) if share else None
         avoided = self.avoid.get(sha256, ())
         for _ in range(share):
             place = self._place(sha256, pixels.shape[:2], avoided)
@@ -227,7 +229,7 @@ class _Artist:
         self.drawing.crops.append(crop)
         if self.options.stratify == "noise":
             plain = window_of(pixels, crop, self.options.crop_px, NO_MARGIN)
-            unit = Window(plain, stored_statistics(plain, "unit"))
+            unit = Window(plain, stored_statistics(plain, UNIT))
             self._measures.append(measure(network_input(unit, crop, self.options.seed, index)[0][0]))
         self._window_bytes += window.pixels.nbytes
         if self._window_bytes > _WINDOW_BYTES:

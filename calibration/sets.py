@@ -23,6 +23,7 @@ from edgedenoise.calibration.images import Duplicate, Finder, images_of
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError
 from edgedenoise.imaging.files import read_image
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgedenoise.imaging.normalize import NormalizationKind, Statistics
+    from edgedenoise.imaging.normalize import Normalization, Statistics
     from edgedenoise.imaging.tiling import Tiling
 
 HELD_OUT_EVERY = 8
@@ -146,16 +147,17 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             raise CalibrationError(f"{lost[0].message}{more}{listed}", hint=lost[0].hint)
 
     def inputs(
-        self, folder: Path, kind: NormalizationKind, tiling: Tiling
+        self, folder: Path, normalization: Normalization, tiling: Tiling
     ) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
         """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the image's statistics.
 
         Crops are normalized by the whole image, as the Denoiser does, with one image in memory at a time. With noise
-        levels the image is the clean one, so `kind` must be `unit`. Sides are multiples of `tiling.multiple_of`.
+        levels the image is the clean one, so the normalization must be `unit`. Sides are multiples of
+        `tiling.multiple_of`.
 
         Args:
             folder: where the images are, or a list of them; a renamed one is found by its hash.
-            kind: the normalization of the network's input.
+            normalization: the normalization of the network's input.
             tiling: halo and grid of the network.
 
         Raises:
@@ -169,7 +171,7 @@ class CalibrationSet(msgspec.Struct, frozen=True):
                 # Pixels stay as stored, and only crops become floats: an image would take four times the memory.
                 pixels = pixels[:0].copy()  # two whole images are never held at once
                 pixels = read_image(finder.path_of(crop.image, crop.sha256)).pixels
-                stats = stored_statistics(pixels, kind)
+                stats = stored_statistics(pixels, normalization)
                 current = crop.sha256
             window = Window(window_of(pixels, crop, self.crop_px, tiling), stats)
             yield network_input(window, crop, self.seed, index)
@@ -181,7 +183,7 @@ class DrawnSet:
 
     crops: CalibrationSet
     folder: Path
-    kind: NormalizationKind
+    normalization: Normalization
     tiling: Tiling
     windows: list[Window] | None
     """One per crop; None where they would take too much memory, and the images are decoded again."""
@@ -189,7 +191,7 @@ class DrawnSet:
     def inputs(self) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
         """Yield what the network is given for each crop; see `CalibrationSet.inputs`."""
         if self.windows is None:
-            yield from self.crops.inputs(self.folder, self.kind, self.tiling)
+            yield from self.crops.inputs(self.folder, self.normalization, self.tiling)
             return
         for index, (crop, window) in enumerate(zip(self.crops.crops, self.windows, strict=True)):
             yield network_input(window, crop, self.crops.seed, index)
@@ -198,7 +200,7 @@ class DrawnSet:
         """Yield each crop with its margin, (3, h, w) in [0, 1], before noise is added to it."""
         plain = [msgspec.structs.replace(crop, noise_level=None) for crop in self.crops.crops]
         windows = None if self.windows is None else [window.in_unit() for window in self.windows]
-        without = DrawnSet(msgspec.structs.replace(self.crops, crops=plain), self.folder, "unit", self.tiling, windows)
+        without = DrawnSet(msgspec.structs.replace(self.crops, crops=plain), self.folder, UNIT, self.tiling, windows)
         for x, _ in without.inputs():
             yield x[0]
 
@@ -206,7 +208,7 @@ class DrawnSet:
 def draw_set(
     folder: Path,
     options: SetOptions,
-    kind: NormalizationKind = "unit",
+    normalization: Normalization = UNIT,
     tiling: Tiling = NO_MARGIN,
     *,
     hold_out: bool = False,
@@ -217,7 +219,7 @@ def draw_set(
     Args:
         folder: images, or a text file that lists them; see `images_of`.
         options: how to draw.
-        kind: the normalization of the network's input.
+        normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
         hold_out: whether to leave out one image in `HELD_OUT_EVERY` for `draw_held_out`.
         progress: called after each image.
@@ -232,17 +234,17 @@ def draw_set(
     if hold_out and len(paths) >= HELD_OUT_EVERY:
         order = order[: len(paths) - len(paths) // HELD_OUT_EVERY]
     most = min(options.candidates, len(order))
-    drawing = draw(order, most, options, kind, tiling, rng=rng, progress=progress)
+    drawing = draw(order, most, options, normalization, tiling, rng=rng, progress=progress)
     for one in drawing.duplicates:
         _log.info("dropped %s: the same %s as %s", one.image, one.by, one.same_as)
-    return DrawnSet(CalibrationSet.of(drawing, options), folder, kind, tiling, drawing.windows)
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows)
 
 
 def draw_held_out(
     known: CalibrationSet,
     folder: Path,
     options: SetOptions,
-    kind: NormalizationKind,
+    normalization: Normalization,
     tiling: Tiling,
     progress: Progress = silent,
 ) -> DrawnSet:
@@ -254,7 +256,7 @@ def draw_held_out(
             in any format, only those are taken. Otherwise crops of half the side are taken from what calibration did
             not cover.
         options: how to draw.
-        kind: the normalization of the network's input.
+        normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
         progress: called after each image.
 
@@ -281,11 +283,11 @@ def draw_held_out(
         elif sha256 not in dropped:
             unseen.append(path)
     pixels = {crop.pixels_sha256 for crop in known.crops}
-    drawing = draw(unseen, len(unseen), options, kind, tiling, known_pixels=pixels, rng=rng, progress=progress)
+    drawing = draw(unseen, len(unseen), options, normalization, tiling, known_pixels=pixels, rng=rng, progress=progress)
     if not drawing.crops:  # smaller crops fit between those of calibration
         options = replace(options, crop_px=max(1, options.crop_px // 2))
         most = min(options.candidates, len(seen))
-        drawing = draw(seen, most, options, kind, tiling, avoid=avoid, rng=rng, progress=progress)
+        drawing = draw(seen, most, options, normalization, tiling, avoid=avoid, rng=rng, progress=progress)
     found = len(drawing.crops)
     if not found:
         raise CalibrationError(
@@ -296,4 +298,4 @@ def draw_held_out(
         _log.warning(
             "only %d of %d held-out crops were found: calibration has seen most of %s", found, options.count, folder
         )
-    return DrawnSet(CalibrationSet.of(drawing, options), folder, kind, tiling, drawing.windows)
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows)

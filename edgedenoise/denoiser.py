@@ -211,7 +211,7 @@ class Denoiser:
         while True:
             try:
                 answer = run_image(
-                    self._session, pixels, manifest.normalization, manifest.tiling, tile=tile, on_tile=on_tile
+                    self._session, pixels, manifest.input_normalization, manifest.tiling, tile=tile, on_tile=on_tile
                 )
             except DeviceMemoryError:
                 if not automatic:  # the user's own choice stands

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.onnx.float_bundle import FloatGraph
     from edgedenoise.exporting.quantization.quantize import QuantizedGraph, QuantizeReport
     from edgedenoise.exporting.verify import VerifyReport
+    from edgedenoise.imaging.normalize import NormalizationKind
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def build(
     count: int = DEFAULT_COUNT,
     seed: int = 0,
     scheme: str | None = None,
+    normalization: NormalizationKind | None = None,
     targets: tuple[str, ...] | None = None,
     noise_levels: Sequence[float] = (),
     about: str = "",
@@ -71,6 +73,7 @@ def build(
         count: number of calibration crops.
         seed: seed of the calibration crops.
         scheme: the integer encoding; None for the one that the network was trained in, else the one for any CPU.
+        normalization: as in `export`.
         targets: names of backends to compile for besides ONNX Runtime; None for all that can build here.
         noise_levels: levels of synthetic camera noise; see `SetOptions`.
         about: Markdown for the model card: data and their licence, measured quality.
@@ -96,7 +99,7 @@ def build(
     check_replaceable(final)
     backends = [registry[name] for name in (buildable_targets() if targets is None else targets)]
     options = SetOptions(count, seed, noise_levels=noise_levels)
-    graph = export_graph(checkpoint, which, progress)
+    graph = export_graph(checkpoint, which, normalization, progress)
     chosen = scheme or graph.scheme or default_scheme()
     with BundleWriter.create(final, new_manifest(graph, final.stem, about)) as writer:
         quantized = _graphs(writer, graph, Path(data), options, chosen, progress)
@@ -128,12 +131,12 @@ def _graphs(
     progress("export", EXPORT_STEPS, EXPORT_STEPS)
     manifest = writer.manifest
     drawn = draw_calibration_set(data, options, manifest, progress)
-    measurement = measure(written.model, written.sha256, drawn.crops, drawn.inputs(), manifest.tiling, progress)
+    measurement = measure(written.model, written.sha256, drawn.crops, drawn.inputs(), manifest, progress)
     put_measurement(writer, measurement, options.noise_levels)
     source = FloatSource(
         written.model,
         choose_ranges(measurement.ranges, measurement.histograms, MINMAX, graph.trained_ranges or {}),
-        manifest.normalization,
+        manifest.input_normalization,
         manifest.tiling,
         written.selftest,
         held_out_judge(written.data, drawn.crops, data, manifest, tuple(options.noise_levels)),

@@ -267,7 +267,7 @@ def _against_reference(bundle: Bundle, variant: Variant, found: NDArray[np.float
     image, _ = selftest_pair(bundle)
     manifest = bundle.manifest
     with open_reference(bundle.variant_file(graphs[0])) as reference:
-        exact = run_image(reference, image, manifest.normalization, manifest.tiling)
+        exact = run_image(reference, image, manifest.input_normalization, manifest.tiling)
     psnr_db, max_error_lsb = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
     graph = _loaded(bundle, graphs[0])
     bound = reference_bound(variant.encoding.scheme, backend_of(variant), graph)
@@ -286,7 +286,7 @@ def _divergence(
 ) -> tuple[Divergence | None, str]:
     """Return the first layer that a backend computes differently, and a description of it."""
     image, _ = selftest_pair(bundle)
-    x = _whole_multiple(statistics(image, bundle.manifest.normalization).apply(image), bundle)
+    x = _whole_multiple(statistics(image, bundle.manifest.input_normalization).apply(image), bundle)
     try:
         backend = pieces_on(backend_of(variant), variant, graph, x)
         found = first_divergence(graph, x, backend, bound)

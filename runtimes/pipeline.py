@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgedenoise.imaging.normalize import NormalizationKind, Statistics, statistics
+from edgedenoise.imaging.normalize import Normalization, Statistics, statistics
 from edgedenoise.imaging.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
 from edgedenoise.runtimes.base import CHANNELS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run_image(
     session: CheckedSession,
     pixels: NDArray[np.float32],
-    kind: NormalizationKind,
+    normalization: Normalization,
     tiling: Tiling,
     *,
     tile: int = WHOLE,
@@ -36,7 +36,7 @@ def run_image(
     Args:
         session: an opened variant.
         pixels: (3, H, W) float32 in [0, 1], the whole image; (4, H, W) for a network that takes the noise level.
-        kind: normalization that the network was trained with.
+        normalization: normalization that the network was trained with.
         tiling: halo and alignment that the network needs.
         tile: largest tile side in pixels, or `WHOLE`.
         on_tile: called with (done, total) after each tile.
@@ -44,7 +44,7 @@ def run_image(
     Returns:
         (3, H, W) float32, not clipped.
     """
-    stats = image_statistics(pixels, kind)
+    stats = image_statistics(pixels, normalization)
     if session.largest_px is not None:
         tile = largest_tile(session.largest_px, tiling, tile)
     plan = plan_tiles(pixels.shape[1], pixels.shape[2], tiling, tile)
@@ -57,9 +57,9 @@ def run_image(
         return stats.undo(run_tiled(network_input(pixels, stats), plan, stream, on_tile))
 
 
-def image_statistics(pixels: NDArray[np.float32], kind: NormalizationKind) -> Statistics:
+def image_statistics(pixels: NDArray[np.float32], normalization: Normalization) -> Statistics:
     """Return the statistics of the image channels of (3, H, W) or (4, H, W)."""
-    return statistics(pixels[:CHANNELS], kind)
+    return statistics(pixels[:CHANNELS], normalization)
 
 
 def network_input(pixels: NDArray[np.float32], stats: Statistics) -> NDArray[np.float32]:

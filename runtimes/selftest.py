@@ -73,7 +73,7 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
     """
     image, answer = selftest_pair(bundle)
     manifest = bundle.manifest
-    found = run_image(session, image, manifest.normalization, manifest.tiling)
+    found = run_image(session, image, manifest.input_normalization, manifest.tiling)
     return SelfTestResult(
         psnr_db=psnr_unit(found, answer),
         max_error_lsb=float(np.abs(found - answer).max() * 255),

@@ -93,6 +93,7 @@ class Bundle:
             created_by="",
             network=known.network,
             normalization=known.normalization,
+            normalization_limit=known.normalization_limit,
             tiling=known.tiling,
             variants=[msgspec.structs.replace(known.variant, path=path.name)],
             noise_level=known.noise_level,

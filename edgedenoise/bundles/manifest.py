@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edgedenoise.imaging.normalize import NormalizationKind
+from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import Normalization, NormalizationKind
 from edgedenoise.imaging.tiling import Tiling
 
 SCHEMA = "edgedenoise-bundle/1"
@@ -136,6 +137,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     network: NetworkInfo
     normalization: NormalizationKind
+    normalization_limit: float | None = None
+    """Largest absolute value that `whole-image-bounded` gives; None for the other kinds."""
     tiling: Tiling
     variants: list[Variant]
     training: Training | None = None
@@ -149,6 +152,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Path relative to the bundle -> record, for every file but the manifest."""
     digest: str = ""
     """SHA-256 of the manifest's own JSON with this field empty, which reveals an edited manifest."""
+
+    def __post_init__(self) -> None:
+        _normalization(self)
+
+    @property
+    def input_normalization(self) -> Normalization:
+        """How the pixels of an image become the values that the graphs take."""
+        return _normalization(self)
 
     @property
     def input_channels(self) -> int:
@@ -165,12 +176,30 @@ class EmbeddedMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     tiling: Tiling
     variant: Variant
     noise_level: NoiseLevel | None = None
+    normalization_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        _normalization(self)
 
 
 def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
     """Return what is embedded in a variant's model file, as JSON."""
     return msgspec.json.encode(
         EmbeddedMetadata(
-            manifest.schema, manifest.network, manifest.normalization, manifest.tiling, variant, manifest.noise_level
+            manifest.schema,
+            manifest.network,
+            manifest.normalization,
+            manifest.tiling,
+            variant,
+            manifest.noise_level,
+            manifest.normalization_limit,
         )
     )
+
+
+def _normalization(record: Manifest | EmbeddedMetadata) -> Normalization:
+    """Return a record's normalization; a ValueError, which msgspec reports by its path, where it is inconsistent."""
+    try:
+        return Normalization(record.normalization, record.normalization_limit)
+    except UsageError as error:
+        raise ValueError(error.message) from error

@@ -21,7 +21,7 @@ def model_card(manifest: Manifest) -> str:
         f"| network | {network.name} |",
         f"| parameters | {network.parameters:,} |",
         f"| cost | {network.macs_per_px:,} multiply-accumulates per pixel |",
-        f"| normalization | {manifest.normalization} |",
+        f"| normalization | {manifest.input_normalization} |",
         f"| halo | {tiling.halo_px} pixels |",
     ]
     if manifest.noise_level is not None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, CHECKPOINT, NOISE_LEVEL, SCHEME, Output, Which, Wide, cli_command, text_of
+from edgedenoise.cli.common import (
+    ABOUT,
+    CHECKPOINT,
+    NOISE_LEVEL,
+    SCHEME,
+    NormalizationOption,
+    Output,
+    Which,
+    Wide,
+    cli_command,
+    text_of,
+)
 from edgedenoise.cli.verify import variants_table
 from edgedenoise.shell import command_line
 
@@ -33,6 +44,7 @@ def command(
         ),
     ] = None,
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
+    normalization: NormalizationOption = "trained",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
     wide: Wide = False,
 ) -> None:
@@ -46,6 +58,7 @@ def command(
             count=count,
             seed=seed,
             scheme=scheme,
+            normalization=None if normalization == "trained" else normalization,
             targets=None if target is None else tuple(target),
             noise_levels=noise_level or (),
             about=text_of(about),

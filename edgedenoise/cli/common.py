@@ -33,6 +33,7 @@ __all__ = [
     "THREADS",
     "Command",
     "CommandGroup",
+    "NormalizationOption",
     "Output",
     "Which",
     "Wide",
@@ -48,6 +49,13 @@ SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
 Which = Annotated[
     Literal["last", "best"], typer.Option(help="last: the end of training. best: the best on held-out images.")
+]
+NormalizationOption = Annotated[
+    Literal["trained", "whole-image", "whole-image-bounded"],
+    typer.Option(
+        help="Normalization of the input: as trained, by the whole image, or the same with a limit for INT8."
+        " Runs of import-tf need the last for INT8.",
+    ),
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import ABOUT, CHECKPOINT, Output, Which, cli_command, text_of
+from edgedenoise.cli.common import ABOUT, CHECKPOINT, NormalizationOption, Output, Which, cli_command, text_of
 from edgedenoise.shell import command_line
 
 
@@ -18,11 +18,19 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help=CHECKPOINT)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
     which: Which = "last",
+    normalization: NormalizationOption = "trained",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Export a trained network as a bundle with a float ONNX graph."""
     with output.progress() as progress:
-        bundle = edgedenoise.export(checkpoint, out, which=which, about=text_of(about), progress=progress)
+        bundle = edgedenoise.export(
+            checkpoint,
+            out,
+            which=which,
+            normalization=None if normalization == "trained" else normalization,
+            about=text_of(about),
+            progress=progress,
+        )
     manifest = bundle.manifest
     lines = [f"exported {manifest.network.name} to {out}"]
     parity = manifest.parity

@@ -31,7 +31,7 @@ def command(
     header = [*_NARROW, "scheme", "weight bits", "file"]
     lines = [
         f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
-        f"normalization {manifest.normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
+        f"normalization {manifest.input_normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
         *([] if level is None else [f"takes the noise level: {level.estimator} {level.version}, gain {level.gain:g}"]),
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]

@@ -23,7 +23,7 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import TrainingError, UsageError
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.networks.fake_quant import fake_quantized
-from edgedenoise.training.networks.families import NetworkSpec, build_network, network_spec
+from edgedenoise.training.networks.families import NetworkSpec, build_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -189,7 +189,7 @@ def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, Ne
     Raises:
         TrainingError: the weights are those of another network.
     """
-    spec = network_spec(checkpoint.config.network)
+    spec = checkpoint.config.spec
     network = build_network(spec, seed=0)
     if isinstance(checkpoint.config, (QATConfig, SelfQATConfig)):
         network = fake_quantized(network, scheme_named(checkpoint.config.scheme))

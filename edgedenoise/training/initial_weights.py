@@ -33,8 +33,9 @@ def initial_network(config: TrainConfig) -> nn.Module:
     if not isinstance(config, (QATConfig, SelfQATConfig)):
         return float_network(config)
     network = fake_quantized(float_network(config), scheme_named(config.scheme))
-    if network_spec(config.network).normalization == "unit" and isinstance(network.head, QuantizedConv2d):
-        network.head.give_range(0.0, 1.0)  # a mean over batches would clip nearly white pixels
+    known = config.spec.normalization.input_range
+    if known is not None and isinstance(network.head, QuantizedConv2d):
+        network.head.give_range(*known)  # a mean over batches would clip nearly white pixels
     return network
 
 

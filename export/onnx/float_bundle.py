@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.calibration.histograms import Range
-    from edgedenoise.imaging.normalize import NormalizationKind
+    from edgedenoise.imaging.normalize import Normalization
 
 EXPORT_STEPS = 3
 """Steps that are reported as progress: trace, compare, write."""
@@ -44,7 +44,7 @@ class FloatGraph:
     model: onnx.ModelProto
     name: str
     """Name of the network, for example `cbsn-24x4`."""
-    normalization: NormalizationKind
+    normalization: Normalization
     halo_px: int
     """Radius of the receptive field in input pixels."""
     multiple_of: int = 1
@@ -71,7 +71,8 @@ def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
         name=name,
         created_by=f"edgedenoise {edgedenoise.__version__}",
         network=NetworkInfo(graph.name, parameter_count(model), macs_per_px(model)),
-        normalization=graph.normalization,
+        normalization=graph.normalization.kind,
+        normalization_limit=graph.normalization.limit,
         tiling=Tiling(graph.halo_px, graph.multiple_of, peak_bytes_per_px(model)),
         variants=[],
         training=graph.training,

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgedenoise.bundles.manifest import Parity
 from edgedenoise.errors import ExportError
-from edgedenoise.imaging.normalize import NormalizationKind, statistics
+from edgedenoise.imaging.normalize import Normalization, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class _Worst:
 
 
 def check_parity(
-    network: Answer, exact: Answer, graph: Answer, kind: NormalizationKind, multiple_of: int = 1
+    network: Answer, exact: Answer, graph: Answer, normalization: Normalization, multiple_of: int = 1
 ) -> Parity:
     """Compare an exported graph with the network that it was traced from, on random images of several sizes.
 
@@ -59,7 +59,7 @@ def check_parity(
         network: the network in float32, as PyTorch runs it.
         exact: the network in float64; run only where float32 leaves a doubt.
         graph: the exported graph.
-        kind: the normalization of the network's input.
+        normalization: the normalization of the network's input.
         multiple_of: what the sides of an input must be divisible by.
 
     Returns:
@@ -74,7 +74,7 @@ def check_parity(
     for height, width in PARITY_SIZES:
         size = (-(-height // multiple_of) * multiple_of, -(-width // multiple_of) * multiple_of)
         image = rng.random((3, *size), np.float32)
-        stats = statistics(image, kind)
+        stats = statistics(image, normalization)
         x = stats.apply(image)[None]
         levels = np.asarray(stats.std, np.float64)[:, None, None] * _LSB
         expected, answer = network(x), graph(x)

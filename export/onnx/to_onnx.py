@@ -21,10 +21,11 @@ import torch
 import edgedenoise
 from edgedenoise.bundles.manifest import Training
 from edgedenoise.bundles.writer import check_replaceable
-from edgedenoise.errors import ExportError
+from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.onnx.float_bundle import EXPORT_STEPS, FloatGraph, write_float_bundle
 from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, with_own_constants
 from edgedenoise.exporting.onnx.parity import check_parity
+from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
 from edgedenoise.runtimes.onnxruntime.reference import Reference
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.calibration.histograms import Range
+    from edgedenoise.imaging.normalize import NormalizationKind
     from edgedenoise.training.checkpoint import Which
+    from edgedenoise.training.networks.families import NetworkSpec
 
 _WRAPPED = "network"  # the attribute of NonBlind that holds the network, with which every path begins
 _TRACE_SIDE_PX = 64
@@ -76,6 +79,7 @@ def export(
     out: Path | str,
     *,
     which: Which = "last",
+    normalization: NormalizationKind | None = None,
     about: str = "",
     progress: Progress = silent,
 ) -> Bundle:
@@ -85,6 +89,8 @@ def export(
         checkpoint: folder made by `edgedenoise train`.
         out: the bundle folder to write; an existing bundle is replaced.
         which: the `last` state of the training, or the `best` one on images that were held out.
+        normalization: `whole-image-bounded` limits the values that the network is given, which INT8 needs, and
+            `whole-image` does not; None for what the network was trained with.
         about: Markdown for the model card: data and their licence, measured quality.
         progress: called after each of the steps trace, compare, write.
 
@@ -96,6 +102,7 @@ def export(
         ExportError: the graph breaks the contract or differs from PyTorch, or the training taught only the blind
             network, which no device runs.
         BundleError: `out` exists and is not a bundle.
+        UsageError: the network does not take this normalization.
 
     Example:
         >>> import edgedenoise
@@ -105,23 +112,29 @@ def export(
     """
     target = Path(out)
     check_replaceable(target)
-    graph = export_graph(checkpoint, which, progress)
+    graph = export_graph(checkpoint, which, normalization, progress)
     bundle = write_float_bundle(target, graph, about=about)
     progress("export", EXPORT_STEPS, EXPORT_STEPS)
     return bundle
 
 
-def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progress = silent) -> FloatGraph:
+def export_graph(
+    checkpoint: Path | str,
+    which: Which = "last",
+    normalization: NormalizationKind | None = None,
+    progress: Progress = silent,
+) -> FloatGraph:
     """Return the float graph of a trained network, compared with PyTorch, and what a bundle records about it.
 
     Args:
         checkpoint: folder made by `edgedenoise train`.
         which: the `last` or the `best` state.
+        normalization: as in `export`.
         progress: called after the steps trace and compare.
 
     Raises:
         TrainingError: `checkpoint` holds no readable checkpoint.
-        ExportError: as `export`.
+        ExportError, UsageError: as `export`.
     """
     trained = read_run(checkpoint, which)
     config = trained.config
@@ -135,6 +148,7 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
             ),
         )
     network, spec = kept_network(trained, source=Path(checkpoint))
+    chosen = _chosen_normalization(spec, normalization)
     progress("export", 0, EXPORT_STEPS, "tracing")
     module = NonBlind(network).eval()
     traced = trace(module)
@@ -143,14 +157,14 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         _answers(module, torch.float32),
         _answers(copy.deepcopy(module).double(), torch.float64),
         _graph_answers(traced.model),
-        spec.normalization,
+        chosen,
         spec.multiple_of,
     )
     progress("export", 2, EXPORT_STEPS, "writing")
     return FloatGraph(
         traced.model,
         name=spec.name,
-        normalization=spec.normalization,
+        normalization=chosen,
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
         parity=parity,
@@ -163,6 +177,24 @@ def export_graph(checkpoint: Path | str, which: Which = "last", progress: Progre
         scheme=config.scheme if isinstance(config, (QATConfig, SelfQATConfig)) else None,
         trained_ranges=trained_ranges(network, traced) if config.quantization_aware else None,
     )
+
+
+def _chosen_normalization(spec: NetworkSpec, kind: NormalizationKind | None) -> Normalization:
+    """Return the normalization to export with.
+
+    Raises:
+        UsageError: the network does not take it.
+    """
+    trained = spec.normalization
+    if kind is None or kind == trained.kind:
+        return trained
+    accepted = ("unit",) if trained == UNIT else ("whole-image", "whole-image-bounded")
+    if kind not in accepted:
+        raise UsageError(
+            f"{spec.name} does not take the normalization {kind!r}; expected {' or '.join(accepted)}",
+            hint="Leave out --normalization to keep that of the training.",
+        )
+    return Normalization.whole_image(DEFAULT_LIMIT if kind == "whole-image-bounded" else None)
 
 
 def trained_ranges(network: torch.nn.Module, traced: Trace) -> dict[str, Range]:

@@ -15,6 +15,7 @@ from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_held_out
 from edgedenoise.errors import UsageError
 from edgedenoise.exporting.quantization.search_result import Fidelity
 from edgedenoise.imaging.metrics import psnr_unit
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
@@ -167,7 +168,7 @@ def held_out_set(
         CalibrationError: calibration has seen everything, or the folder cannot be used.
     """
     options = SetOptions(count, known.seed + _HELD_OUT_SEED, noise_levels=noise_levels)
-    return draw_held_out(known, folder, options, manifest.normalization, manifest.tiling, progress)
+    return draw_held_out(known, folder, options, manifest.input_normalization, manifest.tiling, progress)
 
 
 def _truths(drawn: DrawnSet, clean: Path) -> Iterator[NDArray[np.float32]]:
@@ -178,7 +179,7 @@ def _truths(drawn: DrawnSet, clean: Path) -> Iterator[NDArray[np.float32]]:
         msgspec.structs.replace(crop, noise_level=None, image=pairs[crop.image].name, sha256=hashes[crop.image])
         for crop in drawn.crops.crops
     ]
-    for x, _ in msgspec.structs.replace(drawn.crops, crops=crops).inputs(clean, "unit", drawn.tiling):
+    for x, _ in msgspec.structs.replace(drawn.crops, crops=crops).inputs(clean, UNIT, drawn.tiling):
         yield x[0]
 
 

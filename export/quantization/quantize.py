@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgedenoise.calibration.ranges import Ranges
     from edgedenoise.calibration.sets import CalibrationSet
     from edgedenoise.exporting.quantization.correction import Shifts
-    from edgedenoise.imaging.normalize import NormalizationKind
+    from edgedenoise.imaging.normalize import Normalization
     from edgedenoise.imaging.tiling import Tiling
 
 REPORT_CROPS = 8
@@ -96,7 +96,7 @@ class FloatSource:
 
     model: onnx.ModelProto
     ranges: Ranges
-    normalization: NormalizationKind
+    normalization: Normalization
     tiling: Tiling
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(image, float output), each (3, H, W) in unit range."""
@@ -221,11 +221,11 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
     inputs: list[NDArray[np.float32]] = []
     if data is not None and correct:
         options = SetOptions(CORRECTION_CROPS, known_set(bundle).seed, noise_levels=levels)
-        inputs = [x for x, _ in draw_set(data, options, manifest.normalization, manifest.tiling).inputs()]
+        inputs = [x for x, _ in draw_set(data, options, manifest.input_normalization, manifest.tiling).inputs()]
     return FloatSource(
         load_onnx(path),
         ranges,
-        manifest.normalization,
+        manifest.input_normalization,
         manifest.tiling,
         selftest_pair(bundle),
         None if data is None else held_out_judge(path, known_set(bundle), data, manifest, levels),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -16,11 +17,12 @@ from msgspec import Meta
 
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
 from edgedenoise.noise.synthesis import MAX_LEVEL
 from edgedenoise.training.config.checks import check_fields, converted
 from edgedenoise.training.config.presets import PRESETS
 from edgedenoise.training.config.text import read_toml, texts_of, toml_value
-from edgedenoise.training.config.versions import from_version_1, is_version_1
+from edgedenoise.training.config.versions import upgraded
 from edgedenoise.training.networks.families import network_spec
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     quantization_aware: ClassVar[bool] = False
     """Whether the network is trained with fake quantization."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     """Version of this schema."""
     network: str = "cbsn-24x4"
     """Name of the network, see `networks.FAMILIES`. The official C-BSN is `cbsn-128x9`."""
@@ -135,6 +137,15 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             )
         check_fields(self)
         self._check(network_spec(self.network))
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Sizes of the network, with the normalization of this run."""
+        spec = network_spec(self.network)
+        limit = float(getattr(self, "normalization_limit", 0.0))
+        if spec.normalization == UNIT or not limit:
+            return spec
+        return replace(spec, normalization=Normalization.whole_image(limit))
 
     @property
     def objective(self) -> str:
@@ -242,6 +253,9 @@ class BlindConfig(TrainConfig, frozen=True, kw_only=True):
     """Distance in pixels at which the noise is taken to be independent; `auto` measures it. Officially 5."""
     statistics: Normalized = "photo"
     """What a patch is normalised by: itself (official), or the image that it is from, as on a device."""
+    normalization_limit: Weight = DEFAULT_LIMIT
+    """Largest absolute value that normalized pixels may have: images that exceed it are divided by more than their
+    deviation, which INT8 needs. 0 sets no limit (official)."""
     first_weights: Literal["he", "local-mean"] = "local-mean"
     """First weights: He fan-in (official), or such that the network begins as a local mean, which suits short
     trainings."""
@@ -410,7 +424,7 @@ class QATConfig(SupervisedConfig, frozen=True, kw_only=True, tag="qat"):
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
         scheme_named(self.scheme)
-        if spec.normalization != "unit":
+        if spec.normalization != UNIT:
             raise UsageError(
                 f"objective = 'qat' on clean images does not train network = {self.network!r}, whose input is "
                 "normalised: expected qat-self, on noisy images",
@@ -435,6 +449,8 @@ class SelfQATConfig(StudentConfig, frozen=True, kw_only=True, tag="qat-self"):
     """What happens when the images cannot be trained on: refuse, warn and go on, or do not look."""
     statistics: Normalized = "photo"
     """What a patch is normalised by, for networks that need it: itself, or the image that it is from."""
+    normalization_limit: Weight = DEFAULT_LIMIT
+    """Largest absolute value that normalized pixels may have, for networks that need it; 0 sets no limit."""
     scheme: str = "u8s7"
     """How activations and weights become integers; see `calibration/schemes.py`."""
     observe_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.3
@@ -443,7 +459,7 @@ class SelfQATConfig(StudentConfig, frozen=True, kw_only=True, tag="qat-self"):
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
         scheme_named(self.scheme)
-        if self.loss == "psnr" and spec.normalization != "unit":
+        if self.loss == "psnr" and spec.normalization != UNIT:
             raise UsageError(
                 f"loss = 'psnr' is for pixels in [0, 1], and network = {self.network!r} gives normalised ones; "
                 "accepted with it: l1, charbonnier",
@@ -478,8 +494,7 @@ def config_of(
     """
     kind = _kind_of(values, base, where)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    if is_version_1(values):
-        values = from_version_1(values, frozenset(types))
+    values = upgraded(values, frozenset(types))
     given = {key: value for key, value in values.items() if key != "objective"}
     for key in given:
         if key not in types:

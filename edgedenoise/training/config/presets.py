@@ -16,6 +16,7 @@ _OFFICIAL: Final[dict[str, Any]] = {
     "ema_decay": 0.0,
     "blind_stride": 5,
     "statistics": "patch",
+    "normalization_limit": 0.0,
     "first_weights": "he",
     "precision": "fp32",
     "held_out": 0,

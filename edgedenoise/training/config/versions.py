@@ -2,6 +2,7 @@
 
 Version 1 had the settings of all objectives in one table, so that a file holds values that its objective never read.
 Version 2 has one class per objective. What an objective did not read is dropped; a resumed run computes the same.
+Version 3 limits the values of normalized pixels; the runs before did not.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ _VERSION_1: Final = frozenset({
 """Names of all settings of version 1."""
 
 
-def is_version_1(values: dict[str, Any]) -> bool:
-    """Return whether a config says that it is of version 1."""
-    return values.get("version") == 1
-
-
-def from_version_1(values: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
-    """Return the values of a version 1 config as values of version 2.
+def upgraded(values: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
+    """Return the values of a config of any version as values of the current version.
 
     Args:
-        values: of the old config.
+        values: of the config. Without a version they are of the current one.
         accepted: names of the settings of its objective; any other setting of version 1 is dropped.
     """
-    kept = {key: value for key, value in values.items() if key in accepted or key not in _VERSION_1}
-    kept.pop("version", None)
-    kept.setdefault("precision", "fp32")  # the default of version 1
-    return kept
+    if values.get("version") == 1:
+        kept = {key: value for key, value in values.items() if key in accepted or key not in _VERSION_1}
+        kept.setdefault("precision", "fp32")  # the default of version 1
+        values = {**kept, "version": 2}
+    if values.get("version") == 2:
+        values = {key: value for key, value in values.items() if key != "version"}
+        if "normalization_limit" in accepted:
+            values.setdefault("normalization_limit", 0.0)
+    return values

@@ -15,7 +15,7 @@ import numpy as np
 from edgedenoise.datacheck.check import list_training_images, read_training_image
 from edgedenoise.errors import DatasetError
 from edgedenoise.imaging.files import to_unit
-from edgedenoise.imaging.normalize import Statistics
+from edgedenoise.imaging.normalize import WHOLE_IMAGE, Normalization, Statistics
 from edgedenoise.imaging.normalize import statistics as whole_statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
@@ -75,6 +75,7 @@ class ImageFolder:
         patch: int,
         paths: list[Path] | None = None,
         statistics: Literal["patch", "photo"] = "patch",
+        normalization: Normalization = WHOLE_IMAGE,
         cache_mb: int = 2048,
         progress: Progress = silent,
     ) -> None:
@@ -84,7 +85,8 @@ class ImageFolder:
             folder: images lie directly in it; files whose ending is not an image's are passed over.
             patch: side of the crops in pixels.
             paths: images of the folder to take, one or more; None for all.
-            statistics: what a crop is normalised by, itself or the image that it is from.
+            statistics: what a crop is normalized by, itself or the image that it is from.
+            normalization: how a crop is normalized.
             cache_mb: memory for decoded images; those beyond are decoded again for every crop.
             progress: called after each image.
 
@@ -93,6 +95,7 @@ class ImageFolder:
                 or is smaller than the patch.
         """
         self.folder, self.patch = Path(folder), patch
+        self._normalization = normalization
         self.paths = list_training_images(self.folder) if paths is None else paths
         self.cached_bytes = 0
         self.statistics = []
@@ -101,7 +104,7 @@ class ImageFolder:
             progress("read images", index, len(self.paths), path.name)
             pixels = self._decode(path)
             if statistics == "photo":
-                self.statistics.append(_statistics_of(pixels))
+                self.statistics.append(self._statistics_of(pixels))
             if self.cached_bytes + pixels.nbytes <= cache_mb << 20:
                 self._cache[index] = pixels
                 self.cached_bytes += pixels.nbytes
@@ -117,14 +120,14 @@ class ImageFolder:
         return self._decode(self.paths[index]) if cached is None else cached
 
     def crop(self, seed: int, step: int, sample: int, *, stream: Stream = Stream.CROP) -> NDArray[np.float32]:
-        """Return patch `sample` of `step`: (3, patch, patch), normalised per channel.
+        """Return patch `sample` of `step`: (3, patch, patch), normalized per channel.
 
-        Every image is equally likely, then every position in it, then each of the 8 flips and turns. Normalised by
-        itself, a patch has zero mean and unit deviation; the deviation has a floor of 1 / patch in units of the
-        [0, 1] pixel range, as in the authors' code.
+        Every image is equally likely, then every position in it, then each of the 8 flips and turns. Normalized by
+        itself, a patch has zero mean and, without a limit, unit deviation; the deviation has a floor of 1 / patch in
+        units of the [0, 1] pixel range, as in the authors' code.
         """
         index, crop = self.cut(draw(seed, stream, step, sample), self.patch)
-        numbers = self.statistics[index] if self.statistics else _statistics_of(crop)
+        numbers = self.statistics[index] if self.statistics else self._statistics_of(crop)
         return numbers.apply(unit_planes(crop))
 
     def cut(self, random: np.random.Generator, side: int) -> tuple[int, NDArray[Any]]:
@@ -146,6 +149,10 @@ class ImageFolder:
     ) -> NDArray[np.float32]:
         """Return the given patches of `step`: (samples, 3, patch, patch)."""
         return np.stack([self.crop(seed, step, sample, stream=stream) for sample in samples])
+
+    def _statistics_of(self, pixels: NDArray[Any]) -> Statistics:
+        """Return the mean and deviation of (H, W, C) pixels in units of the [0, 1] range."""
+        return whole_statistics(unit_planes(pixels), self._normalization)
 
     def _decode(self, path: Path) -> NDArray[Any]:
         """Read one image and check that a patch fits into it."""
@@ -178,8 +185,3 @@ def middle(unit: NDArray[np.float32], most_px: int) -> NDArray[np.float32]:
 def unit_planes(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Return stored (H, W, C) pixels as the input of a network: (3, H, W) in [0, 1]."""
     return np.ascontiguousarray(to_unit(pixels).transpose(2, 0, 1))
-
-
-def _statistics_of(pixels: NDArray[Any]) -> Statistics:
-    """Return the mean and deviation of (H, W, C) pixels in units of the [0, 1] range."""
-    return whole_statistics(unit_planes(pixels), "whole-image")

@@ -37,7 +37,6 @@ from edgedenoise.training.loop.stepping import Stepper
 from edgedenoise.training.loop.throughput import StepTimer, Throughput, peak_gflops, step_gflop
 from edgedenoise.training.loop.trials import settled_precision, steps_in
 from edgedenoise.training.loop.validation import Validator
-from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.objectives.objective import open_objective
 from edgedenoise.training.torch_device import memory_layout, resolve_device
 
@@ -134,7 +133,7 @@ def train(
         config = _settled(prepared, objective, network, world)
         stepper = Stepper(config, objective, network, world)
         _restore(prepared, stepper)
-        validator = Validator(config, objective, network_spec(config.network), best=prepared.best)
+        validator = Validator(config, objective, config.spec, best=prepared.best)
         if world.is_first:
             write_bytes(prepared.run / RUN_CONFIG, config.to_toml().encode())
             if prepared.report is not None:

@@ -14,13 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
-
-    from edgedenoise.imaging.normalize import NormalizationKind
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class NetworkSpec:
     """Receptive-field radius: context that a tile needs on each side to give the pixels of the whole image."""
     multiple_of: int
     """Divisor of the height and width of an input."""
-    normalization: NormalizationKind
-    """How the input is normalised: by whole-image statistics, or not at all (pixels in [0, 1])."""
+    normalization: Normalization
+    """How the input is normalized. A run may bound it: see `TrainConfig.spec`."""
     has_blind_path: bool
     """Whether the network can be called with `blind=True`, which `cbsn` and `sdap` train."""
     builder: str
@@ -78,7 +77,7 @@ def _cbsn(name: str, width: int, modules: int) -> NetworkSpec:
         # Masked kernel and dilated modules: 1 + 2 N in one branch, 2 + 3 N in the other; the larger counts.
         halo_px=2 + 3 * modules,
         multiple_of=1,
-        normalization="whole-image",
+        normalization=WHOLE_IMAGE,
         has_blind_path=True,
         builder="edgedenoise.training.networks.cbsn:CBSN",
         arguments={"width": width, "modules": modules},
@@ -96,7 +95,7 @@ def _edge(name: str, *, width: int, convolutions: int, level_planes: int = 0) ->
         # The head sees 2 pixels beyond its cell of 2x2, 3 from the far pixel in it; each 3x3 convolution, a cell more.
         halo_px=3 + 2 * (n + 1),
         multiple_of=2,
-        normalization="unit",
+        normalization=UNIT,
         has_blind_path=False,
         builder="edgedenoise.training.networks.students:EdgeNetwork",
         arguments={"width": c, "convolutions": n} | ({"level_planes": level_planes} if level_planes else {}),
@@ -117,7 +116,7 @@ def _edge_plus(name: str, *, width: int, inner_width: int, convolutions: int) ->
         # 4x4 kernel, two for each 3x3 there, two 3x3 before it; and the head as above.
         halo_px=3 + 2 * (3 + 2 + 2 * n + 2),
         multiple_of=4,
-        normalization="unit",
+        normalization=UNIT,
         has_blind_path=False,
         builder="edgedenoise.training.networks.students:EdgePlusNetwork",
         arguments={"width": c, "inner_width": d, "convolutions": n},

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.pairs import check_pair, list_pairs
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
@@ -70,7 +71,9 @@ class DistillObjective:
                 hint="Train one first on noisy images: edgedenoise train --out teacher --data noisy",
             )
         self._teacher.requires_grad_(False)
-        self.photos, self._held_out = open_images(config, config.data, statistics="photo", progress=progress)
+        self.photos, self._held_out = open_images(
+            config, config.data, statistics="photo", normalization=spec.normalization, progress=progress
+        )
         truth = _truth(config) if config.clean else {}
         self._clean = _opened(self.photos, truth, config, progress)
         self._held_out_clean = _opened(self._held_out, truth, config, progress)
@@ -195,7 +198,14 @@ def _opened(
     if photos is None or not truth:
         return None
     paths = [truth[path] for path in photos.paths]
-    return ImageFolder(config.clean, paths=paths, patch=config.patch, cache_mb=config.cache_mb, progress=progress)
+    return ImageFolder(
+        config.clean,
+        paths=paths,
+        patch=config.patch,
+        normalization=UNIT,
+        cache_mb=config.cache_mb,
+        progress=progress,
+    )
 
 
 def _turned(x: torch.Tensor, turn: int) -> torch.Tensor:

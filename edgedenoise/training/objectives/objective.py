@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from edgedenoise.imaging.normalize import Normalization
     from edgedenoise.training.config.config import BlindConfig, CBSNConfig, DistillConfig, SDAPConfig, TrainConfig
 
 Batch = tuple[torch.Tensor, ...]
@@ -77,7 +78,13 @@ class CBSNObjective:
 
     def __init__(self, config: CBSNConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
+        self.photos, self._held_out = open_images(
+            config,
+            config.data,
+            statistics=config.statistics,
+            normalization=config.spec.normalization,
+            progress=progress,
+        )
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -125,7 +132,13 @@ class SDAPObjective:
 
     def __init__(self, config: SDAPConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
+        self.photos, self._held_out = open_images(
+            config,
+            config.data,
+            statistics=config.statistics,
+            normalization=config.spec.normalization,
+            progress=progress,
+        )
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -179,6 +192,7 @@ def open_images(
     folder: str,
     *,
     statistics: Literal["patch", "photo"],
+    normalization: Normalization,
     margin: int = 0,
     progress: Progress,
 ) -> tuple[ImageFolder, ImageFolder | None]:
@@ -187,7 +201,8 @@ def open_images(
     Args:
         config: settings of the run.
         folder: folder of the images.
-        statistics: what crops are normalised by.
+        statistics: what crops are normalized by.
+        normalization: how crops are normalized.
         margin: pixels that the sides of an image must have beyond the patch.
         progress: called for every image.
 
@@ -202,6 +217,7 @@ def open_images(
             paths=paths,
             patch=config.patch + margin,
             statistics=statistics,
+            normalization=normalization,
             cache_mb=config.cache_mb,
             progress=progress,
         )

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import unit_planes
 from edgedenoise.training.initial_weights import float_network
 from edgedenoise.training.networks.fake_quant import observe
-from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.objectives.objective import (
     Batch,
     StepLosses,
@@ -60,7 +60,13 @@ class SelfDistilledQAT:
     def __init__(self, config: SelfQATConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self._float = float_network(config).eval().requires_grad_(False)
-        self.photos, self._held_out = open_images(config, config.data, statistics=config.statistics, progress=progress)
+        self.photos, self._held_out = open_images(
+            config,
+            config.data,
+            statistics=config.statistics,
+            normalization=config.spec.normalization,
+            progress=progress,
+        )
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -99,10 +105,10 @@ class SelfDistilledQAT:
 
     def _patches(self, photos: ImageFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
         config = self.config
-        if network_spec(config.network).normalization == "whole-image":
-            return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
-        crops = [photos.cut(draw(config.seed, stream, step, sample), config.patch)[1] for sample in samples]
-        return (torch.from_numpy(np.stack([unit_planes(crop) for crop in crops])),)
+        if config.spec.normalization == UNIT:
+            crops = [photos.cut(draw(config.seed, stream, step, sample), config.patch)[1] for sample in samples]
+            return (torch.from_numpy(np.stack([unit_planes(crop) for crop in crops])),)
+        return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
 
 
 def ranges_move(config: QATConfig | SelfQATConfig, step: int) -> bool:

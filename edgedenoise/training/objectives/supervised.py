@@ -48,7 +48,12 @@ class SupervisedObjective:
     def __init__(self, config: SupervisedConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self.photos, self._held_out = open_images(
-            config, config.clean, statistics="patch", margin=OFFSETS, progress=progress
+            config,
+            config.clean,
+            statistics="patch",
+            normalization=config.spec.normalization,
+            margin=OFFSETS,
+            progress=progress,
         )
         self.judges = self._held_out is not None
 

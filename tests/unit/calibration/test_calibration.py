@@ -30,6 +30,7 @@ from edgedenoise.cli import app
 from edgedenoise.errors import BundleError, CalibrationError, DatasetError, UsageError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.shell import command_line
 
@@ -55,9 +56,9 @@ def test_a_crop_comes_with_its_halo_and_the_whole_photographs_statistics(noisy_f
     chosen = CalibrationSet.from_folder(noisy_folder, 4, crop_px=64)
     whole = CalibrationSet.from_folder(noisy_folder, 4, crop_px=4096)
     tiling = Tiling(halo_px=5)
-    shapes = {x.shape for x, _ in chosen.inputs(noisy_folder, "whole-image", tiling)}
+    shapes = {x.shape for x, _ in chosen.inputs(noisy_folder, WHOLE_IMAGE, tiling)}
     assert shapes == {(1, 3, 74, 74)}
-    for x, _ in whole.inputs(noisy_folder, "whole-image", tiling):
+    for x, _ in whole.inputs(noisy_folder, WHOLE_IMAGE, tiling):
         inner = x[..., 5:-5, 5:-5]
         assert inner.shape == (1, 3, 160, 192)
         np.testing.assert_allclose(inner.mean(axis=(2, 3)), 0, atol=1e-4)
@@ -66,7 +67,7 @@ def test_a_crop_comes_with_its_halo_and_the_whole_photographs_statistics(noisy_f
 
 def test_crops_lie_on_the_grid_of_networks_that_shuffle_pixels(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 12, crop_px=63)
-    shapes = {x.shape[2:] for x, _ in chosen.inputs(noisy_folder, "unit", Tiling(halo_px=6, multiple_of=4))}
+    shapes = {x.shape[2:] for x, _ in chosen.inputs(noisy_folder, UNIT, Tiling(halo_px=6, multiple_of=4))}
     assert shapes == {(64 + 16, 64 + 16)}  # halo 6 becomes a margin of 8
 
 
@@ -75,7 +76,7 @@ def test_a_ladder_of_noise_is_added_to_clean_photographs(noisy_folder: Path) -> 
     noisy = CalibrationSet.from_folder(noisy_folder, 9, seed=2, crop_px=64, noise_levels=(0.0, 1.0))
     assert [crop.noise_level for crop in noisy.crops] == [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     assert [(crop.image, crop.y, crop.x) for crop in noisy.crops] == [(c.image, c.y, c.x) for c in plain.crops]
-    crops = [[x for x, _ in one.inputs(noisy_folder, "unit", Tiling(halo_px=4))] for one in (plain, noisy, noisy)]
+    crops = [[x for x, _ in one.inputs(noisy_folder, UNIT, Tiling(halo_px=4))] for one in (plain, noisy, noisy)]
     assert all(np.array_equal(a, b) for a, b in zip(crops[1], crops[2], strict=True)), "the same noise every time"
     errors = [float(np.abs(a - b).mean()) for a, b in zip(crops[0], crops[1], strict=True)]
     assert 0 < max(errors[::2]) < min(errors[1::2]), "the highest ISO is noisier than the lowest"
@@ -104,7 +105,7 @@ def test_a_changed_photograph_is_noticed(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(noisy_folder, 8)
     shutil.copy(noisy_folder / "0.png", noisy_folder / "1.png")
     with pytest.raises(CalibrationError, match=r"1\.png is not the image"):
-        list(chosen.inputs(noisy_folder, "unit", Tiling(halo_px=4)))
+        list(chosen.inputs(noisy_folder, UNIT, Tiling(halo_px=4)))
 
 
 def test_an_empty_folder_and_a_senseless_count_are_refused(tmp_path: Path, noisy_folder: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_list_names_photographs_in_any_folder(noisy_folder: Path) -> None:
     chosen = CalibrationSet.from_folder(listed, 6, crop_px=64)
     assert chosen.images == 2
     assert {crop.image for crop in chosen.crops} == {"0.png"}, "no folder is recorded: it may tell who someone is"
-    inputs = [x for x, _ in chosen.inputs(listed, "unit", Tiling(halo_px=0))]
+    inputs = [x for x, _ in chosen.inputs(listed, UNIT, Tiling(halo_px=0))]
     pictures = [read_image(path).unit().transpose(2, 0, 1) for path in (noisy_folder / "0.png", other / "0.png")]
     for crop, x in zip(chosen.crops, inputs, strict=True):
         part = (slice(None), slice(crop.y, crop.y + 64), slice(crop.x, crop.x + 64))
@@ -301,7 +302,7 @@ def test_a_chosen_crop_keeps_the_noise_that_it_was_measured_with(mixed_folder: P
     )
     again = msgspec.json.decode(msgspec.json.encode(chosen), type=CalibrationSet)
     assert again == chosen
-    for crop, (x, _) in zip(again.crops, again.inputs(mixed_folder, "unit", Tiling(halo_px=0)), strict=True):
+    for crop, (x, _) in zip(again.crops, again.inputs(mixed_folder, UNIT, Tiling(halo_px=0)), strict=True):
         assert measure(x[0]) == crop.measured
 
 

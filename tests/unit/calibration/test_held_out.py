@@ -16,6 +16,7 @@ from edgedenoise.calibration.sets import HELD_OUT_EVERY, CalibrationSet, draw_he
 from edgedenoise.errors import CalibrationError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
 from edgedenoise.imaging.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def test_whole_images_are_held_out_where_there_are_enough(tmp_path: Path, count:
     folder = images(tmp_path, count, side_px)
     calibration = draw_set(folder, SetOptions(), hold_out=True).crops
     assert calibration.images == count - count // HELD_OUT_EVERY
-    held_out = draw_held_out(calibration, folder, SetOptions(8, seed=1), "unit", TILING).crops
+    held_out = draw_held_out(calibration, folder, SetOptions(8, seed=1), UNIT, TILING).crops
     assert not {crop.sha256 for crop in held_out.crops} & {crop.sha256 for crop in calibration.crops}
     assert held_out.images == count // HELD_OUT_EVERY
 
@@ -58,7 +59,7 @@ def test_copies_in_another_format_are_not_held_out(tmp_path: Path) -> None:
     for number in range(8):
         write_image(read_image(folder / f"{number}.png"), folder / f"copy-{number}.bmp")
     calibration = draw_set(folder, SetOptions(48, crop_px=24), hold_out=True).crops
-    held_out = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=24), "unit", TILING).crops
+    held_out = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=24), UNIT, TILING).crops
     assert len(held_out.crops) == 12
     assert shared_px(calibration, held_out, 96) == 0
 
@@ -69,7 +70,7 @@ def test_of_a_few_images_the_parts_that_calibration_did_not_see_are_taken(tmp_pa
     calibration = draw_set(folder, SetOptions(4, crop_px=62), hold_out=True).crops
     assert calibration.images == 3
     tiling = Tiling(halo_px=4, multiple_of=multiple_of)
-    drawn = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=124), "unit", tiling)
+    drawn = draw_held_out(calibration, folder, SetOptions(12, seed=1, crop_px=124), UNIT, tiling)
     assert len(drawn.crops.crops) == 12
     assert shared_px(calibration, drawn.crops, 200) == 0
 
@@ -77,19 +78,19 @@ def test_of_a_few_images_the_parts_that_calibration_did_not_see_are_taken(tmp_pa
 def test_images_of_another_folder_are_used_whatever_their_names(tmp_path: Path) -> None:
     ours, other = images(tmp_path / "ours", 4, 128), images(tmp_path / "other", 5, 128)
     calibration = draw_set(ours, SetOptions()).crops
-    assert draw_held_out(calibration, other, SetOptions(10), "unit", TILING).crops.images == 5
+    assert draw_held_out(calibration, other, SetOptions(10), UNIT, TILING).crops.images == 5
 
 
 def test_nothing_left_is_an_error_and_too_little_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = images(tmp_path / "small", 2, 128)
     everything = draw_set(folder, SetOptions(2)).crops
     with pytest.raises(CalibrationError, match="calibration has seen every part of the images"):
-        draw_held_out(everything, folder, SetOptions(8), "unit", TILING)
+        draw_held_out(everything, folder, SetOptions(8), UNIT, TILING)
     (image,) = everything.crops[:1]
     corner = CalibrationSet(0, 48, [msgspec.structs.replace(image, y=0, x=0)])
     (folder / ("1.png" if image.image == "0.png" else "0.png")).unlink()
     with caplog.at_level(logging.WARNING):
-        found = draw_held_out(corner, folder, SetOptions(500, crop_px=156), "unit", TILING).crops
+        found = draw_held_out(corner, folder, SetOptions(500, crop_px=156), UNIT, TILING).crops
     assert 0 < len(found.crops) < 500
     assert f"only {len(found.crops)} of 500 held-out crops" in caplog.text
 
@@ -120,12 +121,12 @@ def test_each_image_is_decoded_once_and_measured_as_the_recorded_set_is(
     tmp_path: Path, decoded: Counter[str], options: SetOptions
 ) -> None:
     folder = images(tmp_path, 4, 96)
-    drawn = draw_set(folder, options, "unit", TILING)
+    drawn = draw_set(folder, options, UNIT, TILING)
     first = list(drawn.inputs())
     clean = list(drawn.clean())
     assert set(decoded.values()) == {1}
     assert len(decoded) == 4
-    again = list(drawn.crops.inputs(folder, "unit", TILING))
+    again = list(drawn.crops.inputs(folder, UNIT, TILING))
     assert len(first) == len(again) == len(clean) == len(drawn.crops.crops)
     for (x, _), (y, _), plain in zip(first, again, clean, strict=True):
         np.testing.assert_array_equal(x, y)
@@ -145,4 +146,4 @@ def test_a_set_that_is_too_large_for_memory_is_decoded_again(
 
 
 def _inputs(folder: Path) -> Iterator[np.ndarray]:
-    return iter([x for x, _ in draw_set(folder, SetOptions(6, crop_px=32), "whole-image", TILING).inputs()])
+    return iter([x for x, _ in draw_set(folder, SetOptions(6, crop_px=32), WHOLE_IMAGE, TILING).inputs()])

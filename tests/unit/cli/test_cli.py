@@ -546,7 +546,7 @@ def test_a_perfect_answer_is_json_too(run: Run, tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     session = open_variant(bundle, bundle.variant("onnx-fp32"), selftest=False)
     picture, _ = selftest_pair(bundle)
-    answer = run_image(session, picture, bundle.manifest.normalization, bundle.manifest.tiling)
+    answer = run_image(session, picture, bundle.manifest.input_normalization, bundle.manifest.tiling)
     session.close()
     with BundleWriter.edit(bundle) as draft:
         np.save(draft.path("selftest/answer.npy"), answer)

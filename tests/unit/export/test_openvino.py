@@ -22,6 +22,7 @@ from edgedenoise.errors import (
     ParityError,
     UsageError,
 )
+from edgedenoise.imaging.normalize import WHOLE_IMAGE
 from edgedenoise.runtimes.base import Availability
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.job import BuildOptions
@@ -78,9 +79,9 @@ def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str
     name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
     session = load_variant(compiled, name)._session
     x = np.random.default_rng(0).random((3, *size), np.float32)
-    whole = run_image(session, x, "whole-image", compiled.manifest.tiling)
+    whole = run_image(session, x, WHOLE_IMAGE, compiled.manifest.tiling)
     for tile in (64, 96, 128, 256, 512):
-        tiled = run_image(session, x, "whole-image", compiled.manifest.tiling, tile=tile)
+        tiled = run_image(session, x, WHOLE_IMAGE, compiled.manifest.tiling, tile=tile)
         assert np.abs(np.rint(tiled * 255) - np.rint(whole * 255)).max() <= 1
 
 

@@ -28,6 +28,7 @@ from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bund
 from edgedenoise.exporting.quantization.contracts import RULES
 from edgedenoise.exporting.tensorrt import builder as to_tensorrt
 from edgedenoise.exporting.tensorrt.child import BuildSpec
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import silent
 from edgedenoise.runtimes.base import Availability
 from edgedenoise.runtimes.job import BuildJob, BuildOptions
@@ -88,7 +89,7 @@ def edge_plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     root = tmp_path_factory.mktemp("plus") / "edge-plus.edge"
-    write_float_bundle(root, FloatGraph(trace(fold(network)).model, spec.name, "unit", spec.halo_px, spec.multiple_of))
+    write_float_bundle(root, FloatGraph(trace(fold(network)).model, spec.name, UNIT, spec.halo_px, spec.multiple_of))
     return root
 
 

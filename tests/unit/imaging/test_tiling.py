@@ -105,7 +105,7 @@ def random_pixels(height: int, width: int) -> np.ndarray:
 
 def run(opened: tuple[CheckedSession, Bundle], pixels: np.ndarray, tiling: Tiling, tile: int) -> np.ndarray:
     session, bundle = opened
-    return run_image(session, pixels, bundle.manifest.normalization, tiling, tile=tile)
+    return run_image(session, pixels, bundle.manifest.input_normalization, tiling, tile=tile)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

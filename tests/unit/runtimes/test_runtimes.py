@@ -224,7 +224,7 @@ def opened(bundle: Path, name: str, **options: Any) -> tuple[CheckedSession, Bun
 def answered(bundle: Path, name: str, **options: Any) -> np.ndarray:
     session, found = opened(bundle, name, **options)
     pixels = np.random.default_rng(0).random((3, 60, 70), dtype=np.float32)
-    answer = run_image(session, pixels, found.manifest.normalization, found.manifest.tiling)
+    answer = run_image(session, pixels, found.manifest.input_normalization, found.manifest.tiling)
     session.close()
     return answer
 

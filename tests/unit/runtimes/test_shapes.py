@@ -65,10 +65,10 @@ def test_any_picture_comes_back_as_from_a_file_that_accepts_all(
     manifest = bundle.manifest
     pixels = np.random.default_rng(0).random((3, *size), np.float32)
     with CheckedSession(opened(bundle)) as free:
-        expected = run_image(free, pixels, manifest.normalization, manifest.tiling)
+        expected = run_image(free, pixels, manifest.input_normalization, manifest.tiling)
     picky = Picky(opened(bundle), shapes)
     with CheckedSession(picky, shapes) as session:
-        found = run_image(session, pixels, manifest.normalization, manifest.tiling, tile=tile)
+        found = run_image(session, pixels, manifest.input_normalization, manifest.tiling, tile=tile)
     np.testing.assert_array_equal(found, expected)
     assert picky.given
 

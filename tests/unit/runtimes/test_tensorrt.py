@@ -25,6 +25,7 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.fusion import Fusion
@@ -56,7 +57,7 @@ def test_tiles_of_an_engine_give_the_whole_picture(
 ) -> None:
     pixels = np.random.default_rng(1).random((3, *size), np.float32)
     with opened(engine()) as session:
-        found = run_image(session, pixels, "unit", Tiling(halo_px=5))
+        found = run_image(session, pixels, UNIT, Tiling(halo_px=5))
     np.testing.assert_array_equal(found, pixels + 1)
     assert cuda.live == 0
 

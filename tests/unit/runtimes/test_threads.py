@@ -14,6 +14,7 @@ from fake_nvidia import ORIN, Cuda, opened, variant
 import edgedenoise
 from edgedenoise.denoiser import load
 from edgedenoise.errors import InferenceError
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import EffectiveDevice, Session
 from edgedenoise.runtimes.checked import CheckedSession
@@ -63,7 +64,7 @@ def test_one_engine_serves_several_threads(engine: Callable[..., Path]) -> None:
     with opened(engine()) as session:
 
         def denoised(image: np.ndarray) -> np.ndarray:
-            return run_image(session, image, "unit", tiling, tile=20)
+            return run_image(session, image, UNIT, tiling, tile=20)
 
         with ThreadPoolExecutor(len(images)) as pool:
             found = list(pool.map(denoised, images * 5))
@@ -134,10 +135,10 @@ def test_an_error_in_the_middle_of_an_image_leaves_the_session_usable() -> None:
         raise RuntimeError("the caller's own error")
 
     try:
-        run_image(session, image, "unit", Tiling(halo_px=2), tile=20, on_tile=fail)
+        run_image(session, image, UNIT, Tiling(halo_px=2), tile=20, on_tile=fail)
     except RuntimeError as error:
         kept = error  # its traceback holds every frame, as an interactive session does
-    np.testing.assert_array_equal(run_image(session, image, "unit", Tiling(halo_px=2), tile=20), image)
+    np.testing.assert_array_equal(run_image(session, image, UNIT, Tiling(halo_px=2), tile=20), image)
     assert str(kept) == "the caller's own error"
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from edgedenoise.errors import ExportError
 from edgedenoise.exporting.onnx.parity import PARITY_SIZES, check_parity
 from edgedenoise.exporting.onnx.to_onnx import _answers, _graph_answers, trace
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +54,7 @@ def answers() -> tuple[Answer, Answer, Answer]:
 
 
 def test_rounding_of_a_trained_network_is_no_fault_of_the_export(answers: tuple[Answer, Answer, Answer]) -> None:
-    parity = check_parity(*answers, "unit")
+    parity = check_parity(*answers, UNIT)
     assert parity.max_relative_error > 1e-5, "a bound on the relative error would refuse this network"
     assert parity.sizes == list(PARITY_SIZES)
 
@@ -65,7 +66,7 @@ def test_float64_is_asked_only_where_float32_leaves_a_doubt() -> None:
     def never(_: NDArray[np.float32]) -> NDArray[np.float32]:
         raise AssertionError
 
-    parity = check_parity(network, never, lambda x: network(x) + np.float32(1e-6), "whole-image")
+    parity = check_parity(network, never, lambda x: network(x) + np.float32(1e-6), WHOLE_IMAGE)
     assert parity.max_error_lsb == pytest.approx(1e-6 * 255 * np.sqrt(1 / 12), rel=0.1)
 
 
@@ -83,12 +84,12 @@ def test_a_wrong_graph_is_refused_and_the_worst_place_is_named(
         return answer
 
     with pytest.raises(ExportError, match=r"at 61x47 pixels, channel 1, row 20, column 30: expected 0\.\d+ "):
-        check_parity(network, lambda x: x.astype(np.float64) * 0.5, wrong, "unit")
+        check_parity(network, lambda x: x.astype(np.float64) * 0.5, wrong, UNIT)
     float32, exact, graph = answers
     with pytest.raises(ExportError, match="PyTorch itself differs by"):
-        check_parity(float32, exact, lambda x: graph(x) * np.float32(2), "unit")
+        check_parity(float32, exact, lambda x: graph(x) * np.float32(2), UNIT)
 
 
 def test_an_answer_of_another_shape_is_refused() -> None:
     with pytest.raises(ExportError, match=r"answers \(1, 3, 63, 64\) to \(1, 3, 64, 64\); expected \(1, 3, 64, 64\)"):
-        check_parity(lambda x: x, lambda x: x, lambda x: x[:, :, 1:], "unit")
+        check_parity(lambda x: x, lambda x: x, lambda x: x[:, :, 1:], UNIT)

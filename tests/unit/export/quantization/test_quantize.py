@@ -32,6 +32,7 @@ from edgedenoise.exporting.onnx.graph import lint
 from edgedenoise.exporting.quantization.contracts import broken_rules, lint_encoded
 from edgedenoise.exporting.quantization.correction import LEAST_GAIN_DB, mean_shifts, refine
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
+from edgedenoise.imaging.normalize import WHOLE_IMAGE
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
@@ -469,9 +470,9 @@ def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
     name = next(v.name for v in bundle.manifest.variants if v.precision == precision)
     session = load_variant(bundle, name)._session
     x = np.random.default_rng(0).random((3, *size), np.float32)
-    whole = run_image(session, x, "whole-image", bundle.manifest.tiling)
+    whole = run_image(session, x, WHOLE_IMAGE, bundle.manifest.tiling)
     for tile in (8, 15, 64):
-        tiled = run_image(session, x, "whole-image", bundle.manifest.tiling, tile=tile)
+        tiled = run_image(session, x, WHOLE_IMAGE, bundle.manifest.tiling, tile=tile)
         np.testing.assert_array_equal(tiled, whole)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import DEFAULT_LIMIT, WHOLE_IMAGE, Normalization
 from edgedenoise.training.config.config import (
     OBJECTIVE_CONFIGS,
     RUN_CONFIG,
@@ -79,7 +80,8 @@ def test_a_patch_that_does_not_divide_names_both_strides_and_the_nearest_that_do
         "device=gpu",
         "network=unet",
         "version=1",
-        "version=3",
+        "version=2",
+        "version=4",
         "hours=-1",
         "hours=nan",
         "clip_norm=-1",
@@ -434,14 +436,14 @@ OLD = Path(__file__).parents[1] / "fixtures"
             "config-v1-cbsn.toml",
             CBSNConfig(
                 network="cbsn-6x1", data="photos", out="run", steps=10, patch=20, blind_stride=5, data_check="off",
-                checkpoint_every=3, preview_every=4, log_every=2, device="cpu", precision="fp32",
+                checkpoint_every=3, preview_every=4, log_every=2, device="cpu", precision="fp32", normalization_limit=0,
             ),
         ),
         (
             "config-v1-qat.toml",
             SelfQATConfig(
                 network="edge-tiny", data="photos", out="run", init="before", steps=6, patch=32, scheme="u8s8",
-                data_check="off", device="cpu", precision="fp32",
+                data_check="off", device="cpu", precision="fp32", normalization_limit=0,
             ),
         ),
     ],
@@ -452,6 +454,24 @@ def test_a_config_that_version_1_wrote_is_read(name, config, tmp_path):
     typo.write_text((OLD / name).read_text() + "learning_rte = 1\n")
     with pytest.raises(UsageError, match="unknown setting 'learning_rte'"):
         TrainConfig.from_toml(typo)
+
+
+def test_a_run_of_version_2_keeps_its_normalization_and_a_new_one_has_a_limit(tmp_path):
+    old = tmp_path / "config.toml"
+    text = CBSNConfig(network="cbsn-16x4", data="photos", out="run").to_toml()
+    lines = [line for line in text.splitlines() if not line.startswith("normalization_limit")]
+    old.write_text("\n".join(lines).replace("version = 3", "version = 2"))
+    assert TrainConfig.from_toml(old).spec.normalization == WHOLE_IMAGE
+    by_hand = tmp_path / "by-hand.toml"
+    by_hand.write_text('network = "cbsn-16x4"\n')
+    assert TrainConfig.from_toml(by_hand).spec.normalization == Normalization("whole-image-bounded", DEFAULT_LIMIT)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_the_official_configs_normalize_without_a_limit(name):
+    kind = TrainConfig.named(name).spec.normalization.kind
+    official = "whole-image" if name.endswith("-official") else "whole-image-bounded"
+    assert kind == (official if name.startswith(("cbsn", "sdap")) else "unit")
 
 
 def test_the_examples_in_docstrings_hold():

@@ -9,7 +9,7 @@ import pytest
 
 from edgedenoise.errors import DatasetError
 from edgedenoise.imaging.files import Image, to_unit, write_image
-from edgedenoise.imaging.normalize import statistics
+from edgedenoise.imaging.normalize import WHOLE_IMAGE, statistics
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import ImageFolder, split_held_out
 
@@ -116,7 +116,7 @@ def test_patches_can_be_normalised_as_a_device_normalises_their_photograph(tmp_p
     pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
     write_image(Image(pixels), tmp_path / "a.png")
     unit = to_unit(pixels).transpose(2, 0, 1)
-    whole = statistics(unit, "whole-image").apply(unit)
+    whole = statistics(unit, WHOLE_IMAGE).apply(unit)
     patch = ImageFolder(tmp_path, patch=10, statistics="photo").crop(0, 0, 0)
     windows = np.lib.stride_tricks.sliding_window_view(whole, (10, 10), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
     turned = [np.rot90(patch, k, axes=(1, 2)) for k in range(4)]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
 from edgedenoise.training.networks.families import FAMILIES, build_network, network_spec
 
 
@@ -25,7 +26,7 @@ from edgedenoise.training.networks.families import FAMILIES, build_network, netw
 def test_published_and_slim_sizes(name, parameters, macs_per_px, halo_px):
     spec = network_spec(name)
     assert (spec.parameters, spec.macs_per_px, spec.halo_px) == (parameters, macs_per_px, halo_px)
-    assert (spec.multiple_of, spec.normalization) == (1, "whole-image")
+    assert (spec.multiple_of, spec.normalization) == (1, WHOLE_IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_published_and_slim_sizes(name, parameters, macs_per_px, halo_px):
 def test_students_sizes(name, parameters, macs_per_px, halo_px, multiple_of):
     spec = network_spec(name)
     assert (spec.parameters, spec.macs_per_px, spec.halo_px) == (parameters, macs_per_px, halo_px)
-    assert (spec.multiple_of, spec.normalization, spec.has_blind_path) == (multiple_of, "unit", False)
+    assert (spec.multiple_of, spec.normalization, spec.has_blind_path) == (multiple_of, UNIT, False)
     assert spec.arguments["width"] in (32, 48)
     assert spec.level_planes == (name == "edge-level")
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.training import inference
 from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.networks.families import build_network, network_spec
@@ -85,7 +86,7 @@ def test_the_spec_counts_the_folded_network(name):
     folded(image)
     assert sum(macs) / (32 * 48) == spec.macs_per_px
     assert spec.macs_per_px / 1000 == pytest.approx(KMACS[name], abs=0.5)
-    assert (spec.normalization, spec.has_blind_path) == ("unit", False)
+    assert (spec.normalization, spec.has_blind_path) == (UNIT, False)
 
 
 def test_a_pixel_sees_exactly_as_far_as_the_halo(name):
