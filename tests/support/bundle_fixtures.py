@@ -11,7 +11,7 @@ from graphs import branched_graph
 from images import write_noisy_images
 
 from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
-from edgedenoise.imaging.normalize import WHOLE_IMAGE
+from edgedenoise.imaging.normalize import WHOLE_IMAGE, Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,12 @@ def noisy_folder(tmp_path: Path, _noisy_images: Path) -> Path:
 def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
     """Wrap a graph into a bundle."""
 
-    def make(model: onnx.ModelProto, *, halo_px: int = 4, multiple_of: int = 1) -> Bundle:
-        return write_float_bundle(tmp_path / "test.edge", FloatGraph(model, "test", WHOLE_IMAGE, halo_px, multiple_of))
+    def make(
+        model: onnx.ModelProto, *, halo_px: int = 4, multiple_of: int = 1, normalization: Normalization = WHOLE_IMAGE
+    ) -> Bundle:
+        return write_float_bundle(
+            tmp_path / "test.edge", FloatGraph(model, "test", normalization, halo_px, multiple_of)
+        )
 
     return make
 

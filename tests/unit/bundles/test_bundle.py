@@ -192,8 +192,15 @@ def test_another_schema_asks_for_an_upgrade(tiny_bundle: Path, changes: dict[str
 
 @pytest.mark.parametrize(
     "changes",
-    [{"tiling": None}, {"tiling": {"halo_px": "8"}}, {"normalization": "per-tile"}, {"files": []}],
-    ids=["missing", "wrong type", "unknown normalization", "wrong shape"],
+    [
+        {"tiling": None},
+        {"tiling": {"halo_px": "8"}},
+        {"normalization": "per-tile"},
+        {"normalization": "whole-image-bounded"},
+        {"normalization_limit": 4.0},
+        {"files": []},
+    ],
+    ids=["missing", "wrong type", "unknown normalization", "no limit", "needless limit", "wrong shape"],
 )
 def test_a_manifest_of_the_wrong_form_is_refused(tiny_bundle: Path, changes: dict[str, object]) -> None:
     rewrite_manifest(tiny_bundle, **changes)

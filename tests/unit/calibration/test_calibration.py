@@ -22,6 +22,7 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import RANGES_FILE, SET_FILE, calibration_report, recorded_set, stored_ranges
+from edgedenoise.calibration.calibrators import calibrator_named
 from edgedenoise.calibration.crops import CalibrationCrop
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.sets import CalibrationSet
@@ -30,7 +31,7 @@ from edgedenoise.cli import app
 from edgedenoise.errors import BundleError, CalibrationError, DatasetError, UsageError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
-from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE, Normalization
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.shell import command_line
 
@@ -157,6 +158,16 @@ def test_ranges_and_crop_list_are_stored_without_the_photographs(branched_bundle
     assert bundle.manifest.calibration is not None
     assert bundle.manifest.calibration.images == 4
     assert not [name for name in bundle.manifest.files if name.endswith((".png", ".jpg"))]
+
+
+def test_the_limit_of_the_normalization_is_the_range_of_the_input(
+    make_bundle: Callable[..., Bundle], noisy_folder: Path
+) -> None:
+    """Unseen images may reach the limit on either side, although no calibration crop does."""
+    made = make_bundle(branched_graph(), normalization=Normalization("whole-image-bounded", 4.0))
+    bundle = edgedenoise.calibrate(made.root, noisy_folder, count=4, crop_px=64)
+    assert stored_ranges(bundle).tensors["image"] == Range(-4, 4)
+    assert stored_ranges(bundle, calibrator_named("mse")).tensors["image"] == Range(-4, 4)
 
 
 def test_ranges_of_another_graph_are_refused(branched_bundle: Bundle, noisy_folder: Path) -> None:

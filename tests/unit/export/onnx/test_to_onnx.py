@@ -15,11 +15,12 @@ import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.denoiser import load
-from edgedenoise.errors import EdgeDenoiseError, ExportError
+from edgedenoise.errors import EdgeDenoiseError, ExportError, UsageError
 from edgedenoise.exporting.onnx import to_onnx
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count
 from edgedenoise.exporting.onnx.parity import NEGLIGIBLE_LSB, PARITY_SIZES
 from edgedenoise.exporting.onnx.to_onnx import NonBlind, Trace, trace, trained_ranges
+from edgedenoise.imaging.normalize import DEFAULT_LIMIT, WHOLE_IMAGE
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import CBSNConfig, SupervisedConfig
 from edgedenoise.training.inference import denoise_unit
@@ -72,7 +73,7 @@ def test_the_manifest_tells_what_a_host_needs(exported: Bundle) -> None:
     assert manifest.network.name == spec.name
     assert (manifest.network.parameters, manifest.network.macs_per_px) == (spec.parameters, spec.macs_per_px)
     assert (manifest.tiling.halo_px, manifest.tiling.multiple_of) == (spec.halo_px, 1)
-    assert manifest.normalization == "whole-image"
+    assert (manifest.normalization, manifest.normalization_limit) == ("whole-image-bounded", DEFAULT_LIMIT)
     assert "MODEL_CARD.md" in manifest.files
 
 
@@ -80,8 +81,27 @@ def test_a_lone_onnx_file_still_loads_and_gives_the_same_pixels(exported: Bundle
     path = exported.file("onnx-fp32/model.onnx")
     assert METADATA_KEY in {p.key for p in onnx.load(path).metadata_props}
     picture = np.random.default_rng(1).integers(0, 256, (50, 61, 3), dtype=np.uint8)
+    picture[:] //= 16
+    picture[25, 30] = 255  # a highlight, which the limit of the normalization is for
     with load(path) as alone, load(exported.root) as whole:
         np.testing.assert_array_equal(alone(picture), whole(picture))
+
+
+def test_an_export_may_choose_the_normalization(run: Path, exported: Bundle, tmp_path: Path) -> None:
+    plain = edgedenoise.export(run, tmp_path / "plain.edge", normalization="whole-image").manifest
+    assert plain.input_normalization == WHOLE_IMAGE
+    again = edgedenoise.export(run, tmp_path / "bounded.edge", normalization="whole-image-bounded").manifest
+    assert again.input_normalization == exported.manifest.input_normalization
+    picture = np.zeros((48, 48, 3), np.uint8)
+    picture[24, 24] = 255
+    with load(tmp_path / "plain.edge") as far, load(tmp_path / "bounded.edge") as limited:
+        assert not np.array_equal(far(picture), limited(picture))
+
+
+def test_a_student_has_no_other_normalization(students: dict[str, tuple[Path, Bundle]], tmp_path: Path) -> None:
+    run, _ = students["edge-tiny"]
+    with pytest.raises(UsageError, match="does not take the normalization 'whole-image-bounded'; expected unit"):
+        edgedenoise.export(run, tmp_path / "x.edge", normalization="whole-image-bounded")
 
 
 STUDENTS = ("edge-tiny", "edge", "edge-plus")

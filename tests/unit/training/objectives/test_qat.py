@@ -180,6 +180,10 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
     edgedenoise.calibrate(bundle, photographs / "noisy", count=4, crop_px=48)
     edgedenoise.quantize(bundle, scheme=scheme)
     opened, network = Bundle.open(bundle), load_network(run)[0].eval()
+    limit = manifest.normalization_limit
+    assert (limit is None) == (manifest.normalization == "unit")
+    if limit is not None:
+        assert input_ranges(network)["head"] == Range(-limit, limit), "what an image can give, not what crops gave"
     x = np.random.default_rng(0).random((1, 3, 64, 48), np.float32)
     x = x if manifest.normalization == "unit" else (x - x.mean()) / x.std()
     with torch.no_grad():
