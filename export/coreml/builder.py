@@ -186,11 +186,11 @@ def _describe(model: Any, job: BuildJob, variant: Variant, target: str) -> None:
     model.short_description = (
         f"{manifest.network.name}, a denoiser, {job.precision}. Deployment target {target}: {_WHY[job.precision]}."
     )
-    unit = (
-        "pixels in [0, 1], sRGB"
-        if manifest.normalization == "unit"
-        else ("pixels in [0, 1] less the whole image's mean, divided by its deviation, per channel")
-    )
+    unit = "pixels in [0, 1], sRGB"
+    if manifest.normalization != "unit":
+        unit = "pixels in [0, 1] less the whole image's mean, divided by its deviation, per channel"
+    if manifest.normalization_limit is not None:
+        unit += f"; the deviation is at least the largest distance from the mean over {manifest.normalization_limit:g}"
     level = ""
     if manifest.noise_level is not None:
         level = f" Fourth plane: the noise level, min(1, {manifest.noise_level.gain:g} sigma), with white as 1."

@@ -69,7 +69,7 @@ def test_an_engine_with_a_fourth_input_channel_returns_three(cuda: Cuda, engine:
     with opened(path) as session:
         assert session.inputs[0].shape == (1, 4, 64, 64)
         assert session.outputs[0].shape == (1, 3, 64, 64)
-        found = run_image(session, pixels, "unit", Tiling(halo_px=5))
+        found = run_image(session, pixels, UNIT, Tiling(halo_px=5))
     np.testing.assert_array_equal(found, pixels[:3] + 1)
     sizes = [int(line.split()[1]) for line in cuda.log if line.startswith("malloc")]
     assert sizes == [4 * 64 * 64 * 4, 3 * 64 * 64 * 4] * 2
