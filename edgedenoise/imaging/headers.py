@@ -10,6 +10,7 @@ from edgedenoise.errors import ImageError
 from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata import jpeg
 from edgedenoise.imaging.metadata.ifd import read_ifds
+from edgedenoise.imaging.metadata.tiff_pages import full_pages, is_raw
 from edgedenoise.imaging.pillow import open_with_pillow
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ _SIGNATURES: Final = (
     (b"II+\x00", "TIFF"),
     (b"MM\x00+", "TIFF"),
     (b"BM", "BMP"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"FUJIFILMCCD-RAW", "RAW"),
+    (b"IIRO", "RAW"),  # Olympus
+    (b"IIRS", "RAW"),
+    (b"MMOR", "RAW"),
+    (b"IIU\x00", "RAW"),  # Panasonic
+    (b"II\x1a\x00\x00\x00HEAP", "RAW"),  # Canon's CRW
+    (b"\x00MRM", "RAW"),  # Minolta
+    (b"FOVb", "RAW"),  # Sigma
 )
 
 
@@ -38,6 +49,8 @@ def format_of(head: bytes) -> str | None:
             return format_
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head[4:12] == b"ftypcrx ":  # Canon's CR3
+        return "RAW"
     return "PPM" if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace() else None
 
 
@@ -54,8 +67,8 @@ def read_layout(path: Path) -> Layout | None:
         return None
 
 
-def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout:
-    """Return the layout that the header of a file states.
+def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout | None:
+    """Return the layout that the header of a file states; None for camera raw files, which must be developed.
 
     Args:
         data: the whole file.
@@ -70,9 +83,15 @@ def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout:
     if format_ == "JPEG":
         return _jpeg_layout(jpeg.read_segments(data))
     if format_ == "TIFF":
-        return _tiff_layout(read_ifds(data)[0])
+        ifds = read_ifds(data, sub_images=True)
+        return None if is_raw(ifds, data) else tiff_layout(full_pages(ifds, "the image")[0])
     if format_ == "WEBP":
         return _webp_layout(data)
+    if format_ == "RAW":
+        return None
+    if format_ == "GIF":
+        width, height = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
+        return Layout(width, height, 3, 8, False)  # alpha shows in the frames alone
     with open_with_pillow(data, format_, "the image") as image:
         gray = image.mode in {"1", "L"} or image.mode.startswith("I")
         return Layout(*image.size, 1 if gray else 3, 16 if image.mode.startswith("I") else 8, image.mode == "RGBA")
@@ -95,7 +114,8 @@ def _jpeg_layout(segments: list[Block]) -> Layout:
     return Layout(width, height, 1 if components == 1 else 3, 16 if bits > 8 else 8, False)
 
 
-def _tiff_layout(ifd: Ifd) -> Layout:
+def tiff_layout(ifd: Ifd) -> Layout:
+    """Return the layout of one page of a TIFF file."""
     width, height = (max(ifd.numbers(tag), default=0) for tag in (256, 257))
     samples, extra = max(ifd.numbers(277, (1,))), len(ifd.numbers(338))
     colours = 3 if max(ifd.numbers(262, (1,))) > 1 else 1  # palettes, CMYK and Lab become RGB

@@ -13,9 +13,31 @@ from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Frames or pages that follow an image in its file. They are decoded one at a time, on every iteration."""
+
+    count: int = 0
+    """Number of frames."""
+    start: Callable[[], Iterator[Image]] = lambda: iter(())
+    """Begins an iteration."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Image]:
+        return self.start()
+
+    def map(self, function: Callable[[Image], Image]) -> Frames:
+        """Return the frames that `function` makes of these, one at a time."""
+        return Frames(self.count, lambda: map(function, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +61,9 @@ class Image:
     metadata: Metadata = field(default_factory=Metadata)
     """Colour profile, EXIF, XMP and the like. Denoising leaves it as it is."""
     format: str = "PNG"
-    """Format of the file that the image was read from: one of the values of `EXTENSIONS`."""
+    """Format of the file that the image was read from: one of the values of `EXTENSIONS`, or RAW."""
+    following: Frames = field(default_factory=Frames)
+    """Further frames of an animation, or pages of a document."""
 
     def __post_init__(self) -> None:
         _check_array(self.pixels, integer=True)
@@ -117,7 +141,7 @@ class Image:
         return to_unit(self.pixels)
 
     def with_unit(self, unit: NDArray[np.floating[Any]]) -> Image:
-        """Return the same image with new pixels.
+        """Return the same image with new pixels, without the frames that follow it.
 
         Args:
             unit: (H, W, 3) in [0, 1]. Values are clipped and rounded half up to the image's depth; a grayscale image

@@ -60,7 +60,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
         )
     try:
         if image.format == "TIFF":  # Pillow parses its metadata, and warns about it, only when it loads the pixels
-            with _unhindered():
+            with unhindered():
                 image.load()
         array = np.array(image if wanted == mode else image.convert(wanted))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -113,29 +113,26 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
     Callers check the size first: `edgedenoise.imaging.headers.check_pixel_count`.
 
     Raises:
-        ImageError: the image has several frames, or is a kind of TIFF that Pillow does not read.
+        ImageError: it is a kind of TIFF that Pillow does not read.
         ValueError: the file is damaged.
     """
     stream: Any = BytesIO(data) if isinstance(data, bytes) else data
     try:
-        with _unhindered():
+        with unhindered():
             # An MPO is a JPEG with more images behind it, as phones write: the first is the image.
             image = PILImage.open(stream, formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
-            frames = getattr(image, "n_frames", 1)
     except UnidentifiedImageError as error:
         if format_ == "TIFF":  # its directory has been read already, and is sound
             raise ImageError(f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}") from error
         raise ValueError("its header cannot be read") from error
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(f"it cannot be decoded ({error})") from error
-    if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name} is an animation or a stack: expected one frame, got {frames}")
     image.format = format_
     return image
 
 
 @contextmanager
-def _unhindered() -> Iterator[None]:
+def unhindered() -> Iterator[None]:
     """Silence Pillow's warnings about unusual metadata, which we copy as it is, and lift its limit of pixels.
 
     The limit belongs to the whole process and is too low for large cameras; sizes are checked against ours before.

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
 
 Block = tuple[bytes, bytes]
 """A PNG chunk (type, data) or a JPEG segment (marker, payload)."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How an animation shows one frame."""
+
+    seconds: Fraction
+    """Time that the frame is shown."""
+    disposal: Literal["keep", "background", "previous"] = "keep"
+    """What becomes of the frame before the next one is drawn."""
+    plays: int = 0
+    """Times that the whole animation is shown; 0 for ever."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +35,16 @@ class Metadata:
     """XMP packet."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical resolution in pixels per inch; None where the file states none."""
+    comments: tuple[bytes, ...] = ()
+    """Plain comments, in the encoding of the file."""
     native: tuple[Block, ...] = ()
     """All descriptive blocks of the file, raw. They are written back when the format stays the same."""
     native_format: str | None = None
     """The format that `native` belongs to: "PNG" or "JPEG"."""
+    timing: Timing | None = None
+    """How an animation shows this frame; None for a still image or a page."""
+    dropped: tuple[str, ...] = ()
+    """Parts of the file that were not read and are missing from every output, in words."""
 
 
 def stated_dpi(horizontal: float, vertical: float) -> tuple[float, float] | None:

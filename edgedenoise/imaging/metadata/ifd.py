@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TYPE_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_LONG_WORDS = frozenset({16, 18})
 _RATIONAL = 5
 EXIF_IFD, GPS_IFD = 34665, 34853
 _SUB_IFDS = frozenset({EXIF_IFD, GPS_IFD, 40965})  # the last is interoperability
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+_SUB_IMAGES = 330
+_MAX_ENTRIES_PER_DIRECTORY, _MAX_ENTRIES = 4096, 500_000  # TIFF has a few hundred tags, and stacks thousands of pages
+_MAX_VALUE_SHARE = 2  # values overlap rarely, so that together they are no longer than the file
 _INCHES_PER_UNIT = {2: 1.0, 3: 2.54}  # per inch, per centimetre
 Value = tuple[int, int, bytes]
 """Type, count and raw bytes of a tag."""
@@ -38,6 +42,8 @@ class Ifd:
     """Tag to its value, in `order`."""
     children: Mapping[int, Ifd]
     """Tags that point at a further directory: EXIF, GPS, interoperability."""
+    sub_images: tuple[Ifd, ...] = ()
+    """Directories of further images that belong to this one: previews, pyramids, and the raw data of a camera."""
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the whole numbers that a tag holds."""
@@ -47,13 +53,6 @@ class Ifd:
         if kind not in _TYPE_CODES:
             raise ValueError(f"expected whole numbers in tag {tag}, got type {kind}")
         return struct.unpack(f"{self.order}{count}{_TYPE_CODES[kind]}", raw)
-
-    def check_pixels_are_within(self, size: int) -> None:
-        """Raise when a strip or tile ends behind a file of `size` bytes: libraries may fill in zeros."""
-        for offsets, counts in ((273, 279), (324, 325)):
-            for start, count in zip(self.numbers(offsets), self.numbers(counts), strict=False):
-                if start + count > size:
-                    raise ValueError(f"it ends after {size} bytes, inside its pixels")
 
     def raw(self, tag: int) -> bytes | None:
         """Return the bytes that a tag holds, or None."""
@@ -89,54 +88,128 @@ def resolution_values(order: str, dpi: tuple[float, float]) -> dict[int, Value]:
     return values
 
 
-def read_ifds(data: bytes | mmap.mmap) -> list[Ifd]:
-    """Read the chain of directories of a TIFF file or of an EXIF block (classic and BigTIFF)."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
-        raise ValueError("it does not begin with a TIFF header")
-    big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
-    ifds: list[Ifd] = []
-    seen: set[int] = set()
-    at = _unpack(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
-    while at:
-        if at in seen:
+def read_ifds(data: bytes | mmap.mmap, *, sub_images: bool = False) -> list[Ifd]:
+    """Read the chain of directories of a TIFF file or of an EXIF block (classic and BigTIFF).
+
+    The work is bounded: directories and entries are counted, each directory is read once, and the values together
+    may not be much longer than the file.
+
+    Args:
+        data: the whole file or block.
+        sub_images: also read the directories that `SubIFDs` names, where raw files and previews are.
+
+    Returns:
+        The directories, in the order of the chain.
+
+    Raises:
+        ValueError: the file breaks the rules of TIFF.
+    """
+    return _Reader(data, sub_images=sub_images).chain()
+
+
+class _Reader:
+    """Reads the directories of one file and keeps count of the work."""
+
+    def __init__(self, data: bytes | mmap.mmap, *, sub_images: bool) -> None:
+        order = {b"II": "<", b"MM": ">"}.get(data[:2])
+        if order is None or len(data) < 8:
+            raise ValueError("it does not begin with a TIFF header")
+        self.data, self.order, self.sub_images = data, order, sub_images
+        self.big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+        self.word = "Q" if self.big else "I"
+        self.word_bytes = struct.calcsize(f"={self.word}")
+        self.entries_left = _MAX_ENTRIES
+        self.bytes_left = _MAX_VALUE_SHARE * len(data)
+        self.read: dict[int, tuple[Ifd, int]] = {}
+        self.reading: set[int] = set()
+        self.slices: dict[tuple[int, int], bytes] = {}
+
+    def chain(self) -> list[Ifd]:
+        """Return the directories that the header leads to."""
+        ifds: list[Ifd] = []
+        seen: set[int] = set()
+        at = self.unpack(self.word, 8 if self.big else 4)
+        while at:
+            if at in seen:
+                raise ValueError("its directories form a circle")
+            seen.add(at)
+            ifd, at = self.directory(at, depth=0)
+            ifds.append(ifd)
+        if not ifds:
+            raise ValueError("it has no directory")
+        return ifds
+
+    def directory(self, at: int, depth: int) -> tuple[Ifd, int]:
+        """Return the directory at offset `at` and the offset of the next one (0: none)."""
+        if at in self.read:
+            return self.read[at]
+        if at in self.reading:
             raise ValueError("its directories form a circle")
-        seen.add(at)
-        ifd, at = _read_ifd(data, at, order, big=big, depth=0)
-        ifds.append(ifd)
-    if not ifds:
-        raise ValueError("it has no directory")
-    return ifds
+        self.reading.add(at)
+        head, entry = (8 if self.big else 2), 4 + 2 * self.word_bytes
+        count = self.unpack("Q" if self.big else "H", at)
+        if at + head + count * entry > len(self.data):
+            raise ValueError(f"it ends after {len(self.data)} bytes, inside a directory")
+        self.entries_left -= count
+        if count > _MAX_ENTRIES_PER_DIRECTORY or self.entries_left < 0:
+            raise ValueError(
+                f"it has too many tags: expected at most {_MAX_ENTRIES_PER_DIRECTORY} in a directory and"
+                f" {_MAX_ENTRIES} in all"
+            )
+        values: dict[int, Value] = {}
+        for place in range(at + head, at + head + count * entry, entry):
+            tag, kind = struct.unpack_from(f"{self.order}HH", self.data, place)
+            number = self.unpack(self.word, place + 4)
+            size = _TYPE_BYTES.get(kind, 0) * number
+            if size and tag not in values:  # of a tag that is repeated, the first counts
+                start = place + 4 + self.word_bytes
+                if size > self.word_bytes:
+                    start = self.unpack(self.word, start)
+                values[tag] = (kind, number, self.value(tag, start, size))
+        end = at + head + count * entry
+        following = self.unpack(self.word, end) if end + self.word_bytes <= len(self.data) else 0
+        ifd = Ifd(self.order, values, self.children(values, depth), self.sub_directories(values, depth))
+        self.reading.remove(at)
+        self.read[at] = ifd, following
+        return ifd, following
 
+    def value(self, tag: int, start: int, size: int) -> bytes:
+        """Return the bytes of a value; directories that share a value share its bytes."""
+        if start + size > len(self.data):
+            raise ValueError(f"it ends after {len(self.data)} bytes, before the value of tag {tag}")
+        if (start, size) not in self.slices:
+            self.bytes_left -= size
+            if self.bytes_left < 0:
+                raise ValueError("the values of its tags overlap")
+            self.slices[start, size] = self.data[start : start + size]
+        return self.slices[start, size]
 
-def _read_ifd(data: bytes | mmap.mmap, at: int, order: str, *, big: bool, depth: int) -> tuple[Ifd, int]:
-    """Return the directory at offset `at` and the offset of the next one (0: none)."""
-    word = "Q" if big else "I"
-    head, word_bytes = struct.calcsize(f"={'Q' if big else 'H'}"), struct.calcsize(f"={word}")
-    values: dict[int, Value] = {}
-    children: dict[int, Ifd] = {}
-    count = _unpack(f"{order}{'Q' if big else 'H'}", data, at)
-    entry = 4 + 2 * word_bytes
-    if at + head + count * entry > len(data):
-        raise ValueError(f"it ends after {len(data)} bytes, inside a directory")
-    for place in range(at + head, at + head + count * entry, entry):
-        tag, kind = struct.unpack_from(f"{order}HH", data, place)
-        number = _unpack(f"{order}{word}", data, place + 4)
-        size = _TYPE_BYTES.get(kind, 0) * number
-        if size == 0:
-            continue
-        start = (
-            place + 4 + word_bytes if size <= word_bytes else _unpack(f"{order}{word}", data, place + 4 + word_bytes)
-        )
-        if start + size > len(data):
-            raise ValueError(f"it ends after {len(data)} bytes, before the value of tag {tag}")
-        values[tag] = (kind, number, data[start : start + size])
-        if tag in _SUB_IFDS and depth < 3 and kind in _TYPE_CODES:
-            child = struct.unpack(f"{order}{_TYPE_CODES[kind]}", values[tag][2][: _TYPE_BYTES[kind]])[0]
-            children[tag] = _read_ifd(data, child, order, big=big, depth=depth + 1)[0]
-    end = at + head + count * entry
-    following = _unpack(f"{order}{word}", data, end) if end + word_bytes <= len(data) else 0
-    return Ifd(order, values, children), following
+    def children(self, values: Mapping[int, Value], depth: int) -> dict[int, Ifd]:
+        """Return the EXIF, GPS and interoperability directories that `values` point at."""
+        children: dict[int, Ifd] = {}
+        for tag in _SUB_IFDS & values.keys():
+            offsets = self.offsets(values[tag])
+            if offsets and depth < 3:
+                children[tag] = self.directory(offsets[0], depth + 1)[0]
+        return children
+
+    def sub_directories(self, values: Mapping[int, Value], depth: int) -> tuple[Ifd, ...]:
+        """Return the directories of further images that `values` point at."""
+        if not self.sub_images or depth or _SUB_IMAGES not in values:
+            return ()
+        return tuple(self.directory(at, depth + 1)[0] for at in self.offsets(values[_SUB_IMAGES]))
+
+    def offsets(self, value: Value) -> tuple[int, ...]:
+        """Return the whole numbers of a value; none where it holds others."""
+        kind, count, raw = value
+        return struct.unpack(f"{self.order}{count}{_TYPE_CODES[kind]}", raw) if kind in _TYPE_CODES else ()
+
+    def unpack(self, code: str, at: int) -> int:
+        """Return the whole number at offset `at`."""
+        if at < 0 or at + struct.calcsize(f"={code}") > len(self.data):
+            raise ValueError(f"it ends after {len(self.data)} bytes, but points at byte {at}")
+        value: int = struct.unpack_from(f"{self.order}{code}", self.data, at)[0]
+        return value
 
 
 def write_ifd(ifd: Ifd, strip: bytes = b"") -> bytes:
@@ -155,7 +228,9 @@ def _append_ifd(ifd: Ifd, body: bytearray) -> int:
     entries: list[bytes] = []
     for tag in sorted(ifd.values):  # TIFF requires this order
         kind, count, raw = ifd.values[tag]
-        if kind == 16:  # BigTIFF's long words
+        if kind in _LONG_WORDS:  # of BigTIFF
+            if max(ifd.numbers(tag)) >= 1 << 32:
+                raise ValueError(f"tag {tag} holds a number that does not fit into 32 bits")
             kind, raw = 4, struct.pack(f"{ifd.order}{count}I", *ifd.numbers(tag))
         if tag in children:
             kind, count, raw = 4, 1, struct.pack(f"{ifd.order}I", children[tag])
@@ -167,11 +242,3 @@ def _append_ifd(ifd: Ifd, body: bytearray) -> int:
     at = 8 + len(body)
     body += struct.pack(f"{ifd.order}H", len(entries)) + b"".join(entries) + b"\x00\x00\x00\x00"
     return at
-
-
-def _unpack(code: str, data: bytes | mmap.mmap, at: int) -> int:
-    """Return the whole number at offset `at`."""
-    if at < 0 or at + struct.calcsize(code) > len(data):
-        raise ValueError(f"it ends after {len(data)} bytes, but points at byte {at}")
-    value: int = struct.unpack_from(code, data, at)[0]
-    return value

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, Literal
 
-from edgedenoise.imaging.metadata.embedded import Metadata, stated_dpi
+from edgedenoise.imaging.metadata.embedded import Metadata, Timing, stated_dpi
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _INCH_M = 0.0254
+_DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {1: "background", 2: "previous"}
+_DISPOSAL_CODES: Final = {"keep": 0, "background": 1, "previous": 2}
 # Chunks that are not marked safe-to-copy but describe the colours, which we do not change.
 _COLOUR = frozenset({b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tIME"})
 
@@ -79,13 +82,54 @@ def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
     )
 
 
+def timings(chunks: list[Block]) -> tuple[tuple[Timing, ...], bool]:
+    """Return the timing of each frame of an animation, and whether the still image is its first frame.
+
+    Raises:
+        ValueError: a control chunk is too short, or the number of frames is not the stated one.
+    """
+    control = next((body for kind, body in chunks if kind == b"acTL"), None)
+    if control is None:
+        return (), True
+    if len(control) != 8:
+        raise ValueError("its animation control has the wrong length")
+    stated, plays = struct.unpack(">II", control)
+    found, still_first, pixels = [], True, False
+    for kind, body in chunks:
+        if kind == b"IDAT" and not pixels:
+            pixels, still_first = True, bool(found)
+        elif kind == b"fcTL":
+            if len(body) != 26:
+                raise ValueError("a frame control of it has the wrong length")
+            delay, unit, disposal = struct.unpack(">HHB", body[20:25])
+            found.append(Timing(Fraction(delay, unit or 100), _DISPOSALS.get(disposal, "keep"), plays))
+    if len(found) != stated:
+        raise ValueError(f"expected {stated} frames, got {len(found)}")
+    return tuple(found), still_first
+
+
+def animation_control(frames: int, plays: int) -> Block:
+    """Return the chunk that makes an animation of a PNG file."""
+    return b"acTL", struct.pack(">II", frames, plays)
+
+
+def frame_control(number: int, width: int, height: int, timing: Timing) -> Block:
+    """Return the chunk in front of a frame that covers the canvas; `number` counts control and data chunks."""
+    delay = timing.seconds.limit_denominator(1000)
+    if delay.numerator > 65535:
+        delay = Fraction(min(round(timing.seconds), 65535))
+    disposal = _DISPOSAL_CODES[timing.disposal]
+    head = struct.pack(">IIIII", number, width, height, 0, 0)
+    return b"fcTL", head + struct.pack(">HHBB", delay.numerator, delay.denominator, disposal, 0)
+
+
 def without_metadata(chunks: list[Block]) -> bytes:
-    """Return a PNG file with the pixels, palette and transparency of `chunks` and nothing else.
+    """Return a PNG file with the pixels, palette, transparency and frames of `chunks` and nothing else.
 
     Readers fail on metadata that they do not need: Pillow refuses profiles and texts of more than a megabyte.
     """
-    kept = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-    return SIGNATURE + b"".join(_chunk(*chunk) for chunk in chunks if chunk[0] in kept)
+    kept = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
+    return SIGNATURE + b"".join(chunk_bytes(*chunk) for chunk in chunks if chunk[0] in kept)
 
 
 def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
@@ -109,10 +153,10 @@ def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
 def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:
     """Return the PNG file `data` with `blocks` placed right after its header."""
     at = len(SIGNATURE) + 12 + 13
-    return data[:at] + b"".join(_chunk(*block) for block in blocks) + data[at:]
+    return data[:at] + b"".join(chunk_bytes(*block) for block in blocks) + data[at:]
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def chunk_bytes(kind: bytes, body: bytes) -> bytes:
     """Return one chunk as a file stores it: length, type, data, checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_XMP, _ICC = 700, 34675
+_ORIENTATION, _XMP, _ICC = 274, 700, 34675
 # Tags that describe the image and not how this file stores its pixels: description, make, model, orientation,
 # resolution, software, date, artist, host, rating, copyright, IPTC, Photoshop, EXIF, GPS, and the titles of Windows.
 _DESCRIPTIVE = frozenset(
@@ -30,6 +30,8 @@ _DESCRIPTIVE = frozenset(
     | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, EXIF_IFD, GPS_IFD}
     | set(range(40091, 40096))
 )
+METADATA_TAGS = _DESCRIPTIVE | {_XMP, _ICC}
+"""Tags that `read_metadata` takes from a TIFF file."""
 
 
 def read_metadata(ifd: Ifd) -> Metadata:
@@ -39,14 +41,11 @@ def read_metadata(ifd: Ifd) -> Metadata:
     return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi())
 
 
-def without_metadata(data: bytes, ifd: Ifd) -> bytes:
-    """Return a TIFF file with the pixels of `ifd` and no metadata.
-
-    Pillow turns TIFF pixels by the orientation in EXIF or XMP. Without it, Pillow leaves them as stored.
-    """
-    dropped = _DESCRIPTIVE | {_XMP, _ICC}
-    values = {tag: value for tag, value in ifd.values.items() if tag not in dropped}
-    return write_ifd(Ifd(ifd.order, values, {}), data[8:])  # offsets stay valid: the new directory comes last
+def camera_metadata(ifd: Ifd) -> Metadata:
+    """Return the metadata of a camera raw file from its first directory; the image is turned upright already."""
+    values = {tag: value for tag, value in ifd.values.items() if tag in _DESCRIPTIVE - {_ORIENTATION}}
+    exif = write_ifd(Ifd(ifd.order, values, ifd.children)) if values else None
+    return Metadata(exif=exif, xmp=ifd.raw(_XMP))
 
 
 def descriptive_tags(metadata: Metadata) -> Ifd:

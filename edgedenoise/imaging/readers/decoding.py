@@ -6,50 +6,86 @@ is refused. 8-bit images and 16-bit grayscale go through Pillow, the rest of 16 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import DamagedImageError, ImageError
-from edgedenoise.imaging.headers import MAX_PIXELS, check_pixel_count, format_of, layout_of
+from edgedenoise.imaging.image import Frames
+from edgedenoise.imaging.headers import check_pixel_count, format_of, layout_of
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
+from edgedenoise.imaging.readers.gif import decode_gif
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
+from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.imaging.readers.png import decode_png
 from edgedenoise.imaging.readers.pnm import check_pnm_depth
+from edgedenoise.imaging.readers.raw import RAW_EXTENSIONS, decode_raw
 from edgedenoise.imaging.readers.tiff import decode_tiff
+from edgedenoise.imaging.readers.webp import decode_webp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from edgedenoise.imaging.image import Image
 
 # Common formats that are not read: the message names them.
-_FOREIGN = {b"GIF8": "GIF", b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL", b"%PDF": "PDF", b"<svg": "SVG"}
+_FOREIGN = {b"8BPS": "Photoshop", b"\xff\x0a": "JPEG XL", b"%PDF": "PDF", b"<svg": "SVG"}
+_READERS: Final[dict[str, Callable[[bytes, str, ReadOptions], Image]]] = {
+    "PNG": decode_png,
+    "TIFF": decode_tiff,
+    "JPEG": decode_jpeg,
+    "GIF": decode_gif,
+    "WEBP": decode_webp,
+    "RAW": decode_raw,
+}
 
 
-def decode_image(data: bytes, *, name: str = "the image", max_pixels: int = MAX_PIXELS) -> Image:
+def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions | None = None) -> Image:
     """Decode the bytes of an image file.
 
     Args:
         data: the whole file.
-        name: what messages call it.
-        max_pixels: largest number of pixels that is accepted.
+        name: what messages call it. The extension of a camera raw file matters.
+        options: what the caller accepts; None for the defaults.
 
     Returns:
-        The image with its embedded metadata.
+        The image with its embedded metadata. Frames that follow it are decoded when they are iterated over.
 
     Raises:
         ImageError, DamagedImageError, RuntimeUnavailableError: as `edgedenoise.imaging.files.read_image`.
     """
     format_ = _format_of(data, name)
+    options = options or ReadOptions()
+    with _errors_of(format_, name):
+        layout = layout_of(data, format_)
+        if layout is not None:
+            check_pixel_count(layout, name, options.max_pixels)
+        image = _decode(data, format_, name, options)
+    later = image.following
+
+    def following() -> Iterator[Image]:
+        with _errors_of(format_, name):
+            yield from later
+
+    return replace(image, following=Frames(len(later), following)) if later else image
+
+
+def _decode(data: bytes, format_: str, name: str, options: ReadOptions) -> Image:
+    reader = _READERS.get(format_)
+    if reader is not None:
+        return reader(data, name, options)
+    if format_ == "PPM":
+        check_pnm_depth(data, name)
+    return from_pil(open_with_pillow(data, format_, name), name=name)
+
+
+@contextmanager
+def _errors_of(format_: str, name: str) -> Iterator[None]:
+    """Turn the error of a parser, for a file that breaks its format's rules, into ours."""
     try:
-        check_pixel_count(layout_of(data, format_), name, max_pixels)
-        if format_ == "PNG":
-            return decode_png(data, name)
-        if format_ == "TIFF":
-            return decode_tiff(data, name)
-        if format_ == "JPEG":
-            return decode_jpeg(data, name)
-        if format_ == "PPM":
-            check_pnm_depth(data, name)
-        return from_pil(open_with_pillow(data, format_, name), name=name)
-    except ValueError as error:  # raised by the parsers for a file that breaks its format's rules
+        yield
+    except ValueError as error:
         raise DamagedImageError(
             f"{name} is a damaged {format_} file: {error}", hint="Copy the file again from its source."
         ) from error
@@ -61,6 +97,8 @@ def _format_of(data: bytes, name: str) -> str:
         raise ImageError(f"{name} is empty: expected {ACCEPTED_FORMATS}, got a file of 0 bytes")
     head = data[:16]
     format_ = format_of(head)
+    if format_ == "TIFF" and PurePath(name).suffix.lower() in RAW_EXTENSIONS:
+        return "RAW"  # makers of cameras use TIFF, where other programs find the preview alone
     if format_ is not None:
         return format_
     foreign = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import jpeg
 from edgedenoise.imaging.pillow import from_pil, open_with_pillow
 
+if TYPE_CHECKING:
+    from edgedenoise.imaging.readers.options import ReadOptions
 
-def decode_jpeg(data: bytes, name: str) -> Image:
+
+def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
     """Decode the bytes of a JPEG file; `name` is what messages call it.
 
     Raises:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgedenoise.errors import ImageError
@@ -9,28 +12,37 @@ from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import png
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.animation import animation
+
+if TYPE_CHECKING:
+    from edgedenoise.imaging.readers.options import ReadOptions
 
 
-def decode_png(data: bytes, name: str) -> Image:
+def decode_png(data: bytes, name: str, options: ReadOptions) -> Image:
     """Decode the bytes of a PNG file; `name` is what messages call it.
 
     Raises:
-        ImageError: it is an animation.
+        ImageError: it is an animation, and the options do not accept one, or an animation of 16 bits.
         RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
         ValueError: the file is damaged.
     """
     chunks = png.read_chunks(data)
-    frames = next((int.from_bytes(body[:4], "big") for kind, body in chunks if kind == b"acTL"), 1)
-    if frames > 1:
-        raise ImageError(f"{name} is an animation: expected one frame, got {frames}")
     depth, colour_type = chunks[0][1][8], chunks[0][1][9]
     meta = png.read_metadata(chunks)
+    timings, still_first = png.timings(chunks)
+    if timings:
+        if depth == 16:
+            raise ImageError(f"{name} is an unsupported animation: expected 8 bits per sample, got 16")
+        if not still_first:
+            meta = replace(meta, dropped=(*meta.dropped, "the still image for programs that show no animations"))
+        bare = png.without_metadata(chunks)
+        return animation(bare, "PNG", name, options, meta, timings, skipped=0 if still_first else 1)
     key = None
     if depth == 16:  # libraries apply the transparent colour in 8 bits, so it is applied here
         key = next((body for kind, body in chunks if kind == b"tRNS"), None)
         chunks = [chunk for chunk in chunks if chunk[0] != b"tRNS"]
     bare = png.without_metadata(chunks)
-    opened = open_with_pillow(bare, "PNG", name)
+    opened = open_with_pillow(bare, "PNG", name)  # also checks the size
     if depth < 16 or colour_type == 0:
         image = from_pil(opened, name=name)
     else:

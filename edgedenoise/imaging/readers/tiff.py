@@ -4,19 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.headers import check_pixel_count, tiff_layout
+from edgedenoise.imaging.image import Frames, Image
 from edgedenoise.imaging.metadata import tiff
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds
 from edgedenoise.imaging.optional import import_io
-from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
+from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.options import ReadOptions
+from edgedenoise.imaging.readers.raw import decode_raw
+from edgedenoise.imaging.metadata.tiff_pages import (
+    BITS,
+    EXTRA_SAMPLES,
+    HEIGHT,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    WIDTH,
+    check_pixels_are_complete,
+    dropped_pages,
+    full_pages,
+    is_raw,
+    single_page,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-def decode_tiff(data: bytes, name: str) -> Image:
+def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
     """Decode the bytes of a TIFF file; `name` is what messages call it.
 
     Raises:
@@ -24,13 +45,32 @@ def decode_tiff(data: bytes, name: str) -> Image:
         RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
         ValueError: the file is damaged.
     """
-    ifds = read_ifds(data)
-    ifd = ifds[0]
-    _check_kind(ifds, name)
-    ifd.check_pixels_are_within(len(data))
-    bits, extra = set(ifd.numbers(258, (1,))), ifd.numbers(338)
-    samples, photometric = ifd.numbers(277, (1,))[0], ifd.numbers(262, (1,))[0]
-    bare = tiff.without_metadata(data, ifd)
+    ifds = read_ifds(data, sub_images=True)
+    if is_raw(ifds, data):
+        return decode_raw(data, name, options)
+    pages = full_pages(ifds, name)
+    if len(pages) > 1 and not options.frames:
+        raise ImageError(f"{name} has several pages: expected one, got {len(pages)}")
+    first = _decode_page(data, pages[0], name, options)
+    dropped = (*first.metadata.dropped, *dropped_pages(ifds))
+
+    def following() -> Iterator[Image]:
+        for number, page in enumerate(pages[1:], start=2):
+            yield _decode_page(data, page, f"page {number} of {name}", options)
+
+    return replace(
+        first, metadata=replace(first.metadata, dropped=dropped), following=Frames(len(pages) - 1, following)
+    )
+
+
+def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Image:
+    """Decode one page."""
+    _check_kind(ifd, name)
+    bits, extra = set(ifd.numbers(BITS, (1,))), ifd.numbers(EXTRA_SAMPLES)
+    samples, photometric = ifd.numbers(SAMPLES, (1,))[0], ifd.numbers(PHOTOMETRIC, (1,))[0]
+    check_pixel_count(tiff_layout(ifd), name, options.max_pixels)
+    check_pixels_are_complete(ifd, len(data))
+    bare = single_page(data, ifd, tiff.METADATA_TAGS)
     if bits != {16} or (samples == 1 and photometric == 1):
         image = from_pil(open_with_pillow(bare, "TIFF", name), name=name)
     elif photometric in {0, 1, 2} and samples - len(extra) == (3 if photometric == 2 else 1):
@@ -43,22 +83,13 @@ def decode_tiff(data: bytes, name: str) -> Image:
     return replace(image, metadata=tiff.read_metadata(ifd), format="TIFF")
 
 
-def _check_kind(ifds: list[Ifd], name: str) -> None:
-    """Raise when a TIFF file is of a kind that libraries would decode to something else."""
-    ifd = ifds[0]
-    full_pages = sum(1 for page in ifds if page.numbers(254, (0,))[0] & 5 == 0)  # neither a thumbnail nor a mask
-    if not ifd.numbers(256) or not ifd.numbers(257):
+def _check_kind(ifd: Ifd, name: str) -> None:
+    """Raise when a page is of a kind that libraries would decode to something else."""
+    if not ifd.numbers(WIDTH) or not ifd.numbers(HEIGHT):
         raise ValueError("it has no width or no height")
-    if 50706 in ifd.values or ifd.numbers(262, (1,))[0] in {32803, 34892}:
-        raise ImageError(
-            f"{name} is a camera's raw file, which is not supported: expected {ACCEPTED_FORMATS}",
-            hint="Develop it to a 16-bit TIFF without noise reduction, and without changing its size.",
-        )
-    if full_pages > 1:
-        raise ImageError(f"{name} has several pages: expected one, got {full_pages}")
-    bits, extra = set(ifd.numbers(258, (1,))), ifd.numbers(338)
-    if not (bits <= {1, 2, 4, 8} or bits == {16}) or set(ifd.numbers(339, (1,))) != {1}:
-        kind = {2: "signed ", 3: "floating-point "}.get(ifd.numbers(339, (1,))[0], "")
+    bits, extra = set(ifd.numbers(BITS, (1,))), ifd.numbers(EXTRA_SAMPLES)
+    if not (bits <= {1, 2, 4, 8} or bits == {16}) or set(ifd.numbers(SAMPLE_FORMAT, (1,))) != {1}:
+        kind = {2: "signed ", 3: "floating-point "}.get(ifd.numbers(SAMPLE_FORMAT, (1,))[0], "")
         depth = "/".join(str(bit) for bit in sorted(bits))
         raise ImageError(
             f"{name} is an unsupported kind of TIFF: expected 8 or 16 unsigned bits per sample, got {depth} {kind}bits"

@@ -1,0 +1,76 @@
+"""Animations: frames as the whole canvas shows them, each with its own timing.
+
+A file stores patches of the canvas. Networks need what is around a pixel, so the frames are composed first, and every
+frame that is written covers the canvas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.image import Frames
+from edgedenoise.imaging.pillow import from_pil, open_with_pillow, unhindered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.metadata.embedded import Metadata, Timing
+    from edgedenoise.imaging.readers.options import ReadOptions
+
+
+def animation(
+    data: bytes,
+    format_: str,
+    name: str,
+    options: ReadOptions,
+    metadata: Metadata,
+    timings: Sequence[Timing],
+    *,
+    skipped: int = 0,
+) -> Image:
+    """Return the first frame of an animation with the frames that follow it.
+
+    Args:
+        data: the whole file, which Pillow reads.
+        format_: its format.
+        name: what messages call it.
+        options: what the caller accepts.
+        metadata: metadata of the first frame.
+        timings: one per frame; none for a still image.
+        skipped: images in front of the first frame that are not part of the animation.
+
+    Raises:
+        ImageError: there are several frames, and the options do not accept them.
+        ValueError: the file is damaged.
+    """
+    if len(timings) > 1 and not options.frames:
+        raise ImageError(f"{name} is an animation: expected one frame, got {len(timings)}")
+    first = next(_frames(data, format_, name, skipped), None)
+    if first is None:
+        raise ValueError("it holds no frame")
+    if timings:
+        metadata = replace(metadata, timing=timings[0])
+
+    def following() -> Iterator[Image]:
+        frames = _frames(data, format_, name, skipped + 1)
+        for frame, timing in zip(frames, timings[1:], strict=True):
+            yield replace(frame, metadata=replace(metadata, timing=timing))
+
+    return replace(first, metadata=metadata, format=format_, following=Frames(max(0, len(timings) - 1), following))
+
+
+def _frames(data: bytes, format_: str, name: str, start: int) -> Iterator[Image]:
+    """Yield the frames of an animation from number `start` on, each as the whole canvas shows it."""
+    image = open_with_pillow(data, format_, name)
+    for number in range(start, getattr(image, "n_frames", 1)):
+        try:
+            with unhindered():
+                image.seek(number)
+                frame = image.copy()
+        except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"frame {number + 1} cannot be decoded ({error})") from error
+        frame.format = format_
+        yield from_pil(frame, name=f"frame {number + 1} of {name}")

@@ -1,0 +1,27 @@
+"""WebP files decoded to `Image`, animations frame by frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgedenoise.imaging.metadata import webp
+from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.animation import animation
+
+if TYPE_CHECKING:
+    from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.readers.options import ReadOptions
+
+
+def decode_webp(data: bytes, name: str, options: ReadOptions) -> Image:
+    """Decode the bytes of a WebP file; `name` is what messages call it.
+
+    Raises:
+        ImageError: it is an animation, and the options do not accept one.
+        ValueError: the file is damaged.
+    """
+    timings = webp.timings(webp.read_chunks(data))
+    if not timings:
+        return from_pil(open_with_pillow(data, "WEBP", name), name=name)
+    meta = from_pil(open_with_pillow(data, "WEBP", name), name=name).metadata
+    return animation(data, "WEBP", name, options, meta, timings)
