@@ -9,13 +9,13 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from edgedenoise.errors import OutputError
 from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 _NAME_BYTES = 100
@@ -82,6 +82,12 @@ def write_bytes(target: Path, data: bytes) -> None:
     """Write `data` to `target` atomically."""
     with atomic_file(target) as temporary, _worded(target):
         temporary.write_bytes(data)
+
+
+def write_stream(target: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write what `write` puts into a binary stream, which can be read and sought, to `target` atomically."""
+    with atomic_file(target) as temporary, _worded(target), temporary.open("r+b") as stream:
+        write(stream)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, ImageError, UsageError
 from edgedenoise.imaging.files import EXTENSIONS, check_can_hold, read_image, write_image
 from edgedenoise.imaging.folders import list_images
+from edgedenoise.imaging.image import Frames
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
 
@@ -105,11 +106,12 @@ def _denoise_one(denoiser: Denoiser, source: Path, output: Path, progress: Progr
         progress("tiles", done, total)
 
     try:
-        image = read_image(source)
+        image = read_image(source, frames=True)
         check_can_hold(image, output)
         check_writable(output)
         progress("tiles", 0, 1)
-        write_image(denoiser(image, on_tile=on_tile), output)
+        clean = denoiser(replace(image, following=Frames()), on_tile=on_tile)
+        write_image(replace(clean, following=image.following.map(denoiser)), output)
     except EdgeDenoiseError as error:
         return FileResult(source, None, error)
     except MemoryError:

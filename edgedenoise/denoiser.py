@@ -164,7 +164,8 @@ class Denoiser:
             DeviceMemoryError: it does not fit into memory even with the smallest tile.
         """
         if isinstance(image, Image):
-            return image.with_unit(self._denoise_unit(image.unit(), on_tile))
+            clean = image.with_unit(self._denoise_unit(image.unit(), on_tile))
+            return clean.followed_by(self(frame, on_tile=on_tile) for frame in image.following)
         if isinstance(image, np.ndarray):
             unit = self._denoise_unit(to_unit(image), on_tile)
             channels = 3 if image.ndim == 3 and image.shape[2] == 3 else 1

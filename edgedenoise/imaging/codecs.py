@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
 from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
+from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_sequence
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
@@ -17,9 +19,8 @@ if TYPE_CHECKING:
 
 _JPEG_QUALITY = 95
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
-_ALPHA: Final = frozenset({"PNG", "TIFF", "WEBP"})
-_MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383}  # the limits of libjpeg and libwebp
-_MAX_TIFF_BYTES: Final = 0xFF000000
+_ALPHA: Final = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+_MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}  # the first two are limits of libjpeg and libwebp
 
 
 def check_layout(layout: Layout, format_: str) -> None:
@@ -36,8 +37,8 @@ def check_layout(layout: Layout, format_: str) -> None:
     limit = _MAX_SIDE_PX.get(format_)
     if limit is not None and max(layout.height, layout.width) > limit:
         raise ValueError(f"expected at most {limit} pixels per side in {format_}, got {layout.width} x {layout.height}")
-    if format_ == "TIFF" and layout.stored_bytes > _MAX_TIFF_BYTES:
-        raise ValueError(f"expected at most {_MAX_TIFF_BYTES} bytes of pixels in TIFF, got {layout.stored_bytes}")
+    if format_ == "TIFF" and layout.stored_bytes > tiff.MAX_BYTES:
+        raise ValueError(f"expected at most {tiff.MAX_BYTES} bytes of pixels in TIFF, got {layout.stored_bytes}")
     if format_ == "PNG" and layout.bits == 16 and (layout.channels == 3 or layout.alpha):
         import_io("imagecodecs", "writing 16-bit colour PNG")
 
@@ -50,6 +51,7 @@ def check_encodable(image: Image, format_: str) -> None:
         RuntimeUnavailableError: as `check_layout`.
     """
     check_layout(image.layout, format_)
+    check_sequence(image, format_)
     if format_ == "TIFF":
         tiff.descriptive_tags(image.metadata)
     elif format_ == "JPEG":
@@ -69,10 +71,37 @@ def encode_image(image: Image, format_: str) -> bytes:
     Raises:
         ValueError, RuntimeUnavailableError: as `check_encodable`.
     """
+    stream = BytesIO()
+    encode_to(image, format_, stream)
+    return stream.getvalue()
+
+
+def encode_to(image: Image, format_: str, stream: BinaryIO) -> None:
+    """Write an image and the frames that follow it as a file; one frame is in memory at a time.
+
+    Args:
+        image: the image.
+        format_: as for `encode_image`.
+        stream: receives the file; it can be sought.
+
+    Raises:
+        ValueError, RuntimeUnavailableError: as `check_encodable`.
+        ImageError, DamagedImageError: a frame that follows cannot be decoded or has another size.
+    """
     check_encodable(image, format_)
+    if image.following:
+        write_sequence(image, format_, partial(_encode_still, format_=format_), stream)
+    else:
+        stream.write(_encode_still(image, format_))
+
+
+def _encode_still(image: Image, format_: str) -> bytes:
+    """Return a file of one frame."""
     meta = image.metadata
     if format_ == "TIFF":
         return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None)
+    if format_ == "GIF":
+        return gif_bytes(image)
     if format_ == "PNG":
         return png.insert_blocks(_png_pixels(image), png.blocks_of(meta))
     stream = BytesIO()

@@ -8,15 +8,17 @@ never rotated: the EXIF orientation stays in the file, so that a viewer applies 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.atomic import write_bytes
+from edgedenoise.atomic import write_stream
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_image
+from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_to
 from edgedenoise.imaging.headers import MAX_PIXELS
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.readers.decoding import decode_image
+from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ EXTENSIONS: Final = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
     ".bmp": "BMP",
+    ".gif": "GIF",
+    ".apng": "PNG",
     ".ppm": "PPM",
     ".pgm": "PPM",
     ".pnm": "PPM",
@@ -109,12 +113,23 @@ def _explained(path: Path) -> Iterator[None]:
         raise ImageError(f"{path} cannot be written: {error}", hint=hint) from error
 
 
-def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(
+    path: Path | str,
+    *,
+    frames: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    convert_cmyk: bool = False,
+    raw: RawOutput = "srgb",
+) -> Image:
     """Read an image file. Its content decides the format, not its name.
 
     Args:
         path: PNG or TIFF (8 or 16 bits), JPEG, WEBP, BMP or PPM (8 bits).
+        frames: read animations and files of several pages; `Image.following` yields what follows the first frame.
+            Without it they are refused.
         max_pixels: largest number of pixels that is accepted.
+        convert_cmyk: convert CMYK to sRGB through the colour profile of the file. Without it CMYK is refused.
+        raw: `srgb` or `linear`, the curve of camera raw files that are developed.
 
     Returns:
         The image as stored. Palettes become RGB and 1-bit images 8-bit grayscale; everything else keeps its depth and
@@ -126,6 +141,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
         RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
     """
     path = Path(path)
+    options = ReadOptions(frames=frames, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -135,7 +151,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
     except OSError as error:
         reason, hint = reason_and_hint(error, path)
         raise ImageError(f"{path} cannot be read: {reason}", hint=hint) from error
-    return decode_image(data, name=str(path), max_pixels=max_pixels)
+    return decode_image(data, name=str(path), options=options)
 
 
 def write_image(image: Image, path: Path | str) -> None:
@@ -151,4 +167,6 @@ def write_image(image: Image, path: Path | str) -> None:
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    write_bytes(path, encode_image(image, check_can_hold(image, path)))
+    format_ = check_can_hold(image, path)
+    with _explained(path):
+        write_stream(path, partial(encode_to, image, format_))

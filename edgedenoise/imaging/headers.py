@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata import jpeg
+from edgedenoise.imaging.metadata.gif import read_gif
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.metadata.tiff_pages import full_pages, is_raw
 from edgedenoise.imaging.pillow import open_with_pillow
@@ -67,12 +68,13 @@ def read_layout(path: Path) -> Layout | None:
         return None
 
 
-def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout | None:
+def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") -> Layout | None:
     """Return the layout that the header of a file states; None for camera raw files, which must be developed.
 
     Args:
         data: the whole file.
         format_: its format, as `format_of` returns it.
+        name: what messages call it.
 
     Raises:
         ImageError: Pillow does not read this kind of file.
@@ -84,15 +86,15 @@ def layout_of(data: bytes | mmap.mmap, format_: str) -> Layout | None:
         return _jpeg_layout(jpeg.read_segments(data))
     if format_ == "TIFF":
         ifds = read_ifds(data, sub_images=True)
-        return None if is_raw(ifds, data) else tiff_layout(full_pages(ifds, "the image")[0])
+        return None if is_raw(ifds, data) else tiff_layout(full_pages(ifds, name)[0])
     if format_ == "WEBP":
         return _webp_layout(data)
     if format_ == "RAW":
         return None
     if format_ == "GIF":
         width, height = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
-        return Layout(width, height, 3, 8, False)  # alpha shows in the frames alone
-    with open_with_pillow(data, format_, "the image") as image:
+        return Layout(width, height, 3, 8, read_gif(data).transparent)
+    with open_with_pillow(data, format_, name) as image:
         gray = image.mode in {"1", "L"} or image.mode.startswith("I")
         return Layout(*image.size, 1 if gray else 3, 16 if image.mode.startswith("I") else 8, image.mode == "RGBA")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -135,6 +135,11 @@ class Image:
         pixels: Any = self.pixels[part].copy()
         alpha: Any = None if self.alpha is None else self.alpha[part].copy()
         return Image(pixels, alpha, self.metadata, self.format)
+
+    def followed_by(self, frames: Iterable[Image]) -> Image:
+        """Return the same image with other frames or pages behind it; all of them are held in memory."""
+        held = tuple(frames)
+        return replace(self, following=Frames(len(held), lambda: iter(held)))
 
     def unit(self) -> NDArray[np.float32]:
         """Return the pixels as float32 (H, W, 3) in [0, 1], grayscale replicated."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image as PILImage
 
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.image import Frames, Image
 from edgedenoise.imaging.metadata import gif, png, webp
-from edgedenoise.imaging.metadata.embedded import Timing
 from edgedenoise.imaging.metadata.tiff import TiffPages
-from edgedenoise.imaging.pillow import pixels_to_pil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from edgedenoise.imaging.metadata.embedded import FrameTiming
 
     Encode = Callable[[Image], bytes]
 
@@ -54,51 +56,27 @@ def write_sequence(image: Image, format_: str, encode: Encode, stream: BinaryIO)
         ImageError: a frame has another size than the first.
         ValueError: a page does not fit into the file.
     """
-    if format_ == "TIFF":
+    timing = image.metadata.timing
+    if timing is None:
         pages = TiffPages(stream, image.metadata)
         for page in _frames(image):
             pages.add(page.to_channels(), page.metadata, alpha=page.alpha is not None)
-        return
-    writer = {"GIF": _write_gif, "PNG": _write_png, "WEBP": _write_webp}[format_]
-    writer(image, encode, stream)
+    elif format_ == "GIF":
+        _write_gif(image, timing, stream)
+    else:
+        writer = _write_png if format_ == "PNG" else _write_webp
+        writer(image, timing, encode, stream)
 
 
-def gif_frame(image: Image) -> tuple[bytes, int | None]:
-    """Return a GIF file of one image with a palette of its own, and the index of its transparent colour.
+def gif_bytes(image: Image) -> bytes:
+    """Return a GIF file of one image.
 
     Up to 256 colours are kept exactly. More are reduced without dithering, which would look like noise again. Pixels
-    are transparent or not: half and more of opacity counts as opaque.
+    are transparent or not: half of the opacity and more counts as opaque.
     """
-    rgb = np.repeat(image.pixels, 3, axis=2) if image.channels == 1 else image.pixels
-    clear = None if image.alpha is None else image.alpha < 128
-    if clear is not None and not clear.any():
-        clear = None
-    limit = 256 if clear is None else 255
-    packed = (rgb.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2, dtype=np.uint32)
-    visible = packed if clear is None else packed[~clear]
-    colours, index = np.unique(visible, return_inverse=True)
-    if len(colours) <= limit:
-        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8)
-        indices = np.zeros(packed.shape, np.uint8)
-        indices[... if clear is None else ~clear] = index.reshape(-1 if clear is not None else packed.shape)
-    else:
-        reduced = PILImage.fromarray(np.ascontiguousarray(rgb)).quantize(
-            limit, PILImage.Quantize.MEDIANCUT, dither=PILImage.Dither.NONE
-        )
-        palette = np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)[:limit]
-        indices = np.array(reduced)
-    transparent = None
-    if clear is not None:
-        transparent = len(palette)
-        palette = np.concatenate([palette, np.zeros((1, 3), np.uint8)])
-        indices[clear] = transparent
-    indexed = PILImage.fromarray(indices, "P") if False else PILImage.frombytes(
-        "P", (image.width, image.height), np.ascontiguousarray(indices).tobytes()
-    )
-    indexed.putpalette(palette.tobytes())
-    stream = BytesIO()
-    indexed.save(stream, "GIF", optimize=False)
-    return stream.getvalue(), transparent
+    meta = image.metadata
+    header = gif.file_header(image.width, image.height, meta.timing, meta.comments)
+    return header + _gif_frame(image, meta.timing) + b";"
 
 
 def _frames(image: Image) -> Iterator[Image]:
@@ -106,7 +84,7 @@ def _frames(image: Image) -> Iterator[Image]:
     yield from image.following
 
 
-def _animation(image: Image) -> Iterator[tuple[Image, Timing]]:
+def _animation(image: Image, first: FrameTiming) -> Iterator[tuple[Image, FrameTiming]]:
     """Yield every frame with its timing; all frames have the size of the first."""
     for frame in _frames(image):
         if (frame.height, frame.width) != (image.height, image.width):
@@ -114,31 +92,61 @@ def _animation(image: Image) -> Iterator[tuple[Image, Timing]]:
                 f"the frames of an animation differ: expected {image.width} x {image.height} pixels,"
                 f" got {frame.width} x {frame.height}"
             )
-        yield frame, frame.metadata.timing or Timing(image.metadata.timing.seconds if image.metadata.timing else 0)
+        yield frame, frame.metadata.timing or first
 
 
-def _write_gif(image: Image, encode: Encode, stream: BinaryIO) -> None:  # noqa: ARG001
-    stream.write(gif.file_header(image.width, image.height, image.metadata.timing, image.metadata.comments))
-    for frame, timing in _animation(image):
-        still, transparent = gif_frame(frame)
-        stream.write(gif.frame_block(still, timing, transparent))
+def _write_gif(image: Image, timing: FrameTiming, stream: BinaryIO) -> None:
+    stream.write(gif.file_header(image.width, image.height, timing, image.metadata.comments))
+    for frame, shown in _animation(image, timing):
+        stream.write(_gif_frame(frame, shown))
     stream.write(b";")
 
 
-def _write_png(image: Image, encode: Encode, stream: BinaryIO) -> None:
+def _gif_frame(image: Image, timing: FrameTiming | None) -> bytes:
+    """Return the block of one frame with a palette of its own."""
+    indices, palette, transparent = _indexed(image)
+    still = PILImage.frombytes("P", (image.width, image.height), indices.tobytes())
+    still.putpalette(palette.tobytes())
+    stream = BytesIO()
+    still.save(stream, "GIF", optimize=False)
+    return gif.frame_block(stream.getvalue(), timing, transparent)
+
+
+def _indexed(image: Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int | None]:
+    """Return the pixels as indices, the palette, and the index of the transparent colour or None."""
+    rgb = np.repeat(image.pixels, 3, axis=2) if image.channels == 1 else image.pixels
+    clear = np.zeros(rgb.shape[:2], bool) if image.alpha is None else image.alpha < 128
+    limit = 255 if clear.any() else 256
+    packed = (rgb.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2, dtype=np.uint32)
+    colours, numbers = np.unique(packed[~clear], return_inverse=True)
+    indices = np.zeros(packed.shape, np.uint8)
+    if len(colours) <= limit:
+        palette = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8)
+        indices[~clear] = numbers
+    else:
+        whole = PILImage.fromarray(np.ascontiguousarray(rgb))
+        reduced = whole.quantize(limit, PILImage.Quantize.MEDIANCUT, dither=PILImage.Dither.NONE)
+        palette = np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)[:limit]
+        indices = np.array(reduced)
+    if not clear.any():
+        return indices, palette, None
+    indices[clear] = len(palette)
+    return indices, np.concatenate([palette, np.zeros((1, 3), np.uint8)]), len(palette)
+
+
+def _write_png(image: Image, timing: FrameTiming, encode: Encode, stream: BinaryIO) -> None:
     """Write an animated PNG: the first frame is the still image, the others follow as numbered chunks.
 
     All frames have the colour type of the header, so they are RGB with alpha.
     """
     number = 0
-    plays = image.metadata.timing.plays if image.metadata.timing else 0
-    for index, (frame, timing) in enumerate(_animation(image)):
+    for index, (frame, shown) in enumerate(_animation(image, timing)):
         chunks = png.read_chunks(encode(_with_alpha(frame)))
-        control = png.frame_control(number, image.width, image.height, timing)
+        control = png.frame_control(number, image.width, image.height, shown)
         number += 1
         if index == 0:
             first = next(place for place, (kind, _) in enumerate(chunks) if kind == b"IDAT")
-            head = [*chunks[:first], png.animation_control(len(image.following) + 1, plays), control]
+            head = [*chunks[:first], png.animation_control(len(image.following) + 1, timing.plays), control]
             stream.write(png.SIGNATURE)
             blocks = head + [block for block in chunks if block[0] == b"IDAT"]
         else:
@@ -152,14 +160,13 @@ def _write_png(image: Image, encode: Encode, stream: BinaryIO) -> None:
     stream.write(png.chunk_bytes(b"IEND", b""))
 
 
-def _write_webp(image: Image, encode: Encode, stream: BinaryIO) -> None:
+def _write_webp(image: Image, timing: FrameTiming, encode: Encode, stream: BinaryIO) -> None:
     start = stream.tell()
     stream.write(b"RIFF\x00\x00\x00\x00WEBP")
-    first = image.metadata.timing or Timing(0)
-    stream.write(webp.file_header(image.width, image.height, first, image.metadata))
-    for frame, timing in _animation(image):
+    stream.write(webp.file_header(image.width, image.height, timing, image.metadata))
+    for frame, shown in _animation(image, timing):
         bare = replace(frame, metadata=replace(frame.metadata, icc=None, exif=None, xmp=None, dpi=None))
-        stream.write(webp.frame_chunk(encode(bare), image.width, image.height, timing))
+        stream.write(webp.frame_chunk(encode(bare), image.width, image.height, shown))
     for kind, body in ((b"EXIF", image.metadata.exif), (b"XMP ", image.metadata.xmp)):
         if body:
             stream.write(webp.chunk(kind, body))
@@ -171,6 +178,6 @@ def _write_webp(image: Image, encode: Encode, stream: BinaryIO) -> None:
 
 def _with_alpha(frame: Image) -> Image:
     """Return a frame as RGB with alpha, opaque where it has none."""
-    pixels = np.repeat(frame.pixels, 3, axis=2) if frame.channels == 1 else frame.pixels
+    pixels: Any = np.repeat(frame.pixels, 3, axis=2) if frame.channels == 1 else frame.pixels
     alpha = frame.alpha if frame.alpha is not None else np.full(pixels.shape[:2], 255, np.uint8)
-    return replace(frame, pixels=pixels, alpha=alpha, following=type(frame.following)())
+    return replace(frame, pixels=pixels, alpha=alpha, following=Frames())

@@ -32,9 +32,8 @@ NOT_INSTALLED = frozenset(
         "psutil",
         "pynvml",
         "ray",
-        "rawpy",
     }
-    | {"tensorrt", "pillow_heif", "tf2onnx"}
+    | {"tensorrt", "tf2onnx"}
 )
 # Installed by ".[dev]"; named here because no dependency list mentions their import names.
 INSTALLED_FOR_TESTS = frozenset({"tensorboard", "tensorflow"})

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Block = tuple[bytes, bytes]
 """A PNG chunk (type, data) or a JPEG segment (marker, payload)."""
 
 
 @dataclass(frozen=True)
-class Timing:
+class FrameTiming:
     """How an animation shows one frame."""
 
     seconds: Fraction
@@ -41,7 +43,7 @@ class Metadata:
     """All descriptive blocks of the file, raw. They are written back when the format stays the same."""
     native_format: str | None = None
     """The format that `native` belongs to: "PNG" or "JPEG"."""
-    timing: Timing | None = None
+    timing: FrameTiming | None = None
     """How an animation shows this frame; None for a still image or a page."""
     dropped: tuple[str, ...] = ()
     """Parts of the file that were not read and are missing from every output, in words."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal
 
-from edgedenoise.imaging.metadata.embedded import Timing
+from edgedenoise.imaging.metadata.embedded import FrameTiming
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
@@ -27,15 +28,17 @@ _DISPOSAL_CODES: Final = {"keep": 1, "background": 2, "previous": 3}
 class GifInfo:
     """What the blocks of a GIF file state beside the pixels."""
 
-    timings: tuple[Timing, ...]
+    timings: tuple[FrameTiming, ...]
     """One per frame."""
     comments: tuple[bytes, ...]
     """Comments, in the order of the file."""
     xmp: bytes | None
     """XMP packet."""
+    transparent: bool
+    """Whether a frame has a transparent colour."""
 
 
-def read_gif(data: bytes) -> GifInfo:
+def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     """Read the blocks of a GIF file and check that it is complete.
 
     Raises:
@@ -44,10 +47,11 @@ def read_gif(data: bytes) -> GifInfo:
     controls: list[tuple[int, int]] = []
     comments: list[bytes] = []
     xmp: bytes | None = None
-    plays, control = 1, (0, 0)
+    plays, control, transparent = 1, (0, 0), False
     for kind, body in _blocks(data):
         if kind == _CONTROL and len(body) >= 4:
             control = struct.unpack_from("<BH", body)
+            transparent |= bool(body[0] & 1)
         elif kind == _COMMENT:
             comments.append(body)
         elif kind == _APPLICATION and body[:11] == _NETSCAPE and len(body) >= 14 and body[11] == 1:
@@ -64,23 +68,22 @@ def read_gif(data: bytes) -> GifInfo:
         packet = data[start + len(_XMP) : max(start, end - 257)] if end > 0 else b""
         xmp = packet.rstrip(b"\x01\xff") or None
     timings = tuple(
-        Timing(Fraction(delay, 100), _DISPOSALS.get(flags >> 2 & 7, "keep"), plays) for flags, delay in controls
+        FrameTiming(Fraction(delay, 100), _DISPOSALS.get(flags >> 2 & 7, "keep"), plays) for flags, delay in controls
     )
-    return GifInfo(timings, tuple(comments), xmp)
+    return GifInfo(timings, tuple(comments), xmp, transparent)
 
 
-def file_header(width: int, height: int, timing: Timing | None, comments: tuple[bytes, ...]) -> bytes:
+def file_header(width: int, height: int, timing: FrameTiming | None, comments: tuple[bytes, ...]) -> bytes:
     """Return the start of a GIF file without a global palette: screen, repetitions and comments."""
     parts = [b"GIF89a", struct.pack("<HHBBB", width, height, 0x70, 0, 0)]
     if timing is not None and timing.plays != 1:
         loops = timing.plays - 1 if timing.plays else 0
         parts.append(b"\x21\xff\x0b" + _NETSCAPE + struct.pack("<BBHB", 3, 1, min(loops, 65535), 0))
-    for comment in comments:
-        parts.append(b"\x21\xfe" + _sub_blocks(comment))
+    parts += [b"\x21\xfe" + _sub_blocks(comment) for comment in comments]
     return b"".join(parts)
 
 
-def frame_block(still: bytes, timing: Timing | None, transparent: int | None) -> bytes:
+def frame_block(still: bytes, timing: FrameTiming | None, transparent: int | None) -> bytes:
     """Return one frame of an animation from a GIF file of that frame alone.
 
     Args:
@@ -106,7 +109,7 @@ def frame_block(still: bytes, timing: Timing | None, transparent: int | None) ->
     return control + descriptor + palette + still[at + 10 : end]
 
 
-def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
     """Yield (kind, body) of every extension, and (image, b"") of every frame."""
     if len(data) < 13:
         raise ValueError(f"it ends after {len(data)} bytes, inside its header")
@@ -134,7 +137,7 @@ def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _skip_sub_blocks(data: bytes, at: int) -> int:
+def _skip_sub_blocks(data: bytes | mmap.mmap, at: int) -> int:
     """Return the offset behind a chain of sub-blocks."""
     while True:
         if at >= len(data):
@@ -145,7 +148,7 @@ def _skip_sub_blocks(data: bytes, at: int) -> int:
             return at
 
 
-def _joined(data: bytes, at: int, end: int) -> bytes:
+def _joined(data: bytes | mmap.mmap, at: int, end: int) -> bytes:
     parts = []
     while at < end and data[at]:
         parts.append(data[at + 1 : at + 1 + data[at]])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TYPE_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _LONG_WORDS = frozenset({16, 18})
+_WORD_BYTES = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # swapped as one
 _RATIONAL = 5
 EXIF_IFD, GPS_IFD = 34665, 34853
 _SUB_IFDS = frozenset({EXIF_IFD, GPS_IFD, 40965})  # the last is interoperability
@@ -214,17 +215,38 @@ class _Reader:
 
 def write_ifd(ifd: Ifd, strip: bytes = b"") -> bytes:
     """Return a TIFF file or EXIF block: header, `strip`, then `ifd` with everything that it points at."""
-    body = bytearray(strip + b"\x00" * (len(strip) % 2))
-    if len(body) > 0xFF000000:  # leaves space for the tags
-        raise ValueError(f"expected at most 4 GB of pixels in a TIFF file, got {len(body)} bytes")
-    at = _append_ifd(ifd, body)
+    start = 8 + len(strip) + len(strip) % 2
+    body, at = ifd_bytes(ifd, start)
     mark = b"II" if ifd.order == "<" else b"MM"
-    return mark + struct.pack(f"{ifd.order}HI", 42, at) + bytes(body)
+    return mark + struct.pack(f"{ifd.order}HI", 42, at) + strip + bytes(len(strip) % 2) + body
 
 
-def _append_ifd(ifd: Ifd, body: bytearray) -> int:
+def ifd_bytes(ifd: Ifd, start: int) -> tuple[bytes, int]:
+    """Return a directory with everything that it points at, and the directory's offset in the file.
+
+    Args:
+        ifd: the directory; it comes last in the bytes, and ends with the offset of a next one: 0.
+        start: offset of the bytes in the file, an even number.
+    """
+    body = bytearray()
+    at = _append_ifd(ifd, body, start)
+    return bytes(body), at
+
+
+def in_order(ifd: Ifd, order: str) -> Ifd:
+    """Return a directory in another byte order; values of bytes stay as they are."""
+    values = {}
+    for tag, (kind, count, raw) in ifd.values.items():
+        width = _WORD_BYTES.get(kind, 1)
+        swapped = raw if width == 1 else b"".join(raw[at : at + width][::-1] for at in range(0, len(raw), width))
+        values[tag] = kind, count, swapped
+    children = {tag: in_order(child, order) for tag, child in ifd.children.items()}
+    return Ifd(order, values, children)
+
+
+def _append_ifd(ifd: Ifd, body: bytearray, start: int) -> int:
     """Append a directory, its children and long values to `body`; return its offset in the file."""
-    children = {tag: _append_ifd(child, body) for tag, child in ifd.children.items() if tag in ifd.values}
+    children = {tag: _append_ifd(child, body, start) for tag, child in ifd.children.items() if tag in ifd.values}
     entries: list[bytes] = []
     for tag in sorted(ifd.values):  # TIFF requires this order
         kind, count, raw = ifd.values[tag]
@@ -235,10 +257,10 @@ def _append_ifd(ifd: Ifd, body: bytearray) -> int:
         if tag in children:
             kind, count, raw = 4, 1, struct.pack(f"{ifd.order}I", children[tag])
         if len(raw) > 4:
-            offset = 8 + len(body)
+            offset = start + len(body)
             body += raw + b"\x00" * (len(raw) % 2)
             raw = struct.pack(f"{ifd.order}I", offset)
         entries.append(struct.pack(f"{ifd.order}HHI", tag, kind, count) + raw.ljust(4, b"\x00"))
-    at = 8 + len(body)
+    at = start + len(body)
     body += struct.pack(f"{ifd.order}H", len(entries)) + b"".join(entries) + b"\x00\x00\x00\x00"
     return at

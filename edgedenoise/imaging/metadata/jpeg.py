@@ -60,7 +60,7 @@ def read_metadata(segments: list[Block]) -> Metadata:
     exif = b"".join(_app1(segments, EXIF_PREFIX)) or None  # long blocks are split over several segments
     xmp = next(iter(_app1(segments, _XMP_PREFIX)), None)
     dpi = _jfif_dpi(segments) or exif_dpi(exif)
-    return Metadata(_icc(segments), exif, xmp, dpi, _descriptive(segments), "JPEG")
+    return Metadata(_icc(segments), exif, xmp, dpi, native=_descriptive(segments), native_format="JPEG")
 
 
 def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
@@ -87,6 +87,11 @@ def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
         for number, part in enumerate(parts, start=1):
             blocks.append((_APP2, _ICC_PREFIX + bytes((number, len(parts))) + part))
     return tuple(blocks)
+
+
+def without_profile(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Return segments without the colour profile."""
+    return tuple(block for block in blocks if block[0] != _APP2 or not block[1].startswith(_ICC_PREFIX))
 
 
 def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:

@@ -11,7 +11,7 @@ import zlib
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal
 
-from edgedenoise.imaging.metadata.embedded import Metadata, Timing, stated_dpi
+from edgedenoise.imaging.metadata.embedded import FrameTiming, Metadata, stated_dpi
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
@@ -68,7 +68,7 @@ def read_metadata(chunks: list[Block]) -> Metadata:
             at = len(_XMP_KEYWORD) + 1
             text = body[at + 2 :].split(b"\x00", 2)[-1]  # after the language and the translated keyword
             xmp = _inflate(text) if body[at : at + 1] == b"\x01" else text
-    return Metadata(icc, exif, xmp, dpi or exif_dpi(exif), _descriptive(chunks), "PNG")
+    return Metadata(icc, exif, xmp, dpi or exif_dpi(exif), native=_descriptive(chunks), native_format="PNG")
 
 
 def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
@@ -82,7 +82,7 @@ def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
     )
 
 
-def timings(chunks: list[Block]) -> tuple[tuple[Timing, ...], bool]:
+def timings(chunks: list[Block]) -> tuple[tuple[FrameTiming, ...], bool]:
     """Return the timing of each frame of an animation, and whether the still image is its first frame.
 
     Raises:
@@ -94,7 +94,8 @@ def timings(chunks: list[Block]) -> tuple[tuple[Timing, ...], bool]:
     if len(control) != 8:
         raise ValueError("its animation control has the wrong length")
     stated, plays = struct.unpack(">II", control)
-    found, still_first, pixels = [], True, False
+    found: list[FrameTiming] = []
+    still_first, pixels = True, False
     for kind, body in chunks:
         if kind == b"IDAT" and not pixels:
             pixels, still_first = True, bool(found)
@@ -102,7 +103,7 @@ def timings(chunks: list[Block]) -> tuple[tuple[Timing, ...], bool]:
             if len(body) != 26:
                 raise ValueError("a frame control of it has the wrong length")
             delay, unit, disposal = struct.unpack(">HHB", body[20:25])
-            found.append(Timing(Fraction(delay, unit or 100), _DISPOSALS.get(disposal, "keep"), plays))
+            found.append(FrameTiming(Fraction(delay, unit or 100), _DISPOSALS.get(disposal, "keep"), plays))
     if len(found) != stated:
         raise ValueError(f"expected {stated} frames, got {len(found)}")
     return tuple(found), still_first
@@ -113,7 +114,7 @@ def animation_control(frames: int, plays: int) -> Block:
     return b"acTL", struct.pack(">II", frames, plays)
 
 
-def frame_control(number: int, width: int, height: int, timing: Timing) -> Block:
+def frame_control(number: int, width: int, height: int, timing: FrameTiming) -> Block:
     """Return the chunk in front of a frame that covers the canvas; `number` counts control and data chunks."""
     delay = timing.seconds.limit_denominator(1000)
     if delay.numerator > 65535:

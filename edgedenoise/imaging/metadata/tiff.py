@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
 
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.ifd import (
@@ -12,6 +16,8 @@ from edgedenoise.imaging.metadata.ifd import (
     X_RESOLUTION,
     Y_RESOLUTION,
     Ifd,
+    ifd_bytes,
+    in_order,
     read_ifds,
     resolution_values,
     whole_numbers,
@@ -19,8 +25,9 @@ from edgedenoise.imaging.metadata.ifd import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from edgedenoise.imaging.metadata.ifd import Value
 
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
 # Tags that describe the image and not how this file stores its pixels: description, make, model, orientation,
@@ -30,8 +37,8 @@ _DESCRIPTIVE = frozenset(
     | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, EXIF_IFD, GPS_IFD}
     | set(range(40091, 40096))
 )
-METADATA_TAGS = _DESCRIPTIVE | {_XMP, _ICC}
-"""Tags that `read_metadata` takes from a TIFF file."""
+MAX_BYTES = 0xFF000000
+"""Longest TIFF file that is written; its offsets have 32 bits."""
 
 
 def read_metadata(ifd: Ifd) -> Metadata:
@@ -48,13 +55,19 @@ def camera_metadata(ifd: Ifd) -> Metadata:
     return Metadata(exif=exif, xmp=ifd.raw(_XMP))
 
 
-def descriptive_tags(metadata: Metadata) -> Ifd:
+def descriptive_tags(metadata: Metadata, order: str | None = None) -> Ifd:
     """Return the directory that carries `metadata` in a TIFF file, without the tags of the pixels.
+
+    Args:
+        metadata: the metadata of the page.
+        order: byte order of the file; None for the one of the EXIF block.
 
     Raises:
         ValueError: the EXIF block is damaged, so that its tags cannot become the file's own.
     """
-    source = read_ifds(metadata.exif)[0] if metadata.exif else Ifd("<", {}, {})
+    source = read_ifds(metadata.exif)[0] if metadata.exif else Ifd(order or "<", {}, {})
+    if order is not None and source.order != order:
+        source = in_order(source, order)
     values = {tag: value for tag, value in source.values.items() if tag in _DESCRIPTIVE}
     if metadata.dpi is not None and metadata.dpi != source.dpi():
         values |= resolution_values(source.order, metadata.dpi)
@@ -67,30 +80,67 @@ def descriptive_tags(metadata: Metadata) -> Ifd:
 def write_tiff(pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> bytes:
     """Return an uncompressed TIFF file of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
 
-    The tags of the EXIF block become the file's own, as TIFF stores them. Neither Pillow (no 16-bit colour) nor
-    tifffile (no EXIF directories) writes both.
-
     Raises:
-        ValueError: the EXIF block is damaged, or the pixels take more than 4 GB.
+        ValueError: as `TiffPages.add`.
     """
-    tags = descriptive_tags(metadata)
+    stream = BytesIO()
+    TiffPages(stream, metadata).add(pixels, metadata, alpha=alpha)
+    return stream.getvalue()
+
+
+class TiffPages:
+    """Writes an uncompressed TIFF file page by page.
+
+    The tags of the EXIF block become those of the page, as TIFF stores them. Neither Pillow (no 16-bit colour) nor
+    tifffile (no EXIF directories) writes both.
+    """
+
+    def __init__(self, stream: BinaryIO, metadata: Metadata) -> None:
+        """Begin a file in `stream`, in the byte order of the EXIF block of its first page."""
+        self._stream = stream
+        self._start = stream.tell()
+        self._order = descriptive_tags(metadata).order
+        self._link = 4  # where the offset of the next directory belongs
+        stream.write((b"II*\x00" if self._order == "<" else b"MM\x00*") + bytes(4))
+
+    def add(self, pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> None:
+        """Append a page of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
+
+        Raises:
+            ValueError: the EXIF block is damaged, or the file would be larger than 4 GB.
+        """
+        tags = descriptive_tags(metadata, self._order)
+        at = self._stream.tell() - self._start
+        if at + pixels.nbytes > MAX_BYTES:
+            raise ValueError(f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + pixels.nbytes}")
+        raw = pixels.astype(f"{self._order}u{pixels.dtype.itemsize}", copy=False)
+        self._stream.write(np.ascontiguousarray(raw).data)
+        self._stream.write(bytes(pixels.nbytes % 2))
+        values = {**tags.values, **_layout_tags(self._order, pixels, at, alpha=alpha)}
+        body, directory = ifd_bytes(Ifd(self._order, values, tags.children), self._stream.tell() - self._start)
+        end = self._stream.tell() - self._start + len(body)
+        self._stream.write(body)
+        self._stream.seek(self._start + self._link)
+        self._stream.write(struct.pack(f"{self._order}I", directory))
+        self._stream.seek(self._start + end)
+        self._link = end - 4  # the directory comes last, and its link last in it
+
+
+def _layout_tags(order: str, pixels: NDArray[np.unsignedinteger], at: int, *, alpha: bool) -> dict[int, Value]:
+    """Return the tags that describe the pixels of a page, which are one strip at offset `at`."""
     height, width, channels = pixels.shape
-    order, bits = tags.order, pixels.dtype.itemsize * 8
-    colours = channels - alpha
-    raw = pixels.astype(f"{order}u{pixels.dtype.itemsize}").tobytes()
     values = {
-        **tags.values,
         256: whole_numbers(order, 4, width),
         257: whole_numbers(order, 4, height),
-        258: whole_numbers(order, 3, *[bits] * channels),
+        258: whole_numbers(order, 3, *[pixels.dtype.itemsize * 8] * channels),
         259: whole_numbers(order, 3, 1),  # not compressed
-        262: whole_numbers(order, 3, 2 if colours == 3 else 1),  # RGB, or black is zero
-        273: whole_numbers(order, 4, 8),  # the one strip follows the header
+        262: whole_numbers(order, 3, 2 if channels - alpha == 3 else 1),  # RGB, or black is zero
+        273: whole_numbers(order, 4, at),
         277: whole_numbers(order, 3, channels),
         278: whole_numbers(order, 4, height),
-        279: whole_numbers(order, 4, len(raw)),
+        279: whole_numbers(order, 4, pixels.nbytes),
         284: whole_numbers(order, 3, 1),
     }
     if alpha:
         values[338] = whole_numbers(order, 3, 2)  # not premultiplied
-    return write_ifd(Ifd(order, values, tags.children), raw)
+    return values

@@ -20,6 +20,11 @@ _TILES, _TILE_BYTES, _TILE_WIDTH, _TILE_HEIGHT = 324, 325, 322, 323
 _MOSAIC, _LINEAR_RAW, _YCBCR = 32803, 34892, 6
 _OLD_JPEG = 6
 _CANON_RAW: Final = b"CR"  # which CR2 has behind the header of TIFF
+# Tags that libraries need to decode the pixels: sizes, places, compression and its tables, palette, colour channels.
+_PIXEL_TAGS: Final = frozenset(
+    {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320, *range(322, 326), *range(332, 335)}
+    | {*range(338, 342), 347, *range(512, 522), *range(529, 533), 50674}
+)
 # What a compressed byte can become at most, by compression: LZW, Deflate (two codes), PackBits.
 _EXPANSION: Final = {1: 1, 5: 4096, 8: 1100, 32946: 1100, 32773: 128}
 
@@ -112,15 +117,16 @@ def check_pixels_are_complete(ifd: Ifd, size: int) -> None:
             )
 
 
-def single_page(data: bytes, ifd: Ifd, dropped: frozenset[int]) -> bytes:
-    """Return a TIFF file of one page: its pixels as they are stored, without the tags in `dropped`.
+def single_page(data: bytes, ifd: Ifd) -> bytes:
+    """Return a TIFF file of one page: its pixels as they are stored, without metadata.
+
+    Pillow would turn the pixels by the orientation that it finds, and libraries fail on tags that they do not need.
 
     Args:
         data: the whole file.
         ifd: the page, of which `check_pixels_are_complete` holds.
-        dropped: tags to leave out. Pillow turns pixels by the orientation that it finds.
     """
-    values = {tag: value for tag, value in ifd.values.items() if tag not in dropped}
+    values = {tag: value for tag, value in ifd.values.items() if tag in _PIXEL_TAGS}
     if ifd.numbers(COMPRESSION, (1,))[0] == _OLD_JPEG:
         return write_ifd(Ifd(ifd.order, values, {}), data[8:])  # offsets stay valid: the new directory comes last
     offset_tag, count_tag = (_TILES, _TILE_BYTES) if _TILES in values else (_STRIPS, _STRIP_BYTES)

@@ -9,7 +9,7 @@ import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.imaging.metadata.embedded import Timing
+from edgedenoise.imaging.metadata.embedded import FrameTiming
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.embedded import Block, Metadata
@@ -36,7 +36,7 @@ def read_chunks(data: bytes) -> list[Block]:
     return chunks
 
 
-def timings(chunks: list[Block]) -> tuple[Timing, ...]:
+def timings(chunks: list[Block]) -> tuple[FrameTiming, ...]:
     """Return the timing of each frame of an animation; none for a still image."""
     plays = next((struct.unpack_from("<H", body, 4)[0] for kind, body in chunks if kind == b"ANIM"), 0)
     found = []
@@ -47,11 +47,11 @@ def timings(chunks: list[Block]) -> tuple[Timing, ...]:
             _split(body, _FRAME_HEADER_BYTES, len(body))
             milliseconds = int.from_bytes(body[12:15], "little")
             disposal = "background" if body[15] & _DISPOSE else "keep"
-            found.append(Timing(Fraction(milliseconds, 1000), disposal, plays))  # type: ignore[arg-type]
+            found.append(FrameTiming(Fraction(milliseconds, 1000), disposal, plays))  # type: ignore[arg-type]
     return tuple(found)
 
 
-def file_header(width: int, height: int, timing: Timing, metadata: Metadata) -> bytes:
+def file_header(width: int, height: int, timing: FrameTiming, metadata: Metadata) -> bytes:
     """Return the first chunks of an animation, without the header of the file."""
     flags = _ANIMATION_FLAG | _ALPHA_FLAG
     for body, flag in ((metadata.icc, _ICC_FLAG), (metadata.exif, _EXIF_FLAG), (metadata.xmp, _XMP_FLAG)):
@@ -64,7 +64,7 @@ def file_header(width: int, height: int, timing: Timing, metadata: Metadata) -> 
     return b"".join(parts)
 
 
-def frame_chunk(still: bytes, width: int, height: int, timing: Timing) -> bytes:
+def frame_chunk(still: bytes, width: int, height: int, timing: FrameTiming) -> bytes:
     """Return one frame of an animation, which covers the canvas, from a WebP file of that frame alone."""
     pixels = [block for block in read_chunks(still) if block[0] in _PIXELS | {b"ALPH"}]
     milliseconds = min(round(timing.seconds * 1000), (1 << 24) - 1)
@@ -80,7 +80,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _split(data: bytes, at: int, end: int) -> list[Block]:
-    chunks = []
+    chunks: list[Block] = []
     while at + 8 <= end:
         kind, length = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
         if at + 8 + length > end:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgedenoise.imaging.image import Image
-    from edgedenoise.imaging.metadata.embedded import Metadata, Timing
+    from edgedenoise.imaging.metadata.embedded import FrameTiming, Metadata
     from edgedenoise.imaging.readers.options import ReadOptions
 
 
@@ -27,7 +27,7 @@ def animation(
     name: str,
     options: ReadOptions,
     metadata: Metadata,
-    timings: Sequence[Timing],
+    timings: Sequence[FrameTiming],
     *,
     skipped: int = 0,
 ) -> Image:

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import DamagedImageError, ImageError
-from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.headers import check_pixel_count, format_of, layout_of
+from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
 from edgedenoise.imaging.readers.gif import decode_gif
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
@@ -58,7 +58,7 @@ def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions |
     format_ = _format_of(data, name)
     options = options or ReadOptions()
     with _errors_of(format_, name):
-        layout = layout_of(data, format_)
+        layout = layout_of(data, format_, name)
         if layout is not None:
             check_pixel_count(layout, name, options.max_pixels)
         image = _decode(data, format_, name, options)

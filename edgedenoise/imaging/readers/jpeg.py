@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import jpeg
 from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.cmyk import cmyk_to_srgb, srgb_profile
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.readers.options import ReadOptions
@@ -17,12 +19,17 @@ def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
     """Decode the bytes of a JPEG file; `name` is what messages call it.
 
     Raises:
-        ImageError: it does not have 8 bits per sample.
+        ImageError: it does not have 8 bits per sample, or is CMYK and the options do not accept that.
         ValueError: the file is damaged.
     """
     segments = jpeg.read_segments(data)
     bits = jpeg.bits_per_sample(segments)
     if bits != 8:
         raise ImageError(f"{name} is an unsupported kind of JPEG: expected 8 bits per sample, got {bits}")
-    image = from_pil(open_with_pillow(data, "JPEG", name), name=name)
-    return Image(image.pixels, image.alpha, jpeg.read_metadata(segments), "JPEG")
+    meta = jpeg.read_metadata(segments)
+    opened = open_with_pillow(data, "JPEG", name)
+    if opened.mode == "CMYK":
+        opened = cmyk_to_srgb(opened, meta.icc, name, options)
+        meta = replace(meta, icc=srgb_profile(), native=jpeg.without_profile(meta.native))
+    image = from_pil(opened, name=name)
+    return Image(image.pixels, image.alpha, meta, "JPEG")

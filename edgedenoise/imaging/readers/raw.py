@@ -15,14 +15,41 @@ from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.metadata.tiff import camera_metadata
 from edgedenoise.imaging.optional import import_io
-from edgedenoise.imaging.readers.options import ReadOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgedenoise.imaging.readers.options import ReadOptions
+
 RAW_EXTENSIONS: Final = frozenset(
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl"
-    " .sr2 .srf .srw .x3f".split()
+    {
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".crw",
+        ".dcr",
+        ".dng",
+        ".erf",
+        ".fff",
+        ".iiq",
+        ".kdc",
+        ".mef",
+        ".mos",
+        ".mrw",
+        ".nef",
+        ".nrw",
+        ".orf",
+        ".pef",
+        ".raf",
+        ".raw",
+        ".rw2",
+        ".rwl",
+        ".sr2",
+        ".srf",
+        ".srw",
+        ".x3f",
+    }
 )
 """Extensions of camera raw files."""
 

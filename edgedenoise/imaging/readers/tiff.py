@@ -14,10 +14,6 @@ from edgedenoise.imaging.image import Frames, Image
 from edgedenoise.imaging.metadata import tiff
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds
-from edgedenoise.imaging.optional import import_io
-from edgedenoise.imaging.pillow import from_pil, open_with_pillow
-from edgedenoise.imaging.readers.options import ReadOptions
-from edgedenoise.imaging.readers.raw import decode_raw
 from edgedenoise.imaging.metadata.tiff_pages import (
     BITS,
     EXTRA_SAMPLES,
@@ -32,9 +28,14 @@ from edgedenoise.imaging.metadata.tiff_pages import (
     is_raw,
     single_page,
 )
+from edgedenoise.imaging.optional import import_io
+from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.raw import decode_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgedenoise.imaging.readers.options import ReadOptions
 
 
 def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
@@ -70,7 +71,7 @@ def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Imag
     samples, photometric = ifd.numbers(SAMPLES, (1,))[0], ifd.numbers(PHOTOMETRIC, (1,))[0]
     check_pixel_count(tiff_layout(ifd), name, options.max_pixels)
     check_pixels_are_complete(ifd, len(data))
-    bare = single_page(data, ifd, tiff.METADATA_TAGS)
+    bare = single_page(data, ifd)
     if bits != {16} or (samples == 1 and photometric == 1):
         image = from_pil(open_with_pillow(bare, "TIFF", name), name=name)
     elif photometric in {0, 1, 2} and samples - len(extra) == (3 if photometric == 2 else 1):

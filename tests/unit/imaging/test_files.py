@@ -209,7 +209,7 @@ def test_an_image_above_the_limit_is_refused_with_the_option_that_allows_it(tmp_
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 65000, 65000, 8, 2, 0, 0, 0)
     data = codecs.encode_image(Image(random_array((5, 6, 3))), "PNG")
-    (tmp_path / "a.png").write_bytes(data[:8] + png._chunk(b"IHDR", header) + data[33:])
+    (tmp_path / "a.png").write_bytes(data[:8] + png.chunk_bytes(b"IHDR", header) + data[33:])
     with pytest.raises(ImageError, match="expected at most 1000000000 pixels, got 65000 x 65000"):
         read_image(tmp_path / "a.png")
 
