@@ -25,7 +25,7 @@ _PUBLIC = {
     "compare": "edgedenoise.evaluation.compare",
     "compile": "edgedenoise.exporting.compile",
     "denoise": "edgedenoise.denoiser",
-    "denoise_files": "edgedenoise.batch",
+    "denoise_files": "edgedenoise.batch.run",
     "diagnose": "edgedenoise.doctor",
     "evaluate": "edgedenoise.training.scoring",
     "export": "edgedenoise.exporting.onnx.to_onnx",
@@ -58,7 +58,7 @@ _DEPRECATED_UNTIL = "0.2.0"
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
-    from edgedenoise.batch import denoise_files as denoise_files
+    from edgedenoise.batch.run import denoise_files as denoise_files
     from edgedenoise.bundles.bundle import Bundle as Bundle
     from edgedenoise.calibration.calibrate import calibrate as calibrate
     from edgedenoise.calibration.sets import CalibrationSet as CalibrationSet

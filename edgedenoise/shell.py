@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 
+from edgedenoise.printable import ansi_quoted, is_plain
+
 
 def command_line(*arguments: object) -> str:
     """Return an `edgedenoise` command, with its arguments quoted where the shell needs it.
@@ -20,4 +22,6 @@ def command_line(*arguments: object) -> str:
 def quoted(*arguments: object) -> str:
     """Return the command line of any program, with its words quoted where the shell needs it."""
     words = list(map(str, arguments))
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    if os.name == "nt":
+        return subprocess.list2cmdline(words)
+    return " ".join(shlex.quote(word) if is_plain(word) else ansi_quoted(word) for word in words)

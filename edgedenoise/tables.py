@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgedenoise.printable import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -17,7 +19,7 @@ def table(header: list[str], rows: list[list[str]], *, columns: Collection[str] 
         columns: names of the columns to show, for a narrow table; None for all.
     """
     shown = [i for i, name in enumerate(header) if columns is None or name in columns]
-    lines = [[row[i] for i in shown] for row in (header, *rows)]
+    lines = [[one_line(row[i]) for i in shown] for row in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(shown))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(

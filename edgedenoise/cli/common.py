@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.extras import missing_package
+from edgedenoise.printable import paragraph, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -181,7 +182,10 @@ class _LogFormatter(logging.Formatter):
     """Format log records like the error messages: `warning: ...`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {super().format(record)}"
+        return printable(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the name in logging)
+        return f"{record.levelname.lower()}: {paragraph(super().formatMessage(record))}"
 
 
 @contextmanager

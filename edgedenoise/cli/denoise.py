@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,6 +11,16 @@ import edgedenoise
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli.common import DEVICE, THREADS, Output, cli_command
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.printable import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgedenoise.imaging.folders import LeftOut
+
+
+_NAMED = 5
 
 
 @cli_command
@@ -21,21 +31,34 @@ def command(
     model: Annotated[
         Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")
     ] = Path(DEFAULT),
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read sub-folders too; keep the tree.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist already.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out images whose output exists already.")
+    ] = False,
     runtime: Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
     strength: Annotated[float, typer.Option(help="From 0 (the input) to 1 (the output of the network).")] = 1.0,
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
+    ] = MAX_PIXELS,
 ) -> None:
-    """Denoise images and keep their size, depth and metadata."""
+    """Denoise images and keep their size, depth, metadata and time."""
     if tile != "auto" and not tile.isdecimal():
         raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}")
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
     with output.progress() as progress:
         report = edgedenoise.denoise_files(
             inputs,
             out,
             model,
+            recursive=recursive,
+            existing="overwrite" if overwrite else "skip" if skip_existing else "error",
+            max_pixels=max_pixels,
             runtime=runtime,
             precision=cast("Any", precision),  # `load` checks it
             device=device,
@@ -44,15 +67,29 @@ def command(
             threads=threads,
             progress=progress,
         )
+    for line in left_out_lines(report.left_out):
+        output.note(line)
     for failure in report.failures:
         if failure.error is not None:
             output.failure(failure.error)
-    used = report.effective
-    done = len(report.files) - len(report.failures)
+    used, counts = report.effective, report.counts
+    left_out = f" and left out {counts.left_out}" if counts.left_out else ""
     text = (
-        f"denoised {done} of {len(report.files)} with {report.variant} on {used.runtime} {used.version},"
-        f" {used.device} ({used.detail})"
+        f"denoised {counts.denoised} of {len(report.files)}{left_out} with {report.variant} on {used.runtime}"
+        f" {used.version}, {used.device} ({used.detail})"
     )
     output.result(report, text)
     if report.failures and report.failures[0].error is not None:
         raise typer.Exit(report.failures[0].error.exit_code)
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    """Return one line per reason, with the names of the first files that it holds for."""
+    names: dict[str, list[str]] = {}
+    for entry in left_out:
+        names.setdefault(entry.reason, []).append(one_line(entry.path))
+    lines = []
+    for reason, paths in names.items():
+        more = f" and {len(paths) - _NAMED} more (all with --json)" if len(paths) > _NAMED else ""
+        lines.append(f"left out {len(paths)} ({one_line(reason)}): {', '.join(paths[:_NAMED])}{more}")
+    return lines

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextCol
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.errors import EdgeDenoiseError, OutputError
+from edgedenoise.printable import one_line, paragraph, printable, printable_json, utf8
 from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Output:
                 tasks[stage] = bars.add_task(stage, total=total, note=note)
             elif done == 0:  # the stage begins again, for the next image or target
                 bars.reset(tasks[stage], total=total)
-            bars.update(tasks[stage], completed=done, total=total, note=note)
+            bars.update(tasks[stage], completed=done, total=total, note=one_line(note))
 
         try:
             yield report
@@ -85,19 +86,19 @@ class Output:
     def note(self, text: str) -> None:
         """Write a note to the standard error, unless quiet."""
         if not self.quiet:
-            typer.echo(_encodable(text), err=True)
+            typer.echo(printable(text), err=True)
 
     def result(self, value: object, text: str) -> None:
         """Write a command's result: `value` as JSON, or `text` for people unless quiet."""
         if self.as_json:
             self._write_json(value)
         elif text and not self.quiet:
-            typer.echo(_encodable(text))
+            _to_standard_output(printable(text))
 
     def failure(self, error: EdgeDenoiseError) -> None:
         """Write the error of one image among others, which is part of the result in JSON."""
         if not self.as_json:
-            typer.echo(_encodable(f"error: {error}"), err=True)
+            _to_standard_error(error)
 
     def error(self, error: EdgeDenoiseError, *, name: str = "", exit_code: int | None = None) -> None:
         """Write the error that ends a command.
@@ -113,12 +114,39 @@ class Output:
         fields = _error_fields(error)
         fields["error"] = name or fields["error"]
         fields["exit_code"] = exit_code or fields["exit_code"]
-        self._write_json(fields)
+        try:
+            self._write_json(fields)
+        except OutputError as full:
+            _to_standard_error(error)
+            _to_standard_error(full)
 
     def _write_json(self, value: object) -> None:
         plain = _encodable(msgspec.to_builtins(value, enc_hook=_plain))
         data = msgspec.json.encode(plain)  # infinity becomes null, because JSON has none
-        typer.echo(msgspec.json.format(data, indent=2).decode())
+        _to_standard_output(printable_json(msgspec.json.format(data, indent=2).decode()))
+
+
+def _to_standard_output(text: str) -> None:
+    """Write to the standard output.
+
+    Raises:
+        OutputError: it is a file on a full disk, or closed.
+    """
+    try:
+        typer.echo(text)
+    except BrokenPipeError:  # its reader has seen enough, which is no error
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"the standard output cannot be written: {error.strerror or error}",
+            hint="Free some space, or send the output to another file.",
+        ) from error
+
+
+def _to_standard_error(error: EdgeDenoiseError) -> None:
+    typer.echo(f"error: {paragraph(error.message)}", err=True)
+    if error.hint:
+        typer.echo(paragraph(error.hint), err=True)
 
 
 def _plain(value: object) -> object:
@@ -136,7 +164,7 @@ def _error_fields(error: EdgeDenoiseError) -> dict[str, Any]:
 def _encodable(value: Any) -> Any:
     """Return a value whose texts are valid UTF-8; bytes of file names that are not are escaped."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return utf8(value)
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

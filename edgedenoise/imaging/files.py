@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from edgedenoise.atomic import write_stream
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_to
-from edgedenoise.imaging.headers import MAX_PIXELS
 from edgedenoise.imaging.image import Image, from_unit, to_unit
+from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.system_errors import reason_and_hint

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.embedded import Block
     from edgedenoise.imaging.metadata.ifd import Ifd
 
-MAX_PIXELS: Final = 1_000_000_000
-"""Largest number of pixels that is accepted by default; cameras have up to 400 million."""
 _SIGNATURES: Final = (
     (b"\x89PNG", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),

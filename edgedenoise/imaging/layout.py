@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_PIXELS: Final = 1_000_000_000
+"""Largest number of pixels that is accepted by default; cameras have up to 400 million."""
 
 
 @dataclass(frozen=True)

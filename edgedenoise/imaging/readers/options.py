@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgedenoise.imaging.headers import MAX_PIXELS
+from edgedenoise.imaging.layout import MAX_PIXELS
 
 RawOutput = Literal["srgb", "linear"]
 """Curve of a developed raw file: the one of sRGB, or none."""

@@ -8,17 +8,17 @@ import os
 import subprocess
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from command_line import Done, Run
 from rich.progress import Task, TaskID
 
 from edgedenoise import errors
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
-from edgedenoise.cli import app
 from edgedenoise.cli.output import Clock, Output
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.imaging.files import read_image, write_image
@@ -28,54 +28,12 @@ from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import FlipByte
 
     Contents = Callable[[Path], dict[str, bytes]]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        """Read stdout as strict JSON: no NaN, no Infinity, nothing beside it."""
-
-        def refuse(constant: str) -> None:
-            raise AssertionError(f"{constant} is not JSON")
-
-        return json.loads(self.out, parse_constant=refuse)
-
-
-class Run(Protocol):
-    def __call__(self, *arguments: object) -> Done:
-        """Run the command line in this process."""
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-
-    def called(*arguments: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            app([str(argument) for argument in arguments], prog_name="edgedenoise")
-        code = stopped.value.code
-        return Done(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    yield called
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    write_image(Image(pixels), tmp_path / "in" / "photo.png")
-    return tmp_path / "in" / "photo.png"
 
 
 # ---------------------------------------------------------------- denoise
@@ -369,11 +327,11 @@ def test_a_name_that_is_not_utf_8_is_escaped(run: Run, photo: Path, committed_bu
     done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json")
     assert done.code == 0, done.err
     assert (tmp_path / "out" / photo.name).is_file()
-    assert done.json()["files"][0]["source"] == str(photo.with_name("caf\\udce9[x].png"))
+    assert done.json()["files"][0]["source"] == str(photo.with_name("caf\\xe9[x].png"))
     photo.write_text("not an image")
-    done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle)
+    done = run("denoise", photo.parent, "-o", tmp_path / "new", "-m", committed_bundle)
     assert done.code == errors.ImageError.exit_code
-    assert "caf\\udce9[x].png is not an image file" in done.err
+    assert "caf\\xe9[x].png is not an image file" in done.err
 
 
 def test_a_name_is_no_markup_of_the_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:

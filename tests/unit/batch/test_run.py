@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from edgedenoise import batch
-from edgedenoise.batch import denoise_files
+from edgedenoise.batch import pipeline
+from edgedenoise.batch.results import Counts
+from edgedenoise.batch.run import denoise_files
 from edgedenoise.denoiser import Denoiser, denoise
 from edgedenoise.errors import (
     BundleError,
@@ -22,6 +25,7 @@ from edgedenoise.errors import (
     UsageError,
 )
 from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.folders import SUB_FOLDER
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata.embedded import Metadata
 
@@ -149,7 +153,7 @@ def test_an_image_that_does_not_fit_into_memory_is_reported_and_the_others_are_w
         return called
 
     if where == "reading":
-        monkeypatch.setattr(batch, "read_image", failing(read_image, lambda path: path == photos / "b.jpg"))
+        monkeypatch.setattr(pipeline, "read_image", failing(read_image, lambda path: path == photos / "b.jpg"))
     else:
         is_b = failing(Denoiser.__call__, lambda image: isinstance(image, Image) and image.format == "JPEG")
         monkeypatch.setattr(Denoiser, "__call__", is_b)
@@ -264,3 +268,152 @@ def test_nothing_to_do_is_an_error(photos: Path, committed_bundle: Path, tmp_pat
     with pytest.raises(BundleError, match="no bundle at"):
         denoise_files([photos], tmp_path / "out", tmp_path / "nowhere.edge")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_read_is_named_and_counted(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    (photos / "trip").mkdir()
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert {entry.path.name: entry.reason for entry in report.left_out} == {
+        "notes.txt": "no image format has the extension .txt",
+        "trip": SUB_FOLDER,
+    }
+    assert report.counts == Counts(denoised=3, failed=0, left_out=2)
+
+
+def test_sub_folders_keep_their_tree_and_outputs_within_the_input_are_not_read_again(
+    photos: Path, committed_bundle: Path, contents: Contents
+) -> None:
+    write_image(Image(pixels(4)), photos / "trip" / "day 2" / "a.png")  # the name of an image above it
+    out = photos / "denoised"
+    for existing in ("error", "overwrite"):
+        report = denoise_files([photos], out, committed_bundle, recursive=True, existing=existing)
+        assert report.failures == ()
+        assert sorted(contents(out)) == ["a.png", "b.jpg", "c.png", "trip/day 2/a.png"]
+
+
+def test_a_folder_of_sub_folders_alone_hints_at_the_option(committed_bundle: Path, tmp_path: Path) -> None:
+    write_image(Image(pixels(4)), tmp_path / "photos" / "trip" / "a.png")
+    with pytest.raises(UsageError, match="1 left out") as caught:
+        denoise_files([tmp_path / "photos"], tmp_path / "out", committed_bundle)
+    assert f"edgedenoise denoise -r {tmp_path / 'photos'} -o denoised" in str(caught.value.hint)
+
+
+def test_a_missing_file_among_others_costs_itself_only(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    given = [tmp_path / "missing.png", photos / "a.png", tmp_path / ("x" * 300)]
+    report = denoise_files(given, tmp_path / "out", committed_bundle)
+    assert sorted(contents(tmp_path / "out")) == ["a.png"]
+    assert [(result.source, type(result.error)) for result in report.files] == [
+        (given[0], ImageError),
+        (given[1], type(None)),
+        (given[2], ImageError),
+    ]
+
+
+@pytest.mark.parametrize("existing", ["error", "overwrite", "skip"])
+def test_an_output_that_exists_is_replaced_on_request_only(
+    photos: Path, committed_bundle: Path, tmp_path: Path, existing: Literal["error", "overwrite", "skip"]
+) -> None:
+    old = tmp_path / "out" / "a.png"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
+    report = denoise_files([photos], tmp_path / "out", committed_bundle, existing=existing)
+    assert (old.read_bytes() == b"old") == (existing != "overwrite")
+    assert (tmp_path / "out" / "c.png").exists()
+    if existing == "error":
+        (failure,) = report.failures
+        assert failure.source == photos / "a.png"
+        assert str(failure.error).startswith(f"{old} exists already and was not replaced")
+        assert f"edgedenoise denoise {photos / 'a.png'} -o {old} --overwrite" in str(failure.error)
+    elif existing == "skip":
+        assert (photos / "a.png", "its output exists already") in [(e.path, e.reason) for e in report.left_out]
+        assert report.failures == ()
+    else:
+        assert report.counts.denoised == 3
+
+
+def test_everything_that_outputs_cannot_hold_is_found_before_the_first_image_is_read(
+    photos: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(Image(pixels(0), pixels(0)[..., 0].copy()), tmp_path / "in" / "alpha.png")
+    (tmp_path / "in" / "alpha.png").rename(tmp_path / "in" / "alpha.jpg")
+    deep = Image(np.zeros((20, 20, 1), np.uint16))
+    write_image(deep, tmp_path / "in" / "deep.png")
+    (tmp_path / "in" / "deep.png").rename(tmp_path / "in" / "deep.webp")
+    write_image(Image(np.zeros((1, 65501, 1), np.uint8)), tmp_path / "in" / "wide.png")
+    (tmp_path / "in" / "wide.png").rename(tmp_path / "in" / "wide.jpeg")
+    write_image(Image(np.zeros((1000, 1000, 1), np.uint8)), tmp_path / "in" / "large.png")
+    shutil.copy(photos / "a.png", tmp_path / "in" / "ending.xyz")
+    shutil.copy(photos / "a.png", tmp_path / "in" / "good.png")
+    read: list[Path] = []
+    monkeypatch.setattr(
+        pipeline, "read_image", lambda path, **options: read.append(path) or read_image(path, **options)
+    )
+    given = [*sorted((tmp_path / "in").iterdir())]
+    report = denoise_files(given, tmp_path / "out", committed_bundle, max_pixels=999_999)
+    messages = {failure.source.name: str(failure.error) for failure in report.failures}
+    assert sorted(messages) == ["alpha.jpg", "deep.webp", "ending.xyz", "large.png", "wide.jpeg"]
+    assert "expected no alpha channel in JPEG, got one" in messages["alpha.jpg"]
+    assert "expected 8 bits per sample in WEBP, got 16" in messages["deep.webp"]
+    assert "got '.xyz'" in messages["ending.xyz"]
+    assert "--max-pixels 1000000" in messages["large.png"]
+    assert "at most 65500 pixels per side in JPEG" in messages["wide.jpeg"]
+    assert [path.name for path in read] == ["good.png"]
+
+
+def test_an_error_of_any_kind_costs_its_image_only(
+    photos: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, **options: Any) -> Image:
+        if path.name == "b.jpg":
+            raise ArithmeticError("of a library")
+        return read_image(path, **options)
+
+    monkeypatch.setattr(pipeline, "read_image", read)
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    (failure,) = report.failures
+    assert "b.jpg cannot be denoised: internal error: ArithmeticError: of a library" in str(failure.error)
+    assert report.counts.denoised == 2
+
+
+def test_an_image_that_did_not_fit_beside_others_is_tried_again_alone(
+    photos: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Path] = []
+
+    def read(path: Path, **options: Any) -> Image:
+        tries.append(path)
+        if path.name == "c.png" and tries.count(path) == 1:
+            raise MemoryError
+        return read_image(path, **options)
+
+    monkeypatch.setattr(pipeline, "read_image", read)
+    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert report.counts.denoised == 3
+    assert tries.count(photos / "c.png") == 2
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names of files are texts on this system")
+def test_names_that_are_not_utf8_and_long_names_are_denoised(committed_bundle: Path, tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9.png"), "x" * 246 + ".png", "\u20ac" * 82 + ".png"]
+    for name in names:
+        write_image(Image(pixels(0)), tmp_path / "in" / name)
+    report = denoise_files([tmp_path / "in"], tmp_path / "out", committed_bundle)
+    assert report.failures == ()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+
+
+def test_outputs_keep_the_time_of_their_inputs(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    os.utime(photos / "a.png", ns=(1_500_000_000_123_000_000, 1_400_000_000_987_000_000))
+    denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns // 1000 == 1_400_000_000_987_000
+
+
+def test_a_read_only_output_folder_ends_the_run_before_it_begins(
+    photos: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        denoise_files([photos], tmp_path / "out" / "deeper", committed_bundle)

@@ -1,0 +1,193 @@
+"""Images read and written by threads while others are denoised, with a bound on how many are in memory.
+
+Decoding and encoding leave Python's global lock, so they overlap with the network. One image is denoised at a time:
+runtimes use all cores for one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from edgedenoise.atomic import check_writable
+from edgedenoise.batch.results import FileResult
+from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError
+from edgedenoise.extras import missing_package
+from edgedenoise.imaging.files import check_can_hold, read_image, write_image
+from edgedenoise.imaging.image import Frames
+from edgedenoise.shell import command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from edgedenoise.batch.plan import Job
+    from edgedenoise.denoiser import Denoiser
+    from edgedenoise.imaging.image import Image
+    from edgedenoise.progress import Progress
+
+    T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_WAITING_IMAGES: Final = 4
+"""Images that may wait to be denoised, and as many that may wait to be written."""
+_WAITING_BYTES: Final = 256 << 20
+"""Pixels that may wait; images above it are read, denoised and written one after another."""
+_UNKNOWN_BYTES: Final = 64 << 20
+"""Assumed where the header of an image is not understood."""
+
+
+def run_jobs(denoiser: Denoiser, jobs: Sequence[Job], *, max_pixels: int, progress: Progress) -> list[FileResult]:
+    """Denoise images and return one result per job, in the order of the jobs.
+
+    A job that fails is reported in its result, and the others are done. When the caller is interrupted, images that
+    are being written are finished, and nothing else is begun.
+    """
+    pool = ThreadPoolExecutor(min(8, max(2, (os.cpu_count() or 1) // 2)), thread_name_prefix="edgedenoise-files")
+    try:
+        return _Pipeline(denoiser, jobs, max_pixels, pool).run(progress)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Pipeline:
+    """One image at the network, some before and some behind it."""
+
+    def __init__(self, denoiser: Denoiser, jobs: Sequence[Job], max_pixels: int, pool: ThreadPoolExecutor) -> None:
+        self._denoiser = denoiser
+        self._jobs = jobs
+        self._max_pixels = max_pixels
+        self._pool = pool
+        self._results = [FileResult(job.source, None, job.error) for job in jobs]
+        self._coming = deque(number for number, job in enumerate(jobs) if job.error is None)
+        self._reads: deque[tuple[int, Future[Image | EdgeDenoiseError]]] = deque()
+        self._writes: deque[tuple[int, Future[Path | EdgeDenoiseError]]] = deque()
+
+    def run(self, progress: Progress) -> list[FileResult]:
+        """Do all jobs."""
+
+        def on_tile(done: int, total: int) -> None:
+            progress("tiles", done, total)
+
+        while self._coming or self._reads:
+            number, image = self._next_image()
+            job = self._jobs[number]
+            progress("denoise", number, len(self._jobs), job.source.name)
+            self._read_ahead(_size(job))
+            if not isinstance(image, EdgeDenoiseError):
+                progress("tiles", 0, 1)
+                image = _attempt(job, partial(_denoised, self._denoiser, image, on_tile))
+            if isinstance(image, EdgeDenoiseError):
+                self._finish(number, image)
+            else:
+                self._write(number, image)
+        self._finish_writes(0)
+        progress("denoise", len(self._jobs), len(self._jobs))
+        return self._results
+
+    def _write(self, number: int, image: Image) -> None:
+        """Write an image beside the network; one of several frames here, because writing denoises the further ones."""
+        step = partial(_attempt, self._jobs[number], partial(_write, self._jobs[number], image))
+        if image.following:
+            self._finish(number, step())
+        else:
+            self._writes.append((number, self._pool.submit(step)))
+
+    def _finish(self, number: int, output: Path | EdgeDenoiseError) -> None:
+        source = self._jobs[number].source
+        if isinstance(output, EdgeDenoiseError):
+            self._results[number] = FileResult(source, None, output)
+        else:
+            self._results[number] = FileResult(source, output)
+
+    def _next_image(self) -> tuple[int, Image | EdgeDenoiseError]:
+        """Return the number of the next job with its image, when there is space for it."""
+        if self._reads:
+            number, future = self._reads.popleft()
+            image = future.result()
+        else:
+            number = self._coming.popleft()
+            self._finish_writes(max(_WAITING_BYTES - _size(self._jobs[number]), 0))
+            image = self._read(number)
+        if isinstance(image, DeviceMemoryError):  # alone it may fit
+            self._finish_writes(0)
+            image = self._read(number)
+        return number, image
+
+    def _read_ahead(self, current_bytes: int) -> None:
+        """Begin to read the next images as far as they may wait, after the writes that must make space."""
+        self._finish_writes(max(_WAITING_BYTES - current_bytes, 0))
+        waiting_bytes = sum(_size(self._jobs[number]) for number, _ in (*self._reads, *self._writes))
+        while self._coming and len(self._reads) < _WAITING_IMAGES:
+            waiting_bytes += _size(self._jobs[self._coming[0]])
+            if waiting_bytes > _WAITING_BYTES:
+                return
+            number = self._coming.popleft()
+            self._reads.append((number, self._pool.submit(self._read, number)))
+
+    def _finish_writes(self, waiting_bytes: int) -> None:
+        """Wait until no more than some images are being written."""
+        while self._writes and (
+            len(self._writes) > _WAITING_IMAGES
+            or sum(_size(self._jobs[number]) for number, _ in self._writes) > waiting_bytes
+        ):
+            number, future = self._writes.popleft()
+            self._finish(number, future.result())
+
+    def _read(self, number: int) -> Image | EdgeDenoiseError:
+        return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._max_pixels))
+
+
+def _attempt(job: Job, step: Callable[[], T]) -> T | EdgeDenoiseError:
+    """Return what a step gives, or its error: whatever it is, it costs this image only."""
+    try:
+        return step()
+    except EdgeDenoiseError as error:
+        return error
+    except MemoryError:
+        again = command_line("denoise", job.source, "-o", job.output)
+        hint = f"Close other programs and run: {again}"
+        return DeviceMemoryError(f"{job.source} does not fit into memory", hint=hint)
+    except Exception as error:
+        _log.info("an unexpected error", exc_info=True)
+        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+        return missing or EdgeDenoiseError(
+            f"{job.source} cannot be denoised: internal error: {type(error).__name__}: {error}",
+            hint=f"Report what this writes: {command_line('denoise', job.source, '-o', job.output, '-v')}",
+        )
+
+
+def _read(job: Job, max_pixels: int) -> Image:
+    """Read an image; every reason not to write its output is found here where it can be."""
+    image = read_image(job.source, frames=True, max_pixels=max_pixels)
+    check_can_hold(image, job.output)
+    check_writable(job.output)
+    return image
+
+
+def _denoised(denoiser: Denoiser, image: Image, on_tile: Callable[[int, int], None]) -> Image:
+    """Denoise the first frame now, and those that follow it when they are written."""
+    clean = denoiser(replace(image, following=Frames()), on_tile=on_tile)
+    return replace(clean, following=image.following.map(denoiser))
+
+
+def _write(job: Job, image: Image) -> Path:
+    """Write an image with the time of its source."""
+    write_image(image, job.output)
+    try:
+        status = job.source.stat()
+        os.utime(job.output, ns=(status.st_atime_ns, status.st_mtime_ns))
+    except OSError as error:  # a file system without times is no reason to lose the image
+        _log.info("%s does not have the time of its source: %s", job.output, error.strerror or error)
+    return job.output
+
+
+def _size(job: Job) -> int:
+    """Return the bytes of the decoded pixels."""
+    return _UNKNOWN_BYTES if job.layout is None else job.layout.stored_bytes

@@ -1,0 +1,58 @@
+"""What became of each file of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgedenoise.errors import EdgeDenoiseError
+    from edgedenoise.imaging.folders import LeftOut
+    from edgedenoise.runtimes.base import EffectiveDevice
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """The result of one image."""
+
+    source: Path
+    """Image file that was read."""
+    output: Path | None
+    """File that was written; None when the image failed."""
+    error: EdgeDenoiseError | None = None
+    """Reason of the failure; None when the image was written."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many files of a run were denoised, failed, and were left out."""
+
+    denoised: int
+    """Images that were written."""
+    failed: int
+    """Images that could not be read, denoised or written."""
+    left_out: int
+    """Files and folders that the run did not read."""
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """The results of a run, one per image."""
+
+    variant: str
+    """Name of the bundle's variant that ran."""
+    effective: EffectiveDevice
+    """Runtime and device that ran it."""
+    files: tuple[FileResult, ...]
+    """One result per image, in the order of the inputs."""
+    left_out: tuple[LeftOut, ...]
+    """Files and folders that the run did not read, each with the reason."""
+    counts: Counts
+    """Numbers of images written, failed and left out."""
+
+    @property
+    def failures(self) -> tuple[FileResult, ...]:
+        """Results of the images that could not be denoised."""
+        return tuple(result for result in self.files if result.error is not None)

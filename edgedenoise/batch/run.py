@@ -1,0 +1,76 @@
+"""Denoise files and folders of images: each one is written whole, or reported and left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgedenoise.batch.pipeline import run_jobs
+from edgedenoise.batch.plan import Existing, plan_run
+from edgedenoise.batch.results import BatchReport, Counts
+from edgedenoise.bundles.pretrained import DEFAULT
+from edgedenoise.denoiser import load
+from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Unpack
+
+    from edgedenoise.denoiser import LoadOptions
+
+
+def denoise_files(
+    inputs: Sequence[Path | str],
+    out: Path | str,
+    model: Path | str = DEFAULT,
+    *,
+    recursive: bool = False,
+    existing: Existing = "error",
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = silent,
+    **options: Unpack[LoadOptions],
+) -> BatchReport:
+    """Denoise images from files to files.
+
+    Names and headers of all images are checked before the first one is denoised. An image that cannot be read,
+    denoised or written is reported, and the others are denoised. Nothing half-written is left. The next images are
+    read and the last ones written while one is denoised. Outputs keep the time of their inputs.
+
+    Args:
+        inputs: image files, and folders of them.
+        out: one output file for one input file, or a folder (made when missing) in which each file keeps its name.
+        model: bundle or lone model file, or the name of a shipped bundle.
+        recursive: also search the sub-folders of folders, and keep their tree in the output folder.
+        existing: what to do with an output that exists: `error` reports it as a failure of its image, `overwrite`
+            replaces it, `skip` leaves its image out.
+        max_pixels: largest number of pixels of an image that is accepted.
+        progress: called after each tile and each image.
+        **options: the options of `edgedenoise.load`.
+
+    Returns:
+        One result per image, what was left out, and the variant and device that ran.
+
+    Raises:
+        UsageError: there is nothing to do, two outputs have one name, or an output would overwrite its input.
+        ImageError: no input exists.
+        DatasetError: the only input is a folder that cannot be read.
+        OutputError: the output folder cannot be written.
+        BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
+
+    Example:
+        >>> import edgedenoise
+        >>> report = edgedenoise.denoise_files(["photos"], "denoised", "edge-tiny")
+        >>> report.counts
+        Counts(denoised=8, failed=0, left_out=0)
+    """
+    plan = plan_run(
+        [Path(item) for item in inputs], Path(out), recursive=recursive, existing=existing, max_pixels=max_pixels
+    )
+    with load(model, **options) as denoiser:
+        plan.check_writable()
+        results = run_jobs(denoiser, plan.jobs, max_pixels=max_pixels, progress=progress)
+        failed = sum(result.error is not None for result in results)
+        counts = Counts(len(results) - failed, failed, len(plan.left_out))
+        return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts)

@@ -1,0 +1,150 @@
+"""Reading, denoising and writing overlap, within bounds and in order; an interruption leaves nothing half-written."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+
+from edgedenoise.batch import pipeline
+from edgedenoise.batch.pipeline import run_jobs
+from edgedenoise.batch.plan import Job
+from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.layout import Layout
+from edgedenoise.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgedenoise.denoiser import Denoiser
+
+TIMEOUT_S = 20
+
+
+@dataclass
+class Disk:
+    """Stands for the files of a run: what was read and written, and how many images were in memory."""
+
+    read: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    in_memory: int = 0
+    most_in_memory: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    before_reading: Callable[[str], None] = lambda name: None
+    before_writing: Callable[[str], None] = lambda name: None
+
+    def read_image(self, path: Path, **_: Any) -> Image:
+        self.before_reading(path.name)
+        with self.lock:
+            self.in_memory += 1
+            self.most_in_memory = max(self.most_in_memory, self.in_memory)
+            self.read.append(path.name)
+        return Image(np.full((4, 4, 3), int(path.stem), np.uint8))
+
+    def write_image(self, image: Image, path: Path, **_: Any) -> None:
+        self.before_writing(path.name)
+        with self.lock:
+            assert int(image.pixels[0, 0, 0]) == int(path.stem)
+            self.in_memory -= 1
+            self.written.append(path.name)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    files = Disk()
+    monkeypatch.setattr(pipeline, "read_image", files.read_image)
+    monkeypatch.setattr(pipeline, "write_image", files.write_image)
+    monkeypatch.setattr(pipeline, "check_writable", lambda path: None)
+    return files
+
+
+def jobs(count: int, side_px: int = 4) -> list[Job]:
+    layout = Layout(side_px, side_px, 3, 8, False)
+    return [Job(Path(f"{number}.png"), Path(f"out/{number}.png"), layout) for number in range(count)]
+
+
+def run(work: list[Job], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
+    denoiser = cast("Denoiser", lambda image, *, on_tile: network(image))
+    results = run_jobs(denoiser, work, max_pixels=100, progress=silent)
+    assert [result.source for result in results] == [job.source for job in work]
+    return [None if result.output is None else result.output.name for result in results]
+
+
+def test_the_next_image_is_read_and_the_last_one_written_while_one_is_denoised(disk: Disk) -> None:
+    next_read, first_written = threading.Event(), threading.Event()
+
+    def network(image: Image) -> Image:
+        if image.pixels[0, 0, 0] == 0:
+            assert next_read.wait(TIMEOUT_S)  # 1.png is read while 0.png is here
+        if image.pixels[0, 0, 0] == 1:
+            assert first_written.wait(TIMEOUT_S)  # 0.png is written while 1.png is here
+        return image
+
+    disk.before_reading = lambda name: next_read.set() if name == "1.png" else None
+    disk.before_writing = lambda name: first_written.set() if name == "0.png" else None
+    assert run(jobs(3), network) == ["0.png", "1.png", "2.png"]
+
+
+def test_results_keep_their_order_when_writes_end_in_another(disk: Disk) -> None:
+    second_written = threading.Event()
+
+    def wait(name: str) -> None:
+        if name == "0.png":
+            assert second_written.wait(TIMEOUT_S)
+        elif name == "1.png":
+            second_written.set()
+
+    disk.before_writing = wait
+    assert run(jobs(4)) == ["0.png", "1.png", "2.png", "3.png"]
+    assert disk.written.index("1.png") < disk.written.index("0.png")
+
+
+def test_few_images_wait_however_slow_the_network_is(disk: Disk) -> None:
+    assert len(set(run(jobs(60)))) == 60
+    assert disk.most_in_memory <= 2 * pipeline._WAITING_IMAGES + 2
+
+
+def test_images_that_are_too_large_to_wait_are_in_memory_one_by_one(disk: Disk) -> None:
+    side_px = int((pipeline._WAITING_BYTES / 3) ** 0.5) + 1
+    assert len(set(run(jobs(5, side_px)))) == 5
+    assert disk.most_in_memory == 1
+    assert disk.read == disk.written
+
+
+@pytest.mark.parametrize("where", ["reading", "denoising", "writing"])
+def test_an_error_does_not_stop_the_others(disk: Disk, where: str) -> None:
+    def fail(name: str) -> None:
+        if name == "1.png":
+            raise OSError("a fault")
+
+    def network(image: Image) -> Image:
+        if where == "denoising":
+            fail(f"{image.pixels[0, 0, 0]}.png")
+        return image
+
+    if where == "reading":
+        disk.before_reading = fail
+    elif where == "writing":
+        disk.before_writing = fail
+    assert run(jobs(4), network) == ["0.png", None, "2.png", "3.png"]
+
+
+def test_an_interruption_finishes_the_writes_that_have_begun_and_nothing_else(disk: Disk) -> None:
+    writing = threading.Event()
+
+    def network(image: Image) -> Image:
+        if image.pixels[0, 0, 0] == 1:
+            assert writing.wait(TIMEOUT_S)
+            raise KeyboardInterrupt
+        return image
+
+    disk.before_writing = lambda name: writing.set()
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs(50), network)
+    assert disk.written == ["0.png"]
+    assert len(disk.read) <= 2 + pipeline._WAITING_IMAGES
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgedenoise-files")]
