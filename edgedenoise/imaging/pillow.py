@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
             with unhindered():
                 image.load()
         array = np.array(image if wanted == mode else image.convert(wanted))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error) as error:
         raise DamagedImageError(
             f"{name} is a damaged {image.format} file: {error}", hint="Copy the file again from its source."
         ) from error
@@ -125,7 +126,7 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
         if format_ == "TIFF":  # its directory has been read already, and is sound
             raise ImageError(f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}") from error
         raise ValueError("its header cannot be read") from error
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, struct.error) as error:
         raise ValueError(f"it cannot be decoded ({error})") from error
     image.format = format_
     return image

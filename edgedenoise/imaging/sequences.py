@@ -97,9 +97,24 @@ def _animation(image: Image, first: FrameTiming) -> Iterator[tuple[Image, FrameT
 
 def _write_gif(image: Image, timing: FrameTiming, stream: BinaryIO) -> None:
     stream.write(gif.file_header(image.width, image.height, timing, image.metadata.comments))
-    for frame, shown in _animation(image, timing):
-        stream.write(_gif_frame(frame, shown))
+    frames = _animation(image, timing)
+    frame, shown = next(frames)
+    for following, shown_next in frames:
+        stream.write(_gif_frame(frame, _uncovered(frame, shown, following)))
+        frame, shown = following, shown_next
+    stream.write(_gif_frame(frame, shown))
     stream.write(b";")
+
+
+def _uncovered(frame: Image, shown: FrameTiming, following: Image) -> FrameTiming:
+    """Return the timing of a frame, which is removed where it would show through the next one.
+
+    GIF draws a frame over the last one, and other formats can put it in its place.
+    """
+    if shown.disposal != "keep" or following.alpha is None:
+        return shown
+    seen = (following.alpha < 128) if frame.alpha is None else (following.alpha < 128) & (frame.alpha >= 128)
+    return replace(shown, disposal="background") if seen.any() else shown
 
 
 def _gif_frame(image: Image, timing: FrameTiming | None) -> bytes:

@@ -130,8 +130,10 @@ def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             frames += 1
             end = _skip_sub_blocks(data, at + 11 + (3 * (2 << (flags & 7)) if flags & 0x80 else 0))
             yield _IMAGE, b""
-        elif frames:  # junk behind the last frame, which every program ignores
+        elif frames and mark not in {_EXTENSION, _IMAGE}:  # junk behind the last frame, which every program ignores
             return
+        elif mark in {_EXTENSION, _IMAGE}:
+            raise ValueError(f"it ends after {len(data)} bytes, inside a block")
         else:
             raise ValueError(f"byte {at} is {mark} where a block must begin")
         at = end

@@ -6,6 +6,7 @@ frame that is written covers the canvas.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,16 @@ def _frames(data: bytes, format_: str, name: str, start: int) -> Iterator[Image]
             with unhindered():
                 image.seek(number)
                 frame = image.copy()
-        except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            EOFError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            struct.error,
+        ) as error:
             raise ValueError(f"frame {number + 1} cannot be decoded ({error})") from error
         frame.format = format_
         yield from_pil(frame, name=f"frame {number + 1} of {name}")
