@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ACCEPTED_FORMATS: Final = "PNG and TIFF (8 or 16 bits), JPEG, WEBP, BMP and PPM (8 bits)"
+DECODING_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+)
+"""What Pillow raises for damaged files, beside ValueError."""
 _lock = threading.Lock()  # warnings and the limit of Pillow belong to the whole process
 
 
@@ -64,7 +75,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
             with unhindered():
                 image.load()
         array = np.array(image if wanted == mode else image.convert(wanted))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error) as error:
+    except (ValueError, *DECODING_ERRORS) as error:
         raise DamagedImageError(
             f"{name} is a damaged {image.format} file: {error}", hint="Copy the file again from its source."
         ) from error
@@ -126,7 +137,7 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
         if format_ == "TIFF":  # its directory has been read already, and is sound
             raise ImageError(f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}") from error
         raise ValueError("its header cannot be read") from error
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, struct.error) as error:
+    except DECODING_ERRORS as error:
         raise ValueError(f"it cannot be decoded ({error})") from error
     image.format = format_
     return image

@@ -31,6 +31,16 @@ _INCHES_PER_UNIT = {1: 1.0, 2: 2.54}  # JFIF density: per inch, per centimetre
 
 def read_segments(data: bytes | mmap.mmap) -> list[Block]:
     """Split a JPEG file into the (marker, payload) segments that come before its first scan."""
+    return _segments(data)[0]
+
+
+def scan_start(data: bytes | mmap.mmap) -> int:
+    """Return the offset of the marker of the first scan."""
+    return _segments(data)[1]
+
+
+def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], int]:
+    """Return the segments before the first scan, and the offset of what follows them."""
     segments: list[Block] = []
     at = 2
     while True:
@@ -42,7 +52,7 @@ def read_segments(data: bytes | mmap.mmap) -> list[Block]:
         if marker[:1] != b"\xff":
             raise ValueError(f"byte {at} is {marker[:1]!r} where a marker must begin")
         if marker in {b"\xff\xda", b"\xff\xd9"}:
-            return segments
+            return segments, at
         (length,) = struct.unpack_from(">H", data, at + 2)
         if length < 2:
             raise ValueError(f"the segment at byte {at} has no length")

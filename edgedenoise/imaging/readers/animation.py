@@ -6,13 +6,12 @@ frame that is written covers the canvas.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.image import Frames
-from edgedenoise.imaging.pillow import from_pil, open_with_pillow, unhindered
+from edgedenoise.imaging.pillow import DECODING_ERRORS, from_pil, open_with_pillow, unhindered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,16 +70,7 @@ def _frames(data: bytes, format_: str, name: str, start: int) -> Iterator[Image]
             with unhindered():
                 image.seek(number)
                 frame = image.copy()
-        except (
-            OSError,
-            SyntaxError,
-            EOFError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ArithmeticError,
-            struct.error,
-        ) as error:
+        except DECODING_ERRORS as error:
             raise ValueError(f"frame {number + 1} cannot be decoded ({error})") from error
         frame.format = format_
         yield from_pil(frame, name=f"frame {number + 1} of {name}")

@@ -10,6 +10,7 @@ from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import jpeg
 from edgedenoise.imaging.pillow import from_pil, open_with_pillow
 from edgedenoise.imaging.readers.cmyk import cmyk_to_srgb, srgb_profile
+from edgedenoise.imaging.readers.jpeg_scans import check_scans
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.readers.options import ReadOptions
@@ -32,4 +33,5 @@ def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
         opened = cmyk_to_srgb(opened, meta.icc, name, options)
         meta = replace(meta, icc=srgb_profile(), native=jpeg.without_profile(meta.native))
     image = from_pil(opened, name=name)
+    check_scans(data, image.width * image.height)
     return Image(image.pixels, image.alpha, meta, "JPEG")
