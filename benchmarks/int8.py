@@ -27,11 +27,12 @@ from image_sets import MAIN_SETS, SETS, chosen_sets
 from students import open_bundles
 
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
     choose_ranges,
-    float_graph_file,
+    float_graph,
     load_onnx,
     stored_ranges,
 )
@@ -108,7 +109,7 @@ class FloatResults:
     def __init__(self, bundle: Bundle, sets: dict[str, list[Pair]]) -> None:
         self.bundle, self.sets = bundle, sets
         variant = bundle.variant(FLOAT_VARIANT)
-        with CheckedSession(OnnxRuntime().open(variant, bundle.variant_file(variant), "cpu", FUSED)) as session:
+        with CheckedSession(OnnxRuntime().open(variant, bundle.model_files(variant), "cpu", FUSED)) as session:
             self.answers = {name: [self.answer(session, noisy) for noisy, _ in pairs] for name, pairs in sets.items()}
         self.float_db = {
             name: float(np.mean([_psnr(a, clean) for a, (_, clean) in zip(self.answers[name], pairs, strict=True)]))
@@ -163,7 +164,7 @@ class CalibrationImages:
 
 def ours(bundle: Bundle, images: CalibrationImages) -> Iterator[tuple[str, onnx.ModelProto]]:
     """Yield the name and the graph of each of our ways to quantize."""
-    model = load_onnx(float_graph_file(bundle))
+    model = load_onnx(float_graph(bundle))
     if bundle.has(TRAINED_RANGES_FILE):
         for scheme in SCHEMES:
             yield f"trained in 8 bits, {scheme.name}", encode(model, stored_ranges(bundle), scheme)
@@ -203,7 +204,7 @@ def onnxruntime_default(bundle: Bundle, images: CalibrationImages, out: Path) ->
             found = next(self._inputs, None)
             return None if found is None else {"image": found}
 
-    quantize_static(float_graph_file(bundle), out, Reader())
+    quantize_static(bundle.variant_file(bundle.variant(FLOAT_VARIANT)), out, Reader())
 
 
 def nncf_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
@@ -211,7 +212,7 @@ def nncf_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
     import nncf
     import openvino
 
-    model = openvino.Core().read_model(float_graph_file(bundle))
+    model = openvino.Core().read_model(bundle.variant_file(bundle.variant(FLOAT_VARIANT)))
     dataset = nncf.Dataset(list(images.inputs(bundle, images.crops)))
     openvino.save_model(nncf.quantize(model, dataset, subset_size=images.crops), out, compress_to_fp16=False)
 
@@ -242,7 +243,7 @@ def measure(bundle: Bundle, images: CalibrationImages, sets: dict[str, list[Pair
 
 def _add(report: Report, bundle: str, how: str, path: Path, floats: FloatResults, runtime: Any, options: Any) -> None:
     variant = Variant("candidate", runtime.name, "int8", path.name)
-    with CheckedSession(runtime.open(variant, path, "cpu", options)) as session:
+    with CheckedSession(runtime.open(variant, ModelFiles.read(path), "cpu", options)) as session:
         losses = floats.losses(session)
     files = [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
     report.rows.append(Row(bundle, how, sum(file.stat().st_size for file in files) / 1024, losses))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.atomic import sha256_of
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
@@ -110,8 +110,8 @@ def calibrate(
     opened = Bundle.open(bundle)
     check_editable(opened)
     manifest = opened.manifest
-    path = float_graph_file(opened)
-    model = load_onnx(path)
+    graph = float_graph(opened)
+    model = load_onnx(graph)
     folder = Path(data)
     if set_of is None:
         options = SetOptions(count, seed, crop_px, noise_levels, stratify)
@@ -128,7 +128,7 @@ def calibrate(
         _check_noise(levels, manifest)
         crops.check(folder, progress)
         inputs = crops.inputs(folder, manifest.input_normalization, manifest.tiling)
-    measurement = measure(model, sha256_of(path), crops, inputs, manifest, progress)
+    measurement = measure(model, hashlib.sha256(graph).hexdigest(), crops, inputs, manifest, progress)
     with BundleWriter.edit(opened) as writer:
         writer.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
         put_measurement(writer, measurement, levels)
@@ -211,7 +211,7 @@ def recorded_set(bundle: Bundle) -> CalibrationSet:
         CalibrationError: the bundle has not been calibrated.
     """
     _check_calibrated(bundle, SET_FILE)
-    return msgspec.json.decode(bundle.file(SET_FILE).read_bytes(), type=CalibrationSet)
+    return msgspec.json.decode(bundle.read(SET_FILE), type=CalibrationSet)
 
 
 def calibration_report(bundle: Bundle) -> CalibrationReport:
@@ -250,7 +250,7 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
                 f" {calibrator.name}",
                 hint=f"Measure them: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
             )
-        histograms = from_bytes(bundle.file(HISTOGRAMS_FILE).read_bytes())
+        histograms = from_bytes(bundle.read(HISTOGRAMS_FILE))
     trained = _read_ranges(bundle, TRAINED_RANGES_FILE).tensors if bundle.has(TRAINED_RANGES_FILE) else {}
     return choose_ranges(measured, histograms or {}, calibrator, trained)
 
@@ -300,8 +300,8 @@ def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
 
 
 def _read_ranges(bundle: Bundle, name: str) -> Ranges:
-    ranges = msgspec.json.decode(bundle.file(name).read_bytes(), type=Ranges)
-    if ranges.graph_sha256 != sha256_of(float_graph_file(bundle)):
+    ranges = msgspec.json.decode(bundle.read(name), type=Ranges)
+    if ranges.graph_sha256 != hashlib.sha256(float_graph(bundle)).hexdigest():
         raise CalibrationError(
             f"the ranges in {bundle.source} were measured on another graph",
             hint=f"Measure them again: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
@@ -309,10 +309,10 @@ def _read_ranges(bundle: Bundle, name: str) -> Ranges:
     return ranges
 
 
-def float_graph_file(bundle: Bundle) -> Path:
-    """Return the path of a bundle's float ONNX graph, checked."""
+def float_graph(bundle: Bundle) -> bytes:
+    """Return a bundle's float ONNX graph, serialized, checked."""
     try:
-        return bundle.variant_file(bundle.variant(FLOAT_VARIANT))
+        return bundle.model_files(bundle.variant(FLOAT_VARIANT)).data
     except IncompatibleError as error:
         raise IncompatibleError(error.message, hint=export_hint(bundle)) from error
 
@@ -322,8 +322,8 @@ def export_hint(bundle: Bundle) -> str:
     return f"Export it first: {command_line('export', 'CHECKPOINT', '--out', bundle.source)}"
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
+def load_onnx(data: bytes) -> onnx.ModelProto:
+    """Read a serialized ONNX model.
 
     Raises:
         RuntimeUnavailableError: the package onnx is not installed.
@@ -332,4 +332,4 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         import onnx
     except ModuleNotFoundError as error:
         raise (missing_package(error) or error) from error
-    return onnx.load(path)
+    return onnx.load_model_from_string(data)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import numpy as np
 
-from edgedenoise.bundles.pretrained import DEFAULT
+from edgedenoise.bundles.pretrained import DEFAULT, resolve
 from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
@@ -22,6 +21,7 @@ from edgedenoise.runtimes.tile_choice import first_tile, next_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class LoadOptions(TypedDict, total=False):
     tile: int | Literal["auto"]
     strength: float
     threads: int | None
+    trust_engine: bool
 
 
 def load(
@@ -57,6 +58,7 @@ def load(
     tile: int | Literal["auto"] = "auto",
     strength: float = 1.0,
     threads: int | None = None,
+    trust_engine: bool = False,
 ) -> Denoiser:
     """Open a bundle (folder, archive, or lone model file) for denoising.
 
@@ -70,6 +72,8 @@ def load(
             sizes that the model file was built for.
         strength: 0 returns the input, 1 the network's output, values between them a blend.
         threads: threads within one inference; None for the backend's own choice.
+        trust_engine: load a TensorRT engine that contains code for the host although another machine built it; do so
+            only if you trust whoever built it.
 
     Returns:
         A `Denoiser`, to be called with images and closed at the end; use it as a context manager.
@@ -88,10 +92,10 @@ def load(
         >>> clean.shape, clean.dtype
         ((64, 64, 3), dtype('uint8'))
     """
-    options = SessionOptions(threads=threads)
+    options = SessionOptions(threads=threads, trust_engine=trust_engine)
     settings = _Settings(_checked_tile(tile), _checked_strength(strength))
-    bundle = open_model(Path(model))
-    variant = choose_variant(bundle, runtime, precision, device)
+    bundle = open_model(resolve(model))
+    variant = choose_variant(bundle, runtime, precision, device, trust_engine=trust_engine)
     session = open_variant(bundle, variant, device=device, options=options)
     return Denoiser(bundle, variant, session, settings)
 

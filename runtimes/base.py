@@ -26,13 +26,13 @@ from edgedenoise.runtimes.machine import saturates_u8s8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.bundles.model_files import ModelFiles
     from edgedenoise.runtimes.bounds import SchemeBounds
     from edgedenoise.runtimes.fusion import Fusion
     from edgedenoise.runtimes.job import BuildJob
@@ -89,6 +89,8 @@ class SessionOptions:
     """False runs the graph node by node in float: for QDQ graphs the *reference execution* (unfused W8A8)."""
     protect_saturation: bool = True
     """Refuse, or run by slower exact kernels, what would saturate on x86 CPUs without VNNI."""
+    trust_engine: bool = False
+    """Load files whose code runs on the host although another machine built them; see `Backend.untrusted_reason`."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -96,6 +98,7 @@ class SessionOptions:
 
 
 DEFAULT_OPTIONS = SessionOptions()
+TRUST_HINT = "If you trust whoever built it: --trust-engine (in Python trust_engine=True)."
 
 
 class Session:
@@ -186,12 +189,12 @@ class Backend(ABC):
         """Check whether the backend can be used on this machine. Cheap, never raises."""
 
     @abstractmethod
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
-        """Open a model file; called by `open`, which has checked everything that can be checked without the file.
+    def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> Session:
+        """Open a model; called by `open`, which has checked everything that can be checked without the file.
 
         Args:
             variant: what the file is.
-            path: the file.
+            model: its checked files. Read nothing else: a file on disk may have been replaced after the check.
             device: one of the probed names.
             options: threads, fusion, saturation.
 
@@ -213,17 +216,30 @@ class Backend(ABC):
         """Return whether products of a variant's 8-bit pairs would saturate in this backend's kernels for the CPU."""
         return has_8_bit_pairs(variant) and saturates_u8s8()
 
-    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
+    def unsupported_reason(
+        self,
+        variant: Variant,  # noqa: ARG002
+        *,
+        device: str = AUTO,  # noqa: ARG002
+        model: ModelFiles | None = None,  # noqa: ARG002
+    ) -> str | None:
         """Return the reason why this machine cannot run a variant correctly, or None.
 
         Args:
             variant: what would be run.
             device: where; `auto` for the device that `open` would choose.
-            path: the variant's file, for backends whose files are bound to the machine that built them.
+            model: the variant's files, for backends whose files are bound to the machine that built them.
         """
         return None
 
-    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:  # noqa: ARG002
+    def untrusted_reason(self, variant: Variant, model: ModelFiles) -> str | None:  # noqa: ARG002
+        """Return why opening a variant's files would run code of a stranger on this machine, or None.
+
+        The files alone decide: what a bundle says about itself is not evidence.
+        """
+        return None
+
+    def unsupported_hint(self, variant: Variant, model: ModelFiles) -> str | None:  # noqa: ARG002
         """Return what to do about an unsupported variant, with the exact command, or None."""
         return None
 
@@ -231,15 +247,15 @@ class Backend(ABC):
         """Return whether an INT8 variant is known to be faster than float on this machine; nothing is timed."""
         return True
 
-    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+    def auto_device(self, variant: Variant, model: ModelFiles, devices: tuple[str, ...]) -> str:  # noqa: ARG002
         """Return the device that `auto` stands for; `devices` are the probed ones."""
         return devices[0]
 
-    def metadata(self, path: Path) -> str | None:  # noqa: ARG002
+    def metadata(self, model: ModelFiles) -> str | None:  # noqa: ARG002
         """Return the JSON text embedded in a lone model file, or None; see `BuildJob.metadata`."""
         return None
 
-    def fusion(self, variant: Variant, path: Path) -> Fusion | None:  # noqa: ARG002
+    def fusion(self, variant: Variant, model: ModelFiles) -> Fusion | None:  # noqa: ARG002
         """Return counts over the graph as the backend runs it, or None where they are unknown.
 
         Raises:
@@ -287,20 +303,20 @@ class Backend(ABC):
         return session
 
     def open(
-        self, variant: Variant, path: Path, device: str = AUTO, options: SessionOptions = DEFAULT_OPTIONS
+        self, variant: Variant, model: ModelFiles, device: str = AUTO, options: SessionOptions = DEFAULT_OPTIONS
     ) -> Session:
-        """Open a model file on a device.
+        """Open a model on a device.
 
         Args:
             variant: what the file is.
-            path: the file.
+            model: its checked files.
             device: `auto` or one of the probed names, in upper or lower case; a named device never falls back.
             options: threads, fusion, saturation.
 
         Raises:
             RuntimeUnavailableError: the backend's package is missing.
             DeviceNotFoundError: this machine does not have the device.
-            IncompatibleError: this machine cannot run the variant correctly.
+            IncompatibleError: this machine cannot run the variant correctly, or the file is not trusted.
             UsageError: the backend cannot run unfused.
             DeviceFallbackError, DeviceMemoryError, InferenceError: see `open_session`.
         """
@@ -311,13 +327,18 @@ class Backend(ABC):
                 hint="Use --runtime onnxruntime",
             )
         is_auto = device.strip().lower() == AUTO
-        name = self.auto_device(variant, path, found.devices) if is_auto else self.device_named(device, found)
+        name = self.auto_device(variant, model, found.devices) if is_auto else self.device_named(device, found)
         saturation_accepted = not options.protect_saturation and self.saturates(variant)
-        reason = None if saturation_accepted else self.unsupported_reason(variant, device=name, path=path)
+        reason = None if saturation_accepted else self.unsupported_reason(variant, device=name, model=model)
         if reason is not None:
-            raise IncompatibleError(reason, hint=self.unsupported_hint(variant, path))
+            raise IncompatibleError(reason, hint=self.unsupported_hint(variant, model))
+        untrusted = None if options.trust_engine else self.untrusted_reason(variant, model)
+        if untrusted is not None:
+            raise IncompatibleError(
+                untrusted, hint=f"{TRUST_HINT} {self.unsupported_hint(variant, model) or ''}".rstrip()
+            )
         with self.naming_packages():
-            return self.open_session(variant, path, name, options)
+            return self.open_session(variant, model, name, options)
 
     def require(self) -> Availability:
         """Check that the backend can be used here, and return what the probe found.

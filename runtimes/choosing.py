@@ -28,7 +28,12 @@ _ACCELERATOR_ORDER: tuple[Precision, ...] = ("int8", "fp16", "w8a16", "fp32")
 
 
 def choose_variant(
-    bundle: Bundle, runtime: str = AUTO, precision: Precision | Literal["auto"] = "auto", device: str = AUTO
+    bundle: Bundle,
+    runtime: str = AUTO,
+    precision: Precision | Literal["auto"] = "auto",
+    device: str = AUTO,
+    *,
+    trust_engine: bool = False,
 ) -> Variant:
     """Return the variant that fits a request best.
 
@@ -37,6 +42,7 @@ def choose_variant(
         runtime: `auto`, or the name of a backend.
         precision: `auto`, or a precision; `auto` takes INT8 where it is close enough to float and known to be faster.
         device: `auto`, or a device of a backend.
+        trust_engine: whether to take files whose code runs on the host although another machine built them.
 
     Raises:
         UsageError: there is no such backend or precision.
@@ -54,7 +60,7 @@ def choose_variant(
     fitting = [v for v in variants if runtime in (AUTO, v.runtime) and precision in ("auto", v.precision)]
     if runtime == AUTO:
         fitting = _available(bundle, fitting, device)
-    supported = [v for v in fitting if _is_supported(bundle, v, device)]
+    supported = [v for v in fitting if _is_supported(bundle, v, device, trust_engine=trust_engine)]
     # A backend that was named is opened even so, which reports why it cannot run the variant.
     fitting = supported if runtime == AUTO else supported or fitting
     if precision == "auto" and not _is_quantization_aware(bundle):
@@ -113,14 +119,16 @@ def _devices(name: str) -> tuple[str, ...]:
     return () if backend is None else backend.probe().devices
 
 
-def _is_supported(bundle: Bundle, variant: Variant, device: str) -> bool:
+def _is_supported(bundle: Bundle, variant: Variant, device: str, *, trust_engine: bool) -> bool:
     """Return whether this machine can run a variant; files built for one machine are logged when it cannot."""
     backend = registry.get(variant.runtime)
     if backend is None:
         return False
-    path = None if backend.is_cpu else bundle.variant_file(variant)
-    reason = backend.unsupported_reason(variant, device=device, path=path)
-    if reason is not None and path is not None:
+    model = None if backend.is_cpu else bundle.model_files(variant)
+    reason = backend.unsupported_reason(variant, device=device, model=model)
+    if reason is None and model is not None and not trust_engine:
+        reason = backend.untrusted_reason(variant, model)
+    if reason is not None and model is not None:
         _log.warning("%s is not used: %s", variant.name, reason)
     return reason is None
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.runtimes.base import DEFAULT_OPTIONS, SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
@@ -36,7 +37,7 @@ def open_model(path: Path) -> Bundle:
     if backend is None:
         return Bundle.open(path)
     with backend.naming_packages():
-        return Bundle.from_metadata(path, backend.metadata(path))
+        return Bundle.from_metadata(path, backend.metadata(ModelFiles.read(path)))
 
 
 def open_variant(
@@ -63,9 +64,8 @@ def open_variant(
         ParityError: the self-test fails.
     """
     backend = backend_of(variant)
-    path = bundle.variant_file(variant)
     session = CheckedSession(
-        backend.open(variant, path, device, options),
+        backend.open(variant, bundle.model_files(variant), device, options),
         variant.shapes,
         channels=bundle.manifest.input_channels,
         source=bundle.source,

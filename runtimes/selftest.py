@@ -10,6 +10,7 @@ import hashlib
 import platform
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,8 +96,8 @@ def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float
         IntegrityError: the files are damaged, or do not belong together.
     """
     try:
-        image, answer = (np.load(bundle.file(name), allow_pickle=False) for name in (IMAGE_FILE, ANSWER_FILE))
-    except ValueError as error:
+        image, answer = (np.load(BytesIO(bundle.read(name)), allow_pickle=False) for name in (IMAGE_FILE, ANSWER_FILE))
+    except (ValueError, EOFError) as error:
         raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
     channels = bundle.manifest.input_channels
     if image.ndim != 3 or image.shape[0] != channels or answer.shape != (CHANNELS, *image.shape[1:]):

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
-from edgedenoise.atomic import sha256_of
-from edgedenoise.bundles import archive
+from edgedenoise.atomic import restore_interrupted
+from edgedenoise.bundles.archive_cache import unpack_to_cache
+from edgedenoise.bundles.bundle_files import BundleFiles
 from edgedenoise.bundles.manifest import EmbeddedMetadata, FileRecord, Manifest, Precision, Variant
 from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVariant, check_schema, read_manifest
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.pretrained import resolve, suggestion
-from edgedenoise.errors import BundleError, IncompatibleError, IntegrityError, ManifestError, UsageError
+from edgedenoise.errors import BundleError, IncompatibleError, ManifestError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,10 +64,11 @@ class Bundle:
             ['onnx-fp32', 'onnx-int8-u8s7']
         """
         source = resolve(path)
+        restore_interrupted(source)
         if source.is_dir():
             root = source
         elif source.is_file():
-            root = archive.unpack_to_cache(source)
+            root = unpack_to_cache(source)
         else:
             raise BundleError(f"there is no bundle at {source}", hint=suggestion(path))
         manifest, unknown = read_manifest(root, source)
@@ -107,6 +110,10 @@ class Bundle:
         return not self.manifest.files
 
     @property
+    def _files(self) -> BundleFiles:
+        return BundleFiles(self.root, self.source, self.manifest.files, self._replace_hint)
+
+    @property
     def _replace_hint(self) -> str:
         if self.source == self.root:
             return REPLACE_HINT
@@ -135,40 +142,48 @@ class Bundle:
         """Return whether the manifest records a file."""
         return relative in self.manifest.files
 
+    def read(self, relative: str) -> bytes:
+        """Read a recorded file once, check these bytes and return them.
+
+        Raises:
+            IntegrityError: the file is missing, is a link, or differs from the manifest's record.
+        """
+        if self.is_lone_file:
+            return (self.root / relative).read_bytes()
+        return self._files.read(relative)
+
     def file(self, relative: str) -> Path:
         """Check the size and hash of a recorded file and return its path.
 
+        Content that is used is read by `read`: the file at the path may be replaced after the check.
+
         Raises:
-            IntegrityError: the file is missing or differs from the manifest's record.
+            IntegrityError: as `read`.
         """
-        path = self.root / relative
-        if self.is_lone_file:
-            return path
-        record = self.manifest.files.get(relative)
-        if record is None:
-            raise IntegrityError(f"{self.source}: the manifest records no file {relative!r}")
-        if not path.is_file():
-            raise IntegrityError(f"{self.source}: the file {relative} is missing", hint=self._replace_hint)
-        size = path.stat().st_size
-        if size != record.size_bytes:
-            raise IntegrityError(
-                f"{self.source}: {relative} has {size} bytes; the manifest recorded {record.size_bytes}",
-                hint=self._replace_hint,
-            )
-        found = sha256_of(path)
-        if found != record.sha256:
-            raise IntegrityError(
-                f"{self.source}: {relative} is damaged or was changed: its SHA-256 begins {found[:12]},"
-                f" the manifest recorded {record.sha256[:12]}",
-                hint=self._replace_hint,
-            )
-        return path
+        if not self.is_lone_file:
+            self._files.check(relative)
+        return self.root / relative
 
     def variant_file(self, variant: Variant) -> Path:
-        """Check every file of a variant and return the file that the runtime opens."""
-        for relative in self.variant_records(variant):
-            self.file(relative)
-        return self.file(variant.path)
+        """Check every file of a variant and return the path of the one that a runtime opens."""
+        return self.model_files(variant).path
+
+    def model_files(self, variant: Variant) -> ModelFiles:
+        """Read every file of a variant once, check these bytes and return them.
+
+        Raises:
+            IntegrityError: a file is missing, is a link or was changed; or weights are kept in another file.
+        """
+        path = self.root / variant.path
+        if self.is_lone_file:
+            return ModelFiles.read(path)
+        names = {variant.path, *self.variant_records(variant)}
+        prefix = f"{variant.name}/"
+        return ModelFiles(
+            path,
+            self.root / variant.name,
+            {name.removeprefix(prefix): self._files.read(name) for name in sorted(names)},
+        )
 
     def variant_records(self, variant: Variant) -> dict[str, FileRecord]:
         """Return the records of a variant's files by path."""
@@ -179,10 +194,13 @@ class Bundle:
         """Check every recorded file.
 
         Raises:
-            IntegrityError: a file is missing or was changed.
+            IntegrityError: a file is missing or was changed, or the folder contains a link.
         """
+        if self.is_lone_file:
+            return
+        self._files.check_links()
         for relative in self.manifest.files:
-            self.file(relative)
+            self._files.check(relative)
 
     def strays(self) -> list[str]:
         """Return the files in the folder that the manifest does not record, relative to it."""

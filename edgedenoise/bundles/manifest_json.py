@@ -14,6 +14,8 @@ from edgedenoise.errors import IntegrityError, ManifestError
 from edgedenoise.shell import command_line
 
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 16 << 20
+"""Largest accepted manifest; ours have some kilobytes, and 10,000 files take two megabytes."""
 REPLACE_HINT = "Copy the bundle again from where it came, or rebuild it with: edgedenoise build"
 
 
@@ -54,18 +56,33 @@ def read_manifest(root: Path, source: Path) -> tuple[Manifest, tuple[UnknownVari
         IntegrityError: the manifest was changed, or names files outside the bundle.
     """
     path = root / MANIFEST
+    if path.is_symlink():
+        raise IntegrityError(
+            f"{path} is a link; expected a file, because a bundle must not read files of other folders",
+            hint=REPLACE_HINT,
+        )
     if not path.is_file():
         made = command_line("export", source, "-o", f"{source.absolute().name}.edge")
         raise ManifestError(
             f"{source} is not a bundle: it has no {MANIFEST}", hint=f"To make one of a training run: {made}"
         )
-    data = path.read_bytes()
+    return parse_manifest(_content(path), path, source)
+
+
+def parse_manifest(data: bytes, path: Path, source: Path) -> tuple[Manifest, tuple[UnknownVariant, ...]]:
+    """Read and check the content of a manifest; see `read_manifest`.
+
+    Args:
+        data: the JSON.
+        path: where it came from, for messages.
+        source: what the user named, for messages.
+    """
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
         check_schema(raw.get("schema"), source)
         variants, unknown = _variants(raw.get("variants"))
         manifest = msgspec.convert({**raw, "variants": []}, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise ManifestError(f"{path} cannot be read: {error}", hint=REPLACE_HINT) from error
     if manifest.digest != _digest(raw):
         raise IntegrityError(
@@ -73,13 +90,33 @@ def read_manifest(root: Path, source: Path) -> tuple[Manifest, tuple[UnknownVari
         )
     named = [*((v.name, v.path) for v in variants), *((u.name, str(u.raw["path"])) for u in unknown)]
     for relative in [*manifest.files, *(file for _, file in named)]:
-        pure = PurePosixPath(relative)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in relative:
+        if not is_inside(relative):
             raise IntegrityError(f"{path} names a file outside the bundle: {relative!r}")
     for name, file in named:
         if not file.startswith(f"{name}/"):
             raise IntegrityError(f"{path} has the variant {name} outside its folder: {file!r}")
     return msgspec.structs.replace(manifest, variants=variants), tuple(unknown)
+
+
+def is_inside(relative: str) -> bool:
+    """Return whether a name is a plain relative path with `/`, which cannot lead out of the folder on any system."""
+    pure = PurePosixPath(relative)
+    plain = pure.as_posix() == relative and relative != "." and not pure.is_absolute() and ".." not in pure.parts
+    return plain and not any(sign in relative for sign in "\\:") and relative.isprintable()
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a manifest, up to a size that none of ours has."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(
+            f"{path} cannot be read: {error.strerror or error}", hint="Check the permissions of the file."
+        ) from error
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"{path} is too large: expected at most {MAX_MANIFEST_BYTES} bytes", hint=REPLACE_HINT)
+    return data
 
 
 def write_manifest(root: Path, manifest: Manifest, unknown: tuple[UnknownVariant, ...] = ()) -> Manifest:
@@ -120,7 +157,7 @@ def is_bundle_folder(folder: Path) -> bool:
     """Return whether a folder holds a manifest of ours, of any version."""
     try:
         raw = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return str(raw.get("schema", "")).startswith(SCHEMA.partition("/")[0] + "/")
 

@@ -6,20 +6,23 @@ given and no others: files that a file manager or an editor left in the folder a
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.atomic import atomic_folder, sha256_of
+from edgedenoise.atomic import atomic_folder, output_errors, sha256_of
 from edgedenoise.bundles.bundle import MODEL_CARD, Bundle, report_file
 from edgedenoise.bundles.manifest import FileRecord, Manifest, Variant, embedded_metadata
 from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundle_folder, read_manifest, write_manifest
 from edgedenoise.bundles.model_card import model_card
 from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import BundleError
+from edgedenoise.locks import one_writer
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ class BundleWriter:
         self._records = dict(manifest.files)
         self._added: set[str] = set()
         self._new_variants: set[str] = set()
-        self._strays = {name for name in _files(root) if name not in self._records}
         self._sealed_as: Manifest | None = None
 
     @classmethod
@@ -59,10 +61,11 @@ class BundleWriter:
             BundleError: `target` exists and is not a bundle.
         """
         check_replaceable(target)
-        with atomic_folder(target) as temporary:
+        with one_writer(target, BundleError), atomic_folder(target) as temporary:
             writer = cls(temporary, target, manifest)
             yield writer
             writer.seal()
+            check_replaceable(target)
 
     @classmethod
     @contextmanager
@@ -73,26 +76,24 @@ class BundleWriter:
             bundle: the opened bundle; every recorded file is checked first.
 
         Yields:
-            The writer, on a copy that takes the bundle's place when the block ends without an error.
+            The writer, on a copy of the recorded files that takes the bundle's place when the block ends without an
+            error. Files that the manifest does not record stay where they were.
 
         Raises:
-            BundleError: the bundle is an archive or a lone file, belongs to the installed package, or was changed by
-                another process in the meantime.
-            IntegrityError: a file is not what the manifest recorded.
+            BundleError: the bundle is an archive or a lone file, belongs to the installed package, is being written by
+                another command, or was changed by one since it was opened.
+            IntegrityError: a file is not what the manifest recorded, or the folder contains a link.
         """
         check_editable(bundle)
-        bundle.check()
-        with atomic_folder(bundle.root) as temporary:
-            shutil.copytree(bundle.root, temporary, dirs_exist_ok=True)
+        with one_writer(bundle.root, BundleError), atomic_folder(bundle.root) as temporary:
+            _check_unchanged(bundle)
+            bundle.check()
+            _copy_recorded(bundle, temporary)
             writer = cls(temporary, bundle.root, bundle.manifest, bundle.unknown_variants)
             yield writer
             writer.seal()
-            current, _ = read_manifest(bundle.root, bundle.source)
-            if current.digest != bundle.manifest.digest:
-                raise BundleError(
-                    f"{bundle.source} was changed by another process in the meantime, so this change was not written",
-                    hint="Run the command again.",
-                )
+            _check_unchanged(bundle)
+            _keep_strays(bundle, temporary)
 
     def write(self, relative: str, data: bytes) -> None:
         """Write one file."""
@@ -149,8 +150,7 @@ class BundleWriter:
             self.write(MODEL_CARD, model_card(self.manifest).encode())
             for name in self._new_variants:
                 self._records = {k: v for k, v in self._records.items() if not k.startswith(f"{name}/")}
-                written = {f"{name}/{file}" for file in _files(self.root / name)}
-                self._added |= written - (self._strays - self._added)
+                self._added |= {f"{name}/{file}" for file in _files(self.root / name)}
             for relative in self._added:
                 path = self.root / relative
                 self._records[relative] = FileRecord(sha256_of(path), path.stat().st_size)
@@ -226,12 +226,39 @@ def copy_bundle(bundle: Bundle, out: Path) -> None:
         IntegrityError: a file is not what the manifest recorded.
     """
     check_replaceable(out)
-    with atomic_folder(out) as temporary:
-        for relative in bundle.manifest.files:
-            copied = temporary / relative
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.file(relative), copied)
-        shutil.copyfile(bundle.root / MANIFEST, temporary / MANIFEST)
+    with one_writer(out, BundleError), atomic_folder(out) as temporary, output_errors(out):
+        _copy_recorded(bundle, temporary)
+        write_manifest(temporary, bundle.manifest, bundle.unknown_variants)
+
+
+def _check_unchanged(bundle: Bundle) -> None:
+    current, _ = read_manifest(bundle.root, bundle.source)
+    if current.digest != bundle.manifest.digest:
+        raise BundleError(
+            f"{bundle.source} was changed by another command in the meantime, so this change was not written",
+            hint="Run the command again.",
+        )
+
+
+def _copy_recorded(bundle: Bundle, folder: Path) -> None:
+    """Write the bytes that were checked; nothing is read through a link, and no other file is copied."""
+    for relative in bundle.manifest.files:
+        copied = folder / relative
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(bundle.read(relative))
+
+
+def _keep_strays(bundle: Bundle, folder: Path) -> None:
+    """Put the user's own files, which no manifest records, into the folder that takes the bundle's place."""
+    for relative in bundle.strays():
+        stray, kept = bundle.root / relative, folder / relative
+        if os.path.lexists(kept) or not stat.S_ISREG(stray.lstat().st_mode):
+            continue
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(stray, kept, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # a file system without hard links
+            shutil.copy2(stray, kept, follow_symlinks=False)
 
 
 def _files(folder: Path) -> list[str]:

@@ -9,12 +9,14 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
+from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.extras import missing_package
@@ -22,7 +24,6 @@ from edgedenoise.printable import paragraph, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 __all__ = [
     "ABOUT",
@@ -32,6 +33,7 @@ __all__ = [
     "NOISE_LEVEL",
     "SCHEME",
     "THREADS",
+    "TRUST_ENGINE",
     "Command",
     "CommandGroup",
     "NormalizationOption",
@@ -48,6 +50,7 @@ DEVICE = "auto, or a device that `edgedenoise doctor` lists."
 NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), at most 1.25. Repeatable."
 SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
+TRUST_ENGINE = "Load TensorRT engines that contain host code although another machine built them."
 Which = Annotated[
     Literal["last", "best"], typer.Option(help="last: the end of training. best: the best on held-out images.")
 ]
@@ -162,9 +165,9 @@ class CommandGroup(TyperGroup):
         """Run a command and exit."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-        given = sys.argv[1:] if args is None else list(args)
+        given = [_as_path(word) for word in (sys.argv[1:] if args is None else args)]
         try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except _ParserError as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()
@@ -176,6 +179,12 @@ class CommandGroup(TyperGroup):
         except typer.Abort:
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_path(word: str) -> str:
+    """Return an argument such as `./edge` as an absolute path: as a `Path` it would be the name of a shipped bundle."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return word if value in SHIPPED or str(Path(value)) not in SHIPPED else f"{option}{equals}{Path(value).absolute()}"
 
 
 class _LogFormatter(logging.Formatter):

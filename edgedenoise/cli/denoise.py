@@ -9,7 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.cli.common import DEVICE, THREADS, Output, cli_command
+from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE, Output, cli_command
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
@@ -45,6 +45,7 @@ def command(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
     ] = MAX_PIXELS,
+    trust_engine: Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)] = False,
 ) -> None:
     """Denoise images and keep their size, depth, metadata and time."""
     if tile != "auto" and not tile.isdecimal():
@@ -65,6 +66,7 @@ def command(
             tile="auto" if tile == "auto" else int(tile),
             strength=strength,
             threads=threads,
+            trust_engine=trust_engine,
             progress=progress,
         )
     for line in left_out_lines(report.left_out):

@@ -171,5 +171,5 @@ def _why_slower(bundle: Bundle, worker: Worker) -> str:
         return ""
     if opened.device == "cpu":
         with suppress(EdgeDenoiseError):  # the reasons are optional, the measurement is not
-            fusion = backend_of(variant).fusion(variant, bundle.variant_file(variant))
+            fusion = backend_of(variant).fusion(variant, bundle.model_files(variant))
     return why_slower(variant.encoding, opened, fusion)

@@ -91,7 +91,7 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
     floats = [v for v in bundle.manifest.variants if v.runtime == "onnxruntime" and v.precision == "fp32"]
     if not floats:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
-    model = onnx.load(str(bundle.variant_file(floats[0])))
+    model = onnx.load_model_from_string(bundle.model_files(floats[0]).data)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
     return {

@@ -47,7 +47,8 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
         RuntimeUnavailableError: coremltools is not installed.
         InferenceError: the package has an operator that is not interpreted.
     """
-    return EmulatedPackage(package_of(bundle.variant_file(variant)))
+    with bundle.model_files(variant).private_copy() as path:
+        return EmulatedPackage(package_of(path))
 
 
 def program_of(package: Path) -> tuple[list[Any], Callable[[Any], str]]:

@@ -7,7 +7,6 @@ integers again.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle, report_file
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
     HISTOGRAMS_FILE,
     TRAINED_RANGES_FILE,
-    float_graph_file,
+    float_graph,
     load_onnx,
     stored_ranges,
 )
@@ -166,7 +166,7 @@ class _Search:
 
     def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> QuantizationPlan:
         """Return the plan for the first budget-keeping candidate in the order of estimated time, or the closest."""
-        self.model = load_onnx(float_graph_file(self.bundle))
+        self.model = load_onnx(float_graph(self.bundle))
         self.layers = [node.output[0] for node in quantized_layers(self.model)]
         self.macs = {name: float(macs) for name, macs in conv_macs_per_px(self.model).items()}
         # How long all layers in integers take, float being 1: what a plan's time is estimated from.
@@ -262,15 +262,14 @@ class _Search:
         chosen = scheme_named(scheme)
         encoded = encode(self.model, self._ranges(calibrator), chosen, kept)
         encoding = Encoding(scheme, chosen.activations, "s8", chosen.weight_bits)
-        with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
+        with ExitStack() as opened:
             sessions = []
             for name, model, precision in (("float", self.model, None), ("int8", encoded, encoding)):
-                path = Path(scratch) / f"{name}.onnx"
-                path.write_bytes(model.SerializeToString())
+                files = ModelFiles.of_bytes(f"{name}.onnx", model.SerializeToString())
                 variant = Variant(
-                    name, self.runtime.name, "fp32" if precision is None else "int8", path.name, precision
+                    name, self.runtime.name, "fp32" if precision is None else "int8", files.name, precision
                 )
-                session = CheckedSession(self.runtime.open(variant, path, "auto", SessionOptions()))
+                session = CheckedSession(self.runtime.open(variant, files, "auto", SessionOptions()))
                 sessions.append(opened.enter_context(session))
             return speed_against(*sessions)
 

@@ -8,14 +8,13 @@ because bisection could skip the faulty one in a network with branches.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.runtimes.base import DEFAULT_OPTIONS, INPUT_NAME, OUTPUT_NAME, SessionOptions
 from edgedenoise.runtimes.device_names import AUTO
@@ -146,15 +145,13 @@ def pieces_on(
     described = variant or Variant("piece", backend.name, "int8", "piece.onnx")
 
     def run(layer: Layer) -> NDArray[np.float32]:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "piece.onnx"
-            path.write_bytes(cut_behind(graph, layer.cut).SerializeToString())
-            # Not a CheckedSession: the output of a piece does not have the channels of an image.
-            session = backend.open(described, path, AUTO, options)
-            try:
-                return session.run(x)
-            finally:
-                session.close()
+        piece = ModelFiles.of_bytes("piece.onnx", cut_behind(graph, layer.cut).SerializeToString())
+        # Not a CheckedSession: the output of a piece does not have the channels of an image.
+        session = backend.open(described, piece, AUTO, options)
+        try:
+            return session.run(x)
+        finally:
+            session.close()
 
     return run
 

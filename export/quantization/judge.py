@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.calibration.calibrate import SET_FILE, float_graph_file, recorded_set
+from edgedenoise.calibration.calibrate import SET_FILE, float_graph, recorded_set
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_held_out
 from edgedenoise.errors import UsageError
@@ -56,7 +56,7 @@ class Judge:
 
     def __init__(
         self,
-        float_model: bytes | Path,
+        float_model: bytes,
         drawn: DrawnSet,
         truths: Iterable[NDArray[np.float32] | None] | None = None,
         progress: Progress = silent,
@@ -64,7 +64,7 @@ class Judge:
         """Run the float graph over the crops.
 
         Args:
-            float_model: the float graph, serialized or as a file.
+            float_model: the float graph, serialized.
             drawn: the crops.
             truths: the ground truth of each crop, (3, h, w) with the margin; None for none.
             progress: called after each crop.
@@ -138,7 +138,7 @@ def judge_of(
     truths: Iterator[NDArray[np.float32]] | None = None
     if clean is not None:
         truths = drawn.clean() if data is None else _truths(drawn, clean)
-    return Judge(float_graph_file(bundle), drawn, truths, progress)
+    return Judge(float_graph(bundle), drawn, truths, progress)
 
 
 def known_set(bundle: Bundle) -> CalibrationSet:

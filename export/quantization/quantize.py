@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.bundles.writer import BundleWriter, check_editable
-from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
@@ -215,7 +215,7 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
         UsageError: there is no such calibrator.
     """
     manifest = bundle.manifest
-    path = float_graph_file(bundle)
+    graph = float_graph(bundle)
     ranges = stored_ranges(bundle, calibrator_named(calibrator))
     levels = tuple(manifest.calibration.noise_levels) if manifest.calibration is not None else ()
     inputs: list[NDArray[np.float32]] = []
@@ -223,19 +223,19 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
         options = SetOptions(CORRECTION_CROPS, known_set(bundle).seed, noise_levels=levels)
         inputs = [x for x, _ in draw_set(data, options, manifest.input_normalization, manifest.tiling).inputs()]
     return FloatSource(
-        load_onnx(path),
+        load_onnx(graph),
         ranges,
         manifest.input_normalization,
         manifest.tiling,
         selftest_pair(bundle),
-        None if data is None else held_out_judge(path, known_set(bundle), data, manifest, levels),
+        None if data is None else held_out_judge(graph, known_set(bundle), data, manifest, levels),
         inputs,
         bundle.has(TRAINED_RANGES_FILE),
     )
 
 
 def held_out_judge(
-    float_model: bytes | Path, known: CalibrationSet, data: Path, manifest: Manifest, noise_levels: tuple[float, ...]
+    float_model: bytes, known: CalibrationSet, data: Path, manifest: Manifest, noise_levels: tuple[float, ...]
 ) -> Judge | None:
     """Return a judge with crops that calibration has not seen; None, with a warning, where it has seen everything."""
     try:
@@ -331,7 +331,7 @@ def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport
         selftest_db=quantized.selftest_db,
         held_out_db=quantized.held_out_db,
         size_bytes=bundle.manifest.files[quantized.variant.path].size_bytes,
-        float_size_bytes=float_graph_file(bundle).stat().st_size,
+        float_size_bytes=len(float_graph(bundle)),
         weight_clip=encoding.weight_clip,
         weight_clip_gain_db=quantized.weight_clip_gain_db,
         bias_correction=encoding.bias_correction,

@@ -174,4 +174,4 @@ def stored_plan(bundle: Bundle, variant: Variant) -> QuantizationPlan | None:
     """Return the plan that a variant was quantized by; None when no budget was given."""
     if not bundle.has(report_file(variant.name)):
         return None
-    return msgspec.json.decode(bundle.file(report_file(variant.name)).read_bytes(), type=QuantizationPlan)
+    return msgspec.json.decode(bundle.read(report_file(variant.name)), type=QuantizationPlan)

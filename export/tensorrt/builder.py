@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +22,7 @@ import platformdirs
 
 from edgedenoise.atomic import sha256_of, write_bytes
 from edgedenoise.bundles.manifest import Variant
-from edgedenoise.calibration.calibrate import float_graph_file
+from edgedenoise.calibration.calibrate import float_graph
 from edgedenoise.errors import ExportError, IncompatibleError, OutputError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.exporting.fp16 import check_fp16, to_fp16
@@ -32,6 +32,7 @@ from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.tensorrt.backend import TensorRT, TensorRTRTX
 from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, read_record, this_platform, write_record
 from edgedenoise.runtimes.tensorrt.nvidia import gpus
+from edgedenoise.runtimes.tensorrt.trust import host_code_mac
 from edgedenoise.shell import command_line, quoted
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
         IncompatibleError: no graph of the bundle is the one that the engine was built from.
         IntegrityError: the engine's record is missing.
     """
-    record = read_record(bundle.variant_file(variant))
+    record = read_record(bundle.model_files(variant))
     graphs = (v for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name)
     source = next((v for v in graphs if bundle.manifest.files[v.path].sha256 == record.graph_sha256), None)
     if source is None:
@@ -135,15 +136,13 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
             f" {bundle.source} does not have this graph any more",
             hint=f"Build it again: {command_line('compile', bundle.source, '--target', variant.runtime)}",
         )
-    path, runtime = bundle.variant_file(source), OnnxRuntime()
+    model, runtime = bundle.model_files(source), OnnxRuntime()
     if variant.precision == "fp16":
         import onnx
 
-        with tempfile.TemporaryDirectory() as scratch:
-            half = Path(scratch) / "fp16.onnx"
-            onnx.save(to_fp16(onnx.load(path)), half)
-            return runtime.open(source, half, "cpu", SessionOptions())
-    return runtime.open(source, path, "cpu", SessionOptions(fused=variant.precision != "int8"))
+        half = to_fp16(onnx.load_model_from_string(model.data)).SerializeToString()
+        return runtime.open(source, replace(model, contents={model.name: half}), "cpu", SessionOptions())
+    return runtime.open(source, model, "cpu", SessionOptions(fused=variant.precision != "int8"))
 
 
 def _build(job: BuildJob, by: _Builder) -> Variant:
@@ -197,6 +196,7 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
             hardware_compatible=options.hardware_compatible,
             input_channels=job.bundle.manifest.input_channels,
             notes=["built from the float graph, converted to float16"] if graph != job.graph else [],
+            host_code_mac=host_code_mac(engine.read_bytes()) if options.version_compatible else "",
         ),
     )
     return variant
@@ -223,7 +223,7 @@ def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
         return job.graph
     import onnx
 
-    model = onnx.load(float_graph_file(job.bundle))
+    model = onnx.load_model_from_string(float_graph(job.bundle))
     check_fp16(job.bundle, model)
     if not by.strongly_typed:
         return job.graph  # a builder flag selects float16

@@ -10,7 +10,7 @@ import platform
 import sys
 import warnings
 from collections import Counter
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from importlib import metadata
 from io import StringIO
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
+    from edgedenoise.bundles.model_files import ModelFiles
 
 UNITS: Mapping[str, str] = {
     "all": "ALL",
@@ -82,20 +83,22 @@ class CoreML(Backend):
             return Availability(False, reason="the package coremltools is not installed", command=self.install_command)
         return Availability(True, version=metadata.version("coremltools"), devices=tuple(UNITS))
 
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> CoreMLSession:  # noqa: ARG002
+    def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> CoreMLSession:  # noqa: ARG002
         """Open a package; the default device is all compute units."""
-        return CoreMLSession(package_of(path), device, metadata.version("coremltools"))
+        return CoreMLSession(model, device, metadata.version("coremltools"))
 
-    def metadata(self, path: Path) -> str | None:
+    def metadata(self, model: ModelFiles) -> str | None:
         """Read a package's user-defined metadata."""
-        text: str = spec_of(package_of(path)).description.metadata.userDefined[METADATA_KEY]
+        with model.private_copy() as path:
+            text: str = spec_of(package_of(path)).description.metadata.userDefined[METADATA_KEY]
         return text or None
 
 
 class CoreMLSession(Session):
     """One opened package."""
 
-    def __init__(self, package: Path, device: str, version: str) -> None:
+    def __init__(self, model: ModelFiles, device: str, version: str) -> None:
+        package = package_of(model.path)
         options = ("--target", CoreML.name, "--option", "deployment_target=iOS16")
         newer = (
             "If it was built for a newer system, build it again for an older one:"
@@ -104,10 +107,13 @@ class CoreMLSession(Session):
         with coremltools_quietly() as coremltools:
             units = getattr(coremltools.ComputeUnit, UNITS[device])
             # coremltools raises no class of its own.
-            with inference_errors(CoreML.label, f"open {package}", (Exception,), hint=newer):
-                self._model = coremltools.models.MLModel(str(package), compute_units=units)
+            with ExitStack() as opening, inference_errors(CoreML.label, f"open {package}", (Exception,), hint=newer):
+                # Core ML takes paths only: it gets a private copy of the checked files.
+                copy = package_of(opening.enter_context(model.private_copy()))
+                self._model = coremltools.models.MLModel(str(copy), compute_units=units)
                 # A package that does not load only warns, and gives its reason when it is used.
                 compiled = self._model.get_compiled_model_path()
+                self._copy = opening.pop_all()
             placed = placements(coremltools, compiled, units)
         wanted = _WANTED.get(device)
         if placed and wanted is not None and not any(wanted in where for where in placed):
@@ -133,6 +139,7 @@ class CoreMLSession(Session):
     def close(self) -> None:
         """Release the model."""
         del self._model
+        self._copy.close()
 
 
 def package_of(path: Path) -> Path:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
+    from edgedenoise.bundles.model_files import ModelFiles
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FLOAT_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
@@ -89,11 +90,11 @@ class OnnxRuntime(Backend):
             return "For an NVIDIA GPU: pip install onnxruntime-gpu"
         return super().device_hint(device)
 
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OrtSession:
-        """Open an ONNX file."""
-        return OrtSession(variant, path, device, options)
+    def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> OrtSession:
+        """Open an ONNX model."""
+        return OrtSession(variant, model.data, device, options, source=model.path)
 
-    def fusion(self, variant: Variant, path: Path) -> Fusion | None:
+    def fusion(self, variant: Variant, model: ModelFiles) -> Fusion | None:
         """Count nodes of the graph that the optimizer made for the CPU; None without the package onnx to read it."""
         try:
             import onnx
@@ -103,7 +104,7 @@ class OnnxRuntime(Backend):
         with tempfile.TemporaryDirectory() as scratch:
             optimized = Path(scratch) / "optimized.onnx"
             settings.optimized_model_filepath = str(optimized)
-            session = open_inference_session(path, settings)
+            session = open_inference_session(model.data, settings, source=model.path)
             kinds = [node.op_type for node in onnx.load(optimized).graph.node]
         in_float = sum(kind in _FLOAT_CONVOLUTIONS for kind in kinds)
         return Fusion(
@@ -113,10 +114,15 @@ class OnnxRuntime(Backend):
             dynamic_shape=not all(isinstance(side, int) for side in session.get_inputs()[0].shape),
         )
 
-    def metadata(self, path: Path) -> str | None:
-        """Read the graph's `metadata_props`."""
-        session = open_inference_session(path, unfused_settings())
-        return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
+    def metadata(self, model: ModelFiles) -> str | None:
+        """Read the graph's `metadata_props`.
+
+        Raises:
+            InferenceError: the file cannot be opened, or its metadata is no text.
+        """
+        session = open_inference_session(model.data, unfused_settings(), source=model.path)
+        with inference_errors(self.label, f"read the metadata of {model.path}", (UnicodeDecodeError,)):
+            return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
 
 
 class OrtSession(Session):
@@ -124,12 +130,15 @@ class OrtSession(Session):
 
     thread_safe = True  # InferenceSession.run may be called from several threads
 
-    def __init__(self, variant: Variant, model: Path | bytes, device: str, options: SessionOptions) -> None:
+    def __init__(
+        self, variant: Variant, model: bytes, device: str, options: SessionOptions, *, source: Path | None = None
+    ) -> None:
+        """Open a serialized model; `source` is the file that it was read from, for messages."""
         import onnxruntime
 
         settings, detail = _settings(variant, options)
         provider = _PROVIDERS[device]
-        self._session = open_inference_session(model, settings, [provider])
+        self._session = open_inference_session(model, settings, [provider], source=source)
         used = self._session.get_providers()[0]
         # onnxruntime-gpu lists CUDA although it does not load, and silently becomes a CPU session.
         if used != provider:
@@ -170,8 +179,16 @@ def _common_settings(threads: int | None) -> Any:
     return settings
 
 
-def open_inference_session(model: Path | bytes, settings: Any, providers: list[str] | None = None) -> Any:
-    """Open a model file, or a serialized model, in ONNX Runtime; `providers` are the CPU's unless named.
+def open_inference_session(
+    model: bytes, settings: Any, providers: list[str] | None = None, *, source: Path | None = None
+) -> Any:
+    """Open a serialized model in ONNX Runtime.
+
+    Args:
+        model: the serialized model.
+        settings: options of ONNX Runtime.
+        providers: execution providers; None for the CPU's.
+        source: the file that the model was read from, for messages.
 
     Raises:
         InferenceError: the model cannot be opened.
@@ -179,10 +196,9 @@ def open_inference_session(model: Path | bytes, settings: Any, providers: list[s
     """
     import onnxruntime
 
-    what = str(model) if isinstance(model, Path) else "the model in memory"
+    what = "the model in memory" if source is None else str(source)
     with inference_errors(f"ONNX Runtime {onnxruntime.__version__}", f"open {what}", _open_errors()):
-        source = str(model) if isinstance(model, Path) else model
-        return onnxruntime.InferenceSession(source, settings, providers=providers or [_PROVIDERS["cpu"]])
+        return onnxruntime.InferenceSession(model, settings, providers=providers or [_PROVIDERS["cpu"]])
 
 
 def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:

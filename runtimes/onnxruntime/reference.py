@@ -21,7 +21,6 @@ from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime, OrtSession, op
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,11 +30,11 @@ _VARIANT = Variant("reference", OnnxRuntime.name, "fp32", "reference/model.onnx"
 class Reference:
     """An ONNX model that is open in the reference mode, for any inputs and outputs."""
 
-    def __init__(self, model: bytes | Path, *, threads: int | None = None) -> None:
+    def __init__(self, model: bytes, *, threads: int | None = None) -> None:
         """Open a model.
 
         Args:
-            model: serialized ONNX model, or the path of its file.
+            model: serialized ONNX model.
             threads: threads within one node; None for ONNX Runtime's own choice.
 
         Raises:
@@ -54,12 +53,12 @@ class Reference:
 
 
 def run(
-    model: bytes | Path, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    model: bytes, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> dict[str, NDArray[Any]]:
     """Run an ONNX model once in the reference mode.
 
     Args:
-        model: serialized ONNX model (`ModelProto.SerializeToString()`), or the path of its file.
+        model: serialized ONNX model (`ModelProto.SerializeToString()`).
         inputs: arrays by the names of the model's inputs.
         outputs: names of the outputs to return; None for all.
 
@@ -75,11 +74,11 @@ def run(
     return Reference(model).run(inputs, outputs)
 
 
-def open_reference(model: bytes | Path, *, threads: int | None = None) -> CheckedSession:
+def open_reference(model: bytes, *, threads: int | None = None) -> CheckedSession:
     """Open a denoiser's ONNX model (`image` in, `denoised` out) in the reference mode, for `run_image`.
 
     Args:
-        model: serialized ONNX model, or the path of its file.
+        model: serialized ONNX model.
         threads: threads within one node; None for ONNX Runtime's own choice.
 
     Returns:

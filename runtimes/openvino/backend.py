@@ -29,11 +29,11 @@ from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.bundles.model_files import ModelFiles
 
 _INTEGERS = frozenset({"u8", "i8"})
 _FIRST_SIDES = (64, 64)
@@ -76,7 +76,7 @@ class OpenVino(Backend):
             return Availability(False, reason="OpenVINO finds no device", command=self.install_command)
         return Availability(True, version=openvino.__version__.split("-")[0], devices=devices)
 
-    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+    def auto_device(self, variant: Variant, model: ModelFiles, devices: tuple[str, ...]) -> str:  # noqa: ARG002
         """Return the CPU, which every machine has, or the first device of an installation without its plugin."""
         return "cpu" if "cpu" in devices else devices[0]
 
@@ -84,7 +84,13 @@ class OpenVino(Backend):
         """Return whether products of 8-bit pairs would saturate in oneDNN, which the CPU plugin uses."""
         return has_8_bit_pairs(variant) and onednn_saturates_u8s8()
 
-    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:  # noqa: ARG002
+    def unsupported_reason(
+        self,
+        variant: Variant,
+        *,
+        device: str = AUTO,
+        model: ModelFiles | None = None,  # noqa: ARG002
+    ) -> str | None:
         """Refuse 8-bit weights on CPUs without VNNI: the CPU plugin has no saturation-free kernels."""
         if family_of(device) not in (AUTO, "cpu") or not self.saturates(variant):
             return None
@@ -93,8 +99,9 @@ class OpenVino(Backend):
             " saturate, which costs whole decibels"
         )
 
-    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:
+    def unsupported_hint(self, variant: Variant, model: ModelFiles) -> str | None:
         """Return the commands that build a variant with 7-bit weights."""
+        path = model.path
         if path.parent.name != variant.name:  # a lone file
             return "Use 7-bit weights: quantize the bundle with --scheme u8s7, then compile it for openvino"
         bundle = path.parent.parent
@@ -107,27 +114,29 @@ class OpenVino(Backend):
             return False
         return family_of(device) not in (AUTO, "cpu") or has_avx2()
 
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> OpenVinoSession:
-        """Open an IR (`.xml`)."""
-        return OpenVinoSession(path, device, variant.precision, options)
+    def open_session(
+        self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions
+    ) -> OpenVinoSession:
+        """Open an IR (`.xml` and `.bin`), or an ONNX model."""
+        return OpenVinoSession(model, device, variant.precision, options)
 
-    def fusion(self, variant: Variant, path: Path) -> Fusion:
+    def fusion(self, variant: Variant, model: ModelFiles) -> Fusion:
         """Count operations of the graph that the CPU plugin made."""
-        session = OpenVinoSession(path, "cpu", variant.precision, SessionOptions())
+        session = OpenVinoSession(model, "cpu", variant.precision, SessionOptions())
         try:
             return session.fusion()
         finally:
             session.close()
 
-    def metadata(self, path: Path) -> str | None:
+    def metadata(self, model: ModelFiles) -> str | None:
         """Read the IR's `rt_info`."""
         import openvino
 
-        with inference_errors(self.label, f"read {path}", (RuntimeError,)):
-            model = openvino.Core().read_model(path)
-        if not model.has_rt_info([METADATA_KEY]):
-            return None
-        return str(model.get_rt_info([METADATA_KEY]).value)
+        with inference_errors(self.label, f"read {model.path}", (RuntimeError, UnicodeDecodeError)):
+            network = _read(openvino.Core(), model)
+            if not network.has_rt_info([METADATA_KEY]):
+                return None
+            return str(network.get_rt_info([METADATA_KEY]).value)
 
 
 class OpenVinoSession(Session):
@@ -137,7 +146,7 @@ class OpenVinoSession(Session):
     one shape: the model is compiled for the first tile's shape, and again only when the shape changes.
     """
 
-    def __init__(self, path: Path, device: str, precision: Precision, options: SessionOptions) -> None:
+    def __init__(self, model: ModelFiles, device: str, precision: Precision, options: SessionOptions) -> None:
         import openvino
 
         self._device = device.upper()
@@ -153,9 +162,9 @@ class OpenVinoSession(Session):
             computes_in = "float16" if half else "float32"
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
-        with inference_errors(OpenVino.label, f"open {path}", (RuntimeError,)):
+        with inference_errors(OpenVino.label, f"open {model.path}", (RuntimeError, UnicodeDecodeError)):
             self._core = openvino.Core()
-            self._model = self._core.read_model(path)
+            self._model = _read(self._core, model)
             self.inputs = tuple(_info(port) for port in self._model.inputs)
             self.outputs = tuple(_info(port) for port in self._model.outputs)
         self._request: Any = None
@@ -211,6 +220,12 @@ class OpenVinoSession(Session):
                 hint="List the devices of this machine with: edgedenoise doctor; or use --device cpu",
             )
         self._request, self._shape = request, shape
+
+
+def _read(core: Any, model: ModelFiles) -> Any:
+    """Return the network of checked files; OpenVINO reads no file by itself."""
+    weights = model.companion(".bin") if model.path.suffix.lower() == ".xml" else None
+    return core.read_model(model=model.data, weights=weights or b"")
 
 
 def _info(port: Any) -> TensorInfo:

@@ -36,6 +36,7 @@ from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.tensorrt.cudart import Cudart, pinned_array
 from edgedenoise.runtimes.tensorrt.engine_record import EngineRecord, mismatch, read_record, this_platform
 from edgedenoise.runtimes.tensorrt.nvidia import Gpu, gpus
+from edgedenoise.runtimes.tensorrt.trust import is_built_here
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.manifest import Variant
+    from edgedenoise.bundles.model_files import ModelFiles
 
 _SLOTS = 2
 """Number of tiles in progress: one computes while the next is copied in and the one before is copied out."""
@@ -95,21 +97,23 @@ class TensorRT(Backend):
         """Return the name of the module that would be used; None when none is installed."""
         return next((name for name in self.modules if is_installed(name)), None)
 
-    def auto_device(self, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:  # noqa: ARG002
+    def auto_device(self, variant: Variant, model: ModelFiles, devices: tuple[str, ...]) -> str:  # noqa: ARG002
         """Return the first GPU that the engine was built for; the first of all when there is none.
 
         Raises:
             IntegrityError: the engine's record is missing or unreadable.
         """
-        fitting = [_device_name(gpu) for gpu, reason in self._mismatches(path) if reason is None]
+        fitting = [_device_name(gpu) for gpu, reason in self._mismatches(model) if reason is None]
         return fitting[0] if fitting else devices[0]
 
-    def unsupported_reason(self, variant: Variant, *, device: str = AUTO, path: Path | None = None) -> str | None:
+    def unsupported_reason(
+        self, variant: Variant, *, device: str = AUTO, model: ModelFiles | None = None
+    ) -> str | None:
         """Refuse engines of another machine; without the file nothing is known."""
-        if path is None or self.module() is None or not gpus():
+        if model is None or self.module() is None or not gpus():
             return None
         try:
-            mismatches = self._mismatches(path)
+            mismatches = self._mismatches(model)
         except IntegrityError as error:
             return error.message
         if device.lower() != AUTO:
@@ -118,13 +122,23 @@ class TensorRT(Backend):
             return None
         return f"the engine {variant.name} is not for this machine: {mismatches[0][1]}"
 
-    def unsupported_hint(self, variant: Variant, path: Path) -> str | None:
-        """Return the command that builds the engine on this machine."""
-        record = read_record(path)
-        options = ("--target", self.name, "--precision", variant.precision, *_shape_options(record))
-        return f"Build one here: {command_line('compile', path.parent.parent, *options)}"
+    def untrusted_reason(self, variant: Variant, model: ModelFiles) -> str | None:
+        """Refuse engines that contain code for the host, unless this user built them on this machine."""
+        record = read_record(model)
+        if not record.version_compatible or is_built_here(model.data, record.host_code_mac):
+            return None
+        return (
+            f"the engine {variant.name} is version-compatible: it contains code that runs on this computer, and it was"
+            " not built here"
+        )
 
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> TrtSession:  # noqa: ARG002
+    def unsupported_hint(self, variant: Variant, model: ModelFiles) -> str | None:
+        """Return the command that builds the engine on this machine."""
+        record = read_record(model)
+        options = ("--target", self.name, "--precision", variant.precision, *_shape_options(record))
+        return f"Build one here: {command_line('compile', model.path.parent.parent, *options)}"
+
+    def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> TrtSession:  # noqa: ARG002
         """Open an engine on a GPU.
 
         Raises:
@@ -133,20 +147,20 @@ class TensorRT(Backend):
         """
         module = self.module()
         gpu = next(gpu for gpu in gpus() if _device_name(gpu) == device)
-        return TrtSession(importlib.import_module(str(module)), path, read_record(path), gpu, self)
+        return TrtSession(importlib.import_module(str(module)), model, read_record(model), gpu, self)
 
-    def fusion(self, variant: Variant, path: Path) -> Fusion | None:
+    def fusion(self, variant: Variant, model: ModelFiles) -> Fusion | None:
         """Count the engine's layers by its inspector; None where it was built without names of formats."""
-        session = self.open(variant, path)
+        session = self.open(variant, model)
         try:
             return session.fusion() if isinstance(session, TrtSession) else None
         finally:
             session.close()
 
-    def _mismatches(self, path: Path) -> list[tuple[Gpu, str | None]]:
+    def _mismatches(self, model: ModelFiles) -> list[tuple[Gpu, str | None]]:
         """Return for each GPU why it must not load an engine, or None."""
         module = str(self.module())
-        record, version, platform = read_record(path), _version(module), this_platform()
+        record, version, platform = read_record(model), _version(module), this_platform()
         return [(gpu, mismatch(record, module, version, gpu, platform)) for gpu in gpus()]
 
 
@@ -180,7 +194,8 @@ class _Slot:
 class TrtSession(Session):
     """One opened engine, with its memory and its three CUDA streams: copies in, work, copies out."""
 
-    def __init__(self, module: Any, path: Path, record: EngineRecord, gpu: Gpu, backend: TensorRT) -> None:
+    def __init__(self, module: Any, model: ModelFiles, record: EngineRecord, gpu: Gpu, backend: TensorRT) -> None:
+        path = model.path
         self._record = record
         self._side = 0
         self._slots: tuple[_Slot, ...] = ()
@@ -192,8 +207,9 @@ class TrtSession(Session):
             self._logger = module.Logger(module.Logger.WARNING)
             self._runtime = module.Runtime(self._logger)
             if record.version_compatible and hasattr(self._runtime, "engine_host_code_allowed"):
-                self._runtime.engine_host_code_allowed = True  # such engines contain host code; its hash was checked
-            self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+                # Such engines contain host code. `Backend.open` has asked `untrusted_reason` whether it may run.
+                self._runtime.engine_host_code_allowed = True
+            self._engine = self._runtime.deserialize_cuda_engine(model.data)
             if self._engine is None:
                 raise InferenceError(
                     f"{module.__name__} {module.__version__} cannot load {path}, although it was built for it",

@@ -21,6 +21,7 @@ from edgedenoise.shell import command_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgedenoise.bundles.model_files import ModelFiles
     from edgedenoise.runtimes.tensorrt.nvidia import Gpu
 
 
@@ -59,6 +60,8 @@ class EngineRecord(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     input_channels: int = CHANNELS
     """4 for a network that takes the noise level; see `Manifest.input_channels`."""
+    host_code_mac: str = ""
+    """Code by which the machine that built a version-compatible engine recognises it; see `trust.py`."""
 
 
 def record_file(engine: Path) -> Path:
@@ -71,22 +74,22 @@ def write_record(engine: Path, record: EngineRecord) -> None:
     write_bytes(record_file(engine), msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
-def read_record(engine: Path) -> EngineRecord:
+def read_record(engine: ModelFiles) -> EngineRecord:
     """Read the record of an engine.
 
     Raises:
         IntegrityError: it is missing or unreadable; an engine is not loaded without it.
     """
-    path = record_file(engine)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=EngineRecord)
-    except OSError:
+    path, data = record_file(engine.path), engine.companion(".json")
+    if data is None:
         raise IntegrityError(
-            f"{engine} has no record: expected {path} beside it, got no such file",
+            f"{engine.path} has no record: expected {path} beside it, got no such file",
             hint="Copy the whole bundle, or build the engine again:"
-            f" {command_line('compile', engine.parent.parent, '--target', 'tensorrt')}",
-        ) from None
-    except msgspec.DecodeError as error:
+            f" {command_line('compile', engine.path.parent.parent, '--target', 'tensorrt')}",
+        )
+    try:
+        return msgspec.json.decode(data, type=EngineRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError(f"{path} is not an engine's record: {error}") from None
 
 

@@ -89,7 +89,7 @@ def test_tiles_equal_the_whole_picture(bundle: Bundle, target: str) -> None:
 def test_integers_are_where_they_should_be(bundle: Bundle, target: str) -> None:
     variant = next(v for v in variants(bundle, target) if v.precision == "int8")
     runtime = registry[target]
-    fusion = runtime.fusion(variant, bundle.variant_file(variant))
+    fusion = runtime.fusion(variant, bundle.model_files(variant))
     if fusion is None:
         pytest.skip("this TensorRT's inspector gives names only")
     assert fusion.convolutions > 0

@@ -24,8 +24,8 @@ from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Se
 
 
 class AbacusSession(Session):
-    def __init__(self, path):
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    def __init__(self, data):
+        self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         self.effective = EffectiveDevice("abacus", "1.0", "beads", "wood")
 
     def run(self, x):
@@ -44,8 +44,8 @@ class Abacus(Backend):
     def probe(self):
         return Availability(True, "1.0", ("beads",))
 
-    def open_session(self, variant, path, device, options):
-        return AbacusSession(path)
+    def open_session(self, variant, model, device, options):
+        return AbacusSession(model.data)
 
 
 def build(job):

@@ -18,6 +18,7 @@ import fake_tensorrt
 import pytest
 
 from edgedenoise.bundles.manifest import InputShapes, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.tensorrt import backend as trt
@@ -129,6 +130,7 @@ def variant(shapes: InputShapes = FIXED) -> Variant:
     return Variant("tensorrt-int8", "tensorrt", "int8", "tensorrt-int8/engine.plan", shapes=shapes)
 
 
-def opened(path: Path, shapes: InputShapes = FIXED) -> CheckedSession:
-    session = TensorRT().open(variant(shapes), path, "auto", SessionOptions())
-    return CheckedSession(session, shapes, channels=read_record(path).input_channels)
+def opened(path: Path, shapes: InputShapes = FIXED, *, trust_engine: bool = False) -> CheckedSession:
+    model, options = ModelFiles.read(path), SessionOptions(trust_engine=trust_engine)
+    session = TensorRT().open(variant(shapes), model, "auto", options)
+    return CheckedSession(session, shapes, channels=read_record(model).input_channels)

@@ -14,6 +14,7 @@ from graphs import saturating_graph
 from measuring import measure_ranges
 
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
 from edgedenoise.exporting.quantization.qdq import encode
@@ -59,7 +60,7 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
 
     def answer(variant: Variant, path: Path, runtime: Backend | None = None, **options: bool) -> np.ndarray:
         # The border is zero padding and not what is asked about.
-        session = (runtime or OnnxRuntime()).open(variant, path, "cpu", SessionOptions(**options))
+        session = (runtime or OnnxRuntime()).open(variant, ModelFiles.read(path), "cpu", SessionOptions(**options))
         return session.run(x)[..., 4:-4, 4:-4]
 
     reference = answer(plain, float_path)

@@ -16,10 +16,18 @@ DEFAULT: Final = "edge"
 
 
 def resolve(model: Path | str) -> Path:
-    """Return the path that a model's name or path stands for; a bundle or run of that name comes first."""
+    """Return the path that a model's name or path stands for.
+
+    A shipped name always stands for the shipped bundle, whatever the working directory contains: a file or folder of
+    that name is a path only when it is written as one, `./edge`.
+
+    Args:
+        model: a name or a path. A `Path` drops a leading `./`: write the path of such a folder as a text.
+    """
+    if str(model) in SHIPPED:
+        return shipped(str(model))
     path = Path(model)
-    theirs = path.is_file() or any((path / name).is_file() for name in ("manifest.json", "config.toml"))
-    return shipped(str(model)) if str(model) in SHIPPED and not theirs else path
+    return path.absolute() if str(path) in SHIPPED else path  # a name no longer, wherever it is passed on
 
 
 def shipped(name: str) -> Path:

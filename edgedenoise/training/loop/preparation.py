@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgedenoise.bundles.pretrained import resolve
+from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.datacheck.check import check_images
 from edgedenoise.errors import DatasetError, UsageError
 from edgedenoise.progress import Progress, silent
@@ -107,7 +107,7 @@ def prepare_run(
     # Absolute, so that the run can be resumed from another folder.
     folders = {key: getattr(config, key, "") for key in ("data", "clean", "teacher", "init", "val_clean", "val_noisy")}
     absolute = {key: str(Path(folder).resolve()) for key, folder in folders.items() if folder}
-    if config.init and resolve(config.init) != Path(config.init):
+    if config.init in SHIPPED:
         absolute["init"] = config.init  # a shipped bundle, which is found by its name wherever the package is
     return PreparedRun(msgspec.structs.replace(config, **absolute), run, checkpoint, report)
 

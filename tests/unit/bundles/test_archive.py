@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+import struct
 import warnings
 import zipfile
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from edgedenoise.bundles import archive as archives
+from edgedenoise.bundles import archive_cache
 from edgedenoise.bundles.archive import pack, unpack
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.errors import BundleError, EdgeDenoiseError, IntegrityError
+from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.errors import BundleError, EdgeDenoiseError, IntegrityError, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +97,17 @@ def link(archive: zipfile.ZipFile) -> None:
     archive.writestr(info, b"/etc/passwd")
 
 
+def pipe(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo("pipe")
+    info.create_system = 3
+    info.external_attr = (stat.S_IFIFO | 0o777) << 16
+    archive.writestr(info, b"")
+
+
+def lzma(archive: zipfile.ZipFile) -> None:
+    archive.writestr("x.bin", bytes(100), compress_type=zipfile.ZIP_LZMA)
+
+
 def bomb(archive: zipfile.ZipFile) -> None:
     archive.writestr("bomb.bin", bytes(50 << 20), compress_type=zipfile.ZIP_DEFLATED)
 
@@ -105,6 +120,10 @@ HOSTILE = {
     "backslash": (named("..\\evil"), "outside the bundle"),
     "drive": (named("C:/evil"), "outside the bundle"),
     "link": (link, "is a link"),
+    "pipe": (pipe, "special file"),
+    "control signs": (named("\x1b[31mred"), "outside the bundle"),
+    "double slash": (named("a//b"), "outside the bundle"),
+    "lzma": (lzma, "expected stored"),
     "twice": (named("twin"), "in it twice"),
     "twice by case": (named("TWIN"), "in it twice"),
     "bomb": (bomb, "expands more than 200 times"),
@@ -129,17 +148,118 @@ def test_too_many_files_or_bytes_are_refused(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(archives, "MAX_FILES", 3)
-        refused(archive, tmp_path, user_cache, "8 files and")
+        refused(archive, tmp_path, user_cache, "8 files")
     with monkeypatch.context() as patch:
         patch.setattr(archives, "MAX_TOTAL_BYTES", 100_000)
         refused(archive, tmp_path, user_cache, "is too large")
     Bundle.open(archive)
 
 
-def test_a_file_where_a_folder_should_be_is_refused(archive: Path, tmp_path: Path, user_cache: Path) -> None:
+def test_what_the_manifest_does_not_record_is_left_out(
+    archive: Path, tmp_path: Path, committed_bundle: Path, contents: Contents
+) -> None:
     with zipfile.ZipFile(archive, "a") as opened:
-        opened.writestr("manifest.json/deeper", b"")
-    refused(archive, tmp_path, user_cache, "cannot|can be read")
+        for name in ("manifest.json/deeper", "__MACOSX/onnx-fp32/model.onnx", "onnx-fp32/w.bin"):
+            opened.writestr(name, b"stray")
+    unpack(archive, tmp_path / "out.edge")
+    assert contents(tmp_path / "out.edge") == contents(committed_bundle)
+
+
+def test_a_bomb_of_many_small_files_is_refused(tmp_path: Path, user_cache: Path) -> None:
+    """Each file alone may expand that far; all together may not, and without a manifest nothing is unpacked."""
+    many = tmp_path / "many.zip"
+    with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as opened:
+        for number in range(200):
+            opened.writestr(f"d/{number}", bytes(200_000))
+    refused(many, tmp_path, user_cache, "expands more than 20 times")
+
+
+def test_an_archive_without_a_manifest_leaves_nothing_behind(tmp_path: Path, user_cache: Path) -> None:
+    empty = tmp_path / "empty.zip"
+    with zipfile.ZipFile(empty, "w") as opened:
+        opened.writestr("photo.png", os.urandom(100_000))
+    refused(empty, tmp_path, user_cache, "has no manifest")
+
+
+def test_a_manifest_of_another_schema_leaves_nothing_behind(tmp_path: Path, user_cache: Path) -> None:
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as opened:
+        opened.writestr("manifest.json", b'{"schema": "edgedenoise-bundle/99", "variants": []}')
+        opened.writestr("big.bin", os.urandom(100_000))
+    with pytest.raises(ManifestError, match="has another schema"):
+        Bundle.open(other)
+    assert [path for path in user_cache.rglob("*") if path.is_file()] == []
+
+
+def test_a_list_of_contents_that_is_too_long_is_refused_before_it_is_read(
+    archive: Path, tmp_path: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    data = bytearray(archive.read_bytes())
+    data[-12:-10] = struct.pack("<H", 60_000)
+    archive.write_bytes(data)
+    refused(archive, tmp_path, user_cache, "60000 files")
+    data[-12:-10], data[-10:-6] = struct.pack("<H", 5), struct.pack("<I", 1 << 30)
+    archive.write_bytes(data)
+    refused(archive, tmp_path, user_cache, "expected at most 10000")
+
+
+# ---------------------------------------------------------------- the cache
+
+
+def test_an_archive_that_is_replaced_while_it_is_read_does_not_poison_the_cache(
+    archive: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = archive.read_bytes()
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
+        draft.write("note.txt", b"another bundle")
+    pack(tiny_bundle, tmp_path / "other.zip")
+    hashed = archive_cache._sha256
+
+    def replaced(source: Path, copy: IO[bytes] | None) -> str:
+        found = hashed(source, copy)
+        source.write_bytes((tmp_path / "other.zip").read_bytes())
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_cache, "_sha256", replaced)
+        Bundle.open(archive)
+    archive.write_bytes(sound)
+    assert not Bundle.open(archive).has("note.txt")
+    assert Bundle.open(tmp_path / "other.zip").has("note.txt")
+
+
+def test_the_cache_is_bounded_and_keeps_what_was_used_last(
+    tiny_bundle: Path, tmp_path: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_cache, "MAX_CACHED_BUNDLES", 2)
+    roots = []
+    for number in range(3):
+        with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
+            draft.write("note.txt", str(number).encode())
+        pack(tiny_bundle, tmp_path / f"{number}.zip")
+        if number == 2:
+            Bundle.open(tmp_path / "0.zip")  # used again
+        roots.append(Bundle.open(tmp_path / f"{number}.zip").root)
+        for age, root in enumerate(reversed(roots[:-1]), start=1):
+            os.utime(root, (10_000 - age, 10_000 - age))
+    assert [root.is_dir() for root in roots] == [True, False, True]
+    monkeypatch.setattr(archive_cache, "MAX_CACHE_BYTES", 1)
+    Bundle.open(tmp_path / "1.zip").check()
+    assert [path.name for path in (user_cache / "bundles").iterdir()] == [roots[1].name]
+
+
+def test_a_full_disk_is_not_called_a_damaged_archive(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    for use in (lambda: unpack(archive, tmp_path / "out.edge"), lambda: Bundle.open(archive)):
+        with pytest.raises(OutputError, match="No space left on device"):
+            use()
+    assert not (tmp_path / "out.edge").exists()
 
 
 # ---------------------------------------------------------------- damaged

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import DEFAULT, SHIPPED, resolve, shipped
 from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.cli import app
 from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import BundleError
 from edgedenoise.imaging.files import read_image
@@ -68,13 +73,22 @@ def test_a_shipped_bundle_is_whole_small_and_tells_where_it_comes_from(name):
         assert told in card
 
 
-def test_a_file_of_the_same_name_comes_before_a_shipped_bundle(tmp_path, monkeypatch):
+def test_a_shipped_name_is_never_a_file_or_folder_of_the_working_directory(tmp_path, monkeypatch, committed_bundle):
     monkeypatch.chdir(tmp_path)
-    assert resolve("edge") == shipped("edge")
-    (tmp_path / "edge").mkdir()
-    assert resolve("edge") == shipped("edge"), "any folder may be called so"
-    (tmp_path / "edge" / "manifest.json").touch()
-    assert not resolve("edge").is_absolute()
+    shutil.copytree(committed_bundle, tmp_path / "edge")
+    (tmp_path / "edge-tiny").write_bytes(b"a file")
+    for model in ("edge", Path("edge"), "edge-tiny"):
+        assert resolve(model) == shipped(str(model))
+    assert Bundle.open("edge").root == shipped("edge")
+    with edgedenoise.load("edge", precision="fp32") as denoiser:
+        assert denoiser.bundle.root == shipped("edge")
+    with edgedenoise.load("./edge", precision="fp32") as denoiser:
+        assert denoiser.bundle.manifest.name == Bundle.open(committed_bundle).manifest.name
+    names = [
+        json.loads(CliRunner().invoke(app, ["inspect", name, "--json"]).stdout)["name"]
+        for name in ("edge", "./edge", "edge/")
+    ]
+    assert names == ["edge", "tiny", "tiny"]
 
 
 def test_an_unknown_name_is_told_what_is_shipped(tmp_path, monkeypatch):

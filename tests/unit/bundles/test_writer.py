@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -96,16 +98,54 @@ def test_sealing_again_without_a_change_writes_nothing(tiny_bundle: Path) -> Non
         writer.write("note.txt", b"two")
 
 
-def test_a_change_by_another_process_is_not_overwritten(tiny_bundle: Path) -> None:
-    def slow_change() -> None:
-        with BundleWriter.edit(Bundle.open(tiny_bundle)) as slow:
-            with BundleWriter.edit(Bundle.open(tiny_bundle)) as fast:
-                fast.write("fast.txt", b"")
-            slow.write("slow.txt", b"")
+def add(bundle: Bundle, name: str) -> None:
+    with BundleWriter.edit(bundle) as writer:
+        writer.write(name, b"")
 
-    with pytest.raises(BundleError, match="changed by another process"):
-        slow_change()
-    assert Bundle.open(tiny_bundle).has("fast.txt")
+
+def test_two_commands_do_not_write_one_bundle_at_once(tiny_bundle: Path) -> None:
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as first:
+        with pytest.raises(BundleError, match="is being written by another command") as caught:
+            add(Bundle.open(tiny_bundle), "second.txt")
+        assert "Wait until" in str(caught.value)
+        with pytest.raises(BundleError, match="is being written"):
+            copy_bundle(Bundle.open(tiny_bundle), tiny_bundle)
+        first.write("first.txt", b"")
+    add(Bundle.open(tiny_bundle), "second.txt")
+    assert {"first.txt", "second.txt"} <= set(Bundle.open(tiny_bundle).manifest.files)
+    assert [path.name for path in tiny_bundle.parent.iterdir()] == [tiny_bundle.name], "no lock stays"
+
+
+def test_a_change_since_the_bundle_was_opened_is_not_overwritten(tiny_bundle: Path) -> None:
+    opened_before = Bundle.open(tiny_bundle)
+    add(Bundle.open(tiny_bundle), "first.txt")
+    with pytest.raises(BundleError, match="changed by another command"):
+        add(opened_before, "second.txt")
+    assert Bundle.open(tiny_bundle).has("first.txt")
+
+
+WRITER = """
+import sys
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.errors import BundleError
+for attempt in range(500):
+    try:
+        with BundleWriter.edit(Bundle.open(sys.argv[1])) as writer:
+            writer.write(sys.argv[2], b"")
+        break
+    except BundleError:
+        continue
+"""
+
+
+def test_no_update_of_six_processes_is_lost(tiny_bundle: Path) -> None:
+    names = [f"{number}.txt" for number in range(6)]
+    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(tiny_bundle), name]) for name in names]
+    assert [process.wait(timeout=300) for process in running] == [0] * 6
+    bundle = Bundle.open(tiny_bundle)
+    bundle.check()
+    assert set(names) <= set(bundle.manifest.files)
 
 
 # ---------------------------------------------------------------- what is not a bundle is not overwritten

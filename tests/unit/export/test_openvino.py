@@ -13,6 +13,7 @@ from cpus import AVX2, pretend
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
 
 import edgedenoise
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.denoiser import load, load_variant
 from edgedenoise.errors import (
     DeviceMemoryError,
@@ -65,7 +66,7 @@ def test_verify_holds_it_to_the_float_answer_and_to_exact_arithmetic(compiled: B
 def test_openvino_tells_what_it_fused(compiled: Bundle) -> None:
     def fusion(name: str) -> Fusion:
         variant = compiled.variant(name)
-        return OpenVino().fusion(variant, compiled.variant_file(variant))
+        return OpenVino().fusion(variant, compiled.model_files(variant))
 
     floats, integers = fusion("openvino-fp32"), fusion("openvino-int8-u8s7")
     assert floats == Fusion(convolutions=5, in_float=5, conversions=0, dynamic_shape=False)
@@ -101,7 +102,7 @@ def test_a_file_that_is_no_model_is_refused(compiled: Bundle, tmp_path: Path) ->
     path = tmp_path / "broken.xml"
     path.write_text("<net>")
     with pytest.raises(InferenceError, match="OpenVINO cannot"):
-        OpenVino().metadata(path)
+        OpenVino().metadata(ModelFiles.read(path))
 
 
 def test_half_precision_is_half_the_size_and_close(compiled: Bundle) -> None:

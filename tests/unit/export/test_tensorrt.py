@@ -118,7 +118,7 @@ def test_every_network_is_built_in_every_precision_and_its_numbers_are_checked(e
     assert [v.precision for v in variants] == list(precisions)
     for variant in variants:
         assert variant.shapes == InputShapes("fixed", [128])
-        record = read_record(bundle.variant_file(variant))
+        record = read_record(bundle.model_files(variant))
         assert (record.module, record.gpu, record.precision) == ("tensorrt_rtx", None, variant.precision)
         assert record.flags == [*(["no TF32"] if variant.precision == "fp32" else []), "STRONGLY_TYPED"]
         log = (bundle.root / variant.name / "build.log").read_text(encoding="utf-8")
@@ -138,7 +138,7 @@ def test_a_range_of_shapes_is_built_for_every_network(exported: Path) -> None:
     for precision in ("fp32", "int8"):
         bundle = edgedenoise.compile(exported, target="tensorrt-rtx", precision=precision, options=options)
     variant = bundle.manifest.variants[-1]
-    assert read_record(bundle.variant_file(variant)).shapes == InputShapes("ranged", [96, 128, 256])
+    assert read_record(bundle.model_files(variant)).shapes == InputShapes("ranged", [96, 128, 256])
 
 
 # ---------------------------------------------------------------- what it should refuse

@@ -16,6 +16,7 @@ from PIL import Image
 
 import edgedenoise
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.errors import (
     DeviceFallbackError,
     DeviceMemoryError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 X = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 6)).astype(np.float32) / 255
 VARIANT = Variant("coreml-fp16", "coreml", "fp16", "coreml-fp16/model.mlpackage/Manifest.json")
 PACKAGE = Path("B.edge/coreml-fp16/model.mlpackage")
+FILES = ModelFiles(PACKAGE / "Manifest.json", PACKAGE.parent, {"model.mlpackage/Manifest.json": b"{}"})
 
 
 def usage(unit: str | None) -> Any:
@@ -121,14 +123,20 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
 
 
 def opened(device: str = "auto") -> CheckedSession:
-    return CheckedSession(CoreML().open(VARIANT, PACKAGE / "Manifest.json", device, SessionOptions()))
+    return CheckedSession(CoreML().open(VARIANT, FILES, device, SessionOptions()))
 
 
 def test_arrays_go_in_and_come_out_as_float32(tools: Tools) -> None:
     with opened() as session:
         answer = session.run(X)
+        ((path, units),) = tools.opened
+        copy = Path(path)
+        assert (copy.name, units) == (PACKAGE.name, "ALL")
+        assert copy.parent != PACKAGE.parent, "Core ML gets a private copy of the files that were checked"
+        assert [file.name for file in copy.rglob("*")] == ["Manifest.json"]
+        assert copy.parent.stat().st_mode & 0o077 == 0
+    assert not copy.exists()
     np.testing.assert_allclose(answer, X + 0.1, rtol=1e-6)
-    assert tools.opened == [(str(PACKAGE), "ALL")]
 
 
 def test_images_go_in_and_come_out_in_8_bits(tools: Tools) -> None:
@@ -183,7 +191,7 @@ def test_devices_and_options_are_strict() -> None:
     with pytest.raises(DeviceNotFoundError, match="no device 'npu' here; it has all, cpu, gpu, ane"):
         opened("npu")
     with pytest.raises(UsageError, match=r"reference execution .* runs on ONNX Runtime"):
-        CoreML().open(VARIANT, PACKAGE, "cpu", SessionOptions(fused=False))
+        CoreML().open(VARIANT, FILES, "cpu", SessionOptions(fused=False))
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

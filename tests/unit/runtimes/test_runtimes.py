@@ -14,6 +14,7 @@ from cpus import ARM, AVX2, SILENT_X86, VNNI, Cpu, pretend
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.doctor import diagnose
 from edgedenoise.errors import (
@@ -266,7 +267,7 @@ def test_the_optimizer_is_asked_what_it_fused(committed_bundle: Path) -> None:
     pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
     bundle = Bundle.open(committed_bundle)
     floats, integers = (
-        OnnxRuntime().fusion(variant, bundle.variant_file(variant)) for variant in bundle.manifest.variants
+        OnnxRuntime().fusion(variant, bundle.model_files(variant)) for variant in bundle.manifest.variants
     )
     assert floats is not None
     assert integers is not None
@@ -282,7 +283,7 @@ def test_what_was_fused_is_not_known_without_onnx(committed_bundle: Path, monkey
     monkeypatch.setitem(sys.modules, "onnx", None)
     bundle = Bundle.open(committed_bundle)
     variant = bundle.variant("onnx-int8-u8s7")
-    assert OnnxRuntime().fusion(variant, bundle.variant_file(variant)) is None
+    assert OnnxRuntime().fusion(variant, bundle.model_files(variant)) is None
 
 
 # ---------------------------------------------------------------- timing
@@ -354,7 +355,9 @@ def test_a_silent_fall_back_to_the_cpu_is_an_error(committed_bundle: Path, monke
     monkeypatch.setattr(
         "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    monkeypatch.setattr("edgedenoise.runtimes.onnxruntime.backend.open_inference_session", lambda *args: OnTheCpu())
+    monkeypatch.setattr(
+        "edgedenoise.runtimes.onnxruntime.backend.open_inference_session", lambda *args, **options: OnTheCpu()
+    )
     bundle = Bundle.open(committed_bundle)
     with pytest.raises(DeviceFallbackError, match="opened CPUExecutionProvider; expected CUDA") as caught:
         open_variant(bundle, bundle.variant("onnx-fp32"), device="cuda")
@@ -366,8 +369,8 @@ def test_a_file_that_is_not_onnx_is_an_error(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     variant = Variant("onnx-fp32", "onnxruntime", "fp32", "model.onnx")
-    with pytest.raises(InferenceError, match=r"ONNX Runtime .* cannot open .*model\.onnx"):
-        OnnxRuntime().open(variant, path, "auto", SessionOptions())
+    with pytest.raises(InferenceError, match=r"ONNX.* cannot open .*model\.onnx"):
+        OnnxRuntime().open(variant, ModelFiles.read(path), "auto", SessionOptions())
 
 
 @pytest.mark.parametrize(
@@ -387,7 +390,7 @@ def test_out_of_memory_is_told_with_a_tile_to_try(committed_bundle: Path, said: 
 
     bundle = Bundle.open(committed_bundle)
     session = OnnxRuntime().open(
-        bundle.variant("onnx-fp32"), bundle.file("onnx-fp32/model.onnx"), "cpu", SessionOptions()
+        bundle.variant("onnx-fp32"), bundle.model_files(bundle.variant("onnx-fp32")), "cpu", SessionOptions()
     )
     session._session = Full()
     with pytest.raises(DeviceMemoryError, match="80x120 tile") as caught:
@@ -482,7 +485,7 @@ class Abacus(Backend):
     def probe(self) -> Availability:
         return Availability(True, version="1", devices=("cpu",))
 
-    def open_session(self, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
+    def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> Session:
         return Fake()
 
 
@@ -601,7 +604,7 @@ def test_names_of_devices_may_be_in_upper_case(committed_bundle: Path) -> None:
 def test_the_device_for_auto_is_chosen_only_for_auto(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[str] = []
 
-    def auto_device(self: OnnxRuntime, variant: Variant, path: Path, devices: tuple[str, ...]) -> str:
+    def auto_device(self: OnnxRuntime, variant: Variant, model: ModelFiles, devices: tuple[str, ...]) -> str:
         chosen.append(variant.name)
         return "cpu"
 
@@ -616,7 +619,9 @@ def test_the_gpu_of_openvino_is_its_first_one(monkeypatch: pytest.MonkeyPatch, t
     """OpenVINO names its plugins GPU.0 and GPU.1 where there are two."""
     opened_on: list[str] = []
 
-    def open_session(self: OpenVino, variant: Variant, path: Path, device: str, options: SessionOptions) -> Session:
+    def open_session(
+        self: OpenVino, variant: Variant, model: ModelFiles, device: str, options: SessionOptions
+    ) -> Session:
         opened_on.append(device)
         return Fake()
 
@@ -624,7 +629,7 @@ def test_the_gpu_of_openvino_is_its_first_one(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(OpenVino, "open_session", open_session)
     variant = Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml")
     for device in ("gpu", "GPU.1", "auto", "CPU"):
-        OpenVino().open(variant, tmp_path / "model.xml", device)
+        OpenVino().open(variant, ModelFiles.of_bytes("model.xml", b""), device)
     assert opened_on == ["gpu.0", "gpu.1", "cpu", "cpu"]
     with pytest.raises(DeviceNotFoundError, match=r"no device 'gpu.2' here; it has cpu, gpu.0, gpu.1"):
-        OpenVino().open(variant, tmp_path / "model.xml", "gpu.2")
+        OpenVino().open(variant, ModelFiles.of_bytes("model.xml", b""), "gpu.2")

@@ -53,7 +53,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def opened(bundle: Bundle) -> Session:
     variant = bundle.variant("onnx-fp32")
-    return registry["onnxruntime"].open(variant, bundle.variant_file(variant), "cpu", SessionOptions(threads=1))
+    return registry["onnxruntime"].open(variant, bundle.model_files(variant), "cpu", SessionOptions(threads=1))
 
 
 @pytest.mark.parametrize("shapes", [FIXED, ENUMERATED, RANGED], ids=lambda s: s.kind)

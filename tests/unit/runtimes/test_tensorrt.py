@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +15,7 @@ import pytest
 from fake_nvidia import ORIN, RECORD, Cuda, opened, variant
 
 from edgedenoise.bundles.manifest import InputShapes
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.errors import (
     DeviceMemoryError,
     DeviceNotFoundError,
@@ -43,6 +43,7 @@ from edgedenoise.runtimes.tensorrt.nvidia import Gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 X = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
 
@@ -164,7 +165,7 @@ def test_out_of_memory_suggests_a_smaller_side_where_the_engine_takes_one(
 ) -> None:
     shapes = InputShapes("ranged", [48, 64, 128])
     for record, side, suggested in ((RECORD, 64, None), (msgspec.structs.replace(RECORD, shapes=shapes), 128, 64)):
-        session = TensorRT().open(variant(record.shapes), engine(record), "auto", SessionOptions())
+        session = TensorRT().open(variant(record.shapes), ModelFiles.read(engine(record)), "auto", SessionOptions())
         cuda.reset(5)
         with pytest.raises(DeviceMemoryError) as told:
             session.run(np.zeros((1, 3, side, side), np.float32))
@@ -239,7 +240,7 @@ def test_an_engine_of_another_machine_is_refused_with_both_sides_and_the_command
         opened(path)
     command = f"edgedenoise compile {path.parent.parent} --target tensorrt --precision int8 --tile 64"
     assert command in str(told.value)
-    refusal = TensorRT().unsupported_reason(variant(), path=path)
+    refusal = TensorRT().unsupported_reason(variant(), model=ModelFiles.read(path))
     assert refusal is not None
     assert "tensorrt-int8 is not for this machine: it was built" in refusal
     assert cuda.log == [], "nothing was touched"
@@ -249,10 +250,10 @@ def test_an_engine_of_another_machine_is_refused_with_both_sides_and_the_command
 def test_compatible_engines_run_where_they_say(machine: Callable[..., None], engine: Callable[..., Path]) -> None:
     machine(ADA, "10.16.0")
     path = engine(msgspec.structs.replace(RECORD, version_compatible=True, hardware_compatible=True))
-    with opened(path) as session:
+    with opened(path, trust_engine=True) as session:
         assert session.effective.device == "cuda"
         assert session.effective.detail == "tensorrt on RTX 4090, int8, float16 between integer layers"
-    assert TensorRT().unsupported_reason(variant(), path=path) is None
+    assert TensorRT().unsupported_reason(variant(), model=ModelFiles.read(path)) is None
 
 
 @pytest.mark.usefixtures("cuda")
@@ -262,7 +263,7 @@ def test_the_lean_runtime_takes_version_compatible_engines_only(
     machine(ORIN, "10.3.0", "tensorrt_lean")
     with pytest.raises(IncompatibleError, match="not version-compatible, and the lean runtime"):
         opened(engine())
-    with opened(engine(msgspec.structs.replace(RECORD, version_compatible=True))) as session:
+    with opened(engine(msgspec.structs.replace(RECORD, version_compatible=True)), trust_engine=True) as session:
         assert session.effective.detail.startswith("tensorrt_lean on Orin")
 
 
@@ -298,11 +299,11 @@ def test_a_session_that_is_closed_half_way_leaves_no_stream_in_use(cuda: Cuda, e
 @pytest.mark.usefixtures("machine", "cuda")
 def test_without_a_sound_record_an_engine_is_not_touched(engine: Callable[..., Path]) -> None:
     path = engine()
-    assert read_record(path) == RECORD
+    assert read_record(ModelFiles.read(path)) == RECORD
     record_file(path).write_text("{}")
     with pytest.raises(IntegrityError, match=r"engine\.json is not an engine's record"):
         opened(path)
-    assert "is not an engine's record" in (TensorRT().unsupported_reason(variant(), path=path) or "")
+    assert "is not an engine's record" in (TensorRT().unsupported_reason(variant(), model=ModelFiles.read(path)) or "")
     record_file(path).unlink()
     with pytest.raises(IntegrityError, match=r"has no record: expected .*engine\.json beside it"):
         opened(path)
@@ -328,9 +329,9 @@ def test_what_is_missing_is_told(machine: Callable[..., None], engine: Callable[
 @pytest.mark.usefixtures("machine", "cuda")
 def test_devices_and_options_are_strict(engine: Callable[..., Path]) -> None:
     with pytest.raises(DeviceNotFoundError, match="no device 'cuda:1' here; it has cuda"):
-        TensorRT().open(variant(), engine(), "cuda:1", SessionOptions())
+        TensorRT().open(variant(), ModelFiles.read(engine()), "cuda:1", SessionOptions())
     with pytest.raises(UsageError, match=r"reference execution .* runs on ONNX Runtime"):
-        TensorRT().open(variant(), engine(), "auto", SessionOptions(fused=False))
+        TensorRT().open(variant(), ModelFiles.read(engine()), "auto", SessionOptions(fused=False))
 
 
 @pytest.mark.skipif(bool(trt.gpus()), reason="this machine has a GPU")
@@ -342,7 +343,7 @@ def test_without_a_gpu_no_tensorrt_is_even_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[False, False] []"
-    assert TensorRTRTX().metadata(Path("engine.plan")) is None
+    assert TensorRTRTX().metadata(ModelFiles.of_bytes("engine.plan", b"")) is None
 
 
 def test_only_tensorrt_is_said_to_come_with_a_jetson() -> None:
@@ -356,7 +357,7 @@ def test_only_tensorrt_is_said_to_come_with_a_jetson() -> None:
 
 @pytest.mark.usefixtures("machine", "cuda")
 def test_the_inspector_tells_which_layers_run_in_integers(engine: Callable[..., Path]) -> None:
-    assert TensorRT().fusion(variant(), engine()) == Fusion(2, 1, 1, dynamic_shape=False)
+    assert TensorRT().fusion(variant(), ModelFiles.read(engine())) == Fusion(2, 1, 1, dynamic_shape=False)
 
 
 def test_an_inspector_that_gives_names_only_tells_nothing() -> None:

@@ -12,6 +12,7 @@ import pytest
 from fake_nvidia import ORIN, Cuda, opened, variant
 
 import edgedenoise
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.denoiser import load
 from edgedenoise.errors import InferenceError
 from edgedenoise.imaging.normalize import UNIT
@@ -170,8 +171,8 @@ def test_auto_takes_the_gpu_that_the_engine_was_built_for(
 ) -> None:
     machine(TWO)
     path, backend = engine(), TensorRT()
-    assert backend.unsupported_reason(variant(), path=path) is None
-    assert "built for Orin" in str(backend.unsupported_reason(variant(), device="cuda:0", path=path))
-    assert backend.unsupported_reason(variant(), device="CUDA:1", path=path) is None
+    assert backend.unsupported_reason(variant(), model=ModelFiles.read(path)) is None
+    assert "built for Orin" in str(backend.unsupported_reason(variant(), device="cuda:0", model=ModelFiles.read(path)))
+    assert backend.unsupported_reason(variant(), device="CUDA:1", model=ModelFiles.read(path)) is None
     with opened(path) as session:
         assert session.effective.device == "cuda:1"

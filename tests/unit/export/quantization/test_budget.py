@@ -10,7 +10,7 @@ import pytest
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle, report_file
-from edgedenoise.calibration.calibrate import float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import calibrator_named
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import DatasetError, QuantizationError, UsageError
@@ -63,7 +63,7 @@ def _whole(bundle: Bundle, data: Path, clean: Path | None = None) -> Quantizatio
 
 
 def test_each_layer_is_told_alone_and_all_the_work_is_shared_out(calibrated: Bundle, noisy_folder: Path):
-    model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
+    model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     judge = judge_of(calibrated, noisy_folder, None, 4)
     costs = layer_costs(model, ranges, scheme_named("u8s7"), judge)
     assert [cost.layer for cost in costs] == [node.output[0] for node in quantized_layers(model)]
@@ -77,7 +77,7 @@ def test_each_layer_is_told_alone_and_all_the_work_is_shared_out(calibrated: Bun
 def test_a_drop_is_the_difference_of_two_mean_psnrs_to_the_ground_truth(
     calibrated: Bundle, noisy_folder: Path, clean_folder: Path
 ):
-    model = load_onnx(float_graph_file(calibrated))
+    model = load_onnx(float_graph(calibrated))
     judge = judge_of(calibrated, noisy_folder, clean_folder, 4)
     encoded = encode(model, stored_ranges(calibrated), scheme_named("u8s7"))
     drops = []

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
@@ -179,11 +180,10 @@ def test_verify_reports_where_a_variant_cannot_be_searched(tmp_path: Path, monke
     assert "Abacus opens no parts of an ONNX graph, so the first layer that differs cannot be searched" in check.reason
 
 
-def test_a_piece_is_fused_as_the_whole_is(qdq: onnx.ModelProto, tmp_path: Path) -> None:
+def test_a_piece_is_fused_as_the_whole_is(qdq: onnx.ModelProto) -> None:
     layer = next(layer for layer in layers_of(qdq) if layer.name == "inner")
-    path = tmp_path / "piece.onnx"
-    onnx.save(cut_behind(qdq, layer.cut), path)
-    fusion = OnnxRuntime().fusion(Variant("piece", "onnxruntime", "int8", path.name), path)
+    piece = ModelFiles.of_bytes("piece.onnx", cut_behind(qdq, layer.cut).SerializeToString())
+    fusion = OnnxRuntime().fusion(Variant("piece", "onnxruntime", "int8", piece.name), piece)
     assert fusion is not None
     assert (fusion.convolutions, fusion.in_float) == (3, 0)
 
@@ -201,14 +201,13 @@ def test_verify_names_the_layer_that_a_variant_gets_wrong(tmp_path: Path, monkey
     scale = conv.input[1].replace(".dequantized", ".scale")
     right_open = OnnxRuntime.open
 
-    def broken(self, variant, path, device, options):
+    def broken(self, variant, files, device, options):
         """Stand for kernels that are wrong at one layer: whatever is opened fused has one scale too large."""
         if options.fused and variant.precision == "int8":
-            model = onnx.load(path)
+            model = onnx.load_model_from_string(files.data)
             if any(t.name == scale for t in model.graph.initializer):
-                path = tmp_path / "broken.onnx"
-                onnx.save(altered(model, scale, 4), path)
-        return right_open(self, variant, path, device, options)
+                files = ModelFiles.of_bytes("broken.onnx", altered(model, scale, 4).SerializeToString())
+        return right_open(self, variant, files, device, options)
 
     monkeypatch.setattr(OnnxRuntime, "open", broken)
     check = {c.variant: c for c in edgedenoise.verify(root).variants}["onnx-int8-u8s7"]

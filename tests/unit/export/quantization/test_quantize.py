@@ -14,6 +14,7 @@ from measuring import measure_ranges
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import HISTOGRAMS_FILE, RANGES_FILE, TRAINED_RANGES_FILE
 from edgedenoise.calibration.schemes import (
@@ -247,7 +248,7 @@ def test_fused_kernels_give_exactly_what_exact_arithmetic_gives(
     x = np.random.default_rng(1).standard_normal((1, 3, 64, 64), np.float32)
     exact = _run(quantized, x, fused=False)
     variant = _variant(scheme)
-    fused = OnnxRuntime().open(variant, path, "cpu", SessionOptions()).run(x)
+    fused = OnnxRuntime().open(variant, ModelFiles.read(path), "cpu", SessionOptions()).run(x)
     assert np.mean(fused != exact) < 1e-3
     # ... and float is another thing: the test would notice if nothing were quantized.
     assert np.mean(_run(model, x) != exact) > 0.9
