@@ -28,7 +28,7 @@ _PURPOSE = b"edgedenoise tensorrt engine\n"
 
 
 def host_code_mac(engine: bytes) -> str:
-    """Return the code of an engine that was built here, for its record; empty where no key can be kept."""
+    """Return the code of an engine that this machine has built, for its record; empty where no key can be kept."""
     key = _key()
     if key is None:
         try:
