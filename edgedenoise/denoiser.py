@@ -10,7 +10,7 @@ import numpy as np
 
 from edgedenoise.bundles.pretrained import DEFAULT, resolve
 from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
-from edgedenoise.imaging.image import Image, from_unit, to_unit
+from edgedenoise.imaging.image import Image, from_unit_like, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.choosing import choose_variant
@@ -155,13 +155,15 @@ class Denoiser:
         """Denoise one image and return the same type.
 
         Args:
-            image: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 or float in [0, 1]; an `Image`; or a
-                PIL image. Grayscale is replicated to three channels and the three outputs are averaged.
+            image: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 (either byte order) or float in [0, 1]; an
+                `Image`; or a PIL image. Floats from -2 to 3 are accepted, because noise reaches beyond [0, 1]. An
+                image whose three channels are equal is treated as grayscale: it is replicated to three channels, and
+                the three outputs are averaged.
             on_tile: called with (done, total) after each tile.
 
         Returns:
-            The same type, shape and depth; integers are rounded half up, floats clipped to [0, 1]. Alpha and metadata
-            pass through untouched.
+            The same type, shape and depth; integers are rounded half up, floats clipped to [0, 1]. Alpha, the colours
+            of fully transparent pixels and metadata pass through untouched.
 
         Raises:
             ImageError: the image is of no accepted type.
@@ -172,8 +174,7 @@ class Denoiser:
             return clean.followed_by(self(frame, on_tile=on_tile) for frame in image.following)
         if isinstance(image, np.ndarray):
             unit = self._denoise_unit(to_unit(image), on_tile)
-            channels = 3 if image.ndim == 3 and image.shape[2] == 3 else 1
-            return from_unit(unit, image.dtype, channels).reshape(image.shape)
+            return from_unit_like(unit, image)
         if type(image).__module__.startswith("PIL."):
             return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
         raise ImageError(

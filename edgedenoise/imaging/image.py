@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.errors import ImageError
+from edgedenoise.imaging.hidden import fill_hidden
 from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata.embedded import Metadata
 
@@ -142,26 +143,34 @@ class Image:
         return replace(self, following=Frames(len(held), lambda: iter(held)))
 
     def unit(self) -> NDArray[np.float32]:
-        """Return the pixels as float32 (H, W, 3) in [0, 1], grayscale replicated."""
-        return to_unit(self.pixels)
+        """Return the pixels as float32 (H, W, 3) in [0, 1], grayscale replicated.
+
+        Fully transparent pixels take the colours of the visible ones near them, so that a network does not mix the
+        colours that are stored there into what is seen.
+        """
+        unit = to_unit(self.pixels)
+        return unit if self.alpha is None else fill_hidden(unit, self.alpha > 0)
 
     def with_unit(self, unit: NDArray[np.floating[Any]]) -> Image:
         """Return the same image with new pixels, without the frames that follow it.
 
         Args:
             unit: (H, W, 3) in [0, 1]. Values are clipped and rounded half up to the image's depth; a grayscale image
-                takes the mean of the three channels.
+                takes the mean of the three channels, also one that is stored as RGB.
 
         Returns:
-            An image with the alpha and metadata of this one.
+            An image with the alpha and metadata of this one, and its colours where it is fully transparent.
 
         Raises:
             ImageError: `unit` has another size, or values that are not finite.
         """
         if unit.shape != (self.height, self.width, 3):
             raise ImageError(f"the new pixels do not fit: expected ({self.height}, {self.width}, 3), got {unit.shape}")
-        pixels = from_unit(unit, self.pixels.dtype, self.channels)
-        return Image(pixels, self.alpha, self.metadata, self.format)
+        visible = None if self.alpha is None else self.alpha > 0
+        pixels = from_unit_like(unit, self.pixels, visible)
+        if visible is not None:
+            pixels = np.where(visible[..., None], pixels, self.pixels)
+        return replace(self, pixels=pixels, following=Frames())
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -169,13 +178,14 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
     Args:
         array: (H, W), (H, W, 1) or (H, W, 3); uint8 and uint16 are divided by their full range (255, 65535),
-            float arrays are expected in [0, 1] and not changed.
+            both in either byte order. Float arrays are expected in [0, 1] and not changed.
 
     Returns:
-        A new array; noise may reach a little beyond [0, 1].
+        A new array. Floats may lie outside [0, 1], as noise does, down to -2 and up to 3.
 
     Raises:
-        ImageError: the array has another shape or type, or floats that are not finite or far outside [0, 1].
+        ImageError: the array has another shape or type, is masked, or has floats that are not finite or further
+            outside [0, 1].
     """
     _check_array(array, integer=False)
     if array.dtype.kind == "u":
@@ -216,11 +226,41 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
         clipped = clipped.mean(axis=2, keepdims=True)
     if dtype.kind == "f":
         return np.asarray(clipped, dtype)
-    if dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
+    if not _is_integer(dtype):
         raise ImageError(f"the type of pixels is not accepted: expected uint8, uint16 or float, got {dtype}")
     clipped *= np.iinfo(dtype).max
     clipped += 0.5
     return np.asarray(clipped.astype(dtype))  # the cast truncates, so adding 0.5 has rounded half up
+
+
+def from_unit_like(
+    unit: NDArray[np.floating[Any]], array: NDArray[Any], visible: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
+    """Return float (H, W, 3) in [0, 1] with the shape, type and number of colours of an array.
+
+    Args:
+        unit: (H, W, 3); values outside [0, 1] are clipped.
+        array: (H, W), (H, W, 1) or (H, W, 3) that `to_unit` accepts. Where its three channels are equal everywhere,
+            those of the result are equal too.
+        visible: (H, W), the pixels that count for that; None for all.
+
+    Raises:
+        ImageError: as `from_unit`.
+    """
+    if array.ndim == 3 and array.shape[2] == 3 and not _is_gray(array, visible):
+        return from_unit(unit, array.dtype)
+    gray = from_unit(unit, array.dtype, channels=1)
+    return gray.repeat(3, axis=2) if array.shape[2:] == (3,) else gray.reshape(array.shape)
+
+
+def _is_gray(array: NDArray[Any], visible: NDArray[np.bool_] | None) -> bool:
+    """Return whether the channels of (H, W, 3) are equal wherever they are visible."""
+    for part in (np.s_[::61, ::61], np.s_[:]):  # most images of colours show it at once
+        red, green, blue = (array[..., channel][part] for channel in range(3))
+        equal = (red == green) & (green == blue)
+        if not (equal if visible is None else equal | ~visible[part]).all():
+            return False
+    return True
 
 
 def _check_array(array: NDArray[Any], *, integer: bool) -> None:
@@ -228,7 +268,12 @@ def _check_array(array: NDArray[Any], *, integer: bool) -> None:
     if not isinstance(array, np.ndarray):
         raise ImageError(f"the image is of the wrong type: expected a numpy array, got {type(array).__name__}")
     accepted = "uint8 or uint16" if integer else "uint8, uint16 or float in [0, 1]"
-    if array.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)} and (integer or array.dtype.kind != "f"):
+    if isinstance(array, np.ma.MaskedArray):
+        raise ImageError(
+            "the image is of the wrong type: expected a numpy array, got a masked one, whose masked pixels are unknown",
+            hint="Fill them in first: array.filled(value).",
+        )
+    if not _is_integer(array.dtype) and (integer or array.dtype.kind != "f"):
         raise ImageError(f"the image has the wrong type of pixels: expected {accepted}, got {array.dtype}")
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3}):
         hint = None
@@ -236,11 +281,18 @@ def _check_array(array: NDArray[Any], *, integer: bool) -> None:
             hint = "Alpha is not denoised: pass array[..., :-1], and keep array[..., -1]."
         elif array.ndim == 3 and array.shape[0] in {1, 3}:
             hint = "Channels come last: pass array.transpose(1, 2, 0)."
+        elif array.ndim == 4:
+            hint = "Pass one image at a time: for image in array."
         raise ImageError(
             f"the image has the wrong shape: expected (H, W), (H, W, 1) or (H, W, 3), got {array.shape}", hint=hint
         )
     if array.size == 0:
         raise ImageError(f"the image has no pixels: expected at least 1 x 1, got the shape {array.shape}")
+
+
+def _is_integer(dtype: np.dtype[Any]) -> bool:
+    """Return whether pixels of a type are stored as integers, in either byte order."""
+    return dtype.kind == "u" and dtype.itemsize <= 2
 
 
 def _check_floats(unit: NDArray[np.float32]) -> None:

@@ -84,7 +84,7 @@ def test_depths_agree_to_within_their_rounding(denoiser: Denoiser, dtype: str) -
 def test_a_pil_image_comes_back_in_its_mode(denoiser: Denoiser, mode: str) -> None:
     channels = len(mode) if mode.isalpha() else 1
     shape = (33, 47) if channels == 1 else (33, 47, channels)
-    array = picture(shape, "uint16" if mode == "I;16" else "uint8")
+    array = np.maximum(picture(shape, "uint16" if mode == "I;16" else "uint8"), 1)  # nothing is fully transparent
     given = PILImage.fromarray(array)
     given.info["dpi"] = (300, 300)
     assert given.mode == mode
@@ -99,7 +99,7 @@ def test_a_pil_image_comes_back_in_its_mode(denoiser: Denoiser, mode: str) -> No
 
 
 def test_a_photo_keeps_its_alpha_and_metadata(denoiser: Denoiser) -> None:
-    alpha = picture((33, 47), "uint16", seed=1)
+    alpha = np.maximum(picture((33, 47), "uint16", seed=1), 1)
     given = Image(picture((33, 47, 3), "uint16"), alpha, Metadata(icc=b"profile", dpi=(72, 72)), "TIFF")
     answer = denoiser(given)
     assert isinstance(answer, Image)
@@ -188,8 +188,16 @@ def test_gray_is_three_equal_channels_averaged(denoiser: Denoiser) -> None:
     np.testing.assert_array_equal(denoiser(gray[..., None])[..., 0], denoiser(gray))
 
 
-@pytest.mark.parametrize("value", [0, 128, 255])
+def test_gray_stored_as_colours_comes_back_without_a_tint(committed_bundle: Path) -> None:
+    gray = picture((64, 80, 1), "uint8")
+    clean = denoise(gray.repeat(3, axis=2), committed_bundle)
+    assert (clean == clean[..., :1]).all()
+    assert np.array_equal(clean[..., :1], denoise(gray, committed_bundle))
+    assert np.array_equal(denoise(Image(gray.repeat(3, axis=2)), committed_bundle).pixels, clean)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (40, 30, 3)], ids=str)
+@pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_flat_picture_stays_finite(denoiser: Denoiser, shape: tuple[int, ...], value: int) -> None:
     exact = denoiser(np.full(shape, value / 255, np.float32))
     assert np.isfinite(exact).all()

@@ -12,6 +12,7 @@ from edgedenoise.imaging.files import (
     from_unit,
     to_unit,
 )
+from edgedenoise.imaging.image import from_unit_like
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -91,3 +92,43 @@ def test_new_pixels_keep_alpha_and_metadata_and_must_fit() -> None:
 def test_a_photo_of_the_wrong_arrays_cannot_be_made(pixels: np.ndarray, alpha: np.ndarray | None) -> None:
     with pytest.raises(ImageError):
         Image(pixels, alpha)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", "u1", ">f4", "f8", "f2"])
+def test_arrays_come_back_in_their_byte_order(dtype: str) -> None:
+    array = (np.linspace(0, 1, 60).reshape(4, 5, 3) * (1 if "f" in dtype else np.iinfo(dtype).max)).astype(dtype)
+    assert np.allclose(to_unit(array), np.linspace(0, 1, 60).reshape(4, 5, 3), atol=1 / 250)
+    again = from_unit_like(to_unit(array), array)
+    assert again.dtype == array.dtype
+    assert np.array_equal(again, array.astype("f4").astype(dtype))
+
+
+def test_masked_arrays_and_batches_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ImageError, match="got a masked one") as caught:
+        to_unit(np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=np.eye(4)))
+    assert caught.value.hint == "Fill them in first: array.filled(value)."
+    with pytest.raises(ImageError, match="wrong shape") as caught:
+        to_unit(np.zeros((2, 4, 4, 3), np.uint8))
+    assert caught.value.hint == "Pass one image at a time: for image in array."
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_gray_stored_as_three_channels_stays_gray(dtype: type) -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (70, 80, 1)).astype(dtype) / (255 if dtype is np.float32 else 1)
+    array = gray.astype(dtype).repeat(3, axis=2)
+    unit = np.random.default_rng(1).random((70, 80, 3), np.float32)
+    stored = from_unit_like(unit, array)
+    assert stored.dtype == dtype
+    assert np.array_equal(stored[..., :1], from_unit(unit, dtype, 1))
+    assert (stored == stored[..., :1]).all()
+    array[69, 79, 2] = 0 if array[69, 79, 2] else 1  # one coloured pixel makes a colour image
+    assert np.array_equal(from_unit_like(unit, array), from_unit(unit, dtype))
+
+
+def test_a_gray_image_stays_gray_where_hidden_pixels_have_a_colour() -> None:
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    alpha = np.full((8, 8), 255, np.uint8)
+    pixels[2, 3], alpha[2, 3] = (9, 8, 7), 0
+    new = Image(pixels, alpha).with_unit(np.random.default_rng(1).random((8, 8, 3), np.float32)).pixels
+    assert tuple(new[2, 3]) == (9, 8, 7)
+    assert (new[alpha > 0] == new[alpha > 0][:, :1]).all()
