@@ -18,7 +18,7 @@ from msgspec import Meta
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
-from edgedenoise.noise.synthesis import MAX_LEVEL
+from edgedenoise.noise.synthesis import JPEG_QUALITY_HIGH, JPEG_QUALITY_LOW, MAX_LEVEL
 from edgedenoise.training.config.checks import check_fields, converted
 from edgedenoise.training.config.presets import PRESETS
 from edgedenoise.training.config.text import read_toml, texts_of, toml_value
@@ -90,8 +90,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Patches per step, over all processes. Officially 4."""
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
     """Initial learning rate of Adam. Officially 1e-4, for a network of 128 channels."""
-    schedule: Literal["halving", "cosine", "constant"] = "cosine"
-    """How the learning rate falls: halved every fifth of the steps (official), along a cosine to zero, or never."""
+    schedule: Literal["halving", "cosine", "hold", "constant"] = "cosine"
+    """How the learning rate falls: halved every fifth of the steps (official), along a cosine to zero, along a cosine
+    over the last 30 % of the steps, or never."""
+    warmup: Count = 0
+    """Steps over which the learning rate rises linearly at the beginning."""
     clip_norm: Weight = 1.0
     """Largest norm of the gradient, beyond which it is scaled down; 0 never does. Officially 0."""
     ema_decay: Annotated[float, Meta(ge=0, lt=1)] = 0.999
@@ -356,6 +359,12 @@ class DistillConfig(StudentConfig, frozen=True, kw_only=True, tag="distill"):
 
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
+        if spec.level_planes:
+            raise UsageError(
+                f"objective = 'distill' does not train network = {self.network!r}, which has a level plane; accepted "
+                "with it: edge-tiny, edge, edge-plus",
+                hint="Take --network edge, or --objective supervised with --clean.",
+            )
         if self.views + self.blind_views > _TURNS:
             raise UsageError(
                 f"views = {self.views} and blind_views = {self.blind_views} are too many: expected together at most "
@@ -375,7 +384,7 @@ class SupervisedConfig(StudentConfig, frozen=True, kw_only=True, tag="supervised
     needed_folders: ClassVar[tuple[str, ...]] = ("clean", "out")
 
     clean: str = ""
-    """Folder of clean images, at least `patch` + 8 pixels on each side."""
+    """Folder of clean images, at least `patch` + 8 pixels on each side, or `tile` where that is set."""
     darken: Annotated[float, Meta(gt=0, le=1)] = 0.4
     """Smallest gain that patches are multiplied by; 1 leaves them unchanged."""
     magnify: Annotated[float, Meta(ge=1, le=8)] = 2.0
@@ -389,13 +398,53 @@ class SupervisedConfig(StudentConfig, frozen=True, kw_only=True, tag="supervised
     """Levels are drawn as low + u^power (high - low), u uniform in [0, 1]: below 1 there is more strong noise."""
     jpeg_share: Share = 0.5
     """Part of the patches that are compressed as JPEG."""
+    jpeg_quality_low: Annotated[int, Meta(ge=1, le=JPEG_QUALITY_HIGH)] = JPEG_QUALITY_LOW
+    """Lowest quality of that JPEG; the highest is 98."""
+    jpeg_chroma_whole_share: Share = 0.0
+    """Part of the patches whose JPEG has chroma at full size; for the others it is halved."""
+    coarse_share: Share = 0.0
+    """Part of the patches that get noise with grains of 3 to 6 pixels beside the sensor's."""
+    coarse_low: Weight = 0.2
+    """Smallest root mean square of that noise, as a multiple of the sensor's."""
+    coarse_high: Weight = 0.8
+    """Largest root mean square of that noise, as a multiple of the sensor's."""
+    black_share: Share = 0.0
+    """Part of the patches whose shadows are cut off at black, by up to 2 % of white, with their noise clipped there."""
+    weak_share: Share = 0.0
+    """Part of the patches whose noise is scaled down by a random factor between 0 and 1."""
+
+    tile: Count = 0
+    """Side of the tiles in pixels to which noise is added and from which patches are cut; 0 adds noise to every patch
+    by itself. With 256, a patch takes less time, and its noise level is measured more exactly."""
+    tile_uses: Positive = 8
+    """Steps for which a tile is kept; each cuts one patch from it."""
+    level_jitter: Weight = 0.2
+    """Standard deviation of log(level / true level), for networks with a level plane."""
+    estimated_level_share: Share = 0.0
+    """Part of the tiles whose level plane comes from the noise estimator, which devices use, instead of from the true
+    noise; for networks with a level plane. Needs `tile`."""
+    psnr_floor_steps: Count = 0
+    """Steps over which the floor of the loss `psnr` falls from 30 dB to 50 dB. A new network then learns strong noise
+    first."""
 
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
-        if self.noise_low > self.noise_high:
+        for low, high in (("noise_low", "noise_high"), ("coarse_low", "coarse_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise UsageError(
+                    f"{low} = {getattr(self, low)} and {high} = {getattr(self, high)} are not accepted: expected {low} "
+                    f"at most {high}"
+                )
+        if 0 < self.tile < self.patch:
             raise UsageError(
-                f"noise_low = {self.noise_low} and noise_high = {self.noise_high} are not accepted: expected noise_low "
-                "at most noise_high"
+                f"tile = {self.tile} is smaller than patch = {self.patch}: expected 0, or at least patch",
+                hint="Take --set tile=256, or --set tile=0 for noise on every patch by itself.",
+            )
+        if self.estimated_level_share and not self.tile:
+            raise UsageError(
+                f"estimated_level_share = {self.estimated_level_share} needs tiles, because a patch is too small to "
+                "estimate its noise: expected tile above 0, got tile = 0",
+                hint="Take --set tile=256.",
             )
         if self.val_clean and not self.val_noisy:
             raise UsageError(

@@ -50,6 +50,36 @@ _SHIPPED: Final[dict[str, Any]] = {
 _BOTH_ENDS: Final[dict[str, Any]] = {"noise_high": 1.1, "noise_power": 0.5}
 # And then, with `--init RUN`, in 8 bits.
 _SHIPPED_INT8: Final[dict[str, Any]] = {**_SHIPPED, "objective": "qat", "learning_rate": 5e-4, "steps": 10_000}
+# Noise of the whole range: strong and coarse, clipped at black, and almost none, added to tiles.
+_FULL_RANGE_NOISE: Final[dict[str, Any]] = {
+    **_SHIPPED,
+    "noise_high": 1.25,
+    "noise_power": 0.6,
+    "jpeg_quality_low": 75,
+    "jpeg_chroma_whole_share": 0.3,
+    "coarse_share": 0.33,
+    "black_share": 0.25,
+    "weak_share": 0.1,
+    "tile": 256,
+    "clip_norm": 1.0,
+    "held_out": 6,
+}
+_FULL_RANGE: Final[dict[str, Any]] = {
+    **_FULL_RANGE_NOISE,
+    "schedule": "hold",
+    "warmup": 300,
+    "psnr_floor_steps": 1000,
+    "steps": 60_000,
+}
+# In 8 bits, with the level plane that devices have: estimated, with the estimator's errors.
+_LEVEL_QAT: Final[dict[str, Any]] = {
+    **_FULL_RANGE_NOISE,
+    "objective": "qat",
+    "learning_rate": 2e-4,
+    "steps": 3000,
+    "estimated_level_share": 0.6,
+    "val_every": 500,
+}
 
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -69,5 +99,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "edge-tiny-shipped-int8": {**_SHIPPED_INT8, "network": "edge-tiny"},
     "edge-shipped": {**_SHIPPED, **_BOTH_ENDS, "network": "edge", "steps": 40_000},
     "edge-shipped-int8": {**_SHIPPED_INT8, **_BOTH_ENDS, "network": "edge"},
+    "edge-full-range": {**_FULL_RANGE, "network": "edge"},
+    "edge-level-full-range": {**_FULL_RANGE, "network": "edge-level"},
+    "edge-level-qat": {**_LEVEL_QAT, "network": "edge-level"},
 }  # fmt: skip
 """Name -> values that differ from the defaults."""

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     """Gain and noise of a patch that a student sees, and the pixels of its target that are recharged."""
     VIEWS = 6
     """Turns of the patches for a teacher; drawn for sample 0 and used for the whole step."""
+    TILE = 7
+    """Large crops of clean images and their noise, from which several patches are cut."""
 
 
 def draw(seed: int, stream: Stream, step: int, sample: int) -> np.random.Generator:

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 _MAY_CHANGE = {
     "version", "data", "clean", "teacher", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode",
     "data_check", "checkpoint_every", "preview_every", "val_every", "log_every", "cache_mb", "workers", "compile",
+    "estimated_level_share",
 }  # fmt: skip
-"""Settings that a resumed run may change: locations, and its length (which stretches the schedules)."""
+"""Settings that a resumed run may change: locations, its length (which stretches the schedules), and the share of
+estimated noise levels, which are of use once the network has learnt to use true ones."""
 
 _FOLDERS = {
     "data": "folder of noisy images",

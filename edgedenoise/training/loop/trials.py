@@ -59,7 +59,8 @@ def steps_in(config: TrainConfig, objective: Objective, network: nn.Module, worl
 def settled_precision(config: TrainConfig, objective: Objective, network: nn.Module, world: World) -> Precision:
     """Return the precision to train in, and log the reason.
 
-    `auto` becomes `bf16` where the device computes it natively and two timed steps are faster than in float32.
+    `auto` becomes `bf16` where the device computes it natively and two timed steps are faster than in float32, except
+    with fake quantization, whose values bfloat16 does not hold exactly.
     `bf16` that was asked for is kept; where it is emulated, a warning holds the measured factor. Every process calls
     this at the same time, and all return the same.
     """
@@ -67,6 +68,9 @@ def settled_precision(config: TrainConfig, objective: Objective, network: nn.Mod
     native = world.mean_of(float(computes_bf16(device))) == 1.0
     if config.precision == "fp32" or (config.precision == "bf16" and native):
         return config.precision
+    if config.quantization_aware and config.precision == "auto":
+        _log.info("precision = fp32: bfloat16 would round the 8-bit values of objective = %s again", config.objective)
+        return "fp32"
     if not native and config.precision == "auto":
         _log.info("precision = fp32: %s does not compute bfloat16 natively", device)
         return "fp32"

@@ -18,6 +18,8 @@ CHARBONNIER_EPSILON = 1e-3
 """Below a quarter of an 8-bit level the loss is a parabola."""
 PSNR_FLOOR = 1e-5
 """Floor of the mean square error, 50 dB: a better image does not improve the loss."""
+PSNR_FIRST_FLOOR = 1e-3
+"""Addition to that floor at the first step, 30 dB, where it falls; see `psnr_floor_at`."""
 
 
 def l1(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -30,9 +32,18 @@ def charbonnier(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return ((answer - target).square() + CHARBONNIER_EPSILON**2).sqrt().mean(dim=(1, 2, 3))
 
 
-def negative_psnr(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def negative_psnr(answer: torch.Tensor, target: torch.Tensor, floor: float = PSNR_FLOOR) -> torch.Tensor:
     """Return minus the PSNR in dB, peak 1, of each image of (N, 3, H, W): (N,)."""
-    return 10 * torch.log10((answer - target).square().mean(dim=(1, 2, 3)) + PSNR_FLOOR)
+    return 10 * torch.log10((answer - target).square().mean(dim=(1, 2, 3)) + floor)
+
+
+def psnr_floor_at(step: int, steps: int) -> float:
+    """Return the floor of `psnr` at a step: it falls from `PSNR_FIRST_FLOOR` to `PSNR_FLOOR` over the first `steps`.
+
+    The gradient of an image is inversely proportional to its root mean square error. Without the higher floor, nearly
+    clean images teach a new network to change nothing before it has learnt what noise is.
+    """
+    return PSNR_FLOOR + (PSNR_FIRST_FLOOR * max(0.0, 1 - step / steps) ** 2 if steps else 0.0)
 
 
 LOSSES: Final[dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]] = {

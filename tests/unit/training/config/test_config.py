@@ -166,7 +166,10 @@ def test_the_official_config_is_the_papers_and_the_authors_codes():
 def test_every_named_config_is_a_config(name):
     config = TrainConfig.named(name)
     assert config == config_of(PRESETS[name], where="the preset")
-    assert name.endswith("official") or config.network == name.removesuffix("-int8").removesuffix("-shipped")
+    bare = name
+    for suffix in ("-int8", "-shipped", "-full-range", "-qat"):
+        bare = bare.removesuffix(suffix)
+    assert name.endswith("official") or config.network == bare
 
 
 @pytest.mark.parametrize("name", ["edge-shipped", "edge-tiny-shipped"])
@@ -266,6 +269,21 @@ def test_a_wrong_value_of_a_student_is_named(override):
         "jpeg_share=1.1",
         "jpeg_share=-0.1",
         "jpeg_share=nan",
+        "jpeg_quality_low=0",
+        "jpeg_quality_low=99",
+        "jpeg_chroma_whole_share=1.1",
+        "coarse_share=-0.1",
+        "coarse_low=0.9",
+        "coarse_high=0.1",
+        "black_share=2",
+        "weak_share=nan",
+        "tile=-1",
+        "tile=64",
+        "tile_uses=0",
+        "level_jitter=-0.1",
+        "estimated_level_share=1.1",
+        "psnr_floor_steps=-1",
+        "warmup=-1",
     ],
 )
 def test_a_wrong_value_of_synthetic_noise_is_named(override):
@@ -286,6 +304,10 @@ def assert_named(config, override):
     [
         ("supervised", ["laplacian=0", "darken=1", "magnify=1", "noise_low=0", "noise_high=0", "jpeg_share=0"]),
         ("supervised", ["magnify=8", "noise_low=1", "noise_high=1.25", "jpeg_share=1", "noise_power=0.01"]),
+        (
+            "supervised",
+            ["tile=120", "jpeg_quality_low=98", "coarse_low=0.8", "weak_share=1", "estimated_level_share=1"],
+        ),
         ("distill", ["darken=0.01", "noise_jitter=0", "recharge=0", "views=8", "blind_views=0", "loss=l1"]),
         ("distill", ["recharge=1", "noise_jitter=1", "views=1"]),
     ],
@@ -299,6 +321,20 @@ def test_the_bounds_themselves_are_accepted(objective, overrides):
 def test_levels_of_noise_in_the_wrong_order_name_both():
     with pytest.raises(UsageError, match=r"noise_low = 0.6 and noise_high = 0.4"):
         student(objective="supervised", noise_low=0.6, noise_high=0.4)
+
+
+def test_levels_are_estimated_on_tiles_only():
+    with pytest.raises(UsageError, match=r"estimated_level_share = 0.6 needs tiles") as caught:
+        student(objective="supervised", network="edge-level", estimated_level_share=0.6)
+    assert "--set tile=256" in caught.value.hint
+
+
+@pytest.mark.parametrize("objective", ["distill", "cbsn"])
+def test_a_network_with_a_level_plane_learns_from_clean_images_or_in_8_bits(objective):
+    with pytest.raises(UsageError, match=rf"'{objective}' does not train network = 'edge-level'"):
+        OBJECTIVE_CONFIGS[objective](network="edge-level")
+    for accepted in ("supervised", "qat", "qat-self"):
+        assert OBJECTIVE_CONFIGS[accepted](network="edge-level").network == "edge-level"
 
 
 def test_noisy_photographs_are_refused_where_clean_ones_are_learnt_from():
@@ -414,7 +450,7 @@ def test_a_named_config_takes_values_of_python(tmp_path):
         ("steps", "an integer, at least 1"),
         ("ramp_fraction", "a number, at least 0 and at most 1"),
         ("blind_stride", "an integer, at least 1 or auto"),
-        ("schedule", "halving, cosine, constant"),
+        ("schedule", "halving, cosine, hold, constant"),
         ("device", "auto, cpu, cuda, cuda:N, mps"),
         ("compile", "true or false"),
     ],
@@ -444,6 +480,12 @@ OLD = Path(__file__).parents[1] / "fixtures"
             SelfQATConfig(
                 network="edge-tiny", data="photos", out="run", init="before", steps=6, patch=32, scheme="u8s8",
                 data_check="off", device="cpu", precision="fp32", normalization_limit=0,
+            ),
+        ),
+        (
+            "config-v1-edge-level.toml",
+            TrainConfig.named(
+                "edge-level-full-range", clean="photos", out="run", precision="bf16", workers=0
             ),
         ),
     ],

@@ -12,9 +12,10 @@ import torch
 
 import edgedenoise
 from edgedenoise.imaging.files import Image, write_image
-from edgedenoise.training.config.config import TrainConfig
+from edgedenoise.training.config.config import QATConfig, TrainConfig
 from edgedenoise.training.config.presets import PRESETS
 from edgedenoise.training.loop import trials
+from edgedenoise.training.loop.distributed import World
 from edgedenoise.training.torch_device import memory_layout
 
 CPU = torch.device("cpu")
@@ -66,6 +67,14 @@ def test_a_resumed_run_keeps_the_precision_that_auto_became(config, machine):
     timed = machine(native=False)
     again = edgedenoise.train(config.with_overrides(["steps=12"]), resume=True)
     assert (again.precision, timed) == ("bf16", [])
+
+
+def test_8_bits_are_trained_in_fp32(machine):
+    """Bfloat16 has 8 bits of precision: it rounds products of an 8-bit value and its scale once more."""
+    timed = machine(native=True, fp32=0.3, bf16=0.2)
+    qat = QATConfig(network="edge-tiny", precision="auto")
+    assert trials.settled_precision(qat, None, torch.nn.Linear(1, 1), World()) == "fp32"
+    assert timed == []
 
 
 def test_bf16_that_was_asked_for_is_kept_with_a_warning_where_it_is_emulated(config, machine, caplog):

@@ -12,11 +12,13 @@ from edgedenoise.training.config.config import StudentConfig, SupervisedConfig
 from edgedenoise.training.objectives.reconstruction import (
     CHARBONNIER_EPSILON,
     LOSSES,
+    PSNR_FIRST_FLOOR,
     PSNR_FLOOR,
     charbonnier,
     l1,
     laplacian,
     negative_psnr,
+    psnr_floor_at,
 )
 from edgedenoise.training.objectives.supervised import student_losses
 
@@ -51,6 +53,21 @@ def test_the_psnr_loss_is_the_squared_error_in_decibel_down_to_a_floor():
     assert negative_psnr(answer, target).tolist() == pytest.approx([10 * np.log10(0.00481)], rel=1e-5)
     assert negative_psnr(target, target).tolist() == pytest.approx([10 * np.log10(PSNR_FLOOR)])
     assert negative_psnr(target, target).tolist() == pytest.approx([-50])
+
+
+def test_the_floor_falls_to_its_value():
+    floors = [psnr_floor_at(step, 100) for step in (0, 50, 99, 100, 1000)]
+    assert floors == sorted(floors, reverse=True)
+    assert floors[0] == PSNR_FLOOR + PSNR_FIRST_FLOOR
+    assert floors[3:] == [PSNR_FLOOR, PSNR_FLOOR]
+    assert psnr_floor_at(0, 0) == PSNR_FLOOR, "without it the loss is what it always was"
+
+
+def test_a_higher_floor_makes_small_errors_count_less():
+    answer, target = one_pixel_off(0.1)
+    low, high = (negative_psnr(answer, target, floor=floor) - negative_psnr(target, target, floor=floor)
+                 for floor in (PSNR_FLOOR, PSNR_FIRST_FLOOR))  # fmt: skip
+    assert 0 < high < low / 4
 
 
 @pytest.mark.parametrize("deviation", [0.3, 0.1, 0.05])

@@ -18,8 +18,9 @@ from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import SupervisedConfig
 from edgedenoise.training.networks.families import build_network, network_spec
+from edgedenoise.training.objectives.noisy_patches import DEVELOPMENTS, OFFSETS
 from edgedenoise.training.objectives.objective import HELD_OUT_CROPS, open_objective
-from edgedenoise.training.objectives.supervised import DEVELOPMENTS, OFFSETS, SupervisedObjective, student_losses
+from edgedenoise.training.objectives.supervised import SupervisedObjective, student_losses
 from edgedenoise.training.settings import settings
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def test_half_of_the_patches_are_darker_and_the_clean_ones_with_them(student, mo
     assert psnr_of(*dark) > 30, "the target is as dark as what the student sees"
     # Where noise draws nothing, the crop of a darker patch is that of the bright one.
     monkeypatch.setattr(
-        "edgedenoise.training.objectives.supervised.add_camera_noise", lambda clean, parameters, random: clean
+        "edgedenoise.training.objectives.noisy_patches.add_camera_noise", lambda clean, parameters, random: clean
     )
     bright, dark = (pairs(with_(student, darken=gain), count=32) for gain in (1, 0.3))
     gains = dark[1].mean(dim=(1, 2, 3)) / bright[1].mean(dim=(1, 2, 3))
@@ -192,7 +193,7 @@ def test_mosaic_and_blocks_of_jpeg_begin_anywhere_in_a_patch(student, monkeypatc
         y, x = np.indices(clean.shape[:2])
         return np.dstack([(8 * (y % 8) + x % 8).astype(np.float32), clean[..., 1], clean[..., 2]])
 
-    monkeypatch.setattr("edgedenoise.training.objectives.supervised.add_camera_noise", marking)
+    monkeypatch.setattr("edgedenoise.training.objectives.noisy_patches.add_camera_noise", marking)
     noisy, clean = pairs(student, count=128)
     assert torch.equal(noisy[:, 1:], clean[:, 1:]), "both are the same crop, turned alike"
     assert len(set(noisy[:, 0, 0, 0].tolist())) > 40, "of 64 places"
@@ -210,7 +211,7 @@ def test_patches_are_developed_in_every_way(student, monkeypatch):
         drawn.append(parameters)
         return clean
 
-    monkeypatch.setattr("edgedenoise.training.objectives.supervised.add_camera_noise", remembering)
+    monkeypatch.setattr("edgedenoise.training.objectives.noisy_patches.add_camera_noise", remembering)
     pairs(student, count=64)
     for key, (low, high) in DEVELOPMENTS.items():
         found, tenth = [getattr(parameters, key) for parameters in drawn], (high - low) / 10
@@ -321,8 +322,8 @@ def test_threads_and_chance_elsewhere_change_nothing(student, tmp_path):
 def test_a_loss_that_is_no_number_says_how_to_go_on_without_noisy_photographs(student, monkeypatch):
     """The command of the hint is one that is accepted, and means this run again."""
 
-    def broken(config, answer, target):
-        losses = student_losses(config, answer, target)
+    def broken(config, answer, target, **options):
+        losses = student_losses(config, answer, target, **options)
         return type(losses)(losses.total * float("nan"), losses.parts)
 
     monkeypatch.setattr("edgedenoise.training.objectives.supervised.student_losses", broken)
