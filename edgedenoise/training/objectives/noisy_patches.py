@@ -110,7 +110,8 @@ def draw_tile(
         clean = _without_shadows(clean, changes.cut)
     noisy = add_camera_noise(clean, changes.parameters, random)
     if changes.gain < 1:
-        noisy = np.floor((clean + (noisy - clean) * np.float32(changes.gain)) * 255 + np.float32(0.5)) / np.float32(255)
+        weaker = clean + (noisy - clean) * np.float32(changes.gain)
+        noisy = np.asarray(np.floor(weaker * 255 + np.float32(0.5)) / np.float32(255), np.float32)
     if not has_level:
         return NoisyTile(noisy, clean, None, 0.0)
     if estimator is not None and random.random() < config.estimated_level_share:
@@ -134,7 +135,8 @@ def cut_pair(tile: NoisyTile, patch: int, random: np.random.Generator, *, positi
     if tile.level is not None:
         level = _planes(turned(tile.level[window][..., None], turn))
         if tile.level_jitter:
-            level = np.minimum(level * np.float32(math.exp(tile.level_jitter * random.standard_normal())), 1)
+            error = np.float32(math.exp(tile.level_jitter * random.standard_normal()))
+            level = np.asarray(np.minimum(level * error, 1), np.float32)
         noisy = np.concatenate([noisy, level])
     return noisy, clean
 

@@ -1,0 +1,75 @@
+"""The estimator of noise levels: its file, its weights, and its answers."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from edgedenoise.noise.level import KNOTS
+from edgedenoise.noise.level_estimator import FEATURES, IMAGE_FEATURES, LevelEstimator, Perceptron, features
+from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
+
+
+def image(height: int, width: int, *, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((height, width, 3), np.float32)
+
+
+def scene(side: int, *, seed: int) -> np.ndarray:
+    """Fields of colour with edges between them, and a ramp."""
+    random = np.random.default_rng(seed)
+    fields = random.random((side // 32, side // 32, 3)).repeat(32, 0).repeat(32, 1)
+    return (0.1 + 0.6 * fields + 0.2 * np.linspace(0, 1, side)[:, None, None]).astype(np.float32)
+
+
+def small_estimator() -> LevelEstimator:
+    random = np.random.default_rng(3)
+
+    def network(*sizes: int) -> Perceptron:
+        layers = [
+            (random.normal(0, a**-0.5, (b, a)).astype(np.float32), random.normal(0, 0.1, b).astype(np.float32))
+            for a, b in itertools.pairwise(sizes)
+        ]
+        return Perceptron(np.full(sizes[0], 0.3, np.float32), np.full(sizes[0], 2.0, np.float32), layers)
+
+    return LevelEstimator(network(FEATURES, 8, 2), network(IMAGE_FEATURES, 4, 1))
+
+
+def test_weights_survive_their_file(tmp_path):
+    one, noisy = small_estimator(), image(64, 80)
+    one.save(tmp_path / "level.npz")
+    again = LevelEstimator.read(tmp_path / "level.npz")
+    assert np.array_equal(again.curve(noisy).sigma, one.curve(noisy).sigma)
+    assert one.curve(noisy).sigma.shape == (KNOTS,)
+    blocks_only = LevelEstimator(one.block)
+    blocks_only.save(tmp_path / "blocks.npz")
+    assert LevelEstimator.read(tmp_path / "blocks.npz").image is None
+
+
+def test_features_are_of_whole_blocks():
+    noisy = image(70, 85)
+    assert features(noisy).shape == (4, 5, FEATURES)
+    assert np.array_equal(features(noisy), features(noisy[:64, :80]))
+    assert np.allclose(features(noisy)[1, 2, -4:-1], noisy[16:32, 32:48].mean(axis=(0, 1)), atol=1e-6)
+
+
+def test_clipped_samples_are_a_feature():
+    noisy = np.full((16, 16, 3), 0.5, np.float32)
+    noisy[:4], noisy[4:8] = 0, 1
+    assert features(noisy)[0, 0, -1] == pytest.approx(0.5)
+
+
+def test_the_shipped_weights_are_read_once():
+    assert LevelEstimator.shipped() is LevelEstimator.shipped()
+
+
+@pytest.mark.parametrize("target_db", [20, 26, 32])
+def test_the_shipped_estimator_finds_camera_noise(target_db):
+    ratios = []
+    for seed in range(6):
+        clean, random = scene(256, seed=seed), np.random.default_rng(seed)
+        noisy = add_camera_noise(clean, parameters_for_psnr(clean, target_db, random, jpeg=bool(seed % 2)), random)
+        estimated = np.sqrt(np.square(LevelEstimator.shipped().curve(noisy).map(noisy)).mean())
+        ratios.append(estimated / np.sqrt(np.square(noisy - clean).mean()))
+    assert 0.75 < np.median(ratios) < 1.25
