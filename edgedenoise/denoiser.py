@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import numpy as np
 
+from edgedenoise.bundles.manifest import MAX_SIDE_PX
 from edgedenoise.bundles.pretrained import DEFAULT, resolve
 from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
 from edgedenoise.imaging.image import Image, from_unit_like, to_unit
@@ -259,9 +260,11 @@ def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOp
 def _checked_tile(tile: int | str) -> int | Literal["auto"]:
     if tile == "auto":
         return "auto"
-    if isinstance(tile, int) and not isinstance(tile, bool) and tile >= 0:
+    if isinstance(tile, int) and not isinstance(tile, bool) and 0 <= tile <= MAX_SIDE_PX:
         return tile
-    raise UsageError(f"tile is {tile!r}; expected 'auto', 0 (the whole image) or a number of pixels")
+    raise UsageError(
+        f"tile is {tile!r}; expected 'auto', 0 (the whole image) or a number of pixels up to {MAX_SIDE_PX}"
+    )
 
 
 def _checked_strength(strength: float) -> float:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
+from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
+from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, ManifestError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
     Divergence,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.bounds import ReferenceBound
     from edgedenoise.runtimes.checked import CheckedSession
 
+_STATED_TWICE = ("input_normalization", "tiling", "noise_level")
+_STATED_OF_VARIANT = ("runtime", "precision", "encoding", "shapes")
 Status = Literal["passed", "failed", "not run"]
 State = Literal["tested on hardware", "emulated", "not tested", "not built"]
 """How much is known about a variant on this machine, from most to least."""
@@ -167,7 +169,7 @@ def not_built(bundle: Bundle) -> tuple[NotBuilt, ...]:
 
 
 def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
-    """Return what breaks the graph contract; None where it cannot be checked."""
+    """Return what breaks the graph contract or contradicts the manifest; None where it cannot be checked."""
     if variant.runtime != OnnxRuntime.name:
         return None
     graph = _loaded(bundle, variant)
@@ -176,7 +178,36 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     from edgedenoise.exporting.onnx.graph import lint
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
-    return lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
+    problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
+    return [*problems, *_contradictions(bundle, variant, graph)]
+
+
+def _contradictions(bundle: Bundle, variant: Variant, graph: onnx.ModelProto) -> list[str]:
+    """Return what the manifest states otherwise than the graph, or than the metadata in the graph."""
+    from edgedenoise.exporting.onnx.receptive_field import receptive_field
+
+    tiling, problems = bundle.manifest.tiling, []
+    field = receptive_field(graph)
+    if field is not None and tiling.halo_px < field.halo_px:
+        problems.append(f"the halo in the manifest is {tiling.halo_px} px; the graph needs {field.halo_px} px")
+    if field is not None and tiling.multiple_of % field.multiple_of:
+        problems.append(
+            f"multiple_of in the manifest is {tiling.multiple_of}; the graph needs a multiple of {field.multiple_of}"
+        )
+    embedded = next((one.value for one in graph.metadata_props if one.key == METADATA_KEY), None)
+    if embedded is None:
+        return problems
+    try:
+        alone = Bundle.from_metadata(bundle.root / variant.path, embedded).manifest
+    except ManifestError as error:
+        return [*problems, error.message]
+    stated = {name: (getattr(alone, name), getattr(bundle.manifest, name)) for name in _STATED_TWICE}
+    stated |= {name: (getattr(alone.variants[0], name), getattr(variant, name)) for name in _STATED_OF_VARIANT}
+    return problems + [
+        f"the metadata in {variant.path} state {name} {inside}; the manifest states {outside}"
+        for name, (inside, outside) in stated.items()
+        if inside != outside
+    ]
 
 
 def check_variant(bundle: Bundle, variant: Variant, *, must_open: bool = False) -> VariantCheck:
@@ -231,8 +262,8 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
     finally:
         session.close()
     reasons = [check.reason] if check.reason else []
-    if not result.passed:
-        reasons.append(f"{result.psnr_db:.1f} dB to the float output, {result.bound_db:.1f} dB expected")
+    if result.reason is not None:
+        reasons.append(result.reason)
     if reference is not None and reference.reason:
         reasons.append(reference.reason)
     return replace(

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.fusion import Fusion
     from edgedenoise.runtimes.job import BuildJob
 
+MAX_THREADS = 1024
+"""Most threads that a session may be given; each takes memory, and backends start them all."""
 INPUT_NAME = "image"
 OUTPUT_NAME = "denoised"
 CHANNELS = 3
@@ -93,8 +95,11 @@ class SessionOptions:
     """Load files whose code runs on the host although another machine built them; see `Backend.untrusted_reason`."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads is {self.threads}; expected 1 or more, or None for the backend's own choice")
+        # Not a number is refused as well: it would fail deep in a backend.
+        if self.threads is not None and (type(self.threads) is not int or not 1 <= self.threads <= MAX_THREADS):
+            raise UsageError(
+                f"threads is {self.threads!r}; expected 1 to {MAX_THREADS}, or None for the backend's own choice"
+            )
 
 
 DEFAULT_OPTIONS = SessionOptions()

@@ -1,7 +1,8 @@
 """The self-test that every bundle contains: a small image and the float network's output for it.
 
 A variant is checked the first time it is loaded on a device: its output must be as close to the float output as its
-precision allows. A passed self-test is recorded per file, runtime version and machine, and is not run again.
+precision allows, and must be the same when the image is run in tiles. A passed self-test is recorded for the whole
+record of the variant, its files, the runtime version and the machine, and is not run again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import platformdirs
 
 from edgedenoise.atomic import write_bytes
+from edgedenoise.bundles.manifest import embedded_metadata
 from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import CHANNELS
@@ -42,8 +45,18 @@ FP16_BOUND_DB = 50.0
 """Bound for half precision: ten bits of mantissa, rounded at every layer; measured 60 dB and more."""
 W8A16_BOUND_DB = 30.0
 """Bound for 8-bit weights, which need no calibration."""
+TILED_BOUND_DB = 90.0
+"""Bound between tiles and the whole image for float variants; ONNX Runtime gives equal values."""
+TILED_ROUNDED_BOUND_DB = 60.0
+"""The same for other precisions, where a difference that is invisible in float may fall on a rounding tie."""
+MIN_INT8_BOUND_DB = 15.0
+"""Least bound of an INT8 variant, whatever fidelity its record states: below, the image is not recognisable."""
 INT8_SLACK_DB = 1.0
 """Accepted loss of integer kernels against the reference execution; a larger loss is a kernel problem."""
+
+
+_TEST = 2
+"""Number of the self-test's form: results of an earlier form do not count."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +69,32 @@ class SelfTestResult:
     """Maximum absolute error in 8-bit levels."""
     bound_db: float
     """PSNR that the precision must reach."""
+    tiled_psnr_db: float
+    """PSNR of the image run in tiles to the image run whole, on the same session."""
+    tiled_bound_db: float
+    """PSNR that tiles must reach; less means that the halo of the manifest is too small."""
     output: NDArray[np.float32] = field(repr=False, compare=False)
     """The variant's output, (3, H, W) in unit range."""
 
     @property
     def passed(self) -> bool:
-        """Whether the variant is as close as its precision requires."""
-        return self.psnr_db >= self.bound_db
+        """Whether the variant is as close as its precision requires, whole and in tiles."""
+        return self.reason is None
+
+    @property
+    def reason(self) -> str | None:
+        """What the variant fails at; None when it has passed."""
+        if not self.psnr_db >= self.bound_db:  # NaN fails too
+            return (
+                f"expected at least {self.bound_db:.1f} dB to the float output, got {self.psnr_db:.1f} dB; maximum"
+                f" absolute error {self.max_error_lsb:.1f} levels"
+            )
+        if not self.tiled_psnr_db >= self.tiled_bound_db:
+            return (
+                f"tiles change the output: expected at least {self.tiled_bound_db:.1f} dB to the whole image, got"
+                f" {self.tiled_psnr_db:.1f} dB; the halo or the alignment in the manifest is not the network's"
+            )
+        return None
 
 
 def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> SelfTestResult:
@@ -75,17 +107,22 @@ def run_selftest(bundle: Bundle, variant: Variant, session: CheckedSession) -> S
     image, answer = selftest_pair(bundle)
     manifest = bundle.manifest
     found = run_image(session, image, manifest.input_normalization, manifest.tiling)
+    half = max(manifest.tiling.multiple_of, max(image.shape[1:]) // 2)
+    tiled = run_image(session, image, manifest.input_normalization, manifest.tiling, tile=half)
     return SelfTestResult(
         psnr_db=psnr_unit(found, answer),
         max_error_lsb=float(np.abs(found - answer).max() * 255),
         bound_db=_bound_db(variant),
+        tiled_psnr_db=psnr_unit(tiled, found),
+        tiled_bound_db=TILED_BOUND_DB if variant.precision == "fp32" else TILED_ROUNDED_BOUND_DB,
         output=found,
     )
 
 
 def _bound_db(variant: Variant) -> float:
-    if variant.fidelity_db is not None:
-        return variant.fidelity_db - INT8_SLACK_DB
+    """Return what a variant must reach. The fidelity in its record counts for INT8 alone, and within bounds."""
+    if variant.precision == "int8" and variant.fidelity_db is not None:
+        return max(variant.fidelity_db - INT8_SLACK_DB, MIN_INT8_BOUND_DB)
     return {"fp16": FP16_BOUND_DB, "w8a16": W8A16_BOUND_DB}.get(variant.precision, FLOAT_BOUND_DB)
 
 
@@ -125,8 +162,7 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
     if not result.passed:
         raise ParityError(
             f"{bundle.source}: {variant.name} fails its self-test on {session.effective.runtime}"
-            f" {session.effective.version} ({session.effective.detail}): expected at least {result.bound_db:.1f} dB to"
-            f" the float output, got {result.psnr_db:.1f} dB; maximum absolute error {result.max_error_lsb:.1f} levels",
+            f" {session.effective.version} ({session.effective.detail}): {result.reason}",
             hint=f"Check all variants with: {command_line('verify', bundle.source)}; choose another with --runtime or"
             " --precision",
         )
@@ -135,10 +171,13 @@ def selftest_on_first_use(bundle: Bundle, variant: Variant, session: CheckedSess
 
 
 def _marker(bundle: Bundle, variant: Variant, session: CheckedSession) -> Path:
-    records = [
-        *bundle.variant_records(variant).values(),
-        *(bundle.manifest.files[n] for n in (IMAGE_FILE, ANSWER_FILE)),
-    ]
-    what = [*(record.sha256 for record in records), str(session.effective), platform.node(), cpu_name()]
-    name = hashlib.sha256("\n".join(what).encode()).hexdigest()
+    """Return the file that records that a variant has passed; its name covers all that the result rests on."""
+    files = {**bundle.variant_records(variant), **{n: bundle.manifest.files[n] for n in (IMAGE_FILE, ANSWER_FILE)}}
+    what = {
+        "test": _TEST,
+        "variant": msgspec.json.decode(embedded_metadata(bundle.manifest, variant)),
+        "files": {name: record.sha256 for name, record in files.items()},
+        "session": [str(session.effective), platform.node(), cpu_name()],
+    }
+    name = hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
     return platformdirs.user_cache_path("edgedenoise") / "selftests" / name

@@ -51,12 +51,26 @@ class Encoding(msgspec.Struct, frozen=True):
     """`mean`: biases restore the mean of each channel, which rounding had changed."""
 
 
+MAX_SIDE_PX = 1 << 16
+"""Largest accepted side of an input."""
+MAX_SIDES = 128
+"""Most accepted sides of enumerated shapes."""
+
+
 class InputShapes(msgspec.Struct, frozen=True):
     """The square inputs that a file accepts; the sides include the margins of tiles."""
 
     kind: Literal["fixed", "enumerated", "ranged"]
     sides_px: list[int]
     """fixed: one side; enumerated: all sides, ascending; ranged: smallest, best and largest side."""
+
+    def __post_init__(self) -> None:
+        count = {"fixed": 1, "ranged": 3}.get(self.kind)
+        sides = self.sides_px
+        if not sides or (count is not None and len(sides) != count) or sides != sorted(sides):
+            raise ValueError(f"shapes of the kind {self.kind!r} have the sides {sides}")
+        if not 1 <= sides[0] <= sides[-1] <= MAX_SIDE_PX or len(sides) > MAX_SIDES:
+            raise ValueError(f"shapes have {len(sides)} sides from {sides[0]} to {sides[-1]} px")
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -69,7 +83,7 @@ class Variant(msgspec.Struct, frozen=True):
     """The file that the runtime opens, relative to the bundle, with `/`."""
     encoding: Encoding | None = None
     """None for float variants."""
-    fidelity_db: float | None = None
+    fidelity_db: Annotated[float, msgspec.Meta(ge=0, le=1000)] | None = None
     """PSNR of the reference execution (unfused W8A8) to the float output on the self-test; None for float variants."""
     shapes: InputShapes | None = None
     """None when any height and width is accepted."""

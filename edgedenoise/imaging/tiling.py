@@ -39,11 +39,11 @@ MEMORY_SHARE = 4
 class Tiling(msgspec.Struct, frozen=True):
     """Requirements of a network on its tiles; recorded in the manifest."""
 
-    halo_px: Annotated[int, msgspec.Meta(ge=0)]
+    halo_px: Annotated[int, msgspec.Meta(ge=0, le=1024)]
     """Receptive-field radius in input pixels: the context that a tile needs on every side."""
-    multiple_of: Annotated[int, msgspec.Meta(ge=1)] = 1
+    multiple_of: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     """Tile origins and sides are multiples of this (networks that shuffle pixels)."""
-    bytes_per_px: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    bytes_per_px: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 4096
     """Estimate of peak working memory per input pixel of a tile."""
 
     @property

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from manifests import rewrite_manifest
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import load
-from edgedenoise.errors import IntegrityError, ParityError
+from edgedenoise.errors import BundleError, IntegrityError, ParityError, UsageError
 from edgedenoise.exporting import verify as verify_module
 from edgedenoise.runtimes import selftest
 from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.selftest import ANSWER_FILE, FLOAT_BOUND_DB, IMAGE_FILE, run_selftest, selftest_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import FlipByte
@@ -61,16 +63,18 @@ def test_every_variant_is_as_close_as_it_promises(committed_bundle: Path) -> Non
 def test_verify_runs_every_variant_once(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, used = selftest.run_image, []
 
-    def counted(session: object, *args: object) -> object:
-        used.append(session)  # kept, so that no two sessions have one id
-        return run(session, *args)
+    def counted(session: object, *args: object, **options: object) -> object:
+        used.append((session, *options.items()))  # kept, so that no two sessions have one id
+        return run(session, *args, **options)
 
     monkeypatch.setattr(selftest, "run_image", counted)
     monkeypatch.setattr(verify_module, "run_image", counted)
     report = edgedenoise.verify(committed_bundle)
     assert report.passed
     assert any(check.reference_psnr_db is not None for check in report.variants)
-    assert set(Counter(map(id, used)).values()) == {1}
+    # Whole and in tiles on its backend, and whole by the reference execution: each once.
+    runs = [(id(session), *how) for session, *how in used]
+    assert len(runs) == len(set(runs))
 
 
 def test_what_has_passed_is_remembered(committed_bundle: Path, runs: list[str], user_cache: Path) -> None:
@@ -118,6 +122,105 @@ def test_a_home_that_cannot_be_written_only_costs_the_test_again(
     load(committed_bundle, precision="fp32").close()
     load(committed_bundle, precision="fp32").close()
     assert runs == ["onnx-fp32"] * 2
+
+
+# ---------------------------------------------------------------- what a record states is tested, not believed
+
+
+def reseal(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change a manifest as a stranger may: with a valid digest."""
+    values = json.loads((bundle / "manifest.json").read_bytes())
+    edit(values)
+    rewrite_manifest(bundle, **values)
+
+
+def set_halo(values: dict[str, Any]) -> None:
+    values["tiling"]["halo_px"] = 5  # the network needs 8
+
+
+def set_normalization(values: dict[str, Any]) -> None:
+    values["normalization"] = "unit"
+
+
+def set_fidelity(values: dict[str, Any]) -> None:
+    for variant in values["variants"]:
+        variant["fidelity_db"] = 0.0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("edit", [set_halo, set_normalization])
+def test_another_record_of_the_same_weights_is_tested_again_and_fails(
+    tiny_bundle: Path, edit: Callable[[dict[str, Any]], None], precision: str
+) -> None:
+    load(tiny_bundle, precision=precision).close()  # the sound record has passed, and is remembered
+    reseal(tiny_bundle, edit)
+    with pytest.raises(ParityError):
+        load(tiny_bundle, precision=precision)
+
+
+def test_a_wrong_halo_shows_in_tiles_even_where_the_answer_was_made_with_it(tiny_bundle: Path) -> None:
+    reseal(tiny_bundle, set_halo)
+    bundle = Bundle.open(tiny_bundle)
+    with open_variant(bundle, bundle.variant("onnx-fp32"), selftest=False) as session:
+        answer = run_selftest(bundle, bundle.variant("onnx-fp32"), session).output
+    with BundleWriter.edit(bundle) as draft:
+        np.save(draft.path(ANSWER_FILE), answer)
+    with pytest.raises(ParityError, match="tiles change the output"):
+        load(tiny_bundle, precision="fp32")
+
+
+def test_the_fidelity_that_a_record_states_is_bounded_and_means_nothing_for_float(
+    tiny_bundle: Path, nan_model: bytes
+) -> None:
+    reseal(tiny_bundle, set_fidelity)
+    bundle = Bundle.open(tiny_bundle)
+    assert {v.precision: selftest._bound_db(v) for v in bundle.manifest.variants} == {"fp32": 80.0, "int8": 15.0}
+    reseal(tiny_bundle, lambda values: values["variants"][1].update(fidelity_db=-1e300))
+    assert [one.name for one in Bundle.open(tiny_bundle).unknown_variants] == ["onnx-int8-u8s7"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda values: values["tiling"].update(halo_px=5), "the halo in the manifest is 5 px; the graph needs 8 px"),
+        (lambda values: values["tiling"].update(halo_px=9), "state tiling Tiling(halo_px=8"),
+        (lambda values: values.update(normalization="unit"), "state input_normalization"),
+    ],
+    ids=["halo too small", "halo of another network", "normalization"],
+)
+def test_verify_holds_the_manifest_to_the_graph(
+    tiny_bundle: Path, edit: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
+    reseal(tiny_bundle, edit)
+    report = edgedenoise.verify(tiny_bundle)
+    assert not report.passed
+    assert words in report.variants[0].reason
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda values: values["tiling"].update(halo_px=2_000_000_000),
+        lambda values: values["tiling"].update(multiple_of=10**18),
+        lambda values: values["tiling"].update(bytes_per_px=2**63 - 1),
+        lambda values: values["variants"][0].update(shapes={"kind": "fixed", "sides_px": []}),
+        lambda values: values["variants"][0].update(shapes={"kind": "fixed", "sides_px": [2**33]}),
+        lambda values: values["variants"][0].update(shapes={"kind": "ranged", "sides_px": [9, 8, 7]}),
+    ],
+)
+def test_numbers_beyond_all_sense_are_refused(tiny_bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    reseal(tiny_bundle, edit)
+    with pytest.raises(BundleError):
+        load(tiny_bundle, precision="fp32", runtime="onnxruntime")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**5, 2**31, 1.5, "2", True])
+def test_numbers_of_threads_beyond_all_sense_are_refused(committed_bundle: Path, threads: Any) -> None:
+    with pytest.raises(UsageError, match="expected 1 to 1024"):
+        load(committed_bundle, threads=threads)
+    with pytest.raises(UsageError, match="tile is"):
+        load(committed_bundle, tile=10**20)
 
 
 # ---------------------------------------------------------------- verify
