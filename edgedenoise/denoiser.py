@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from edgedenoise.bundles.manifest import MAX_SIDE_PX
 from edgedenoise.bundles.pretrained import DEFAULT, resolve
-from edgedenoise.errors import DeviceMemoryError, ImageError, UsageError
+from edgedenoise.errors import DeviceMemoryError, ImageError, IncompatibleError, UsageError
 from edgedenoise.imaging.image import Image, from_unit_like, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
+from edgedenoise.runtimes import noise_plane
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.machine import free_memory_bytes
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     ImageT = TypeVar("ImageT", NDArray[Any], Image, PILImage)
 
 _log = logging.getLogger(__name__)
+_MAX_NOISE = 255
 
 
 class LoadOptions(TypedDict, total=False):
@@ -46,6 +49,7 @@ class LoadOptions(TypedDict, total=False):
     device: str
     tile: int | Literal["auto"]
     strength: float
+    noise: float | None
     threads: int | None
     trust_engine: bool
 
@@ -58,6 +62,7 @@ def load(
     device: str = "auto",
     tile: int | Literal["auto"] = "auto",
     strength: float = 1.0,
+    noise: float | None = None,
     threads: int | None = None,
     trust_engine: bool = False,
 ) -> Denoiser:
@@ -67,11 +72,15 @@ def load(
         model: path of a bundle, or of a model file that edgedenoise wrote, or the name of a shipped bundle.
         runtime: `auto`, or the name of a backend that `edgedenoise doctor` lists; `auto` prefers the fastest one here.
         precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where the difference from float cannot
-            be seen and INT8 is known to be faster, from the backend and the CPU's features: nothing is timed.
+            be seen and INT8 is known to be faster, from the backend and the CPU's features: nothing is timed. Images
+            of 16 bits then run in float all the same, where the bundle has a float variant that fits.
         device: `auto`, or a device of the backend, in upper or lower case; a named device never falls back silently.
         tile: largest tile side in pixels; 0 for the whole image; `auto` for one that fits into the free memory and the
             sizes that the model file was built for.
-        strength: 0 returns the input, 1 the network's output, values between them a blend.
+        strength: how much noise to remove. 0 returns the input, 1 is the default. Networks that take the noise level
+            remove noise of the estimated level times the strength, up to 2; others blend input and output, up to 1.
+        noise: standard deviation of the noise in 8-bit levels, for a network that takes the noise level; None to
+            estimate it for each image.
         threads: threads within one inference; None for the backend's own choice.
         trust_engine: load a TensorRT engine that contains code for the host although another machine built it; do so
             only if you trust whoever built it.
@@ -94,11 +103,24 @@ def load(
         ((64, 64, 3), dtype('uint8'))
     """
     options = SessionOptions(threads=threads, trust_engine=trust_engine)
-    settings = _Settings(_checked_tile(tile), _checked_strength(strength))
+    tile = _checked_tile(tile)
+    noise_plane.check_strength(strength)
     bundle = open_model(resolve(model))
+    level = bundle.manifest.noise_level
+    if level is not None:
+        noise_plane.check_noise_level(level, bundle.source)
+    else:
+        noise_plane.check_strength(strength, most=1.0)
+    settings = _Settings(tile, strength, _checked_noise(noise, bundle))
     variant = choose_variant(bundle, runtime, precision, device, trust_engine=trust_engine)
     session = open_variant(bundle, variant, device=device, options=options)
-    return Denoiser(bundle, variant, session, settings)
+
+    def open_float() -> tuple[Variant, CheckedSession]:
+        chosen = choose_variant(bundle, runtime, "fp32", device, trust_engine=trust_engine)
+        return chosen, open_variant(bundle, chosen, device=device, options=options)
+
+    by_depth = precision == "auto" and variant.precision == "int8"
+    return Denoiser(bundle, variant, session, settings, open_float if by_depth else None)
 
 
 def load_variant(
@@ -108,13 +130,15 @@ def load_variant(
     variant = bundle.variant(name)
     options = SessionOptions(threads=threads)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
-    return Denoiser(bundle, variant, session, _Settings("auto", 1.0))
+    return Denoiser(bundle, variant, session, _Settings("auto", 1.0, None))
 
 
 @dataclass(frozen=True)
 class _Settings:
     tile: int | Literal["auto"]
     strength: float
+    noise: float | None
+    """Noise level that the user stated, in 8-bit levels; None to estimate it."""
 
 
 class Denoiser:
@@ -131,15 +155,29 @@ class Denoiser:
         (64, 48)
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, session: CheckedSession, settings: _Settings) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        session: CheckedSession,
+        settings: _Settings,
+        open_float: Callable[[], tuple[Variant, CheckedSession]] | None = None,
+    ) -> None:
         self.bundle = bundle
         """The opened bundle."""
         self.variant = variant
-        """The variant that runs."""
+        """The variant that runs; images of 16 bits may run on a float variant, see `last_variant`."""
+        self.last_variant = variant
+        """The variant that ran the last image."""
+        self.last_noise: float | None = None
+        """Noise of the last image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
         self.last_tile: int | None = None
         """Tile side of the image that was finished last, in pixels; 0 for the whole image."""
         self._session = session
         self._settings = settings
+        self._open_float = open_float
+        self._float: tuple[Variant, CheckedSession] | None = None
+        self._opening = threading.Lock()
 
     @property
     def effective(self) -> EffectiveDevice:
@@ -159,7 +197,8 @@ class Denoiser:
             image: an array (H, W), (H, W, 1) or (H, W, 3) of uint8, uint16 (either byte order) or float in [0, 1]; an
                 `Image`; or a PIL image. Floats from -2 to 3 are accepted, because noise reaches beyond [0, 1]. An
                 image whose three channels are equal is treated as grayscale: it is replicated to three channels, and
-                the three outputs are averaged.
+                the three outputs are averaged. An image with less than one 8-bit level of estimated noise is returned
+                unchanged by networks that take the noise level.
             on_tile: called with (done, total) after each tile.
 
         Returns:
@@ -171,10 +210,10 @@ class Denoiser:
             DeviceMemoryError: it does not fit into memory even with the smallest tile.
         """
         if isinstance(image, Image):
-            clean = image.with_unit(self._denoise_unit(image.unit(), on_tile))
+            clean = image.with_unit(self._denoise_unit(image.unit(), on_tile, bits=image.bits))
             return clean.followed_by(self(frame, on_tile=on_tile) for frame in image.following)
         if isinstance(image, np.ndarray):
-            unit = self._denoise_unit(to_unit(image), on_tile)
+            unit = self._denoise_unit(to_unit(image), on_tile, bits=16 if image.dtype.str[1:] == "u2" else 8)
             return from_unit_like(unit, image)
         if type(image).__module__.startswith("PIL."):
             return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
@@ -184,8 +223,10 @@ class Denoiser:
         )
 
     def close(self) -> None:
-        """Release the session's memory; closing twice is allowed."""
+        """Release the sessions' memory; closing twice is allowed."""
         self._session.close()
+        if self._float is not None:
+            self._float[1].close()
 
     def __enter__(self) -> Denoiser:
         return self
@@ -196,18 +237,51 @@ class Denoiser:
         self.close()
 
     def _denoise_unit(
-        self, unit: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
+        self, unit: NDArray[np.float32], on_tile: Callable[[int, int], None] | None, *, bits: int
     ) -> NDArray[np.float32]:
-        """Denoise (H, W, 3) in [0, 1] and return the blend, not clipped."""
+        """Denoise (H, W, 3) in [0, 1] of a depth and return the result, not clipped."""
+        self.last_variant, session = self._session_for(bits)
+        strength = self._settings.strength
+        if strength == 0:
+            return unit
         pixels = np.ascontiguousarray(unit.transpose(2, 0, 1))
-        answer = self._run_with_back_off(pixels, on_tile).transpose(1, 2, 0)
-        strength = np.float32(self._settings.strength)
-        return answer if strength == 1 else unit + strength * (answer - unit)
+        if self.bundle.manifest.noise_level is None:
+            answer = self._run_with_back_off(session, pixels, on_tile).transpose(1, 2, 0)
+            return answer if strength == 1 else unit + np.float32(strength) * (answer - unit)
+        noise = self._noise_of(unit)
+        if noise.is_negligible:
+            return unit
+        given = noise_plane.with_plane(pixels, noise.plane(strength))
+        return self._run_with_back_off(session, given, on_tile).transpose(1, 2, 0)
+
+    def _noise_of(self, unit: NDArray[np.float32]) -> noise_plane.ImageNoise:
+        """Return the noise of (H, W, 3) in [0, 1], as the user stated it or estimated."""
+        stated = self._settings.noise
+        noise = noise_plane.noise_of(unit) if stated is None else noise_plane.stated_noise(stated, *unit.shape[:2])
+        self.last_noise = round(noise.rms_lsb, 2)
+        unchanged = "; the image is returned unchanged" if noise.is_negligible else ""
+        _log.info("noise: %.1f levels%s", noise.rms_lsb, unchanged)
+        return noise
+
+    def _session_for(self, bits: int) -> tuple[Variant, CheckedSession]:
+        """Return what runs images of a depth; the float variant is opened for the first image of 16 bits."""
+        if bits != 16 or self._open_float is None:
+            return self.variant, self._session
+        with self._opening:
+            if self._float is None:
+                try:
+                    self._float = self._open_float()
+                except IncompatibleError as error:
+                    _log.info("images of 16 bits run on %s: %s", self.variant.name, error.message)
+                    self._open_float = None
+                    return self.variant, self._session
+                _log.info("images of 16 bits run on %s instead of %s", self._float[0].name, self.variant.name)
+            return self._float
 
     def _run_with_back_off(
-        self, pixels: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
+        self, session: CheckedSession, pixels: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
     ) -> NDArray[np.float32]:
-        manifest, shapes = self.bundle.manifest, self._session.shapes
+        manifest, shapes = self.bundle.manifest, session.shapes
         height, width = pixels.shape[1:]
         automatic = self._settings.tile == "auto"
         tile = (
@@ -218,7 +292,7 @@ class Denoiser:
         while True:
             try:
                 answer = run_image(
-                    self._session, pixels, manifest.input_normalization, manifest.tiling, tile=tile, on_tile=on_tile
+                    session, pixels, manifest.input_normalization, manifest.tiling, tile=tile, on_tile=on_tile
                 )
             except DeviceMemoryError:
                 if not automatic:  # the user's own choice stands
@@ -267,10 +341,14 @@ def _checked_tile(tile: int | str) -> int | Literal["auto"]:
     )
 
 
-def _checked_strength(strength: float) -> float:
-    if not 0 <= strength <= 1:
+def _checked_noise(noise: float | None, bundle: Bundle) -> float | None:
+    if noise is None:
+        return None
+    if bundle.manifest.noise_level is None:
         raise UsageError(
-            f"strength is {strength!r}; expected 0 (the input) to 1 (the network's output)",
-            hint="Take 1, the default, to remove all noise, or 0.7 to keep some of it.",
+            f"{bundle.source} has a network that does not take the noise level; expected no noise, got {noise!r}",
+            hint="Leave it out; the strength (0 to 1) blends the input and the output.",
         )
-    return strength
+    if not 0 <= noise <= _MAX_NOISE:
+        raise UsageError(f"noise is {noise!r}; expected 0 to {_MAX_NOISE}, in 8-bit levels")
+    return noise

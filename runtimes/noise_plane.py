@@ -1,0 +1,108 @@
+"""The noise level that some networks take as a fourth input channel.
+
+The host computes the channel once for the whole image, before it is cut into tiles, so that tiled and whole outputs are
+equal: it estimates the noise by brightness, multiplies it by the user's strength, and reads it for each pixel at the
+local brightness. docs/reference/bundle-format.md describes the channel for hosts in other languages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgedenoise.bundles.manifest import NoiseLevel
+from edgedenoise.errors import IncompatibleError, UsageError
+from edgedenoise.imaging.tiling import reflected
+from edgedenoise.noise.level import PLANE_GAIN, level_plane
+from edgedenoise.noise.level_estimator import BLOCK_PX, LevelEstimator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHIPPED = NoiseLevel("edgedenoise-level", 1, PLANE_GAIN)
+"""What a bundle records whose network takes the noise level."""
+MAX_STRENGTH = 2.0
+"""Largest strength of networks that take the noise level: they remove noise of up to twice the estimated level."""
+LEAST_LSB = 1.0
+"""Images with less estimated noise than this (RMS, in 8-bit levels) are returned unchanged."""
+_LSB = 255.0
+
+
+@dataclass(frozen=True, eq=False)
+class ImageNoise:
+    """The noise of one image."""
+
+    sigma: NDArray[np.float32]
+    """Standard deviation at each pixel, (H, W), with white as 1."""
+    is_estimated: bool
+    """Whether it was estimated; otherwise the user stated it."""
+
+    @property
+    def rms_lsb(self) -> float:
+        """Root mean square over the image, in 8-bit levels."""
+        return float(np.sqrt(np.mean(np.square(self.sigma, dtype=np.float64)))) * _LSB
+
+    @property
+    def is_negligible(self) -> bool:
+        """Whether the image is to be returned unchanged."""
+        return self.rms_lsb < LEAST_LSB if self.is_estimated else self.rms_lsb == 0
+
+    def plane(self, strength: float = 1.0) -> NDArray[np.float32]:
+        """Return the fourth input channel, (H, W) in [0, 1], for a strength."""
+        return level_plane(self.sigma * np.float32(strength))
+
+
+def noise_of(unit: NDArray[np.float32]) -> ImageNoise:
+    """Estimate the noise of an image.
+
+    Args:
+        unit: (H, W, 3) in [0, 1], the whole image; grayscale as three equal channels.
+    """
+    return ImageNoise(LevelEstimator.shipped().curve(_large_enough(unit)).map(unit), is_estimated=True)
+
+
+def stated_noise(lsb: float, height: int, width: int) -> ImageNoise:
+    """Return noise of one level everywhere, which the user stated in 8-bit levels."""
+    return ImageNoise(np.full((height, width), lsb / _LSB, np.float32), is_estimated=False)
+
+
+def with_plane(pixels: NDArray[np.float32], plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (3, H, W) pixels with the noise level as a fourth channel, (4, H, W)."""
+    return np.concatenate([pixels, plane[None]])
+
+
+def check_noise_level(level: NoiseLevel, source: object) -> None:
+    """Check that this version computes the noise level that a bundle asks for.
+
+    Raises:
+        IncompatibleError: the bundle needs another estimator, a later version of it, or another gain.
+    """
+    if level.estimator != SHIPPED.estimator or level.version > SHIPPED.version or level.gain != SHIPPED.gain:
+        raise IncompatibleError(
+            f"{source} needs a noise level that this version does not compute: expected {SHIPPED.estimator} up to"
+            f" version {SHIPPED.version} with gain {SHIPPED.gain:g}, got {level.estimator} {level.version} with"
+            f" gain {level.gain:g}",
+            hint="Upgrade with: pip install -U edgedenoise",
+        )
+
+
+def check_strength(strength: float, most: float = MAX_STRENGTH) -> None:
+    """Check that a strength is in range.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not 0 <= strength <= most:
+        meaning = "the network's output" if most == 1 else "twice the estimated noise"
+        raise UsageError(
+            f"strength is {strength!r}; expected 0 (the input) to {most:g} ({meaning})",
+            hint="Take 1, the default, to remove all noise, or 0.7 to keep some of it.",
+        )
+
+
+def _large_enough(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an image that has at least one block of the estimator, mirrored where it is smaller."""
+    rows, columns = (reflected(0, max(side, BLOCK_PX), side) for side in unit.shape[:2])
+    return unit if unit.shape[:2] == (len(rows), len(columns)) else unit[rows[:, None], columns[None, :]]
