@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ HISTOGRAMS_FILE = "calibration/histograms.npz"
 SET_FILE = "calibration/set.json"
 TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
 """Ranges that the weights were trained with (`--objective qat`); they take precedence over measured ones."""
+STRENGTHS = (0.5, 1.0, 2.0)
+"""Strengths that the crops are given the noise level with, for networks that take it."""
 
 
 class CalibrationReport(msgspec.Struct, frozen=True, rename={"images": "photographs"}):
@@ -127,7 +129,9 @@ def calibrate(
         levels = crops.noise_levels
         _check_noise(levels, manifest)
         crops.check(folder, progress)
-        inputs = crops.inputs(folder, manifest.input_normalization, manifest.tiling)
+        inputs = crops.inputs(
+            folder, manifest.input_normalization, manifest.tiling, takes_level=manifest.noise_level is not None
+        )
     measurement = measure(model, hashlib.sha256(graph).hexdigest(), crops, inputs, manifest, progress)
     with BundleWriter.edit(opened) as writer:
         writer.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
@@ -143,7 +147,18 @@ def draw_calibration_set(folder: Path, options: SetOptions, manifest: Manifest, 
         CalibrationError: the images cannot be used.
     """
     _check_noise(options.noise_levels, manifest)
-    return draw_set(folder, options, manifest.input_normalization, manifest.tiling, hold_out=True, progress=progress)
+    takes_level = manifest.noise_level is not None
+    if takes_level:
+        options = replace(options, strengths=STRENGTHS)
+    return draw_set(
+        folder,
+        options,
+        manifest.input_normalization,
+        manifest.tiling,
+        takes_level=takes_level,
+        hold_out=True,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -182,9 +197,9 @@ def measure(
         model, (x for x, _ in inputs), margin_px=manifest.tiling.margin_px, total=len(crops.crops), progress=progress
     )
     tensors = {name: one.range for name, one in histograms.items()}
-    limit = manifest.normalization_limit
-    if limit is not None:
-        tensors[INPUT_NAME] = Range(-limit, limit)
+    known = manifest.input_normalization.input_range
+    if known is not None:  # the noise level is in [0, 1], which is part of each of these ranges
+        tensors[INPUT_NAME] = Range(*known)
     return RangeMeasurement(crops, Ranges(graph_sha256, len(crops.crops), tensors), histograms)
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgedenoise.calibration.crops import CalibrationCrop, Window, network_input, stored_statistics, window_of
+from edgedenoise.calibration.crops import (
+    CalibrationCrop,
+    CropSource,
+    Window,
+    network_input,
+    stored_statistics,
+    window_of,
+)
 from edgedenoise.calibration.images import Duplicate, distinct_files
 from edgedenoise.calibration.strata import (
     CANDIDATES_PER_CROP,
@@ -64,6 +71,9 @@ class SetOptions:
     stratify: Stratify = "none"
     """`none` spreads the crops evenly over the images; `noise` draws four times as many, measures noise, brightness
     and texture of each, and chooses evenly from every kind that there is."""
+    strengths: Sequence[float] = ()
+    """Strengths that the noise level is multiplied by, for networks that take it, each with every noise level; none
+    stand for 1."""
 
     def __post_init__(self) -> None:
         checked_stratify(self.stratify)
@@ -102,6 +112,7 @@ def draw(
     normalization: Normalization,
     tiling: Tiling,
     *,
+    takes_level: bool = False,
     avoid: Mapping[str, Sequence[Box]] | None = None,
     known_pixels: Collection[str] = (),
     rng: np.random.Generator,
@@ -115,6 +126,7 @@ def draw(
         options: how to draw.
         normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
+        takes_level: whether the network takes the noise level.
         avoid: squares that no crop may overlap, by the SHA-256 of the image file.
         known_pixels: SHA-256 of the pixels of images that are left out.
         rng: the source of positions.
@@ -123,7 +135,7 @@ def draw(
     Raises:
         ImageError: an image cannot be read.
     """
-    artist = _Artist(options, normalization, tiling, avoid or {}, rng)
+    artist = _Artist(options, normalization, tiling, avoid or {}, rng, takes_level=takes_level)
     duplicates = artist.drawing.duplicates
     files = distinct_files(paths, duplicates)
     queue = deque(islice(files, most))
@@ -160,9 +172,11 @@ class _Artist:
         tiling: Tiling,
         avoid: Mapping[str, Sequence[Box]],
         rng: np.random.Generator,
+        *,
+        takes_level: bool,
     ) -> None:
-        self.options, self.normalization, self.tiling = options, normalization, tiling
-        self.avoid, self.rng = avoid, rng
+        self.options, self.normalization, self.tiling, self.avoid, self.rng = options, normalization, tiling, avoid, rng
+        self.takes_level = takes_level
         self.remaining = options.candidates
         self.drawing = Drawing()
         self._measures: list[Measures] = []
@@ -172,7 +186,7 @@ class _Artist:
     def draw_from(self, path: Path, sha256: str, pixels_sha256: str, pixels: NDArray[Any], *, images_left: int) -> None:
         """Draw an image's share of the remaining crops."""
         share = -(-self.remaining // images_left)
-        stats = stored_statistics(pixels, self.normalization) if share else None
+        source = CropSource(pixels, self.normalization, self.tiling, self.options.crop_px) if share else None
         avoided = self.avoid.get(sha256, ())
         for _ in range(share):
             place = self._place(sha256, pixels.shape[:2], avoided)
@@ -182,9 +196,9 @@ class _Artist:
                     self.remaining -= 1
                 continue
             self.remaining -= 1
-            crop = CalibrationCrop(path.name, sha256, *place, self._level, pixels_sha256=pixels_sha256)
-            if stats is not None:
-                self._keep(crop, Window(window_of(pixels, crop, self.options.crop_px, self.tiling), stats), pixels)
+            crop = CalibrationCrop(path.name, sha256, *place, self._level, self._strength, pixels_sha256=pixels_sha256)
+            if source is not None:
+                self._keep(crop, source.window(crop, takes_level=self.takes_level), pixels)
 
     def finished(self) -> Drawing:
         """Return the drawing, with the crops of an image together, chosen from the candidates where there are some."""
@@ -211,6 +225,11 @@ class _Artist:
     def _level(self) -> float | None:
         levels = self.options.noise_levels
         return levels[len(self.drawing.crops) % len(levels)] if levels else None
+
+    @property
+    def _strength(self) -> float | None:
+        strengths, levels = self.options.strengths, self.options.noise_levels
+        return strengths[len(self.drawing.crops) // max(1, len(levels)) % len(strengths)] if strengths else None
 
     def _place(self, sha256: str, sides: tuple[int, ...], avoided: Sequence[Box]) -> tuple[int, int] | None:
         """Return a free (y, x), or None when no try finds one."""

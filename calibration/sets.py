@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.calibration.crops import CalibrationCrop, Window, network_input, stored_statistics, window_of
+from edgedenoise.calibration.crops import CalibrationCrop, CropSource, Window, network_input
 from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, NO_MARGIN, Drawing, SetOptions, draw
 from edgedenoise.calibration.images import Duplicate, Finder, images_of
 from edgedenoise.calibration.strata import Stratify
@@ -147,9 +147,9 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             raise CalibrationError(f"{lost[0].message}{more}{listed}", hint=lost[0].hint)
 
     def inputs(
-        self, folder: Path, normalization: Normalization, tiling: Tiling
+        self, folder: Path, normalization: Normalization, tiling: Tiling, *, takes_level: bool = False
     ) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
-        """Yield what the network is given for each crop, (1, 3, h, w) with its halo, and the image's statistics.
+        """Yield what the network is given for each crop, (1, C, h, w) with its halo, and the image's statistics.
 
         Crops are normalized by the whole image, as the Denoiser does, with one image in memory at a time. With noise
         levels the image is the clean one, so the normalization must be `unit`. Sides are multiples of
@@ -159,22 +159,23 @@ class CalibrationSet(msgspec.Struct, frozen=True):
             folder: where the images are, or a list of them; a renamed one is found by its hash.
             normalization: the normalization of the network's input.
             tiling: halo and grid of the network.
+            takes_level: whether the network takes the noise level. It is estimated on the whole noisy image; where
+                noise is added to a clean crop, on the crop and its surroundings.
 
         Raises:
             CalibrationError: an image is missing from `folder` or was changed.
         """
         finder = Finder(folder)
-        current, stats = "", None
-        pixels: NDArray[Any] = np.empty((0, 0, 3), np.uint8)
+        current, source = "", None
         for index, crop in enumerate(self.crops):
-            if crop.sha256 != current or stats is None:
+            if crop.sha256 != current or source is None:
                 # Pixels stay as stored, and only crops become floats: an image would take four times the memory.
-                pixels = pixels[:0].copy()  # two whole images are never held at once
+                source = None  # two whole images are never held at once
                 pixels = read_image(finder.path_of(crop.image, crop.sha256)).pixels
-                stats = stored_statistics(pixels, normalization)
+                source = CropSource(pixels, normalization, tiling, self.crop_px)
+                del pixels
                 current = crop.sha256
-            window = Window(window_of(pixels, crop, self.crop_px, tiling), stats)
-            yield network_input(window, crop, self.seed, index)
+            yield network_input(source.window(crop, takes_level=takes_level), crop, self.seed, index)
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,13 @@ class DrawnSet:
     tiling: Tiling
     windows: list[Window] | None
     """One per crop; None where they would take too much memory, and the images are decoded again."""
+    takes_level: bool = False
+    """Whether the network takes the noise level."""
 
     def inputs(self) -> Iterator[tuple[NDArray[np.float32], Statistics]]:
         """Yield what the network is given for each crop; see `CalibrationSet.inputs`."""
         if self.windows is None:
-            yield from self.crops.inputs(self.folder, self.normalization, self.tiling)
+            yield from self.crops.inputs(self.folder, self.normalization, self.tiling, takes_level=self.takes_level)
             return
         for index, (crop, window) in enumerate(zip(self.crops.crops, self.windows, strict=True)):
             yield network_input(window, crop, self.crops.seed, index)
@@ -211,6 +214,7 @@ def draw_set(
     normalization: Normalization = UNIT,
     tiling: Tiling = NO_MARGIN,
     *,
+    takes_level: bool = False,
     hold_out: bool = False,
     progress: Progress = silent,
 ) -> DrawnSet:
@@ -221,6 +225,7 @@ def draw_set(
         options: how to draw.
         normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
+        takes_level: whether the network takes the noise level.
         hold_out: whether to leave out one image in `HELD_OUT_EVERY` for `draw_held_out`.
         progress: called after each image.
 
@@ -234,10 +239,10 @@ def draw_set(
     if hold_out and len(paths) >= HELD_OUT_EVERY:
         order = order[: len(paths) - len(paths) // HELD_OUT_EVERY]
     most = min(options.candidates, len(order))
-    drawing = draw(order, most, options, normalization, tiling, rng=rng, progress=progress)
+    drawing = draw(order, most, options, normalization, tiling, takes_level=takes_level, rng=rng, progress=progress)
     for one in drawing.duplicates:
         _log.info("dropped %s: the same %s as %s", one.image, one.by, one.same_as)
-    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows)
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows, takes_level)
 
 
 def draw_held_out(
@@ -247,6 +252,8 @@ def draw_held_out(
     normalization: Normalization,
     tiling: Tiling,
     progress: Progress = silent,
+    *,
+    takes_level: bool = False,
 ) -> DrawnSet:
     """Return crops that share no pixel with those of a calibration set.
 
@@ -259,6 +266,7 @@ def draw_held_out(
         normalization: the normalization of the network's input.
         tiling: halo and grid of the network.
         progress: called after each image.
+        takes_level: whether the network takes the noise level.
 
     Raises:
         CalibrationError: calibration has seen everything, or the folder cannot be used.
@@ -283,11 +291,23 @@ def draw_held_out(
         elif sha256 not in dropped:
             unseen.append(path)
     pixels = {crop.pixels_sha256 for crop in known.crops}
-    drawing = draw(unseen, len(unseen), options, normalization, tiling, known_pixels=pixels, rng=rng, progress=progress)
+    drawing = draw(
+        unseen,
+        len(unseen),
+        options,
+        normalization,
+        tiling,
+        takes_level=takes_level,
+        known_pixels=pixels,
+        rng=rng,
+        progress=progress,
+    )
     if not drawing.crops:  # smaller crops fit between those of calibration
         options = replace(options, crop_px=max(1, options.crop_px // 2))
         most = min(options.candidates, len(seen))
-        drawing = draw(seen, most, options, normalization, tiling, avoid=avoid, rng=rng, progress=progress)
+        drawing = draw(
+            seen, most, options, normalization, tiling, takes_level=takes_level, avoid=avoid, rng=rng, progress=progress
+        )
     found = len(drawing.crops)
     if not found:
         raise CalibrationError(
@@ -298,4 +318,4 @@ def draw_held_out(
         _log.warning(
             "only %d of %d held-out crops were found: calibration has seen most of %s", found, options.count, folder
         )
-    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows)
+    return DrawnSet(CalibrationSet.of(drawing, options), folder, normalization, tiling, drawing.windows, takes_level)

@@ -23,12 +23,11 @@ from edgedenoise.exporting.quantization.divergence import (
     reference_bound,
 )
 from edgedenoise.imaging.metrics import psnr_unit
-from edgedenoise.imaging.normalize import statistics
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.opening import backend_of, open_emulation, open_variant
-from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.pipeline import image_statistics, network_input, run_image
 from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.selftest import run_selftest, selftest_pair
 from edgedenoise.shell import command_line
@@ -175,11 +174,11 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     graph = _loaded(bundle, variant)
     if graph is None:
         return None
-    from edgedenoise.exporting.onnx.graph import lint
+    from edgedenoise.exporting.onnx.graph import channel_problems, lint
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
     problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
-    return [*problems, *_contradictions(bundle, variant, graph)]
+    return [*problems, *channel_problems(graph, bundle.manifest), *_contradictions(bundle, variant, graph)]
 
 
 def _contradictions(bundle: Bundle, variant: Variant, graph: onnx.ModelProto) -> list[str]:
@@ -317,7 +316,8 @@ def _divergence(
 ) -> tuple[Divergence | None, str]:
     """Return the first layer that a backend computes differently, and a description of it."""
     image, _ = selftest_pair(bundle)
-    x = _whole_multiple(statistics(image, bundle.manifest.input_normalization).apply(image), bundle)
+    stats = image_statistics(image, bundle.manifest.input_normalization)
+    x = _whole_multiple(network_input(image, stats), bundle)
     try:
         backend = pieces_on(backend_of(variant), variant, graph, x)
         found = first_divergence(graph, x, backend, bound)
@@ -336,7 +336,7 @@ def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
 
 
 def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
-    """Return (3, H, W) cut to sides that the network accepts, as one input of a graph."""
+    """Return (C, H, W) cut to sides that the network accepts, as one input of a graph."""
     step = bundle.manifest.tiling.multiple_of
     height, width = (side // step * step for side in pixels.shape[1:])
     return np.ascontiguousarray(pixels[None, :, :height, :width], dtype=np.float32)

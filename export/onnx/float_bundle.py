@@ -12,12 +12,23 @@ import onnx
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Manifest, NetworkInfo, Parity, Training, Variant
+from edgedenoise.bundles.manifest import Manifest, NetworkInfo, NoiseLevel, Parity, Training, Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
 from edgedenoise.calibration.ranges import Ranges
-from edgedenoise.exporting.onnx.graph import check_graph, embed, macs_per_px, parameter_count, peak_bytes_per_px
+from edgedenoise.exporting.onnx.graph import (
+    channel_problems,
+    check_graph,
+    embed,
+    macs_per_px,
+    parameter_count,
+    peak_bytes_per_px,
+    raise_problems,
+)
 from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.noise.level import level_plane
+from edgedenoise.runtimes.base import CHANNELS
+from edgedenoise.runtimes.noise_plane import with_plane
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.pipeline import run_image
@@ -56,6 +67,8 @@ class FloatGraph:
     """Integer encoding that the weights were trained in; None for float training."""
     trained_ranges: Mapping[str, Range] | None = None
     """Ranges that the weights were trained with, by tensor; None for float training."""
+    noise_level: NoiseLevel | None = None
+    """How the fourth input channel is computed; None for a network that takes the image alone."""
 
 
 def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
@@ -75,6 +88,7 @@ def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
         normalization_limit=graph.normalization.limit,
         tiling=Tiling(graph.halo_px, graph.multiple_of, peak_bytes_per_px(model)),
         variants=[],
+        noise_level=graph.noise_level,
         training=graph.training,
         parity=graph.parity,
         about=about,
@@ -89,7 +103,7 @@ class WrittenFloatGraph:
     data: bytes
     """The serialized graph, with the embedded metadata."""
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """(image, float output), each (3, H, W) in unit range."""
+    """(image, float output) in unit range; see `selftest_pair`."""
 
     @property
     def sha256(self) -> str:
@@ -98,7 +112,12 @@ class WrittenFloatGraph:
 
 
 def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGraph:
-    """Write the float variant, the self-test and the trained ranges into a bundle that is being written."""
+    """Write the float variant, the self-test and the trained ranges into a bundle that is being written.
+
+    Raises:
+        ExportError: the graph takes another number of channels than the manifest says.
+    """
+    raise_problems(channel_problems(graph.model, writer.manifest))
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     variant = Variant(FLOAT_VARIANT, OnnxRuntime.name, "fp32", f"{FLOAT_VARIANT}/model.onnx")
@@ -106,7 +125,7 @@ def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGrap
     embed(model, writer.metadata(variant))
     data = model.SerializeToString()
     writer.write(variant.path, data)
-    image = selftest_image()
+    image = selftest_image(writer.manifest.input_channels)
     # The answer that other backends are held to must not depend on this machine's kernels.
     with open_reference(data) as session:
         answer = run_image(session, image, graph.normalization, writer.manifest.tiling)
@@ -139,8 +158,15 @@ def write_float_bundle(target: Path, graph: FloatGraph, *, about: str = "") -> B
     return Bundle.open(target)
 
 
-def selftest_image() -> NDArray[np.float32]:
-    """Return a small noisy image, (3, 96, 96) in [0, 1]: ramps, edges, fine stripes and noise of mixed strength."""
+def selftest_image(channels: int = CHANNELS) -> NDArray[np.float32]:
+    """Return a small noisy image in [0, 1]: ramps, edges, fine stripes and noise of mixed strength.
+
+    Args:
+        channels: number of input channels of the network.
+
+    Returns:
+        (3, 96, 96); or (4, 96, 96) with the level of that noise, which varies over the image.
+    """
     side = SELFTEST_SIDE_PX
     y, x = np.mgrid[0:side, 0:side] / side
     stripes = 0.5 + 0.5 * np.sin(2 * np.pi * x * np.linspace(2, 24, side)[:, None])
@@ -150,7 +176,8 @@ def selftest_image() -> NDArray[np.float32]:
     noisy = clean + strength * np.random.default_rng(0).standard_normal(clean.shape)
     # Rounded to 8 bits like an image, and stored, so that it need not be drawn alike elsewhere.
     rounded = np.floor(np.clip(noisy, 0, 1) * 255 + 0.5) / 255
-    return np.asarray(rounded, np.float32)
+    image = np.asarray(rounded, np.float32)
+    return image if channels == CHANNELS else with_plane(image, level_plane(strength))
 
 
 def _npy(values: NDArray[np.float32]) -> bytes:

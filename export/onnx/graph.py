@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgedenoise.bundles.manifest import Manifest
+
 OPSET = 17
 IR_VERSION = 8
 FLOAT_OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"})
@@ -46,8 +48,8 @@ def lint(model: onnx.ModelProto, *, quantized: bool = False) -> list[str]:
         problems.append(f"opset must be ai.onnx {OPSET} alone; found {found or 'none'}")
     if model.ir_version != IR_VERSION:
         problems.append(f"IR version must be {IR_VERSION}; found {model.ir_version}")
-    problems += _interface_problems("input", INPUT_NAME, list(model.graph.input))
-    problems += _interface_problems("output", OUTPUT_NAME, list(model.graph.output))
+    problems += _interface_problems("input", INPUT_NAME, list(model.graph.input), (CHANNELS, CHANNELS + 1))
+    problems += _interface_problems("output", OUTPUT_NAME, list(model.graph.output), (CHANNELS,))
     allowed = QDQ_OPERATORS if quantized else FLOAT_OPERATORS
     for node in model.graph.node:
         if node.op_type not in allowed or node.domain:
@@ -136,10 +138,23 @@ class TensorShape:
     """1 at full resolution, 1/4 behind a stride of 2."""
 
 
+def channel_problems(model: onnx.ModelProto, manifest: Manifest) -> list[str]:
+    """Return the problem of a graph that takes another number of channels than its manifest says, if it is one."""
+    if not model.graph.input or input_channels(model) == manifest.input_channels:
+        return []
+    declared = "no noise level" if manifest.noise_level is None else "a noise level"
+    return [f"the input has {input_channels(model)} channels; expected {manifest.input_channels}, as for {declared}"]
+
+
+def input_channels(model: onnx.ModelProto) -> int:
+    """Return the number of channels that a graph takes: 3, and 1 where it takes the noise level."""
+    return int(model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
+
+
 def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
     """Return channels and density of every activation tensor of a float graph, in execution order."""
     constants = weights(model)
-    shapes = {model.graph.input[0].name: TensorShape(CHANNELS, Fraction(1))}
+    shapes = {model.graph.input[0].name: TensorShape(input_channels(model), Fraction(1))}
     for node in model.graph.node:
         first = shapes[next(name for name in node.input if name in shapes)]
         if node.op_type == "Conv":
@@ -185,7 +200,7 @@ def peak_bytes_per_px(model: onnx.ModelProto) -> int:
     """
     shapes = trace_shapes(model)
     last_use = {name: step for step, node in enumerate(model.graph.node) for name in node.input}
-    alive: dict[str, Fraction] = {INPUT_NAME: 4 * CHANNELS * Fraction(1)}
+    alive: dict[str, Fraction] = {INPUT_NAME: 4 * shapes[INPUT_NAME].channels * Fraction(1)}
     peak = Fraction(0)
     for step, node in enumerate(model.graph.node):
         shape = shapes[node.output[0]]
@@ -195,7 +210,9 @@ def peak_bytes_per_px(model: onnx.ModelProto) -> int:
     return int(peak * _ALLOCATOR_FACTOR)
 
 
-def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto]) -> list[str]:
+def _interface_problems(
+    role: str, wanted: str, values: list[onnx.ValueInfoProto], channels: tuple[int, ...]
+) -> list[str]:
     if [v.name for v in values] != [wanted]:
         return [f"the only {role} must be named {wanted!r}; found {', '.join(v.name for v in values) or 'none'}"]
     problems = []
@@ -203,8 +220,9 @@ def _interface_problems(role: str, wanted: str, values: list[onnx.ValueInfoProto
     if tensor.elem_type != TensorProto.FLOAT:
         problems.append(f"{role} {wanted!r} must be float32; found {TensorProto.DataType.Name(tensor.elem_type)}")
     dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
-    if len(dims) != 4 or dims[:2] != [1, CHANNELS] or not all(isinstance(d, str) and d for d in dims[2:]):
-        problems.append(f"{role} {wanted!r} must be [1, {CHANNELS}, height, width] with symbolic sides; found {dims}")
+    accepted = " or ".join(map(str, channels))
+    if len(dims) != 4 or dims[0] != 1 or dims[1] not in channels or not all(isinstance(d, str) and d for d in dims[2:]):
+        problems.append(f"{role} {wanted!r} must be [1, {accepted}, height, width] with symbolic sides; found {dims}")
     return problems
 
 

@@ -15,15 +15,18 @@ import numpy as np
 
 from edgedenoise.bundles.manifest import Parity
 from edgedenoise.errors import ExportError
-from edgedenoise.imaging.normalize import Normalization, statistics
+from edgedenoise.runtimes.base import CHANNELS
+from edgedenoise.runtimes.pipeline import image_statistics, network_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from edgedenoise.imaging.normalize import Normalization
+
     Answer = Callable[[NDArray[np.float32]], NDArray[np.floating]]
-    """Runs a network: (1, 3, H, W) to (1, 3, H, W)."""
+    """Runs a network: (1, C, H, W) to (1, 3, H, W)."""
 
 PARITY_SIZES = ((64, 64), (61, 47), (33, 97), (101, 35), (127, 129))
 """Odd and uneven, so that a size that tracing made constant shows; rounded up to `multiple_of`."""
@@ -51,7 +54,12 @@ class _Worst:
 
 
 def check_parity(
-    network: Answer, exact: Answer, graph: Answer, normalization: Normalization, multiple_of: int = 1
+    network: Answer,
+    exact: Answer,
+    graph: Answer,
+    normalization: Normalization,
+    multiple_of: int = 1,
+    channels: int = CHANNELS,
 ) -> Parity:
     """Compare an exported graph with the network that it was traced from, on random images of several sizes.
 
@@ -61,6 +69,7 @@ def check_parity(
         graph: the exported graph.
         normalization: the normalization of the network's input.
         multiple_of: what the sides of an input must be divisible by.
+        channels: number of input channels.
 
     Returns:
         The sizes and the largest differences.
@@ -73,9 +82,9 @@ def check_parity(
     found: list[_Worst] = []
     for height, width in PARITY_SIZES:
         size = (-(-height // multiple_of) * multiple_of, -(-width // multiple_of) * multiple_of)
-        image = rng.random((3, *size), np.float32)
-        stats = statistics(image, normalization)
-        x = stats.apply(image)[None]
+        image = rng.random((channels, *size), np.float32)
+        stats = image_statistics(image, normalization)
+        x = network_input(image, stats)[None]
         levels = np.asarray(stats.std, np.float64)[:, None, None] * _LSB
         expected, answer = network(x), graph(x)
         if answer.shape != expected.shape:

@@ -27,7 +27,8 @@ from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, wit
 from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import INPUT_NAME, OUTPUT_NAME
+from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
+from edgedenoise.runtimes.noise_plane import SHIPPED
 from edgedenoise.runtimes.onnxruntime.reference import Reference
 from edgedenoise.shell import command_line
 from edgedenoise.training.checkpoint import kept_network, read_run
@@ -60,7 +61,7 @@ class NonBlind(torch.nn.Module):
         self.network = fold(network)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) to (N, 3, H, W)."""
+        """(N, C, H, W) to (N, 3, H, W)."""
         result: torch.Tensor = self.network(image)
         return result
 
@@ -151,7 +152,8 @@ def export_graph(
     chosen = _chosen_normalization(spec, normalization)
     progress("export", 0, EXPORT_STEPS, "tracing")
     module = NonBlind(network).eval()
-    traced = trace(module)
+    channels = CHANNELS + spec.level_planes
+    traced = trace(module, channels)
     progress("export", 1, EXPORT_STEPS, "comparing with PyTorch")
     parity = check_parity(
         _answers(module, torch.float32),
@@ -159,6 +161,7 @@ def export_graph(
         _graph_answers(traced.model),
         chosen,
         spec.multiple_of,
+        channels,
     )
     progress("export", 2, EXPORT_STEPS, "writing")
     return FloatGraph(
@@ -167,6 +170,7 @@ def export_graph(
         normalization=chosen,
         halo_px=spec.halo_px,
         multiple_of=spec.multiple_of,
+        noise_level=SHIPPED if spec.level_planes else None,
         parity=parity,
         training=Training(
             objective="qat" if config.quantization_aware else config.objective,  # one name in bundles
@@ -236,13 +240,17 @@ def _hours(run: Path, step: int) -> float:
     return round(float(max(done, default=0.0)) / 3600, 2)
 
 
-def trace(module: torch.nn.Module) -> Trace:
-    """Return the ONNX graph of a module that maps (1, 3, H, W) to (1, 3, H, W); it obeys the graph contract.
+def trace(module: torch.nn.Module, channels: int = CHANNELS) -> Trace:
+    """Return the ONNX graph of a module that maps (1, C, H, W) to (1, 3, H, W); it obeys the graph contract.
+
+    Args:
+        module: the network.
+        channels: number of input channels.
 
     Raises:
         ExportError: the exporter fails, stays at another opset, or leaves an operator that is not allowed.
     """
-    example = torch.randn(1, 3, _TRACE_SIDE_PX, _TRACE_SIDE_PX + 8, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(1, channels, _TRACE_SIDE_PX, _TRACE_SIDE_PX + 8, generator=torch.Generator().manual_seed(0))
     sides = {2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
     try:
         # The loggers warn that opset 17 takes a conversion, which is intended and checked below.

@@ -98,7 +98,7 @@ def first_divergence(
 
     Args:
         graph: QDQ graph that obeys the graph contract.
-        x: (1, 3, h, w), the input of the graph.
+        x: (1, C, h, w), the input of the graph.
         on_backend: function that returns the values of a layer for `x` on the backend; see `pieces_on`.
         bound: bound of each layer, in units of the width of its own range.
 
@@ -132,7 +132,7 @@ def pieces_on(
         backend: backend that opens ONNX files.
         variant: variant that the graph belongs to; None for an encoding without special kernels.
         graph: QDQ graph.
-        x: (1, 3, h, w), the input of the graph.
+        x: (1, C, h, w), the input of the graph.
         options: options of the session.
 
     Raises:

@@ -44,7 +44,7 @@ class HeldOutCrop:
     """A crop that graphs are judged on; all but `given` without the margin, in unit range."""
 
     given: NDArray[np.float32]
-    """What the network is given, (1, 3, h, w), with the margin."""
+    """What the network is given, (1, C, h, w), with the margin."""
     stats: Statistics
     float_answer: NDArray[np.float32]
     truth: NDArray[np.float32] | None
@@ -168,7 +168,15 @@ def held_out_set(
         CalibrationError: calibration has seen everything, or the folder cannot be used.
     """
     options = SetOptions(count, known.seed + _HELD_OUT_SEED, noise_levels=noise_levels)
-    return draw_held_out(known, folder, options, manifest.input_normalization, manifest.tiling, progress)
+    return draw_held_out(
+        known,
+        folder,
+        options,
+        manifest.input_normalization,
+        manifest.tiling,
+        progress,
+        takes_level=manifest.noise_level is not None,
+    )
 
 
 def _truths(drawn: DrawnSet, clean: Path) -> Iterator[NDArray[np.float32]]:

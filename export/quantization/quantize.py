@@ -99,11 +99,11 @@ class FloatSource:
     normalization: Normalization
     tiling: Tiling
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """(image, float output), each (3, H, W) in unit range."""
+    """(image, float output) in unit range; see `selftest_pair`."""
     judge: Judge | None = None
     """Held-out crops; None without."""
     correction_inputs: Sequence[NDArray[np.float32]] = ()
-    """What the network is given, (1, 3, h, w) each; the bias correction measures means on it."""
+    """What the network is given, (1, C, h, w) each; the bias correction measures means on it."""
     trained_in_8_bits: bool = False
 
     def selftest_db(self, model: onnx.ModelProto) -> float:
@@ -221,7 +221,9 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
     inputs: list[NDArray[np.float32]] = []
     if data is not None and correct:
         options = SetOptions(CORRECTION_CROPS, known_set(bundle).seed, noise_levels=levels)
-        inputs = [x for x, _ in draw_set(data, options, manifest.input_normalization, manifest.tiling).inputs()]
+        takes_level = manifest.noise_level is not None
+        drawn = draw_set(data, options, manifest.input_normalization, manifest.tiling, takes_level=takes_level)
+        inputs = [x for x, _ in drawn.inputs()]
     return FloatSource(
         load_onnx(graph),
         ranges,

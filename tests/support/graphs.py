@@ -39,13 +39,13 @@ class GraphBuilder:
     def relu(self, x: str) -> str:
         return self.node("Relu", [x], f"{x}.relu")
 
-    def model(self) -> onnx.ModelProto:
-        sides = [1, 3, "height", "width"]
+    def model(self, channels: int = 3) -> onnx.ModelProto:
+        sides = ["height", "width"]
         graph = helper.make_graph(
             self.nodes,
             "denoiser",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, sides)],
-            [helper.make_tensor_value_info("denoised", TensorProto.FLOAT, sides)],
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, channels, *sides])],
+            [helper.make_tensor_value_info("denoised", TensorProto.FLOAT, [1, 3, *sides])],
             self.constants,
         )
         return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -72,6 +72,28 @@ def shuffling_graph(width: int = 8, seed: int = 0) -> onnx.ModelProto:
     tail = b.conv(body, "tail", (12, width, 3))
     b.node("DepthToSpace", [tail], "denoised", blocksize=2, mode="CRD")
     return b.model()
+
+
+def level_graph(width: int = 8, seed: int = 0) -> onnx.ModelProto:
+    """A student that takes the noise level: shuffling, and added to the image. The field reaches 6 pixels.
+
+    Its output depends on the level, and is the input where the level is 0: the residual is multiplied by it.
+    """
+    b = GraphBuilder(seed)
+    head = b.relu(b.conv("image", "head", (width, 4, 4), stride=2))
+    body = b.relu(b.conv(head, "body", (width, width, 3)))
+    tail = b.conv(body, "tail", (12, width, 3))
+    residual = b.node("DepthToSpace", [tail], "residual", blocksize=2, mode="CRD")
+    pick = np.zeros((6, 4, 1, 1))
+    pick[[0, 1, 2], [0, 1, 2]] = 1
+    pick[3:, 3] = 0.2
+    for name, rows in (("colours", pick[:3]), ("level", pick[3:])):
+        b.node("Conv", ["image", b.constant(f"{name}.weight", rows)], name)
+    limited = b.node("Mul", [residual, "level"], "limited")
+    summed = b.node("Add", ["colours", limited], "summed")
+    low, high = b.constant("low", np.float32(0)), b.constant("high", np.float32(1))
+    b.node("Clip", [summed, low, high], "denoised")
+    return b.model(channels=4)
 
 
 def saturating_graph(width: int = 16) -> onnx.ModelProto:
