@@ -86,6 +86,8 @@ class _Pipeline:
             if isinstance(image, EdgeDenoiseError):
                 self._finish(number, image)
             else:
+                used = self._denoiser.last_variant.name
+                self._results[number] = replace(self._results[number], variant=used, noise=self._denoiser.last_noise)
                 self._write(number, image)
         self._finish_writes(0)
         progress("denoise", len(self._jobs), len(self._jobs))
@@ -100,11 +102,10 @@ class _Pipeline:
             self._writes.append((number, self._pool.submit(step)))
 
     def _finish(self, number: int, output: Path | EdgeDenoiseError) -> None:
-        source = self._jobs[number].source
         if isinstance(output, EdgeDenoiseError):
-            self._results[number] = FileResult(source, None, output)
+            self._results[number] = replace(self._results[number], error=output)
         else:
-            self._results[number] = FileResult(source, output)
+            self._results[number] = replace(self._results[number], output=output)
 
     def _next_image(self) -> tuple[int, Image | EdgeDenoiseError]:
         """Return the number of the next job with its image, when there is space for it."""

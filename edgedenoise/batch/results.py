@@ -23,6 +23,10 @@ class FileResult:
     """File that was written; None when the image failed."""
     error: EdgeDenoiseError | None = None
     """Reason of the failure; None when the image was written."""
+    variant: str | None = None
+    """Name of the variant that ran; None when the image was not denoised."""
+    noise: float | None = None
+    """Noise of the image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
 
 
 @dataclass(frozen=True)

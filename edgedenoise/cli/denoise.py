@@ -40,7 +40,16 @@ def command(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
-    strength: Annotated[float, typer.Option(help="From 0 (the input) to 1 (the output of the network).")] = 1.0,
+    strength: Annotated[
+        float,
+        typer.Option(
+            help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."
+        ),
+    ] = 1.0,
+    noise: Annotated[
+        float | None,
+        typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
@@ -65,6 +74,7 @@ def command(
             device=device,
             tile="auto" if tile == "auto" else int(tile),
             strength=strength,
+            noise=noise,
             threads=threads,
             trust_engine=trust_engine,
             progress=progress,
@@ -75,9 +85,10 @@ def command(
         if failure.error is not None:
             output.failure(failure.error)
     used, counts = report.effective, report.counts
+    variants = ", ".join(dict.fromkeys(file.variant for file in report.files if file.variant)) or report.variant
     left_out = f" and left out {counts.left_out}" if counts.left_out else ""
     text = (
-        f"denoised {counts.denoised} of {len(report.files)}{left_out} with {report.variant} on {used.runtime}"
+        f"denoised {counts.denoised} of {len(report.files)}{left_out} with {variants} on {used.runtime}"
         f" {used.version}, {used.device} ({used.detail})"
     )
     output.result(report, text)

@@ -45,9 +45,10 @@ def level_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from graphs import level_graph
 
     from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
+    from edgedenoise.imaging.normalize import UNIT
 
     path = tmp_path_factory.mktemp("bundle") / "level.edge"
-    write_float_bundle(path, FloatGraph(level_graph(), "level", "unit", 6, 2, noise_level=SHIPPED))
+    write_float_bundle(path, FloatGraph(level_graph(), "level", UNIT, 6, 2, noise_level=SHIPPED))
     return path
 
 

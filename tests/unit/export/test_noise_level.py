@@ -20,6 +20,7 @@ from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.onnx.float_bundle import FloatGraph, selftest_image, write_float_bundle
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import to_unit
+from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.noise.level import level_plane
 from edgedenoise.runtimes.noise_plane import SHIPPED, noise_of
@@ -40,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A calibrated and quantized bundle."""
     folder = tmp_path_factory.mktemp("level")
     noisy = write_noisy_images(folder / "noisy")
-    graph = FloatGraph(level_graph(), "level", "unit", TILING.halo_px, TILING.multiple_of, noise_level=SHIPPED)
+    graph = FloatGraph(level_graph(), "level", UNIT, TILING.halo_px, TILING.multiple_of, noise_level=SHIPPED)
     write_float_bundle(folder / "level.edge", graph)
     edgedenoise.calibrate(folder / "level.edge", noisy, count=6, crop_px=48)
     edgedenoise.quantize(folder / "level.edge", data=noisy)
@@ -56,7 +57,7 @@ def test_a_float_bundle_records_the_noise_level_and_tests_itself_with_a_level_th
     assert image[3].max() == pytest.approx(1, abs=0.02)
     other = np.concatenate([image[:3], np.full_like(image[3:], 0.5)])
     with open_reference(made.variant_file(made.variant("onnx-fp32"))) as session:
-        found = run_image(session, other, "unit", made.manifest.tiling)
+        found = run_image(session, other, UNIT, made.manifest.tiling)
     assert np.abs(found - answer).max() > 0.01, "the self-test depends on the level"
     report = edgedenoise.verify(made.source)
     assert report.passed
@@ -69,23 +70,23 @@ def test_tiles_are_exact_with_a_level_that_varies(made: Bundle, variant: str) ->
     pixels = rng.random((3, 90, 130), np.float32)
     pixels = np.concatenate([pixels, np.linspace(0, 1, 130, dtype=np.float32)[None, None].repeat(90, axis=1)])
     with open_reference(made.variant_file(made.variant(variant))) as session:
-        whole = run_image(session, pixels, "unit", made.manifest.tiling)
+        whole = run_image(session, pixels, UNIT, made.manifest.tiling)
         for tile in (32, 50):
-            found = run_image(session, pixels, "unit", made.manifest.tiling, tile=tile)
+            found = run_image(session, pixels, UNIT, made.manifest.tiling, tile=tile)
             assert np.abs(found - whole).max() == 0
 
 
 def test_a_graph_with_another_number_of_channels_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="the input has 4 channels; expected 3, as for no noise level"):
-        write_float_bundle(tmp_path / "a.edge", FloatGraph(level_graph(), "x", "unit", 6, 2))
+        write_float_bundle(tmp_path / "a.edge", FloatGraph(level_graph(), "x", UNIT, 6, 2))
     with pytest.raises(ExportError, match="the input has 3 channels; expected 4, as for a noise level"):
-        write_float_bundle(tmp_path / "b.edge", FloatGraph(branched_graph(), "x", "unit", 4, noise_level=SHIPPED))
+        write_float_bundle(tmp_path / "b.edge", FloatGraph(branched_graph(), "x", UNIT, 4, noise_level=SHIPPED))
 
 
 def test_crops_are_given_the_level_of_their_whole_image(tmp_path: Path) -> None:
     noisy = write_noisy_images(tmp_path / "noisy")
     options = SetOptions(6, crop_px=32, strengths=STRENGTHS)
-    drawn = draw_set(noisy, options, "unit", TILING, takes_level=True)
+    drawn = draw_set(noisy, options, UNIT, TILING, takes_level=True)
     assert sorted({crop.strength for crop in drawn.crops.crops if crop.strength}) == list(STRENGTHS)
     inputs = [x for x, _ in drawn.inputs()]
     for crop, x in zip(drawn.crops.crops, inputs, strict=True):
@@ -96,7 +97,7 @@ def test_crops_are_given_the_level_of_their_whole_image(tmp_path: Path) -> None:
         assert x.shape == (1, 4, 32 + 2 * TILING.margin_px, 32 + 2 * TILING.margin_px)
         margin = slice(TILING.margin_px, -TILING.margin_px)
         np.testing.assert_array_equal(x[0, 3, margin, margin], level_plane(sigma)[y : y + 32, x0 : x0 + 32])
-    again = [x for x, _ in drawn.crops.inputs(noisy, "unit", TILING, takes_level=True)]
+    again = [x for x, _ in drawn.crops.inputs(noisy, UNIT, TILING, takes_level=True)]
     for one, other in zip(inputs, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -104,7 +105,7 @@ def test_crops_are_given_the_level_of_their_whole_image(tmp_path: Path) -> None:
 def test_added_noise_is_estimated_on_the_crop_and_its_surroundings(tmp_path: Path) -> None:
     write_pairs(tmp_path / "noisy", tmp_path / "clean", 2, side_px=256)
     options = SetOptions(8, crop_px=32, noise_levels=(0.2, 1.0), strengths=(1.0, 2.0))
-    drawn = draw_set(tmp_path / "clean", options, "unit", TILING, takes_level=True)
+    drawn = draw_set(tmp_path / "clean", options, UNIT, TILING, takes_level=True)
     kinds = {(crop.noise_level, crop.strength) for crop in drawn.crops.crops}
     assert kinds == {(0.2, 1.0), (1.0, 1.0), (0.2, 2.0), (1.0, 2.0)}, "every strength with every level"
     found: dict[tuple[float | None, float], list[float]] = {}
@@ -115,16 +116,14 @@ def test_added_noise_is_estimated_on_the_crop_and_its_surroundings(tmp_path: Pat
     assert np.mean(found[0.2, 2.0]) > 1.3 * np.mean(found[0.2, 1.0])
     for x, (y, _) in zip(drawn.clean(), drawn.inputs(), strict=True):
         assert x.shape == (3, *y.shape[2:])
-    held_out = draw_held_out(
-        drawn.crops, tmp_path / "noisy", SetOptions(2, crop_px=32), "unit", TILING, takes_level=True
-    )
+    held_out = draw_held_out(drawn.crops, tmp_path / "noisy", SetOptions(2, crop_px=32), UNIT, TILING, takes_level=True)
     assert all(crop.strength is None for crop in held_out.crops.crops)
     assert next(iter(held_out.inputs()))[0].shape[1] == 4
 
 
 def test_sets_of_networks_without_a_level_are_written_as_before(tmp_path: Path) -> None:
     noisy = write_noisy_images(tmp_path / "noisy")
-    drawn = draw_set(noisy, SetOptions(2, crop_px=32), "unit", TILING)
+    drawn = draw_set(noisy, SetOptions(2, crop_px=32), UNIT, TILING)
     assert b"strength" not in msgspec.json.encode(drawn.crops)
     assert drawn.windows is not None
     window, crop = drawn.windows[0], drawn.crops.crops[0]
