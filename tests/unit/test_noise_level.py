@@ -130,7 +130,8 @@ def test_a_level_is_refused_by_networks_that_do_not_take_it(committed_bundle: Pa
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_a_clean_image_is_returned_unchanged(level_bundle: Path, dtype: str, caplog: pytest.LogCaptureFixture) -> None:
-    ramp = np.linspace(0.1, 0.9, 128, dtype=np.float32)[None, :, None] * np.ones((128, 1, 3), np.float32)
+    ramp = np.linspace(0.1, 0.9, 128, dtype=np.float32)[None, :, None] * np.float32([1, 0.9, 0.8])
+    ramp = ramp.repeat(128, axis=0)
     given = ramp if dtype == "float32" else (ramp * np.iinfo(dtype).max).astype(dtype)
     with caplog.at_level(logging.INFO, "edgedenoise"), load(level_bundle, strength=2) as opened:
         np.testing.assert_array_equal(opened(given), given)
