@@ -193,6 +193,8 @@ def features(unit: NDArray[Any]) -> Float:
     energy = np.log(np.square(coefficients) @ band_sums() + np.float32(FLOOR))  # (rows, columns, 4, 3, bands)
     constant = coefficients[..., 0] / np.float32(_CELL_PX)  # mean of each cell
     between = np.log(constant.var(axis=2) + np.float32(FLOOR))
+    if (unit[..., 0] == unit[..., 1]).all() and (unit[..., 1] == unit[..., 2]).all():
+        energy, between = _with_colour_noise(energy, between)
     clipped = ((cells <= 0.5 / 255) | (cells >= 254.5 / 255)).mean(axis=(2, 3, 4), dtype=np.float32)
     parts = (
         energy.mean(axis=2).reshape(rows, columns, -1),
@@ -202,6 +204,29 @@ def features(unit: NDArray[Any]) -> Float:
         clipped[..., None],
     )
     return np.concatenate(parts, axis=-1).astype(np.float32)
+
+
+def _with_colour_noise(energy: Float, between: Float) -> tuple[Float, Float]:
+    """Return the energies of a gray image as those of a colour image with the same noise.
+
+    Three equal channels have three times the noise of one in their mean, and none in their differences, which no colour
+    image has. Colour differences hold little texture, so they are given what the highest frequencies of the gray plane
+    have, in all bands.
+
+    Args:
+        energy: (rows, columns, 4, 3, bands), logarithms of the energies in bands.
+        between: (rows, columns, 3), logarithms of the variances between cells.
+    """
+    gray = energy[:, :, :, :1] - np.float32(np.log(3))
+    white = gray[..., -1:]
+    between_gray = between[..., :1] - np.float32(np.log(3))
+    mean_of_cells = np.float32(np.log(0.75 / _CELL_PX**2))  # variance of four means, of white noise
+    between_white = white.mean(axis=2)[..., 0] + mean_of_cells
+    colour, between_colour = np.minimum(gray, white), np.minimum(between_gray, between_white)
+    return (
+        np.concatenate([gray, colour, colour], axis=3),
+        np.concatenate([between_gray, between_colour, between_colour], axis=-1),
+    )
 
 
 @lru_cache(maxsize=1)

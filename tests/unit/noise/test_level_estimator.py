@@ -73,3 +73,14 @@ def test_the_shipped_estimator_finds_camera_noise(target_db):
         estimated = np.sqrt(np.square(LevelEstimator.shipped().curve(noisy).map(noisy)).mean())
         ratios.append(estimated / np.sqrt(np.square(noisy - clean).mean()))
     assert 0.75 < np.median(ratios) < 1.25
+
+
+@pytest.mark.parametrize("lsb", [5, 12, 25])
+def test_gray_images_have_the_noise_of_one_channel(lsb: float) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:256, 0:256] / 256
+    clean = 0.3 + 0.3 * x + 0.05 * np.sin(20 * y)
+    noisy = np.clip(clean + rng.normal(0, lsb / 255, clean.shape), 0, 1)
+    gray = np.round(noisy * 255)[..., None].repeat(3, axis=2) / 255
+    found = LevelEstimator.shipped().curve(gray).map(gray) * 255
+    assert float(np.sqrt(np.mean(np.square(found)))) == pytest.approx(lsb, rel=0.25)
