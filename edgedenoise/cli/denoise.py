@@ -42,9 +42,7 @@ def command(
     tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
     strength: Annotated[
         float,
-        typer.Option(
-            help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."
-        ),
+        typer.Option(help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."),
     ] = 1.0,
     noise: Annotated[
         float | None,

@@ -166,6 +166,17 @@ def test_alpha_metadata_and_pil_modes_are_kept(level_bundle: Path) -> None:
     assert (pil.mode, pil.size) == ("L", (96, 80))
 
 
+def test_files_are_reported_with_their_noise_and_variant(level_bundle: Path, tmp_path: Path) -> None:
+    for name, pixels in (("noisy.png", noisy((160, 160, 3))), ("flat.png", np.full((64, 64, 3), 90, np.uint8))):
+        PILImage.fromarray(pixels).save(tmp_path / name)
+    report = edgedenoise.denoise_files([tmp_path / "noisy.png", tmp_path / "flat.png"], tmp_path / "out", level_bundle)
+    first, second = report.files
+    assert first.noise == pytest.approx(SIGMA_LSB, rel=0.25)
+    assert second.noise is not None
+    assert second.noise < 1
+    assert {first.variant, second.variant} == {"onnx-fp32"}
+
+
 # ---------------------------------------------------------------- compatibility
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -67,8 +68,20 @@ def jobs(count: int, side_px: int = 4) -> list[Job]:
     return [Job(Path(f"{number}.png"), Path(f"out/{number}.png"), layout) for number in range(count)]
 
 
+@dataclass
+class Network:
+    """Stands for a denoiser."""
+
+    run: Callable[[Image], Image]
+    last_variant: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="onnx-fp32"))
+    last_noise: float | None = None
+
+    def __call__(self, image: Image, *, on_tile: Callable[[int, int], None]) -> Image:
+        return self.run(image)
+
+
 def run(work: list[Job], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
-    denoiser = cast("Denoiser", lambda image, *, on_tile: network(image))
+    denoiser = cast("Denoiser", Network(network))
     results = run_jobs(denoiser, work, max_pixels=100, progress=silent)
     assert [result.source for result in results] == [job.source for job in work]
     return [None if result.output is None else result.output.name for result in results]
