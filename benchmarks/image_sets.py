@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 
 MAIN_SETS = ("polyu_test", "sidd_dev")
 """Sets with real noise: these are plotted, and BM3D runs on crops of them."""
+LEVELS_DB = (20, 26, 32, 38, 42, 45)
+HELD_OUT_PHOTOS = (
+    "budgie_abstract-spiral",
+    "budgie_lake-sherburne",
+    "budgie_the-spices-of-life",
+    "lomiri_aitzgorri_by_Aitzol_Berasategi",
+    "lomiri_sunset_by_Aitzol_Berasategi",
+    "ukui_mountain",
+)
+"""Photos that trainings with `held_out=6` do not see."""
+CROP_PX = 384
 SCENE_DISJOINT = ("Canon600D_*", "Sony_*_toy_*", "Sony_*_waterhouse_*")
 """Crops of `polyu_test` that show no scene of `polyu_train`."""
 
@@ -78,6 +89,35 @@ def kodak_pairs(target_db: int | None, every: int) -> list[Pair]:
     return pairs
 
 
+def free_pairs(target_db: int | None, every: int) -> list[Pair]:
+    """Read two crops of each photo of `HELD_OUT_PHOTOS`, every N-th crop, and add noise up to a PSNR of `target_db`."""
+    crops = []
+    for number, name in enumerate(name for name in HELD_OUT_PHOTOS for _ in range(2)):
+        clean = _eight_bit(DATA / "free_photos" / f"{name}.jpg")
+        top, left = ((side - CROP_PX) * (1 + number % 2) // 3 for side in clean.shape[:2])
+        crops.append(clean[top : top + CROP_PX, left : left + CROP_PX])
+    return _with_noise(crops, target_db)[::every]
+
+
+def polyu_mean_pairs(target_db: int | None, every: int) -> list[Pair]:
+    """Read every ninth mean of `polyu_test`, of these every N-th, and add noise up to a PSNR of `target_db`."""
+    means = [_eight_bit(path) for path in list_images(DATA / "polyu_test" / "clean")[2::9]]
+    return _with_noise(means, target_db)[::every]
+
+
+def _with_noise(images: list[Pixels], target_db: int | None) -> list[Pair]:
+    """Return images with camera noise, every other one as JPEG, and without; the noise is seeded by its place."""
+    pairs = []
+    for number, clean in enumerate(images):
+        noisy = clean
+        if target_db is not None:
+            rng = np.random.default_rng([target_db, number])
+            parameters = parameters_for_psnr(clean, target_db, rng, jpeg=bool(number % 2))
+            noisy = from_unit(add_camera_noise(clean, parameters, rng), np.uint8)
+        pairs.append((noisy, clean))
+    return pairs
+
+
 def _eight_bit(path: Path) -> Pixels:
     return from_unit(read_image(path).unit(), np.uint8)
 
@@ -85,6 +125,14 @@ def _eight_bit(path: Path) -> Pixels:
 def _kodak(target_db: int) -> ImageSet:
     description = f"Kodak24 with camera noise of {target_db} dB"
     return ImageSet(f"kodak24_{target_db}", description, "kodak24", partial(kodak_pairs, target_db))
+
+
+def _noise_sets(name: str, what: str, folder: str, read: Callable[[int | None, int], list[Pair]]) -> list[ImageSet]:
+    levels = [
+        ImageSet(f"{name}_{target_db}", f"{what} with camera noise of {target_db} dB", folder, partial(read, target_db))
+        for target_db in LEVELS_DB
+    ]
+    return [*levels, ImageSet(f"{name}_clean", f"{what} without noise", folder, partial(read, None))]
 
 
 def _real(name: str, description: str, folder: str, names: tuple[str, ...] = ("*",)) -> ImageSet:
@@ -99,8 +147,13 @@ SETS = {
         _real("sidd_dev", "blocks of one smartphone scene", "sidd_dev"),
         *(_kodak(target_db) for target_db in (20, 26, 32, 38)),
         ImageSet("kodak24_clean", "Kodak24 without noise", "kodak24", partial(kodak_pairs, None)),
+        *_noise_sets("free", "crops of free photos", "free_photos", free_pairs),
+        *_noise_sets("polyu_means", "means of PolyU", "polyu_test/clean", polyu_mean_pairs),
     )
 }
+
+HARM_SETS = tuple(name for name in SETS if name.startswith(("free_", "polyu_means_")))
+"""Synthetic noise from strong to weak on held-out images: a network must not make these worse."""
 
 
 def chosen_sets(names: str) -> list[ImageSet]:

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from harness import DATA, check_out, note, parser_of, positive, provenance, run_benchmark
-from image_sets import MAIN_SETS, SETS, chosen_sets
+from image_sets import HARM_SETS, MAIN_SETS, SETS, chosen_sets
 from students_measure import Report, measure_set, measure_speeds, open_students
 from students_plot import draw, panels_of
 from students_tables import text
@@ -41,8 +41,9 @@ def options_of() -> argparse.Namespace:
     parser = parser_of("Compare the variants of bundles with each other and with classical denoisers.", "students")
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE.edge")
     parser.add_argument(
-        "--sets", type=chosen_sets, default=list(SETS.values()), metavar="NAME,NAME", help=f"of {', '.join(SETS)}"
-    )
+        "--sets", type=chosen_sets, default=[one for name, one in SETS.items() if name not in HARM_SETS],
+        metavar="NAME,NAME", help=f"of {', '.join(SETS)}",
+    )  # fmt: skip
     parser.add_argument("--every", type=positive, default=1, metavar="N", help="only every N-th image of a set")
     parser.add_argument("--repeats", type=positive, default=DEFAULT_REPEATS, metavar="N", help="rounds that are timed")
     classical = parser.add_mutually_exclusive_group()
