@@ -314,7 +314,7 @@ def draw_held_out(
             f"calibration has seen every part of the images in {folder}, so nothing is left to measure on",
             hint="Give other images with --data, or calibrate on fewer crops with --count.",
         )
-    if found < options.count:
+    if found < options.count and not unseen:
         _log.warning(
             "only %d of %d held-out crops were found: calibration has seen most of %s", found, options.count, folder
         )

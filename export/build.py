@@ -15,6 +15,7 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ParityError
 from edgedenoise.exporting.compile import build_variants
 from edgedenoise.exporting.onnx.float_bundle import EXPORT_STEPS, new_manifest, put_float_graph
+from edgedenoise.exporting.quantization.float_layers import find_float_layers
 from edgedenoise.exporting.quantization.quantize import (
     QUANTIZE_STEPS,
     EncodingOptions,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.verify import VerifyReport
     from edgedenoise.imaging.normalize import NormalizationKind
 
+SEARCH_SECONDS = 120.0
+"""Default limit of the search for layers to keep in float."""
+
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -58,6 +62,7 @@ def build(
     seed: int = 0,
     scheme: str | None = None,
     normalization: NormalizationKind | None = None,
+    search_seconds: float = SEARCH_SECONDS,
     targets: tuple[str, ...] | None = None,
     noise_levels: Sequence[float] = (),
     about: str = "",
@@ -74,6 +79,8 @@ def build(
         seed: seed of the calibration crops.
         scheme: the integer encoding; None for the one that the network was trained in, else the one for any CPU.
         normalization: as in `export`.
+        search_seconds: longest search for layers that cost too much in integers and are kept in float, in seconds; 0
+            for none. It begins only where held-out images lose more than half of what is recommended.
         targets: names of backends to compile for besides ONNX Runtime; None for all that can build here.
         noise_levels: levels of synthetic camera noise; see `SetOptions`.
         about: Markdown for the model card: data and their licence, measured quality.
@@ -102,7 +109,7 @@ def build(
     graph = export_graph(checkpoint, which, normalization, progress)
     chosen = scheme or graph.scheme or default_scheme()
     with BundleWriter.create(final, new_manifest(graph, final.stem, about)) as writer:
-        quantized = _graphs(writer, graph, Path(data), options, chosen, progress)
+        quantized = _graphs(writer, graph, Path(data), options, chosen, search_seconds, progress)
         bundle = writer.seal()
         for backend in backends:
             if backend.precisions:
@@ -124,7 +131,13 @@ def buildable_targets() -> tuple[str, ...]:
 
 
 def _graphs(
-    writer: BundleWriter, graph: FloatGraph, data: Path, options: SetOptions, scheme: str, progress: Progress
+    writer: BundleWriter,
+    graph: FloatGraph,
+    data: Path,
+    options: SetOptions,
+    scheme: str,
+    search_seconds: float,
+    progress: Progress,
 ) -> QuantizedGraph:
     """Write the float graph, its ranges and the QDQ graph, and return the last one."""
     written = put_float_graph(writer, graph)
@@ -142,7 +155,12 @@ def _graphs(
         held_out_judge(written.data, drawn.crops, data, manifest, tuple(options.noise_levels)),
         trained_in_8_bits=graph.trained_ranges is not None,
     )
-    quantized = quantize_graph(source, scheme_named(scheme), EncodingOptions(), progress)
+    kept: tuple[str, ...] = ()
+    if source.judge is not None and search_seconds:
+        kept = find_float_layers(
+            source.model, source.ranges, scheme_named(scheme), source.judge, seconds=search_seconds, progress=progress
+        ).layers
+    quantized = quantize_graph(source, scheme_named(scheme), EncodingOptions(excluded_layers=kept), progress)
     put_quantized(writer, quantized)
     progress("quantize", QUANTIZE_STEPS, QUANTIZE_STEPS)
     return quantized

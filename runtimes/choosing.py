@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 AUTO_INT8_FIDELITY_DB = 40.0
-"""Least PSNR to float on the self-test of an INT8 variant that `precision="auto"` takes: below, the difference shows.
-A network trained with quantization is exempt: its INT8 output is no rounded float output, and no worse."""
+"""Least PSNR to float on the self-test of an INT8 variant that `precision="auto"` takes where no loss was measured.
+
+Below, the difference shows. A network trained with quantization is exempt: its INT8 output is no rounded float output,
+and no worse."""
 
 _CPU_ORDER: tuple[Precision, ...] = ("int8", "fp32", "fp16", "w8a16")
 """Preference on a CPU: half precision is computed as float32 there, or slower, and only saves size."""
@@ -40,7 +42,8 @@ def choose_variant(
     Args:
         bundle: an opened bundle.
         runtime: `auto`, or the name of a backend.
-        precision: `auto`, or a precision; `auto` takes INT8 where it is close enough to float and known to be faster.
+        precision: `auto`, or a precision; `auto` takes INT8 where it loses little against float and is known to be
+            faster.
         device: `auto`, or a device of a backend.
         trust_engine: whether to take files whose code runs on the host although another machine built them.
 
@@ -63,9 +66,8 @@ def choose_variant(
     supported = [v for v in fitting if _is_supported(bundle, v, device, trust_engine=trust_engine)]
     # A backend that was named is opened even so, which reports why it cannot run the variant.
     fitting = supported if runtime == AUTO else supported or fitting
-    if precision == "auto" and not _is_quantization_aware(bundle):
-        fitting = [v for v in fitting if v.fidelity_db is None or v.fidelity_db >= AUTO_INT8_FIDELITY_DB] or fitting
     if precision == "auto":
+        fitting = [v for v in fitting if not _loses_too_much(bundle, v)] or fitting
         fitting = [v for v in fitting if v.precision != "int8" or _int8_is_faster(v, device)] or fitting
     if not fitting:
         have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in variants)
@@ -131,6 +133,21 @@ def _is_supported(bundle: Bundle, variant: Variant, device: str, *, trust_engine
     if reason is not None and model is not None:
         _log.warning("%s is not used: %s", variant.name, reason)
     return reason is None
+
+
+def _loses_too_much(bundle: Bundle, variant: Variant) -> bool:
+    """Return whether a variant loses too much against float to be chosen unasked, and log its numbers if it does."""
+    if variant.loss is not None:
+        reason = variant.not_recommended
+    elif variant.fidelity_db is None or _is_quantization_aware(bundle) or variant.fidelity_db >= AUTO_INT8_FIDELITY_DB:
+        reason = ""
+    else:
+        reason = (
+            f"{variant.fidelity_db:.1f} dB to the float output on the self-test, below {AUTO_INT8_FIDELITY_DB:g} dB"
+        )
+    if reason:
+        _log.info("%s is not used: %s; to use it: --precision %s", variant.name, reason, variant.precision)
+    return bool(reason)
 
 
 def _is_quantization_aware(bundle: Bundle) -> bool:

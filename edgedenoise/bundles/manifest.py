@@ -51,6 +51,33 @@ class Encoding(msgspec.Struct, frozen=True):
     """`mean`: biases restore the mean of each channel, which rounding had changed."""
 
 
+MOST_MEAN_LOSS_DB = 0.1
+MOST_WORST_LOSS_DB = 0.3
+"""Losses beyond which integers are not recommended: in the mean, and on the worst image."""
+
+
+class HeldOutLoss(msgspec.Struct, frozen=True):
+    """PSNR that integers lose against float, on images that calibration did not use."""
+
+    mean_db: float
+    """Mean over the images."""
+    worst_db: float
+    """Loss on the image that loses most."""
+    images: int
+    """Number of images; one that is larger than the judged side counts once for each of its parts."""
+    truth: Literal["clean", "replayed"]
+    """What the PSNR is taken to. `clean`: the clean images. `replayed`: the float output, to which the noise that it
+    lacks was added again at another place, because there are no clean images."""
+
+    @property
+    def recommended(self) -> bool:
+        """Whether the loss is small enough to prefer integers to float."""
+        return self.mean_db <= MOST_MEAN_LOSS_DB and self.worst_db <= MOST_WORST_LOSS_DB
+
+    def __str__(self) -> str:
+        return f"{self.mean_db:.2f} dB lost in the mean and {self.worst_db:.2f} dB on the worst of {self.images} images"
+
+
 MAX_SIDE_PX = 1 << 16
 """Largest accepted side of an input."""
 MAX_SIDES = 128
@@ -87,6 +114,13 @@ class Variant(msgspec.Struct, frozen=True):
     """PSNR of the reference execution (unfused W8A8) to the float output on the self-test; None for float variants."""
     shapes: InputShapes | None = None
     """None when any height and width is accepted."""
+    loss: HeldOutLoss | None = None
+    """Measured loss of the reference execution; None for float variants and where it was not measured."""
+
+    @property
+    def not_recommended(self) -> str:
+        """Why float is to be preferred, with the numbers; empty where nothing speaks against the variant."""
+        return "" if self.loss is None or self.loss.recommended else f"not recommended: {self.loss}"
 
 
 class FileRecord(msgspec.Struct, frozen=True):

@@ -48,10 +48,21 @@ def model_card(manifest: Manifest) -> str:
     for variant in manifest.variants:
         fidelity = "reference" if variant.fidelity_db is None else f"{variant.fidelity_db:.1f} dB"
         lines.append(f"| {variant.name} | {variant.runtime} | {variant.precision} | {fidelity} |")
+    lines += _losses(manifest)
     if manifest.about:
         lines += ["", manifest.about.strip()]
     lines += ["", "## Limits", "", _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE, _LOST, ""]
     return "\n".join(lines)
+
+
+def _losses(manifest: Manifest) -> list[str]:
+    """Return one line on the measured loss of each encoding; no line where none was measured."""
+    losses = {v.encoding.scheme: v for v in manifest.variants if v.encoding is not None and v.loss is not None}
+    lines = [f"- `{scheme}`: {v.not_recommended or v.loss}." for scheme, v in losses.items()]
+    truths = {v.loss.truth for v in losses.values() if v.loss is not None}
+    if "replayed" in truths:
+        lines.append(_REPLAYED)
+    return ["", "Loss of INT8 against float, on images that calibration did not use:", "", *lines] if lines else []
 
 
 def _parity(parity: Parity) -> str:
@@ -72,6 +83,8 @@ def _is_synthetic(manifest: Manifest) -> bool:
     return known is not None and (known.objective == "supervised" or (known.objective == "qat" and known.clean))
 
 
+_REPLAYED = """\
+- Without clean images, the float output took their place: the noise that it lacks was added to it again elsewhere."""
 _OWN_NOISE = """\
 Trained on noisy images: it removes the noise of those images, and less well that of other cameras."""
 _SYNTHETIC = """\

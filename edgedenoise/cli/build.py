@@ -20,6 +20,7 @@ from edgedenoise.cli.common import (
     cli_command,
     text_of,
 )
+from edgedenoise.cli.quantize import loss_line
 from edgedenoise.cli.verify import variants_table
 from edgedenoise.shell import command_line
 
@@ -45,6 +46,13 @@ def command(
     ] = None,
     noise_level: Annotated[list[float] | None, typer.Option(help=NOISE_LEVEL)] = None,
     normalization: NormalizationOption = "trained",
+    search_time: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Longest search for layers that cost too much in INT8 and are kept in float, in seconds. 0: none.",
+        ),
+    ] = 120.0,
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
     wide: Wide = False,
 ) -> None:
@@ -59,6 +67,7 @@ def command(
             seed=seed,
             scheme=scheme,
             normalization=None if normalization == "trained" else normalization,
+            search_seconds=search_time,
             targets=None if target is None else tuple(target),
             noise_levels=noise_level or (),
             about=text_of(about),
@@ -66,6 +75,8 @@ def command(
         )
     built = ", ".join(check.variant for check in report.verified.variants)
     lines = [variants_table(report.verified, wide=wide), f"built {out}: {built}"]
+    if report.quantized.loss is not None:
+        lines.append(loss_line(report.quantized))
     if report.verified.not_built:
         lines.append(_not_built_line(report.verified.not_built, out))
     folder = data if data.is_dir() else data.parent

@@ -104,7 +104,9 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     lines = [f"{report.variant}: {report.size_bytes / 1024:.0f} KB, float {report.float_size_bytes / 1024:.0f} KB"]
     lines.append(f"exact W8A8 to float on the self-test: {report.selftest_db:.1f} dB")
     if report.held_out_db is not None:
-        lines.append(f"exact W8A8 to float on held-out crops: {report.held_out_db:.1f} dB")
+        lines.append(f"exact W8A8 to float on held-out images: {report.held_out_db:.1f} dB")
+    if report.loss is not None:
+        lines.append(loss_line(report))
     for what, kept, gain_db in (
         ("weight clipping", report.weight_clip, report.weight_clip_gain_db),
         ("bias correction", report.bias_correction, report.bias_correction_gain_db),
@@ -113,6 +115,18 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
             lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
     lines.append(f"next: {command_line('compile', bundle, '--target', _first_target(report))}")
     return lines
+
+
+def loss_line(report: QuantizeReport) -> str:
+    """Return one line on what a new graph loses, and whether it is recommended."""
+    loss = report.loss
+    if loss is None:
+        return f"{report.variant}: the loss was not measured"
+    count = len(report.float_layers)
+    kept = f"; {count} layer{'s' if count > 1 else ''} kept in float" if count else ""
+    if loss.recommended:
+        return f"{report.variant}: {loss}{kept}"
+    return f"{report.variant} is not recommended: {loss}{kept}; `auto` does not take it"
 
 
 def _first_target(report: QuantizeReport) -> str:

@@ -71,6 +71,8 @@ class Measurement(msgspec.Struct, frozen=True):
     peak_rss_bytes: int | None = None
     error: str = ""
     """Why the variant was not measured; empty when it was."""
+    not_recommended: str = ""
+    """Recorded loss of a variant that loses too much against float; empty for the others."""
 
 
 def float_reference(variant: Variant, timed: Sequence[Variant], times: Mapping[str, float]) -> Variant | None:
@@ -116,6 +118,7 @@ def summarize(bundle: Bundle, workers: Sequence[Worker], samples: dict[str, list
             "size_bytes": sum(record.size_bytes for record in bundle.variant_records(variant).values()),
             "peak_rss_bytes": worker.peak_rss_bytes,
             "error": worker.error,
+            "not_recommended": variant.not_recommended,
         }
         if worker.opened is not None:
             opened = worker.opened

@@ -26,7 +26,7 @@ NormalizationKind = Literal["whole-image", "whole-image-bounded", "unit"]
 deviation where a value would exceed the limit. `unit`: pixels in [0, 1] as they are."""
 
 DEFAULT_LIMIT = 4.0
-"""Limit of `whole-image-bounded` in deviations; docs/int8.md has the measurements behind it."""
+"""Limit of `whole-image-bounded` in deviations; docs/results/int8.md has the measurements behind it."""
 
 _BAND_ROWS = 64
 

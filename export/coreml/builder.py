@@ -84,6 +84,7 @@ def build(job: BuildJob) -> Variant:
             job.source.encoding,
             job.source.fidelity_db,
             shapes,
+            job.source.loss,
         )
         _describe(model, job, variant, target)
         _save(model, job.new_folder(variant) / _PACKAGE)

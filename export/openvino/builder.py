@@ -48,7 +48,15 @@ def build(job: BuildJob) -> Variant:
 
         check_fp16(job.bundle, onnx.load(job.graph))
     name = "openvino-fp16" if half else source.name.replace("onnx-", "openvino-", 1)
-    variant = Variant(name, OpenVino.name, job.precision, f"{name}/model.xml", source.encoding, source.fidelity_db)
+    variant = Variant(
+        name,
+        OpenVino.name,
+        job.precision,
+        f"{name}/model.xml",
+        source.encoding,
+        source.fidelity_db,
+        loss=source.loss,
+    )
     try:
         model = openvino.Core().read_model(job.graph)
     except RuntimeError as error:

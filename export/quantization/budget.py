@@ -27,6 +27,12 @@ from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
+from edgedenoise.exporting.quantization.float_layers import (
+    LEAST_INT8_SHARE,
+    affordable,
+    by_dearness,
+    smallest_prefix,
+)
 from edgedenoise.exporting.quantization.judge import SEARCH_CROPS, Judge, judge_of
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.quantization.quantize import (
@@ -47,11 +53,11 @@ from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.timing import speed_against
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgedenoise.calibration.ranges import Ranges
     from edgedenoise.runtimes.base import Backend
 
-LEAST_INT8_SHARE = 0.8
-"""Smallest accepted share of the multiply-accumulates in integers."""
 CALIBRATORS = ("minmax", "mse", "percentile-99.999", "percentile-99.99", "entropy")
 """Calibrators to try where histograms are stored and the weights were trained in float."""
 
@@ -81,14 +87,15 @@ def quantize_to_budget(
 
     Args:
         bundle: a calibrated bundle folder.
-        max_drop_db: how much less than float its PSNR to the ground truth may be; needs `clean`.
+        max_drop_db: how much less than float its PSNR to the ground truth may be in the mean; the worst image may
+            lose three times as much. Needs `clean`.
         min_psnr_db: alternatively, what its PSNR to the float output must reach.
         data: noisy images to judge on. May be left out for a bundle that was calibrated with synthetic noise.
         clean: their ground truth under the same names; without `data`, clean images that noise is added to.
         scheme: try this scheme alone; None tries all that the runtime runs at full speed here.
         calibrator: try this calibrator alone; None tries all.
         runtime: backend whose speed counts; the variant must be faster than float there.
-        crops: number of held-out crops to judge on.
+        crops: number of held-out images, or windows of larger ones, to judge on.
         progress: called after each step.
 
     Returns:
@@ -178,7 +185,7 @@ class _Search:
             whole = [self._try(scheme, calibrator, frozenset()) for calibrator in calibrators]
             found = max(whole, key=self._spare)
             ranges = self._ranges(found.calibrator)
-            costs = layer_costs(self.model, ranges, scheme_named(scheme), self.judge, self.progress)
+            costs = [*layer_costs(self.model, ranges, scheme_named(scheme), self.judge.middle(), self.progress)]
             if not self._holds(found):
                 found = self._with_float_layers(found, costs)
             if best is None or self._rank(found) < self._rank(best[0]):
@@ -200,17 +207,16 @@ class _Search:
 
     def _with_float_layers(self, start: Candidate, costs: list[LayerCost]) -> Candidate:
         """Put layers back to float, dearest first, until the budget holds; then the needless ones to integers again."""
-        closest, kept = start, frozenset[str]()
-        for cost in sorted(costs, key=self._dearness, reverse=True):
-            wider = kept | {cost.layer}
-            if self._share(wider) < LEAST_INT8_SHARE:
-                continue
-            kept = wider
-            found = self._try(start.scheme, start.calibrator, kept)
-            closest = max(closest, found, key=self._spare)
-            if self._holds(found):
-                return self._without_needless(found)
-        return closest
+        found: dict[int, Candidate] = {}
+
+        def holds(kept: Sequence[str]) -> bool:
+            found[len(kept)] = self._try(start.scheme, start.calibrator, frozenset(kept))
+            return self._holds(found[len(kept)])
+
+        kept = smallest_prefix(affordable(by_dearness(costs), self.macs), holds)
+        if kept is None:
+            return max([start, *found.values()], key=self._spare)
+        return self._without_needless(found[len(kept)])
 
     def _without_needless(self, found: Candidate) -> Candidate:
         for layer in sorted(found.float_layers, key=lambda name: self.macs.get(name, 0), reverse=True):
@@ -225,7 +231,8 @@ class _Search:
     def _try(self, scheme: str, calibrator: str, kept: frozenset[str]) -> Candidate:
         note = f"{scheme} {calibrator}, {len(kept)} float"
         self.progress("search", len(self.tried), len(self.tried) + 1, note)
-        quality = self.judge.judge(encode(self.model, self._ranges(calibrator), scheme_named(scheme), kept))
+        chosen = scheme_named(scheme)
+        quality = self.judge.judge(encode(self.model, self._ranges(calibrator), chosen, kept), chosen)
         share = self._share(kept)
         time = share * self.times[scheme] + (1 - share)
         found = Candidate(scheme, calibrator, tuple(n for n in self.layers if n in kept), share, quality, time)
@@ -251,11 +258,6 @@ class _Search:
 
     def _holds(self, candidate: Candidate) -> bool:
         return self._spare(candidate) >= 0
-
-    def _dearness(self, cost: LayerCost) -> float:
-        """Return the squared error that a layer makes, for each part of the time that its integers save."""
-        error = 10 ** (-cost.quality.to_float_db / 10)
-        return error / (cost.macs_share + 0.01)  # a sum costs no multiplications, but is not free
 
     def _speed(self, scheme: str, kept: tuple[str, ...], calibrator: str = MINMAX.name) -> float:
         """Time a graph, fused by the runtime, against float in turns: above 1 is faster."""

@@ -1,40 +1,63 @@
-"""Measure how far quantized graphs are from float, in exact arithmetic, on crops that calibration has not seen."""
+"""Measure how far quantized graphs are from float, on images that calibration has not seen.
+
+An image is judged whole, or in windows where it is larger than `JUDGED_SIDE_PX`, normalized by the whole image. Most
+of the error of a quantized C-BSN is in few images, so the worst image counts beside the mean.
+
+PSNR needs a clean image. Where there is none, the float output stands for it: what the float output lacks of the noisy
+image, mostly noise, is turned by 180 degrees and added to the float output. Both graphs then denoise this new noisy
+image, whose clean image is known.
+"""
 
 from __future__ import annotations
 
+import copy
+import math
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
+from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
 from edgedenoise.calibration.calibrate import SET_FILE, float_graph, recorded_set
-from edgedenoise.calibration.drawing import SetOptions
+from edgedenoise.calibration.drawing import DEFAULT_CROP_PX, SetOptions
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_held_out
-from edgedenoise.errors import UsageError
+from edgedenoise.errors import CalibrationError, UsageError
 from edgedenoise.exporting.quantization.search_result import Fidelity
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.pairs import list_pairs
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.base import CHANNELS, SessionOptions
+from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Manifest
+    from edgedenoise.calibration.schemes import Scheme
     from edgedenoise.imaging.normalize import Statistics
     from edgedenoise.imaging.tiling import Tiling
-    from edgedenoise.runtimes.checked import CheckedSession
 
 SEARCH_CROPS = 16
-"""Held-out crops that the choices of a search are judged on."""
+"""Held-out images or windows that the choices of a budget search are judged on."""
+JUDGED_SIDE_PX = 512
+"""Largest side of what is judged at once."""
+SENSITIVITY_SIDE_PX = 128
+"""Side of the middle of each image that layers are compared on."""
+_MOST_IMAGES, _FEWEST_IMAGES = 12, 4
+_MACS = 3e11
+"""Work of one pass over the images, which large networks pass over fewer images for."""
 _EQUAL_DB = 200.0  # stands for equal answers: JSON has no infinity
 _HELD_OUT_SEED = 1  # added to the seed of the calibration set
 
@@ -52,7 +75,7 @@ class HeldOutCrop:
 
 
 class Judge:
-    """Held-out crops with the float output to each."""
+    """Held-out images with the float output to each."""
 
     def __init__(
         self,
@@ -60,16 +83,20 @@ class Judge:
         drawn: DrawnSet,
         truths: Iterable[NDArray[np.float32] | None] | None = None,
         progress: Progress = silent,
+        *,
+        replay: bool = False,
     ) -> None:
-        """Run the float graph over the crops.
+        """Run the float graph over the images.
 
         Args:
             float_model: the float graph, serialized.
-            drawn: the crops.
-            truths: the ground truth of each crop, (3, h, w) with the margin; None for none.
-            progress: called after each crop.
+            drawn: the images, or windows of them.
+            truths: the clean image of each, (3, h, w) with the margin; None for none.
+            progress: called after each image.
+            replay: whether to make noisy images with a known clean image where `truths` has none.
         """
         self.tiling = drawn.tiling
+        self.truth: Literal["clean", "replayed"] = "clean" if truths is not None else "replayed"
         self.crops: list[HeldOutCrop] = []
         total = len(drawn.crops.crops)
         known = iter(truths) if truths is not None else None
@@ -77,6 +104,8 @@ class Judge:
             for given, stats in drawn.inputs():
                 progress("crops", len(self.crops), total)
                 truth = next(known) if known is not None else None
+                if truth is None and replay:
+                    given, truth = _replayed(session, given, stats)
                 truth = None if truth is None else _without_margin(truth, self.tiling)
                 self.crops.append(HeldOutCrop(given, stats, self._answer(session, given, stats), truth))
         progress("crops", total, total)
@@ -84,20 +113,43 @@ class Judge:
     @property
     def float_fidelity(self) -> Fidelity:
         """Fidelity of the float graph to itself."""
-        return Fidelity(_EQUAL_DB, None if self.crops[0].truth is None else 0.0)
+        drop = None if self.crops[0].truth is None else 0.0
+        return Fidelity(_EQUAL_DB, drop, drop)
 
-    def judge(self, model: onnx.ModelProto) -> Fidelity:
-        """Run a graph over the crops by the reference execution and return how close it is to float."""
-        with open_reference(model.SerializeToString()) as session:
+    def judge(self, model: onnx.ModelProto, scheme: Scheme | None = None) -> Fidelity:
+        """Run a graph over the images and return how close it is to float.
+
+        Args:
+            model: the graph.
+            scheme: its encoding; ONNX Runtime then runs it fused where it computes the scheme exactly, which takes a
+                tenth of the time. None for the reference execution.
+        """
+        with _opened(model, scheme) as session:
             answers = [self._answer(session, crop.given, crop.stats) for crop in self.crops]
-        expected = np.concatenate([crop.float_answer.ravel() for crop in self.crops])
-        to_float_db = min(_EQUAL_DB, psnr_unit(np.concatenate([answer.ravel() for answer in answers]), expected))
+        errors = [float(np.square(a - c.float_answer).sum()) for a, c in zip(answers, self.crops, strict=True)]
+        mean = sum(errors) / sum(crop.float_answer.size for crop in self.crops)
         drops = [
             psnr_unit(crop.float_answer, crop.truth) - psnr_unit(answer, crop.truth)
             for answer, crop in zip(answers, self.crops, strict=True)
             if crop.truth is not None
         ]
-        return Fidelity(to_float_db, float(np.mean(drops)) if drops else None)
+        return Fidelity(
+            min(_EQUAL_DB, -10 * math.log10(mean)) if mean else _EQUAL_DB,
+            float(np.mean(drops)) if drops else None,
+            float(np.max(drops)) if drops else None,
+        )
+
+    def loss_of(self, fidelity: Fidelity) -> HeldOutLoss | None:
+        """Return the loss of a judged graph as bundles record it; None without clean images."""
+        if fidelity.drop_db is None or fidelity.worst_drop_db is None:
+            return None
+        return HeldOutLoss(round(fidelity.drop_db, 4), round(fidelity.worst_drop_db, 4), len(self.crops), self.truth)
+
+    def middle(self, side_px: int = SENSITIVITY_SIDE_PX) -> Judge:
+        """Return a judge on the middle of each image, whose pixels and float outputs are the same."""
+        smaller = copy.copy(self)
+        smaller.crops = [_middle(crop, side_px, self.tiling) for crop in self.crops]
+        return smaller
 
     def _answer(self, session: CheckedSession, given: NDArray[np.float32], stats: Statistics) -> NDArray[np.float32]:
         """Return (3, h, w) in unit range, without the margin."""
@@ -118,8 +170,8 @@ def judge_of(
         data: noisy images; None if the bundle was calibrated with synthetic noise on clean ones.
         clean: their ground truth under the same names, or the clean images that noise is added to; None judges by the
             distance to the float output alone.
-        count: number of crops.
-        progress: called after each crop.
+        count: number of images or windows.
+        progress: called after each of them.
 
     Raises:
         UsageError: neither `data` nor clean images for a bundle with synthetic noise.
@@ -154,28 +206,88 @@ def held_out_set(
     noise_levels: tuple[float, ...] = (),
     progress: Progress = silent,
 ) -> DrawnSet:
-    """Return crops for a network that its calibration set does not touch.
+    """Return images, or windows of larger ones, that a network's calibration set does not touch.
+
+    Where calibration has used every image, smaller crops beside those of calibration are taken.
 
     Args:
         known: the calibration set.
         folder: images, or a text file that lists them.
         manifest: normalization, halo and grid of the network.
-        count: number of crops.
+        count: number of images or windows.
         noise_levels: levels of synthetic noise to add.
         progress: called after each image.
 
     Raises:
         CalibrationError: calibration has seen everything, or the folder cannot be used.
     """
-    options = SetOptions(count, known.seed + _HELD_OUT_SEED, noise_levels=noise_levels)
-    return draw_held_out(
-        known,
-        folder,
-        options,
-        manifest.input_normalization,
-        manifest.tiling,
-        progress,
-        takes_level=manifest.noise_level is not None,
+
+    def drawn(side_px: int) -> DrawnSet:
+        options = SetOptions(count, known.seed + _HELD_OUT_SEED, side_px, noise_levels)
+        return draw_held_out(
+            known,
+            folder,
+            options,
+            manifest.input_normalization,
+            manifest.tiling,
+            progress,
+            takes_level=manifest.noise_level is not None,
+        )
+
+    try:
+        return drawn(JUDGED_SIDE_PX)
+    except CalibrationError:
+        return drawn(DEFAULT_CROP_PX)
+
+
+def judged_images(manifest: Manifest) -> int:
+    """Return the number of held-out images that a network is judged on: fewer for large networks."""
+    affordable = int(_MACS / (manifest.network.macs_per_px * JUDGED_SIDE_PX**2))
+    return max(_FEWEST_IMAGES, min(_MOST_IMAGES, affordable))
+
+
+@contextmanager
+def _opened(model: onnx.ModelProto, scheme: Scheme | None) -> Iterator[CheckedSession]:
+    """Open a graph: fused where ONNX Runtime computes its scheme exactly, otherwise in the reference execution."""
+    if scheme is None or scheme.name not in OnnxRuntime.schemes:
+        with open_reference(model.SerializeToString()) as session:
+            yield session
+        return
+    encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        variant = Variant("candidate", OnnxRuntime.name, "int8", path.name, encoding)
+        with CheckedSession(OnnxRuntime().open(variant, path, "cpu", SessionOptions())) as session:
+            yield session
+
+
+def _replayed(
+    session: CheckedSession, given: NDArray[np.float32], stats: Statistics
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a noisy image as a network takes it, (1, C, h, w), and its clean image, (3, h, w) in unit range."""
+    noisy = stats.undo(given[0, :CHANNELS])
+    clean = np.clip(stats.undo(session.run(given)[0]), 0, 1)
+    again = np.clip(clean + (noisy - clean)[:, ::-1, ::-1], 0, 1)
+    return np.concatenate([stats.apply(again)[None], given[:, CHANNELS:]], axis=1), clean
+
+
+def _middle(crop: HeldOutCrop, side_px: int, tiling: Tiling) -> HeldOutCrop:
+    """Return the middle of a crop, at most `side_px` a side, on the grid of the network."""
+    step, margin = tiling.multiple_of, tiling.margin_px
+
+    def inner(length: int) -> slice:
+        side = min(length, side_px // step * step)
+        start = (length - side) // 2 // step * step
+        return slice(start, start + side)
+
+    rows, columns = (inner(length) for length in crop.float_answer.shape[1:])
+    outer = (..., slice(rows.start, rows.stop + 2 * margin), slice(columns.start, columns.stop + 2 * margin))
+    return HeldOutCrop(
+        np.ascontiguousarray(crop.given[outer]),
+        crop.stats,
+        crop.float_answer[:, rows, columns],
+        None if crop.truth is None else crop.truth[:, rows, columns],
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
@@ -19,7 +19,7 @@ from edgedenoise.errors import CalibrationError, UsageError
 from edgedenoise.exporting.onnx.graph import embed
 from edgedenoise.exporting.quantization.contracts import check_encoded
 from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, check_ways, mean_shifts, refine
-from edgedenoise.exporting.quantization.judge import Judge, held_out_set, known_set
+from edgedenoise.exporting.quantization.judge import Judge, held_out_set, judged_images, known_set
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.normalize import Normalization
     from edgedenoise.imaging.tiling import Tiling
 
-REPORT_CROPS = 8
-"""Held-out crops for the distance to float that is reported."""
 CORRECTION_CROPS = 8
 QUANTIZE_STEPS = 3
 """Steps that are reported as progress: held-out crops, encoding, distance to float."""
@@ -60,7 +58,7 @@ class QuantizeReport:
     selftest_db: float
     """PSNR to the float output on the bundle's self-test image, unit range."""
     held_out_db: float | None
-    """PSNR to the float output over held-out crops of the given images; None without images or crops."""
+    """PSNR to the float output over held-out images; None without images."""
     size_bytes: int
     float_size_bytes: int
     weight_clip: WeightClip = "none"
@@ -72,7 +70,11 @@ class QuantizeReport:
     bias_correction_gain_db: float | None = None
     """Gain of the bias correction, beside the weight clipping that was kept; None if it was not tried."""
     held_out_crops: int = 0
-    """Number of crops that calibration has not seen and that `held_out_db` was measured on."""
+    """Number of images or windows that calibration has not seen and that `held_out_db` was measured on."""
+    loss: HeldOutLoss | None = None
+    """PSNR that is lost on them; None without images."""
+    float_layers: tuple[str, ...] = ()
+    """Outputs of the layers that are kept in float."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class FloatSource:
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(image, float output) in unit range; see `selftest_pair`."""
     judge: Judge | None = None
-    """Held-out crops; None without."""
+    """Held-out images; None without."""
     correction_inputs: Sequence[NDArray[np.float32]] = ()
     """What the network is given, (1, C, h, w) each; the bias correction measures means on it."""
     trained_in_8_bits: bool = False
@@ -112,9 +114,9 @@ class FloatSource:
         with open_reference(model.SerializeToString()) as session:
             return psnr_unit(run_image(session, image, self.normalization, self.tiling), answer)
 
-    def distance_db(self, model: onnx.ModelProto) -> float:
-        """Return the PSNR to float on held-out crops or, without, on the self-test."""
-        return self.selftest_db(model) if self.judge is None else self.judge.judge(model).to_float_db
+    def distance_db(self, model: onnx.ModelProto, scheme: Scheme) -> float:
+        """Return the PSNR to float on held-out images or, without, on the self-test."""
+        return self.selftest_db(model) if self.judge is None else self.judge.judge(model, scheme).to_float_db
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def quantize(
         bundle: a calibrated bundle folder.
         scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for the one that any CPU runs.
         calibrator: how ranges are chosen from the stored histograms; see `edgedenoise.calibration.calibrators`.
-        data: images to measure the distance to float on as well, on crops that calibration has not seen.
+        data: images to measure the loss and the distance to float on as well, those that calibration has not seen.
         excluded_layers: outputs of layers that are kept in float; `quantize_to_budget` finds them.
         weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
             crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
@@ -239,13 +241,13 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
 def held_out_judge(
     float_model: bytes, known: CalibrationSet, data: Path, manifest: Manifest, noise_levels: tuple[float, ...]
 ) -> Judge | None:
-    """Return a judge with crops that calibration has not seen; None, with a warning, where it has seen everything."""
+    """Return a judge with images that calibration has not seen; None, with a warning, where it has seen everything."""
     try:
-        drawn = held_out_set(known, data, manifest, REPORT_CROPS, noise_levels)
+        drawn = held_out_set(known, data, manifest, judged_images(manifest), noise_levels)
     except CalibrationError as error:
         _log.warning("the distance to float is measured on the self-test alone: %s", error.message)
         return None
-    return Judge(float_model, drawn)
+    return Judge(float_model, drawn, drawn.clean() if noise_levels else None, replay=True)
 
 
 def quantize_graph(
@@ -282,9 +284,13 @@ def quantize_graph(
         return mean_shifts(source.model, with_shifts, source.correction_inputs, source.tiling.margin_px)
 
     progress("quantize", 1, QUANTIZE_STEPS, "encoding")
-    refined = refine(encoded, source.distance_db, shifts, weight_clip=clip, bias_correction=correction)
+    refined = refine(
+        encoded, lambda model: source.distance_db(model, scheme), shifts, weight_clip=clip, bias_correction=correction
+    )
     progress("quantize", 2, QUANTIZE_STEPS, "distance to float")
     selftest_db = source.selftest_db(refined.model)
+    fidelity = None if source.judge is None else source.judge.judge(refined.model, scheme)
+    loss = None if source.judge is None or fidelity is None else source.judge.loss_of(fidelity)
     name = f"onnx-int8-{scheme.name}"
     encoding = Encoding(
         scheme.name,
@@ -298,9 +304,9 @@ def quantize_graph(
     )
     return QuantizedGraph(
         refined.model,
-        Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding, round(selftest_db, 2)),
+        Variant(name, OnnxRuntime.name, "int8", f"{name}/model.onnx", encoding, round(selftest_db, 2), loss=loss),
         selftest_db,
-        None if source.judge is None else source.judge.judge(refined.model).to_float_db,
+        None if fidelity is None else fidelity.to_float_db,
         0 if source.judge is None else len(source.judge.crops),
         refined.weight_clip_gain_db,
         refined.bias_correction_gain_db,
@@ -339,4 +345,6 @@ def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport
         bias_correction=encoding.bias_correction,
         bias_correction_gain_db=quantized.bias_correction_gain_db,
         held_out_crops=quantized.held_out_crops,
+        loss=quantized.variant.loss,
+        float_layers=tuple(encoding.float_layers),
     )

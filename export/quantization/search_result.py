@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Variant
 
+WORST_FACTOR = 3.0
+"""How many times the accepted mean drop the worst image may lose."""
+
 
 class Budget(msgspec.Struct, frozen=True):
     """How much quality integers may cost; exactly one of the two."""
 
     max_drop_db: float | None = None
-    """Largest accepted drop of the PSNR to the ground truth."""
+    """Largest accepted drop of the mean PSNR to the ground truth; the worst image may lose `WORST_FACTOR` as much."""
     min_psnr_db: float | None = None
     """Smallest accepted PSNR to the float output."""
 
@@ -47,7 +50,10 @@ class Budget(msgspec.Struct, frozen=True):
                 "a largest drop needs the ground truth, and none was given",
                 hint="Give its folder with --clean, or use --min-psnr 50dB.",
             )
-        return self.max_drop_db - fidelity.drop_db
+        spare = self.max_drop_db - fidelity.drop_db
+        if fidelity.worst_drop_db is None:
+            return spare
+        return min(spare, self.max_drop_db - fidelity.worst_drop_db / WORST_FACTOR)
 
 
 class Fidelity(msgspec.Struct, frozen=True):
@@ -57,6 +63,8 @@ class Fidelity(msgspec.Struct, frozen=True):
     """PSNR to the float output, over all pixels together; 200 stands for equal."""
     drop_db: float | None
     """Mean PSNR of the float output to the ground truth minus that of this answer; None without a ground truth."""
+    worst_drop_db: float | None = None
+    """The same on the image that loses most."""
 
 
 class LayerCost(msgspec.Struct, frozen=True):

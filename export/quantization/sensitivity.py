@@ -1,4 +1,4 @@
-"""Measure what 8-bit integers cost in each layer: that layer quantized, all others in float, in exact arithmetic."""
+"""Measure what 8-bit integers cost in each layer: that layer quantized, all others in float."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from edgedenoise.exporting.quantization.search_result import LayerCost
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx
 
     from edgedenoise.calibration.ranges import Ranges
@@ -19,26 +21,24 @@ if TYPE_CHECKING:
 
 def layer_costs(
     model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, judge: Judge, progress: Progress = silent
-) -> list[LayerCost]:
-    """Return the cost of quantizing each layer alone, in the order of the graph.
+) -> Iterator[LayerCost]:
+    """Yield the cost of quantizing each layer alone, in the order of the graph.
 
     Args:
         model: the float graph.
         ranges: ranges of its activations.
         scheme: the encoding.
-        judge: the crops to measure on.
+        judge: the images to measure on.
         progress: called after each layer.
     """
     layers = quantized_layers(model, scheme)
     macs = conv_macs_per_px(model)
     names = {node.output[0] for node in layers}
-    costs = []
     for done, node in enumerate(layers):
         name = node.output[0]
         progress("layers", done, len(layers), name)
-        quality = judge.judge(encode(model, ranges, scheme, names - {name}))
+        quality = judge.judge(encode(model, ranges, scheme, names - {name}), scheme)
         share = float(macs.get(name, 0) / sum(macs.values()))
         weight = node.input[1].removesuffix(".weight") if node.op_type == "Conv" else ""
-        costs.append(LayerCost(name, weight, node.op_type, share, quality))
+        yield LayerCost(name, weight, node.op_type, share, quality)
     progress("layers", len(layers), len(layers))
-    return costs

@@ -156,7 +156,14 @@ def _build(job: BuildJob, by: _Builder) -> Variant:
     sm = "any" if by.gpu is None else "sm" + by.gpu.compute_capability.replace(".", "")
     name = f"{by.target}-{job.precision}-{sm}-{re.sub(r'[^0-9A-Za-z.]', '.', by.version)}"
     variant = Variant(
-        name, by.target, job.precision, f"{name}/engine.plan", job.source.encoding, job.source.fidelity_db, shapes
+        name,
+        by.target,
+        job.precision,
+        f"{name}/engine.plan",
+        job.source.encoding,
+        job.source.fidelity_db,
+        shapes,
+        job.source.loss,
     )
     engine = job.new_folder(variant) / "engine.plan"
     with tempfile.TemporaryDirectory() as scratch:

@@ -14,7 +14,7 @@ from PIL import Image as PILImage
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Encoding, Training, Variant
+from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Training, Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import Denoiser, denoise, load, load_variant
 from edgedenoise.errors import (
@@ -314,6 +314,26 @@ def test_a_network_that_was_trained_in_8_bits_is_run_in_8_bits(committed_bundle:
     bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=AUTO_INT8_FIDELITY_DB - 5))
     trained = msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1))
     assert choose_variant(replace(bundle, manifest=trained), "auto", "auto").name == "onnx-int8-u8s7"
+
+
+@pytest.mark.parametrize(
+    ("mean_db", "worst_db", "chosen"),
+    [(0.1, 0.3, "onnx-int8-u8s7"), (0.11, 0.2, "onnx-fp32"), (0.05, 0.31, "onnx-fp32"), (-0.1, 0.0, "onnx-int8-u8s7")],
+)
+def test_auto_takes_int8_only_where_its_measured_loss_is_small(
+    committed_bundle: Path, mean_db: float, worst_db: float, chosen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = Bundle.open(committed_bundle)
+    floats, integers = bundle.manifest.variants
+    loss = HeldOutLoss(mean_db, worst_db, 12, "clean")
+    bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, loss=loss))
+    trained = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1)))
+    with caplog.at_level("INFO"):
+        assert choose_variant(bundle, "auto", "auto").name == chosen
+    assert choose_variant(trained, "auto", "auto").name == chosen, "a measured loss counts however it was trained"
+    assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s7"
+    reason = f"onnx-int8-u8s7 is not used: not recommended: {mean_db:.2f} dB lost in the mean and {worst_db:.2f} dB"
+    assert (reason in caplog.text) == (chosen == "onnx-fp32")
 
 
 def test_a_bundle_of_rough_int8_alone_is_still_usable(committed_bundle: Path) -> None:

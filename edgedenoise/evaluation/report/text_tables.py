@@ -101,12 +101,13 @@ def _remarks(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _remark(m: Measurement) -> str:
-    """Return why a variant has no numbers, or why it is not worth using here; empty for other variants."""
+    """Return why a variant has no numbers, or why it is better not used here; empty for other variants."""
     if m.error:
         return f"not measured: {m.error}"
+    remarks = [m.not_recommended] if m.not_recommended else []
     if m.mark and m.speed_vs_float is not None:
-        return f"{m.mark}: {m.speed_vs_float:.2f} times as fast as {m.compared_with}; {m.slower_because}"
-    return ""
+        remarks.append(f"{m.mark}: {m.speed_vs_float:.2f} times as fast as {m.compared_with}; {m.slower_because}")
+    return "; ".join(remarks)
 
 
 def _device(measurement: Measurement) -> str:

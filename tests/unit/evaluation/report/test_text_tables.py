@@ -24,6 +24,18 @@ def test_a_mark_is_in_the_comparison_and_on_the_page(report: CompareReport) -> N
     assert [row["remark"] for row in html_rows(found)][:2] == ["", words]
 
 
+def test_a_variant_that_loses_too_much_says_so_with_its_numbers(report: CompareReport) -> None:
+    first, second, *others = report.rows
+    words = "not recommended: 0.36 dB lost in the mean and 1.26 dB on the worst of 12 images"
+    marked = msgspec.structs.replace(
+        second, measurement=msgspec.structs.replace(second.measurement, not_recommended=words)
+    )
+    found = msgspec.structs.replace(report, rows=(first, marked, *others))
+    assert f"onnx-int8-u8s7: {words}" in compare_table(found)
+    assert f"onnx-int8-u8s7: {words}" in bench_table([marked.measurement])
+    assert html_rows(found)[1]["remark"] == words
+
+
 def test_tables_fit_80_columns_unless_wide(report: CompareReport) -> None:
     measurements = [row.measurement for row in report.rows]
     for narrow, wide in (

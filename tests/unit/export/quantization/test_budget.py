@@ -65,7 +65,7 @@ def _whole(bundle: Bundle, data: Path, clean: Path | None = None) -> Quantizatio
 def test_each_layer_is_told_alone_and_all_the_work_is_shared_out(calibrated: Bundle, noisy_folder: Path):
     model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     judge = judge_of(calibrated, noisy_folder, None, 4)
-    costs = layer_costs(model, ranges, scheme_named("u8s7"), judge)
+    costs = [*layer_costs(model, ranges, scheme_named("u8s7"), judge)]
     assert [cost.layer for cost in costs] == [node.output[0] for node in quantized_layers(model)]
     assert sum(cost.macs_share for cost in costs) == pytest.approx(1)
     together = judge.judge(encode(model, ranges, scheme_named("u8s7"))).to_float_db
