@@ -18,7 +18,13 @@ from edgedenoise.exporting.quantization import budget as budget_module
 from edgedenoise.exporting.quantization.budget import LEAST_INT8_SHARE, quantize_to_budget
 from edgedenoise.exporting.quantization.judge import judge_of
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
-from edgedenoise.exporting.quantization.search_result import Budget, QuantizationPlan, plan_table, stored_plan
+from edgedenoise.exporting.quantization.search_result import (
+    Budget,
+    Fidelity,
+    QuantizationPlan,
+    plan_table,
+    stored_plan,
+)
 from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.folders import list_images
@@ -227,6 +233,13 @@ def test_quantizing_again_without_a_budget_forgets_the_plan(calibrated: Bundle, 
 def test_a_budget_is_one_sensible_limit(limits: dict[str, float], message: str):
     with pytest.raises(UsageError, match=message):
         Budget(**limits)
+
+
+def test_the_worst_image_may_lose_three_times_the_mean():
+    budget = Budget(max_drop_db=0.1)
+    assert budget.spare_db(Fidelity(50, 0.02, 0.30)) == pytest.approx(0)
+    assert budget.spare_db(Fidelity(50, 0.02, 0.36)) == pytest.approx(-0.02)
+    assert budget.spare_db(Fidelity(50, 0.08, 0.09)) == pytest.approx(0.02)
 
 
 def test_a_drop_without_ground_truth_and_no_photographs_at_all_are_refused(calibrated: Bundle, noisy_folder: Path):
