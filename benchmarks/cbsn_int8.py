@@ -27,6 +27,7 @@ from image_sets import MAIN_SETS, SETS, chosen_sets
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.exporting.onnx.float_bundle import write_float_bundle
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
@@ -136,12 +137,10 @@ class Measured:
 
 @contextmanager
 def opened(runtime: Any, model: onnx.ModelProto, encoding: Encoding | None) -> Iterator[CheckedSession]:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        variant = Variant("candidate", runtime.name, "fp32" if encoding is None else "int8", path.name, encoding)
-        with CheckedSession(runtime.open(variant, path, "cpu", ONE_THREAD)) as session:
-            yield session
+    files = ModelFiles.of_bytes("candidate.onnx", model.SerializeToString())
+    variant = Variant("candidate", runtime.name, "fp32" if encoding is None else "int8", files.name, encoding)
+    with CheckedSession(runtime.open(variant, files, "cpu", ONE_THREAD)) as session:
+        yield session
 
 
 def measure(run: Path, options: argparse.Namespace, sets: dict[str, list[Pair]], report: Report) -> None:

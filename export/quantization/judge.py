@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import copy
 import math
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -23,6 +21,7 @@ import numpy as np
 
 from edgedenoise.atomic import sha256_of
 from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
+from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.calibrate import SET_FILE, float_graph, recorded_set
 from edgedenoise.calibration.drawing import DEFAULT_CROP_PX, SetOptions
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_held_out
@@ -39,6 +38,7 @@ from edgedenoise.runtimes.onnxruntime.reference import open_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -254,12 +254,11 @@ def _opened(model: onnx.ModelProto, scheme: Scheme | None) -> Iterator[CheckedSe
             yield session
         return
     encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        path.write_bytes(model.SerializeToString())
-        variant = Variant("candidate", OnnxRuntime.name, "int8", path.name, encoding)
-        with CheckedSession(OnnxRuntime().open(variant, path, "cpu", SessionOptions())) as session:
-            yield session
+    files = ModelFiles.of_bytes("candidate.onnx", model.SerializeToString())
+    variant = Variant("candidate", OnnxRuntime.name, "int8", files.name, encoding)
+    channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value or CHANNELS
+    with CheckedSession(OnnxRuntime().open(variant, files, "cpu", SessionOptions()), channels=channels) as session:
+        yield session
 
 
 def _replayed(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import edgedenoise
-from edgedenoise.calibration.calibrate import float_graph_file, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import scheme_named
@@ -42,7 +42,7 @@ def calibrated(branched_bundle: Bundle, noisy_folder: Path) -> Bundle:
 def judge(calibrated: Bundle, noisy_folder: Path) -> Judge:
     manifest = calibrated.manifest
     drawn = draw_set(noisy_folder, SetOptions(3, 1, 96), manifest.input_normalization, manifest.tiling)
-    return Judge(float_graph_file(calibrated), drawn, replay=True)
+    return Judge(float_graph(calibrated), drawn, replay=True)
 
 
 def test_without_clean_images_the_noise_is_put_back_elsewhere(judge: Judge) -> None:
@@ -55,7 +55,7 @@ def test_without_clean_images_the_noise_is_put_back_elsewhere(judge: Judge) -> N
 
 
 def test_the_mean_and_the_worst_image_are_judged(calibrated: Bundle, judge: Judge) -> None:
-    model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
+    model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     encoded = encode(model, ranges, U8S7)
     exact = judge.judge(encoded)
     drops = []
@@ -74,13 +74,13 @@ def test_the_middle_of_an_image_has_the_answers_of_the_whole(calibrated: Bundle,
     middle = judge.middle(32)
     assert [crop.float_answer.shape for crop in middle.crops] == [(3, 32, 32)] * 3
     assert judge.crops[0].float_answer.shape[1] > 32
-    in_float = middle.judge(load_onnx(float_graph_file(calibrated)))
+    in_float = middle.judge(load_onnx(float_graph(calibrated)))
     assert in_float.to_float_db > 100, "the margins of the middle are those of the whole"
 
 
 def test_a_layer_with_a_useless_range_is_found_and_kept_in_float(calibrated: Bundle, judge: Judge) -> None:
     """The tail reads a range that is a hundred times too wide: 8 bits have nothing left for the values."""
-    model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
+    model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     wide = {name: ranges.tensors[name] for name in ranges.tensors}
     for name in ("summed", "right.relu", "joined"):
         wide[name] = Range(0.0, 100 * wide[name].high)
@@ -98,7 +98,7 @@ def test_nothing_is_searched_where_little_is_lost(
     calibrated: Bundle, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(float_layers, "AIM", 1e9)
-    model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
+    model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     monkeypatch.setattr(float_layers, "layer_costs", lambda *_: pytest.fail("nothing is to be searched"))
     assert find_float_layers(model, ranges, U8S7, judge, seconds=600).layers == ()
 
@@ -118,7 +118,7 @@ def test_a_search_ends_with_its_time(
     monkeypatch.setattr(float_layers, "layer_costs", costs)
     clock = iter(range(0, 10**6, 40))
     monkeypatch.setattr(float_layers.time, "monotonic", lambda: float(next(clock)))
-    model, ranges = load_onnx(float_graph_file(calibrated)), stored_ranges(calibrated)
+    model, ranges = load_onnx(float_graph(calibrated)), stored_ranges(calibrated)
     find_float_layers(model, ranges, U8S7, judge, seconds=100)
     assert 1 <= len(measured) <= 3
     assert "ended after 100 s, unfinished" in caplog.text
