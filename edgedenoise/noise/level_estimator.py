@@ -37,6 +37,8 @@ FLOOR: Final = 1e-7
 FEATURES: Final = 2 * 3 * len(BANDS) + 3 + 3 + 1
 """Number of features of a block: band energies, mean and least of the four cells; energy between cells; mean colour;
 share of clipped samples."""
+MOST_BLOCKS: Final = 2048
+"""Largest number of blocks that are judged: of a larger image, every second, third ... row and column of blocks."""
 SUREST_SHARE: Final = 0.25
 """Part of the blocks, the most certain ones, that give the level and the curve of an image."""
 _LEVEL_QUANTILES = (0.1, 0.3, 0.5)
@@ -145,8 +147,8 @@ class LevelEstimator:
         np.savez(path, **arrays)
 
     def blocks(self, unit: NDArray[Any]) -> BlockLevels:
-        """Return the answers for the blocks of an image (H, W, 3) in [0, 1]."""
-        found = features(unit).reshape(-1, FEATURES)
+        """Return the answers for at most `MOST_BLOCKS` blocks, evenly spread, of an image (H, W, 3) in [0, 1]."""
+        found = features(spread_blocks(unit)).reshape(-1, FEATURES)
         answer = self.block(found)
         half = 3 * len(BANDS)
         energies = np.concatenate([found[:, :half], found[:, 2 * half : 2 * half + 3]], axis=1)
@@ -179,6 +181,17 @@ def weighted_quantiles(values: NDArray[Any], weight: NDArray[Any], quantiles: tu
     sums = np.cumsum(weight[order])
     places = np.searchsorted(sums, np.array(quantiles) * sums[-1])
     return [float(values[order[min(place, len(order) - 1)]]) for place in places]
+
+
+def spread_blocks(unit: NDArray[Any]) -> NDArray[Any]:
+    """Return an image (H, W, 3) as it is, or if it has more than `MOST_BLOCKS` blocks, a mosaic of part of them."""
+    rows, columns = unit.shape[0] // BLOCK_PX, unit.shape[1] // BLOCK_PX
+    step = int(np.ceil(np.sqrt(rows * columns / MOST_BLOCKS)))
+    if step <= 1:
+        return unit
+    blocks = unit[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX, 3)
+    some = blocks[::step, :, ::step]
+    return some.reshape(some.shape[0] * BLOCK_PX, some.shape[2] * BLOCK_PX, 3)
 
 
 def features(unit: NDArray[Any]) -> Float:

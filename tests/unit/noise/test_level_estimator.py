@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from edgedenoise.noise.level import KNOTS
-from edgedenoise.noise.level_estimator import FEATURES, IMAGE_FEATURES, LevelEstimator, Perceptron, features
+from edgedenoise.noise.level_estimator import (
+    BLOCK_PX,
+    FEATURES,
+    IMAGE_FEATURES,
+    MOST_BLOCKS,
+    LevelEstimator,
+    Perceptron,
+    features,
+    spread_blocks,
+)
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 
 
@@ -45,6 +54,16 @@ def test_weights_survive_their_file(tmp_path):
     blocks_only = LevelEstimator(one.block)
     blocks_only.save(tmp_path / "blocks.npz")
     assert LevelEstimator.read(tmp_path / "blocks.npz").image is None
+
+
+def test_a_large_image_is_judged_by_blocks_that_are_spread_over_it():
+    noisy = image(1040, 1056)
+    chosen = spread_blocks(noisy)
+    assert chosen.shape[0] * chosen.shape[1] <= MOST_BLOCKS * BLOCK_PX**2
+    assert np.array_equal(chosen[16:32, 16:32], noisy[32:48, 32:48]), "every second row and column of blocks"
+    assert np.array_equal(spread_blocks(noisy[:512, :512]), noisy[:512, :512])
+    one = small_estimator()
+    assert len(one.blocks(noisy).log_sigma) == (chosen.shape[0] // 16) * (chosen.shape[1] // 16)
 
 
 def test_features_are_of_whole_blocks():
