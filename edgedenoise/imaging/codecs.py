@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
+from edgedenoise.imaging.metadata.transfer import transferred
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
 from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_sequence
@@ -16,6 +17,7 @@ from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_seque
 if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
     from edgedenoise.imaging.layout import Layout
+    from edgedenoise.imaging.metadata.embedded import Metadata, Trailer
 
 _JPEG_QUALITY = 95
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
@@ -97,7 +99,7 @@ def encode_to(image: Image, format_: str, stream: BinaryIO) -> None:
 
 def _encode_still(image: Image, format_: str) -> bytes:
     """Return a file of one frame."""
-    meta = image.metadata
+    meta = transferred(image.metadata, format_)
     if format_ == "TIFF":
         return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None)
     if format_ == "GIF":
@@ -108,9 +110,10 @@ def _encode_still(image: Image, format_: str) -> bytes:
     pixels = pixels_to_pil(image)
     if format_ == "JPEG":
         pixels.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0, dpi=meta.dpi or (0, 0))
-        return jpeg.insert_blocks(stream.getvalue(), jpeg.blocks_of(meta))
+        return jpeg.with_trailer(jpeg.insert_blocks(stream.getvalue(), jpeg.blocks_of(meta)), _trailer(meta))
     if format_ == "WEBP":  # which has no field for the resolution but the one in EXIF
-        block = meta.exif if meta.dpi is None else exif.with_dpi(meta.exif, meta.dpi)
+        block = exif.with_texts(meta.exif, meta)
+        block = block if meta.dpi is None else exif.with_dpi(block, meta.dpi)
         profiles = {"icc_profile": meta.icc, "exif": block, "xmp": meta.xmp}
         pixels.save(stream, "WEBP", lossless=True, exact=True, **{key: body for key, body in profiles.items() if body})
     elif format_ == "BMP":
@@ -118,6 +121,11 @@ def _encode_still(image: Image, format_: str) -> bytes:
     else:
         pixels.save(stream, format_)
     return stream.getvalue()
+
+
+def _trailer(meta: Metadata) -> Trailer | None:
+    """Return what follows the image in its file, if the metadata are those of that file."""
+    return meta.trailer if meta.native_format == "JPEG" else None
 
 
 def _is_16_bit_colour(image: Image) -> bool:

@@ -7,6 +7,7 @@ never rotated: the EXIF orientation stays in the file, so that a viewer applies 
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgedenoise.errors import ImageError
 from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_to
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.system_errors import reason_and_hint
@@ -38,6 +40,7 @@ __all__ = [
     "write_image",
 ]
 
+_log = logging.getLogger(__name__)
 EXTENSIONS: Final = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -170,3 +173,5 @@ def write_image(image: Image, path: Path | str) -> None:
     format_ = check_can_hold(image, path)
     with _explained(path):
         write_stream(path, partial(encode_to, image, format_))
+    for sentence in losses(image.metadata, format_):
+        _log.warning("%s: %s", path, sentence)

@@ -26,6 +26,18 @@ class FrameTiming:
 
 
 @dataclass(frozen=True)
+class Trailer:
+    """What follows the image in a JPEG file: gain map, further images, the video of a motion photo."""
+
+    data: bytes
+    """Everything behind the end of the image."""
+    image_end: int
+    """Offset of `data` in the file that it was read from."""
+    index_at: int | None
+    """Offset of the index of further images in that file; None where it has none."""
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Embedded metadata of an image file, byte for byte."""
 
@@ -39,14 +51,22 @@ class Metadata:
     """Horizontal and vertical resolution in pixels per inch; None where the file states none."""
     comments: tuple[bytes, ...] = ()
     """Plain comments, in the encoding of the file."""
+    iptc: bytes | None = None
+    """IPTC record (IIM)."""
+    photoshop: bytes | None = None
+    """Photoshop's image resources, which hold the IPTC record too."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Texts of PNG: keyword and content."""
+    trailer: Trailer | None = None
+    """What follows the image in a JPEG file."""
     native: tuple[Block, ...] = ()
     """All descriptive blocks of the file, raw. They are written back when the format stays the same."""
     native_format: str | None = None
     """The format that `native` belongs to: "PNG" or "JPEG"."""
     timing: FrameTiming | None = None
     """How an animation shows this frame; None for a still image or a page."""
-    dropped: tuple[str, ...] = ()
-    """Parts of the file that were not read and are missing from every output, in words."""
+    notes: tuple[str, ...] = ()
+    """Parts of the file that were not read, or are written back as they are, each as a sentence."""
 
 
 def stated_dpi(horizontal: float, vertical: float) -> tuple[float, float] | None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgedenoise.imaging.metadata.ifd import Ifd, Value, read_ifds, resolution_values, write_ifd
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from edgedenoise.imaging.metadata.embedded import Metadata
+
 PREFIX: Final = b"Exif\x00\x00"
 """Marker in front of an EXIF block in JPEG and in some PNG and WEBP files."""
+_TEXT_TAGS: Final = {
+    "Description": 270,
+    "Title": 269,
+    "Comment": 270,
+    "Software": 305,
+    "Author": 315,
+    "Copyright": 33432,
+}
 
 
 def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
@@ -19,6 +32,40 @@ def exif_dpi(exif: bytes | None) -> tuple[float, float] | None:
         return read_ifds(exif)[0].dpi()
     except ValueError:  # the block is copied as it is, readable or not
         return None
+
+
+def text_values(metadata: Metadata, present: Container[int]) -> tuple[dict[int, Value], tuple[str, ...]]:
+    """Return comments and texts as tags of TIFF and EXIF, and the keywords of those that no tag holds.
+
+    Args:
+        metadata: the metadata of another format.
+        present: tags that are there already, and are not replaced.
+    """
+    values: dict[int, Value] = {}
+    left: list[str] = []
+    comments = [("Comment", comment.decode("utf-8", "replace")) for comment in metadata.comments]
+    for keyword, text in (*metadata.texts, *comments):
+        tag = _TEXT_TAGS.get(keyword)
+        if tag is None or tag in present or tag in values:
+            left.append(keyword)
+        else:
+            raw = text.encode() + b"\x00"
+            values[tag] = (2, len(raw), raw)
+    return values, tuple(left)
+
+
+def with_texts(exif: bytes | None, metadata: Metadata) -> bytes | None:
+    """Return an EXIF block that also states comments and texts, for formats that have no other place for them."""
+    try:
+        ifd = read_ifds(exif)[0] if exif else Ifd("<", {}, {})
+    except ValueError:
+        return exif
+    values, _ = text_values(metadata, ifd.values)
+    if not values:
+        return exif
+    if exif is None:
+        return write_ifd(Ifd("<", values, {}))
+    return _with_tags(exif, ifd.order, values) if exif[2:4] in {b"*\x00", b"\x00*"} else exif
 
 
 def with_dpi(exif: bytes | None, dpi: tuple[float, float]) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from edgedenoise.imaging.metadata import maker_notes
 from edgedenoise.imaging.metadata.embedded import stated_dpi
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Ifd:
     """Tags that point at a further directory: EXIF, GPS, interoperability."""
     sub_images: tuple[Ifd, ...] = ()
     """Directories of further images that belong to this one: previews, pyramids, and the raw data of a camera."""
+    note_at: int | None = None
+    """Offset of the maker note in the file that was read."""
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the whole numbers that a tag holds."""
@@ -158,6 +161,7 @@ class _Reader:
                 f" {_MAX_ENTRIES} in all"
             )
         values: dict[int, Value] = {}
+        note_at: int | None = None
         for place in range(at + head, at + head + count * entry, entry):
             tag, kind = struct.unpack_from(f"{self.order}HH", self.data, place)
             number = self.unpack(self.word, place + 4)
@@ -167,9 +171,12 @@ class _Reader:
                 if size > self.word_bytes:
                     start = self.unpack(self.word, start)
                 values[tag] = (kind, number, self.value(tag, start, size))
+                if tag == maker_notes.MAKER_NOTE:
+                    note_at = start
         end = at + head + count * entry
         following = self.unpack(self.word, end) if end + self.word_bytes <= len(self.data) else 0
-        ifd = Ifd(self.order, values, self.children(values, depth), self.sub_directories(values, depth))
+        children, sub_images = self.children(values, depth), self.sub_directories(values, depth)
+        ifd = Ifd(self.order, values, children, sub_images, note_at)
         self.reading.remove(at)
         self.read[at] = ifd, following
         return ifd, following
@@ -258,6 +265,8 @@ def _append_ifd(ifd: Ifd, body: bytearray, start: int) -> int:
             kind, count, raw = 4, 1, struct.pack(f"{ifd.order}I", children[tag])
         if len(raw) > 4:
             offset = start + len(body)
+            if tag == maker_notes.MAKER_NOTE and ifd.note_at is not None:
+                raw = maker_notes.moved(raw, ifd.order, ifd.note_at, offset)
             body += raw + b"\x00" * (len(raw) % 2)
             raw = struct.pack(f"{ifd.order}I", offset)
         entries.append(struct.pack(f"{ifd.order}HHI", tag, kind, count) + raw.ljust(4, b"\x00"))

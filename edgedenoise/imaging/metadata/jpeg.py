@@ -5,16 +5,18 @@ A file that breaks the format's rules raises `ValueError`, and the caller adds t
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
-from edgedenoise.imaging.metadata.embedded import Metadata, stated_dpi
+from edgedenoise.imaging.metadata import multi_picture, photoshop, xmp
+from edgedenoise.imaging.metadata.embedded import Metadata, Trailer, stated_dpi
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgedenoise.imaging.metadata.embedded import Block
 
@@ -23,7 +25,13 @@ _ICC_PREFIX = b"ICC_PROFILE\x00"
 _JFIF_PREFIX = b"JFIF\x00"
 _MAX_PAYLOAD = 65533
 _MAX_SEGMENTS = 255
-_APP0, _APP1, _APP2, _APP13, _COM = b"\xff\xe0", b"\xff\xe1", b"\xff\xe2", b"\xff\xed", b"\xff\xfe"
+_APP0, _APP1, _APP2 = b"\xff\xe0", b"\xff\xe1", b"\xff\xe2"
+_APP13, _APP14, _COM = b"\xff\xed", b"\xff\xee", b"\xff\xfe"
+_EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\x00"
+_PHOTOSHOP_PREFIX = b"Photoshop 3.0\x00"
+_GAIN_MAP_PREFIX = b"urn:iso:std:iso:ts:21496:-1\x00"
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+_RESTARTS = range(0xD0, 0xD8)
 FRAMES = {bytes((0xFF, code)) for code in range(0xC0, 0xD0)} - {b"\xff\xc4", b"\xff\xc8", b"\xff\xcc"}
 """Markers of the frame header: depth, size and components."""
 _INCHES_PER_UNIT = {1: 1.0, 2: 2.54}  # JFIF density: per inch, per centimetre
@@ -36,12 +44,13 @@ def read_segments(data: bytes | mmap.mmap) -> list[Block]:
 
 def scan_start(data: bytes | mmap.mmap) -> int:
     """Return the offset of the marker of the first scan."""
-    return _segments(data)[1]
+    return _segments(data)[2]
 
 
-def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], int]:
-    """Return the segments before the first scan, and the offset of what follows them."""
+def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], list[int], int]:
+    """Return the segments before the first scan, the offsets of their payloads, and the offset of what follows."""
     segments: list[Block] = []
+    offsets: list[int] = []
     at = 2
     while True:
         while data[at : at + 2] == b"\xff\xff":  # any number of fill bytes may precede a marker
@@ -52,12 +61,41 @@ def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], int]:
         if marker[:1] != b"\xff":
             raise ValueError(f"byte {at} is {marker[:1]!r} where a marker must begin")
         if marker in {b"\xff\xda", b"\xff\xd9"}:
-            return segments, at
+            return segments, offsets, at
         (length,) = struct.unpack_from(">H", data, at + 2)
         if length < 2:
             raise ValueError(f"the segment at byte {at} has no length")
+        offsets.append(at + 4)
         segments.append((marker, data[at + 4 : at + 2 + length]))
         at += 2 + length
+
+
+def scans(data: bytes | mmap.mmap) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of each run of coded data: of every scan, between its restart markers."""
+    at = scan_start(data)
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
+        restart = data[at + 1] in _RESTARTS
+        scan = restart or data[at + 1] == 0xDA
+        at += 2 if restart else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if scan:
+            found = _MARKER.search(data, at)
+            end = len(data) if found is None else found.start()
+            yield at, end
+            at = end
+
+
+def read_trailer(data: bytes) -> Trailer | None:
+    """Return what follows the image in a JPEG file; None where nothing does."""
+    end = max((end for _, end in scans(data)), default=scan_start(data)) + 2  # behind the end mark
+    if end >= len(data):
+        return None
+    segments, offsets, _ = _segments(data)
+    indices = (
+        at + len(multi_picture.PREFIX)
+        for (marker, payload), at in zip(segments, offsets, strict=True)
+        if marker == _APP2 and payload.startswith(multi_picture.PREFIX)
+    )
+    return Trailer(data[end:], end, next(indices, None))
 
 
 def bits_per_sample(segments: list[Block]) -> int:
@@ -68,35 +106,67 @@ def bits_per_sample(segments: list[Block]) -> int:
 def read_metadata(segments: list[Block]) -> Metadata:
     """Return the metadata of a JPEG file from its segments."""
     exif = b"".join(_app1(segments, EXIF_PREFIX)) or None  # long blocks are split over several segments
-    xmp = next(iter(_app1(segments, _XMP_PREFIX)), None)
-    dpi = _jfif_dpi(segments) or exif_dpi(exif)
-    return Metadata(_icc(segments), exif, xmp, dpi, native=_descriptive(segments), native_format="JPEG")
+    packet = next(iter(_app1(segments, _XMP_PREFIX)), None)
+    if packet is not None:
+        packet = xmp.joined(packet, _app1(segments, _EXTENSION_PREFIX))
+    resources = b"".join(
+        body[len(_PHOTOSHOP_PREFIX) :]
+        for marker, body in segments
+        if marker == _APP13 and body.startswith(_PHOTOSHOP_PREFIX)
+    )
+    return Metadata(
+        icc=_icc(segments),
+        exif=exif,
+        xmp=packet,
+        dpi=_jfif_dpi(segments) or exif_dpi(exif),
+        comments=tuple(body for marker, body in segments if marker == _COM),
+        iptc=photoshop.iptc_of(resources),
+        photoshop=resources or None,
+        notes=_notes(segments),
+        native=_descriptive(segments),
+        native_format="JPEG",
+    )
 
 
 def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
     """Return the segments that carry `metadata` in a JPEG file; the resolution is in the JFIF header instead.
 
     Raises:
-        ValueError: the EXIF block, the XMP packet or the colour profile is longer than a JPEG file can hold.
+        ValueError: the EXIF block, the image resources or the colour profile is longer than a JPEG file can hold.
     """
     if metadata.native_format == "JPEG":
         return metadata.native
     blocks: list[Block] = []
-    for prefix, body, name in ((EXIF_PREFIX, metadata.exif, "EXIF"), (_XMP_PREFIX, metadata.xmp, "XMP")):
-        if body is not None:
-            limit = _MAX_PAYLOAD - len(prefix)
-            if len(body) > limit:
-                raise ValueError(f"expected at most {limit} bytes of {name} in a JPEG, got {len(body)}")
-            blocks.append((_APP1, prefix + body))
+    if metadata.exif is not None:
+        blocks.append(_segment(_APP1, EXIF_PREFIX + metadata.exif, "EXIF"))
+    if metadata.xmp is not None:
+        packet, parts = metadata.xmp, list[bytes]()
+        if len(packet) > _MAX_PAYLOAD - len(_XMP_PREFIX):
+            packet, parts = xmp.split(packet)
+        blocks.append((_APP1, _XMP_PREFIX + packet))
+        blocks += [(_APP1, _EXTENSION_PREFIX + part) for part in parts]
     if metadata.icc is not None:
         part_bytes = _MAX_PAYLOAD - len(_ICC_PREFIX) - 2
-        parts = [metadata.icc[at : at + part_bytes] for at in range(0, len(metadata.icc), part_bytes)]
-        if len(parts) > _MAX_SEGMENTS:
+        pieces = [metadata.icc[at : at + part_bytes] for at in range(0, len(metadata.icc), part_bytes)]
+        if len(pieces) > _MAX_SEGMENTS:
             limit = part_bytes * _MAX_SEGMENTS
             raise ValueError(f"expected a colour profile of at most {limit} bytes in a JPEG, got {len(metadata.icc)}")
-        for number, part in enumerate(parts, start=1):
-            blocks.append((_APP2, _ICC_PREFIX + bytes((number, len(parts))) + part))
+        for number, part in enumerate(pieces, start=1):
+            blocks.append((_APP2, _ICC_PREFIX + bytes((number, len(pieces))) + part))
+    resources = metadata.photoshop
+    if resources is None and metadata.iptc is not None:
+        resources = photoshop.with_iptc(metadata.iptc)
+    if resources is not None:
+        blocks.append(_segment(_APP13, _PHOTOSHOP_PREFIX + resources, "Photoshop image resources"))
+    texts = [f"{keyword}: {text}".encode() for keyword, text in metadata.texts]
+    blocks += [_segment(_COM, text, "comment") for text in (*metadata.comments, *texts)]
     return tuple(blocks)
+
+
+def _segment(marker: bytes, payload: bytes, name: str) -> Block:
+    if len(payload) > _MAX_PAYLOAD:
+        raise ValueError(f"expected at most {_MAX_PAYLOAD} bytes of {name} in a JPEG, got {len(payload)}")
+    return marker, payload
 
 
 def without_profile(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -113,16 +183,47 @@ def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:
     return data[:at] + middle + data[at:]
 
 
-def _descriptive(segments: list[Block]) -> tuple[Block, ...]:
-    """Return the segments that stay true when only the pixels change: EXIF, XMP, ICC, IPTC and comments.
+def with_trailer(data: bytes, trailer: Trailer | None) -> bytes:
+    """Return the JPEG file `data` with what followed the image that it was made of, and with a valid index of it."""
+    segments, offsets, _ = _segments(data)
+    for (marker, payload), at in zip(segments, offsets, strict=True):
+        if marker != _APP2 or not payload.startswith(multi_picture.PREFIX):
+            continue
+        base = at + len(multi_picture.PREFIX)
+        index = None
+        if trailer is not None and trailer.index_at is not None:
+            index = multi_picture.moved_index(
+                payload[len(multi_picture.PREFIX) :], trailer.image_end, trailer.index_at, len(data), base
+            )
+        if index is None:  # it would point at nothing
+            return with_trailer(data[: at - 4] + data[at + len(payload) :], trailer)
+        data = data[:base] + index + data[base + len(index) :]
+    return data if trailer is None else data + trailer.data
 
-    The index of further images in the file (APP2 'MPF') points at bytes that are not copied.
+
+def _descriptive(segments: list[Block]) -> tuple[Block, ...]:
+    """Return the segments that stay true when only the pixels change.
+
+    These are EXIF, XMP, ICC, IPTC, comments, the parameters of a gain map, and the index of further images.
     """
+    kept = (_ICC_PREFIX, multi_picture.PREFIX, _GAIN_MAP_PREFIX)
     return tuple(
         (marker, payload)
         for marker, payload in segments
-        if marker in {_APP1, _APP13, _COM} or (marker == _APP2 and payload.startswith(_ICC_PREFIX))
+        if marker in {_APP1, _APP13, _COM} or (marker == _APP2 and payload.startswith(kept))
     )
+
+
+def _notes(segments: list[Block]) -> tuple[str, ...]:
+    """Return which application segments are not written back, in a sentence."""
+    written = {_APP0, _APP14, *(marker for marker, _ in _descriptive(segments))}
+    others = {marker for marker, _ in segments if _is_application(marker)} - written
+    names = ", ".join(f"APP{marker[1] - 0xE0}" for marker in sorted(others))
+    return (f"its application segments {names} are not kept",) if others else ()
+
+
+def _is_application(marker: bytes) -> bool:
+    return 0xE0 <= marker[1] <= 0xEF
 
 
 def _app1(segments: list[Block], prefix: bytes) -> list[bytes]:

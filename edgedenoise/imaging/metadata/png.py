@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
+_IPTC_KEYWORD = b"Raw profile type iptc"
 _INCH_M = 0.0254
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {1: "background", 2: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 0, "background": 1, "previous": 2}
@@ -55,7 +56,9 @@ def read_chunks(data: bytes) -> list[Block]:
 
 def read_metadata(chunks: list[Block]) -> Metadata:
     """Return the metadata of a PNG file from its chunks."""
-    icc = exif = xmp = dpi = None
+    icc = exif = xmp = dpi = iptc = None
+    comments: list[bytes] = []
+    texts: list[tuple[str, str]] = []
     for kind, body in chunks:
         if kind == b"iCCP":
             icc = _inflate(body.partition(b"\x00")[2][1:])
@@ -64,11 +67,59 @@ def read_metadata(chunks: list[Block]) -> Metadata:
         elif kind == b"pHYs" and len(body) == 9 and body[8] == 1:  # per metre
             horizontal, vertical = struct.unpack(">II", body[:8])
             dpi = stated_dpi(horizontal * _INCH_M, vertical * _INCH_M)
-        elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\x00"):
-            at = len(_XMP_KEYWORD) + 1
-            text = body[at + 2 :].split(b"\x00", 2)[-1]  # after the language and the translated keyword
-            xmp = _inflate(text) if body[at : at + 1] == b"\x01" else text
-    return Metadata(icc, exif, xmp, dpi or exif_dpi(exif), native=_descriptive(chunks), native_format="PNG")
+        elif kind in {b"tEXt", b"zTXt", b"iTXt"}:
+            keyword, text = _text(kind, body)
+            if keyword == _XMP_KEYWORD:
+                xmp = text
+            elif keyword == _IPTC_KEYWORD:
+                iptc = _raw_profile(text)
+            elif keyword == b"Comment":
+                comments.append(_utf8(kind, text))
+            elif not keyword.startswith(b"Raw profile type "):
+                texts.append((keyword.decode("latin-1"), _utf8(kind, text).decode("utf-8", "replace")))
+    return Metadata(
+        icc=icc,
+        exif=exif,
+        xmp=xmp,
+        dpi=dpi or exif_dpi(exif),
+        comments=tuple(comments),
+        iptc=iptc,
+        texts=tuple(texts),
+        native=_descriptive(chunks),
+        native_format="PNG",
+    )
+
+
+def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return the keyword and the text of a chunk, both as bytes."""
+    keyword, _, rest = body.partition(b"\x00")
+    if kind == b"tEXt":
+        return keyword, rest
+    if kind == b"zTXt":
+        return keyword, _inflate(rest[1:])
+    text = rest[2:].split(b"\x00", 2)[-1]  # after the language and the translated keyword
+    return keyword, _inflate(text) if rest[:1] == b"\x01" else text
+
+
+def _utf8(kind: bytes, text: bytes) -> bytes:
+    """Return a text as UTF-8; only iTXt holds that, the older chunks hold Latin-1."""
+    return text if kind == b"iTXt" else text.decode("latin-1").encode()
+
+
+def _raw_profile(text: bytes) -> bytes | None:
+    """Return the bytes of a profile as ImageMagick stores it: its name, its length, then hexadecimal digits."""
+    parts = text.split()
+    try:
+        return bytes.fromhex(b"".join(parts[2:]).decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _iptc_block(iptc: bytes) -> Block:
+    """Return an IPTC record in the chunk that ImageMagick and ExifTool read."""
+    digits = iptc.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    return b"zTXt", _IPTC_KEYWORD + b"\x00\x00" + zlib.compress(f"\niptc\n{len(iptc):8}\n{lines}\n".encode())
 
 
 def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
@@ -148,6 +199,9 @@ def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
     if metadata.xmp is not None:
         # keyword, not compressed, no language, no translated keyword
         blocks.append((b"iTXt", _XMP_KEYWORD + b"\x00\x00\x00\x00\x00" + metadata.xmp))
+    if metadata.iptc is not None:
+        blocks.append(_iptc_block(metadata.iptc))
+    blocks += [(b"iTXt", b"Comment\x00\x00\x00\x00\x00" + comment) for comment in metadata.comments]
     return tuple(blocks)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from edgedenoise.imaging.metadata import photoshop
 from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.metadata.exif import text_values
 from edgedenoise.imaging.metadata.ifd import (
     EXIF_IFD,
     GPS_IFD,
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
 
     from edgedenoise.imaging.metadata.ifd import Value
 
-_ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_ORIENTATION, _XMP, _ICC, _IPTC, _PHOTOSHOP = 274, 700, 34675, 33723, 34377
 # Tags that describe the image and not how this file stores its pixels: description, make, model, orientation,
-# resolution, software, date, artist, host, rating, copyright, IPTC, Photoshop, EXIF, GPS, and the titles of Windows.
+# resolution, software, date, artist, host, rating, copyright, EXIF, GPS, the titles of Windows,
+# the names of document and page, white point and primaries, and those of GeoTIFF and GDAL.
 _DESCRIPTIVE = frozenset(
-    {270, 271, 272, 274, 305, 306, 315, 316, 18246, 18249, 33432, 33723, 34377}
+    {269, 270, 271, 272, 274, 285, 297, 305, 306, 315, 316, 18246, 18249, 33432}
     | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, EXIF_IFD, GPS_IFD}
+    | {318, 319, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
     | set(range(40091, 40096))
 )
 MAX_BYTES = 0xFF000000
@@ -45,7 +50,9 @@ def read_metadata(ifd: Ifd) -> Metadata:
     """Return the metadata of a TIFF image; its descriptive tags become an EXIF block."""
     values = {tag: value for tag, value in ifd.values.items() if tag in _DESCRIPTIVE}
     exif = write_ifd(Ifd(ifd.order, values, ifd.children)) if values else None
-    return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi())
+    resources = ifd.raw(_PHOTOSHOP)
+    iptc = ifd.raw(_IPTC) or (photoshop.iptc_of(resources) if resources else None)
+    return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi(), iptc=iptc, photoshop=resources)
 
 
 def camera_metadata(ifd: Ifd) -> Metadata:
@@ -71,10 +78,12 @@ def descriptive_tags(metadata: Metadata, order: str | None = None) -> Ifd:
     values = {tag: value for tag, value in source.values.items() if tag in _DESCRIPTIVE}
     if metadata.dpi is not None and metadata.dpi != source.dpi():
         values |= resolution_values(source.order, metadata.dpi)
-    for tag, kind, body in ((_ICC, 7, metadata.icc), (_XMP, 1, metadata.xmp)):
+    values |= text_values(metadata, values)[0]
+    bodies = ((_ICC, 7, metadata.icc), (_XMP, 1, metadata.xmp), (_IPTC, 7, metadata.iptc))
+    for tag, kind, body in (*bodies, (_PHOTOSHOP, 1, metadata.photoshop)):
         if body is not None:
             values[tag] = (kind, len(body), body)
-    return Ifd(source.order, values, source.children)
+    return replace(source, values=values, sub_images=())
 
 
 def write_tiff(pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> bytes:
@@ -92,16 +101,21 @@ class TiffPages:
     """Writes an uncompressed TIFF file page by page.
 
     The tags of the EXIF block become those of the page, as TIFF stores them. Neither Pillow (no 16-bit colour) nor
-    tifffile (no EXIF directories) writes both.
+    tifffile (no EXIF directories) writes both. An EXIF block with a maker note is written at the start of the file as
+    it is, so that the offsets in the note stay valid.
     """
 
     def __init__(self, stream: BinaryIO, metadata: Metadata) -> None:
         """Begin a file in `stream`, in the byte order of the EXIF block of its first page."""
         self._stream = stream
         self._start = stream.tell()
-        self._order = descriptive_tags(metadata).order
+        first = descriptive_tags(metadata)
+        self._order = first.order
         self._link = 4  # where the offset of the next directory belongs
-        stream.write((b"II*\x00" if self._order == "<" else b"MM\x00*") + bytes(4))
+        camera = first.children.get(EXIF_IFD)
+        self._keeps_exif = camera is not None and camera.note_at is not None
+        body = (metadata.exif or b"")[8:] if self._keeps_exif else b""
+        stream.write((b"II*\x00" if self._order == "<" else b"MM\x00*") + bytes(4) + body + bytes(len(body) % 2))
 
     def add(self, pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> None:
         """Append a page of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
@@ -110,6 +124,8 @@ class TiffPages:
             ValueError: the EXIF block is damaged, or the file would be larger than 4 GB.
         """
         tags = descriptive_tags(metadata, self._order)
+        if self._keeps_exif and self._link == 4:  # the directories of the first page are in the file, in their place
+            tags = replace(tags, children={})
         at = self._stream.tell() - self._start
         if at + pixels.nbytes > MAX_BYTES:
             raise ValueError(f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + pixels.nbytes}")

@@ -59,15 +59,15 @@ def full_pages(ifds: Sequence[Ifd], name: str) -> list[Ifd]:
     return pages
 
 
-def dropped_pages(ifds: Sequence[Ifd]) -> tuple[str, ...]:
-    """Return what a file holds beside its full pages, in words."""
+def notes_on_pages(ifds: Sequence[Ifd]) -> tuple[str, ...]:
+    """Return what a file holds beside its full pages, in sentences."""
     every = [*ifds, *(sub for ifd in ifds for sub in ifd.sub_images)]
     kinds = [_subfile(ifd) for ifd in every]
     found = []
     if any(kind & _REDUCED for kind in kinds) and len(every) > 1:
-        found.append("its reduced copies (thumbnails or overviews)")
+        found.append("its reduced copies (thumbnails or overviews) are not kept")
     if any(kind & _MASK for kind in kinds):
-        found.append("its transparency mask")
+        found.append("its transparency mask is not kept")
     return tuple(found)
 
 

@@ -34,7 +34,9 @@ def decode_png(data: bytes, name: str, options: ReadOptions) -> Image:
         if depth == 16:
             raise ImageError(f"{name} is an unsupported animation: expected 8 bits per sample, got 16")
         if not still_first:
-            meta = replace(meta, dropped=(*meta.dropped, "the still image for programs that show no animations"))
+            meta = replace(
+                meta, notes=(*meta.notes, "its still image for programs that show no animations is not kept")
+            )
         bare = png.without_metadata(chunks)
         return animation(bare, "PNG", name, options, meta, timings, skipped=0 if still_first else 1)
     key = None

@@ -23,9 +23,9 @@ from edgedenoise.imaging.metadata.tiff_pages import (
     SAMPLES,
     WIDTH,
     check_pixels_are_complete,
-    dropped_pages,
     full_pages,
     is_raw,
+    notes_on_pages,
     single_page,
 )
 from edgedenoise.imaging.optional import import_io
@@ -53,15 +53,13 @@ def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
     if len(pages) > 1 and not options.frames:
         raise ImageError(f"{name} has several pages: expected one, got {len(pages)}")
     first = _decode_page(data, pages[0], name, options)
-    dropped = (*first.metadata.dropped, *dropped_pages(ifds))
+    notes = (*first.metadata.notes, *notes_on_pages(ifds))
 
     def following() -> Iterator[Image]:
         for number, page in enumerate(pages[1:], start=2):
             yield _decode_page(data, page, f"page {number} of {name}", options)
 
-    return replace(
-        first, metadata=replace(first.metadata, dropped=dropped), following=Frames(len(pages) - 1, following)
-    )
+    return replace(first, metadata=replace(first.metadata, notes=notes), following=Frames(len(pages) - 1, following))
 
 
 def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Image:

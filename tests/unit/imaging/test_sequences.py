@@ -194,7 +194,7 @@ def test_a_still_image_in_front_of_an_animation_is_left_out_and_named() -> None:
     assert [
         np.array_equal(rgba(frame), canvas) for frame, canvas in zip(frames_of(image), canvases(False), strict=True)
     ]
-    assert image.metadata.dropped == ("the still image for programs that show no animations",)
+    assert image.metadata.notes == ("its still image for programs that show no animations is not kept",)
 
 
 def test_frames_of_other_sizes_are_refused() -> None:

@@ -33,7 +33,7 @@ def test_a_reduced_copy_in_front_of_the_image_is_not_taken_for_it(tmp_path: Path
     image = read_image(tmp_path / "a.tif")
     assert np.array_equal(image.pixels, FULL)
     assert len(image.following) == 0
-    assert image.metadata.dropped == ("its reduced copies (thumbnails or overviews)",)
+    assert image.metadata.notes == ("its reduced copies (thumbnails or overviews) are not kept",)
 
 
 @pytest.mark.parametrize("marked", [1, 0], ids=["marked as reduced", "not marked"])
@@ -51,7 +51,7 @@ def test_overviews_of_an_image_are_left_out_and_named(tmp_path: Path) -> None:
         file.write(FULL[::4, ::4], photometric="rgb", subfiletype=1)
     image = read_image(tmp_path / "a.tif")
     assert np.array_equal(image.pixels, FULL)
-    assert image.metadata.dropped
+    assert image.metadata.notes
 
 
 def test_a_lone_page_that_is_marked_as_reduced_is_the_image(tmp_path: Path) -> None:
