@@ -198,10 +198,10 @@ def test_an_operator_outside_the_contract_is_refused() -> None:
 def test_a_graph_that_differs_from_pytorch_is_not_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def traced_wrongly(module: NonBlind) -> Trace:
+    def traced_wrongly(module: NonBlind, channels: int) -> Trace:
         with torch.no_grad():
             module.network.head.weight.mul_(1.001)
-        model = trace(module)
+        model = trace(module, channels)
         with torch.no_grad():
             module.network.head.weight.div_(1.001)
         return model
