@@ -35,6 +35,7 @@ def command(
         *([] if level is None else [f"takes the noise level: {level.estimator} {level.version}, gain {level.gain:g}"]),
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]
+    lines += [f"{one.name}: {one.not_recommended or one.loss}" for one in manifest.variants if one.loss is not None]
     lines += [
         f"{one.name} ({one.runtime}, {one.precision}): unknown to this version of edgedenoise; it is skipped"
         for one in opened.unknown_variants

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from command_line import Done, Run
+from manifests import rewrite_manifest
 from rich.progress import Task, TaskID
 
 from edgedenoise import errors
@@ -480,6 +481,16 @@ def test_doctor_says_by_its_code_that_images_cannot_be_trained_on(run: Run, nois
     done = run("doctor", "--data", noisy_folder)
     assert done.code == errors.DatasetError.exit_code
     assert "holds no images" in done.err
+
+
+def test_inspect_states_the_loss_of_int8(run: Run, committed_bundle: Path) -> None:
+    variants = json.loads((committed_bundle / "manifest.json").read_bytes())["variants"]
+    for variant in variants:
+        if variant["precision"] == "int8":
+            variant["loss"] = {"mean_db": 0.36, "worst_db": 1.26, "images": 12, "truth": "clean"}
+    rewrite_manifest(committed_bundle, variants=variants)
+    lost = "0.36 dB lost in the mean and 1.26 dB on the worst of 12 images"
+    assert f"onnx-int8-u8s7: not recommended: {lost}" in run("inspect", committed_bundle).out
 
 
 def test_inspect_shows_what_a_bundle_holds(run: Run, committed_bundle: Path) -> None:
