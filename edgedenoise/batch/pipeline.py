@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgedenoise.batch.plan import Job
     from edgedenoise.denoiser import Denoiser
     from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.saving import SaveOptions
     from edgedenoise.progress import Progress
 
     T = TypeVar("T")
@@ -43,7 +44,9 @@ _UNKNOWN_BYTES: Final = 64 << 20
 """Assumed where the header of an image is not understood."""
 
 
-def run_jobs(denoiser: Denoiser, jobs: Sequence[Job], *, max_pixels: int, progress: Progress) -> list[FileResult]:
+def run_jobs(
+    denoiser: Denoiser, jobs: Sequence[Job], *, saving: SaveOptions, max_pixels: int, progress: Progress
+) -> list[FileResult]:
     """Denoise images and return one result per job, in the order of the jobs.
 
     A job that fails is reported in its result, and the others are done. When the caller is interrupted, images that
@@ -51,7 +54,7 @@ def run_jobs(denoiser: Denoiser, jobs: Sequence[Job], *, max_pixels: int, progre
     """
     pool = ThreadPoolExecutor(min(8, max(2, (os.cpu_count() or 1) // 2)), thread_name_prefix="edgedenoise-files")
     try:
-        return _Pipeline(denoiser, jobs, max_pixels, pool).run(progress)
+        return _Pipeline(denoiser, jobs, saving, max_pixels, pool).run(progress)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -59,9 +62,17 @@ def run_jobs(denoiser: Denoiser, jobs: Sequence[Job], *, max_pixels: int, progre
 class _Pipeline:
     """One image at the network, some before and some behind it."""
 
-    def __init__(self, denoiser: Denoiser, jobs: Sequence[Job], max_pixels: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        jobs: Sequence[Job],
+        saving: SaveOptions,
+        max_pixels: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
         self._denoiser = denoiser
         self._jobs = jobs
+        self._saving = saving
         self._max_pixels = max_pixels
         self._pool = pool
         self._results = [FileResult(job.source, None, job.error) for job in jobs]
@@ -95,7 +106,7 @@ class _Pipeline:
 
     def _write(self, number: int, image: Image) -> None:
         """Write an image beside the network; one of several frames here, because writing denoises the further ones."""
-        step = partial(_attempt, self._jobs[number], partial(_write, self._jobs[number], image))
+        step = partial(_attempt, self._jobs[number], partial(_write, self._jobs[number], image, self._saving))
         if image.following:
             self._finish(number, step())
         else:
@@ -178,9 +189,9 @@ def _denoised(denoiser: Denoiser, image: Image, on_tile: Callable[[int, int], No
     return replace(clean, following=image.following.map(denoiser))
 
 
-def _write(job: Job, image: Image) -> Path:
+def _write(job: Job, image: Image, saving: SaveOptions) -> Path:
     """Write an image with the time of its source."""
-    write_image(image, job.output)
+    write_image(image, job.output, saving)
     try:
         status = job.source.stat()
         os.utime(job.output, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -13,6 +13,7 @@ from edgedenoise.errors import DatasetError, EdgeDenoiseError, ImageError, Outpu
 from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for
 from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
+from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ class Plan:
         """
         if any(job.error is None for job in self.jobs):
             check_writable(self.folder / "output")
+
+    def check_saving(self, options: SaveOptions) -> None:
+        """Check that each option of saving is for a format of the outputs.
+
+        Raises:
+            UsageError: it is for none.
+        """
+        formats = {EXTENSIONS.get(job.output.suffix.lower(), "") for job in self.jobs}
+        given = {
+            f"--quality {options.quality}": SaveOptions(options.quality).formats,
+            f"--compression {options.compression}": SaveOptions(compression=options.compression).formats,
+        }
+        for option, expected in given.items():
+            if expected and not expected & formats:
+                raise UsageError(
+                    f"{option} is for no output: expected outputs in {' or '.join(sorted(expected))}, "
+                    f"got {', '.join(sorted(formats))}"
+                )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from edgedenoise.batch.results import BatchReport, Counts
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def denoise_files(
     *,
     recursive: bool = False,
     existing: Existing = "error",
+    quality: int | None = None,
+    compression: str | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: Progress = silent,
     **options: Unpack[LoadOptions],
@@ -45,6 +48,10 @@ def denoise_files(
         recursive: also search the sub-folders of folders, and keep their tree in the output folder.
         existing: what to do with an output that exists: `error` reports it as a failure of its image, `overwrite`
             replaces it, `skip` leaves its image out.
+        quality: quality of JPEG and WebP outputs, 1 to 100. Without it a file keeps the quantization tables or the
+            quality of its input; outputs in another format are JPEG at 95 or WebP without loss.
+        compression: `none`, `lzw` or `deflate` for TIFF outputs, `0` to `9` for PNG, `lossless` for WebP. Without it
+            a file keeps that of its input.
         max_pixels: largest number of pixels of an image that is accepted.
         progress: called after each tile and each image.
         **options: the options of `edgedenoise.load`.
@@ -53,7 +60,8 @@ def denoise_files(
         One result per image, what was left out, and the variant and device that ran.
 
     Raises:
-        UsageError: there is nothing to do, two outputs have one name, or an output would overwrite its input.
+        UsageError: there is nothing to do, two outputs have one name, an output would overwrite its input, or the
+            quality or compression is for no output.
         ImageError: no input exists.
         DatasetError: the only input is a folder that cannot be read.
         OutputError: the output folder cannot be written.
@@ -65,12 +73,14 @@ def denoise_files(
         >>> report.counts
         Counts(denoised=8, failed=0, left_out=0)
     """
+    saving = SaveOptions(quality, compression)
     plan = plan_run(
         [Path(item) for item in inputs], Path(out), recursive=recursive, existing=existing, max_pixels=max_pixels
     )
+    plan.check_saving(saving)
     with load(model, **options) as denoiser:
         plan.check_writable()
-        results = run_jobs(denoiser, plan.jobs, max_pixels=max_pixels, progress=progress)
+        results = run_jobs(denoiser, plan.jobs, saving=saving, max_pixels=max_pixels, progress=progress)
         failed = sum(result.error is not None for result in results)
         counts = Counts(len(results) - failed, failed, len(plan.left_out))
         return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts)

@@ -49,6 +49,13 @@ def command(
         typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
     ] = None,
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP. Default: that of the input.")
+    ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(help="none, lzw or deflate (TIFF), 0 to 9 (PNG), lossless (WebP). Default: that of the input."),
+    ] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
     ] = MAX_PIXELS,
@@ -66,6 +73,8 @@ def command(
             model,
             recursive=recursive,
             existing="overwrite" if overwrite else "skip" if skip_existing else "error",
+            quality=quality,
+            compression=compression,
             max_pixels=max_pixels,
             runtime=runtime,
             precision=cast("Any", precision),  # `load` checks it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
@@ -12,14 +12,15 @@ from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
 from edgedenoise.imaging.metadata.transfer import transferred
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
+from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_sequence
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
     from edgedenoise.imaging.layout import Layout
     from edgedenoise.imaging.metadata.embedded import Metadata, Trailer
+    from edgedenoise.imaging.metadata.encoding import JpegEncoding
 
-_JPEG_QUALITY = 95
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
 _ALPHA: Final = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
 _MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}  # the first two are limits of libjpeg and libwebp
@@ -60,12 +61,13 @@ def check_encodable(image: Image, format_: str) -> None:
         jpeg.blocks_of(image.metadata)
 
 
-def encode_image(image: Image, format_: str) -> bytes:
+def encode_image(image: Image, format_: str, options: SaveOptions = AS_READ) -> bytes:
     """Encode an image as the bytes of a file.
 
     Args:
         image: the image.
         format_: one of the values of `EXTENSIONS`. BMP and PPM hold no metadata but the resolution of BMP.
+        options: compression of the file.
 
     Returns:
         The whole file.
@@ -74,17 +76,18 @@ def encode_image(image: Image, format_: str) -> bytes:
         ValueError, RuntimeUnavailableError: as `check_encodable`.
     """
     stream = BytesIO()
-    encode_to(image, format_, stream)
+    encode_to(image, format_, stream, options)
     return stream.getvalue()
 
 
-def encode_to(image: Image, format_: str, stream: BinaryIO) -> None:
+def encode_to(image: Image, format_: str, stream: BinaryIO, options: SaveOptions = AS_READ) -> None:
     """Write an image and the frames that follow it as a file; one frame is in memory at a time.
 
     Args:
         image: the image.
         format_: as for `encode_image`.
         stream: receives the file; it can be sought.
+        options: compression of the file.
 
     Raises:
         ValueError, RuntimeUnavailableError: as `check_encodable`.
@@ -92,30 +95,33 @@ def encode_to(image: Image, format_: str, stream: BinaryIO) -> None:
     """
     check_encodable(image, format_)
     if image.following:
-        write_sequence(image, format_, partial(_encode_still, format_=format_), stream)
+        still = partial(_encode_still, format_=format_, first=image, options=options)
+        write_sequence(image, format_, still, stream, options.tiff(image))
     else:
-        stream.write(_encode_still(image, format_))
+        stream.write(_encode_still(image, format_, image, options))
 
 
-def _encode_still(image: Image, format_: str) -> bytes:
-    """Return a file of one frame."""
+def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions) -> bytes:
+    """Return a file of one frame, compressed like the first one of its file."""
     meta = transferred(image.metadata, format_)
     if format_ == "TIFF":
-        return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None)
+        return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None, encoding=options.tiff(first))
     if format_ == "GIF":
         return gif_bytes(image)
     if format_ == "PNG":
-        return png.insert_blocks(_png_pixels(image), png.blocks_of(meta))
+        return png.insert_blocks(_png_pixels(image, options.png(first).level), png.blocks_of(meta))
     stream = BytesIO()
     pixels = pixels_to_pil(image)
     if format_ == "JPEG":
-        pixels.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0, dpi=meta.dpi or (0, 0))
+        pixels.save(stream, "JPEG", dpi=meta.dpi or (0, 0), **_jpeg_options(options.jpeg(first)))
         return jpeg.with_trailer(jpeg.insert_blocks(stream.getvalue(), jpeg.blocks_of(meta)), _trailer(meta))
     if format_ == "WEBP":  # which has no field for the resolution but the one in EXIF
         block = exif.with_texts(meta.exif, meta)
         block = block if meta.dpi is None else exif.with_dpi(block, meta.dpi)
         profiles = {"icc_profile": meta.icc, "exif": block, "xmp": meta.xmp}
-        pixels.save(stream, "WEBP", lossless=True, exact=True, **{key: body for key, body in profiles.items() if body})
+        quality = options.webp(first).quality
+        chosen = {"lossless": True} if quality is None else {"quality": quality}
+        pixels.save(stream, "WEBP", exact=True, **chosen, **{key: body for key, body in profiles.items() if body})
     elif format_ == "BMP":
         pixels.save(stream, "BMP", dpi=meta.dpi or (0, 0))  # Pillow would write 96
     else:
@@ -128,15 +134,23 @@ def _trailer(meta: Metadata) -> Trailer | None:
     return meta.trailer if meta.native_format == "JPEG" else None
 
 
+def _jpeg_options(encoding: JpegEncoding) -> dict[str, Any]:
+    """Return the options of Pillow for a JPEG file."""
+    quality = (
+        {"qtables": [list(table) for table in encoding.tables]} if encoding.tables else {"quality": encoding.quality}
+    )
+    return {**quality, "subsampling": encoding.subsampling, "progressive": encoding.progressive}
+
+
 def _is_16_bit_colour(image: Image) -> bool:
     return image.bits == 16 and (image.channels == 3 or image.alpha is not None)
 
 
-def _png_pixels(image: Image) -> bytes:
+def _png_pixels(image: Image, level: int) -> bytes:
     """Return a PNG file of the pixels and alpha alone."""
     if _is_16_bit_colour(image):
         imagecodecs = import_io("imagecodecs", "writing 16-bit colour PNG")
-        return bytes(imagecodecs.png_encode(np.ascontiguousarray(image.to_channels())))
+        return bytes(imagecodecs.png_encode(np.ascontiguousarray(image.to_channels()), level=level))
     stream = BytesIO()
-    pixels_to_pil(image).save(stream, "PNG")
+    pixels_to_pil(image).save(stream, "PNG", compress_level=level)
     return stream.getvalue()

@@ -21,6 +21,7 @@ from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
+from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
@@ -157,13 +158,16 @@ def read_image(
     return decode_image(data, name=str(path), options=options)
 
 
-def write_image(image: Image, path: Path | str) -> None:
+def write_image(image: Image, path: Path | str, options: SaveOptions = AS_READ) -> None:
     """Write an image file, whole or not at all.
 
     Args:
         image: the image with its metadata.
-        path: the file. Its extension decides the format: JPEG is written at quality 95 without chroma subsampling,
-            WEBP without loss, TIFF without compression.
+        path: the file. Its extension decides the format. In the format that the image was read from, the compression
+            is kept: tables, chroma subsampling and progression of JPEG, the kind of WEBP, the method of TIFF, the
+            level of PNG. Otherwise JPEG is written at quality 95 without chroma subsampling, WEBP without loss, TIFF
+            without compression.
+        options: compression that replaces it.
 
     Raises:
         ImageError, RuntimeUnavailableError: as `check_can_hold`.
@@ -172,6 +176,6 @@ def write_image(image: Image, path: Path | str) -> None:
     path = Path(path)
     format_ = check_can_hold(image, path)
     with _explained(path):
-        write_stream(path, partial(encode_to, image, format_))
+        write_stream(path, partial(encode_to, image, format_, options=options))
     for sentence in losses(image.metadata, format_):
         _log.warning("%s: %s", path, sentence)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgedenoise.imaging.metadata.encoding import Encoding
+
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
@@ -63,6 +65,8 @@ class Image:
     """Colour profile, EXIF, XMP and the like. Denoising leaves it as it is."""
     format: str = "PNG"
     """Format of the file that the image was read from: one of the values of `EXTENSIONS`, or RAW."""
+    encoding: Encoding | None = None
+    """How the file compressed its pixels; None where it is not known. It is used again in the same format."""
     following: Frames = field(default_factory=Frames)
     """Further frames of an animation, or pages of a document."""
 
@@ -135,7 +139,7 @@ class Image:
         part = (slice(top, top + side), slice(left, left + side))
         pixels: Any = self.pixels[part].copy()
         alpha: Any = None if self.alpha is None else self.alpha[part].copy()
-        return Image(pixels, alpha, self.metadata, self.format)
+        return replace(self, pixels=pixels, alpha=alpha, following=Frames())
 
     def followed_by(self, frames: Iterable[Image]) -> Image:
         """Return the same image with other frames or pages behind it; all of them are held in memory."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.metadata.embedded import FrameTiming
+    from edgedenoise.imaging.metadata.encoding import TiffEncoding
 
     Encode = Callable[[Image], bytes]
 
@@ -43,7 +44,7 @@ def check_sequence(image: Image, format_: str) -> None:
         raise ValueError(f"expected one page in {format_}, got {count}")
 
 
-def write_sequence(image: Image, format_: str, encode: Encode, stream: BinaryIO) -> None:
+def write_sequence(image: Image, format_: str, encode: Encode, stream: BinaryIO, pages_encoding: TiffEncoding) -> None:
     """Write an image and the frames or pages that follow it.
 
     Args:
@@ -51,6 +52,7 @@ def write_sequence(image: Image, format_: str, encode: Encode, stream: BinaryIO)
         format_: GIF, PNG or WEBP for animations, TIFF for pages.
         encode: makes a file of one frame alone, in `format_`.
         stream: receives the file; it can be read and sought.
+        pages_encoding: compression of the pages of a TIFF file.
 
     Raises:
         ImageError: a frame has another size than the first.
@@ -58,7 +60,7 @@ def write_sequence(image: Image, format_: str, encode: Encode, stream: BinaryIO)
     """
     timing = image.metadata.timing
     if timing is None:
-        pages = TiffPages(stream, image.metadata)
+        pages = TiffPages(stream, image.metadata, pages_encoding)
         for page in _frames(image):
             pages.add(page.to_channels(), page.metadata, alpha=page.alpha is not None)
     elif format_ == "GIF":

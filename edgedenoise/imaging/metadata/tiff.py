@@ -7,10 +7,9 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from edgedenoise.imaging.metadata import photoshop
 from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.metadata.encoding import TiffEncoding
 from edgedenoise.imaging.metadata.exif import text_values
 from edgedenoise.imaging.metadata.ifd import (
     EXIF_IFD,
@@ -26,8 +25,10 @@ from edgedenoise.imaging.metadata.ifd import (
     whole_numbers,
     write_ifd,
 )
+from edgedenoise.imaging.metadata.tiff_strips import rows_per_strip, strips
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.metadata.ifd import Value
@@ -86,27 +87,36 @@ def descriptive_tags(metadata: Metadata, order: str | None = None) -> Ifd:
     return replace(source, values=values, sub_images=())
 
 
-def write_tiff(pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> bytes:
-    """Return an uncompressed TIFF file of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
+def write_tiff(
+    pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool, encoding: TiffEncoding | None = None
+) -> bytes:
+    """Return a TIFF file of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
 
     Raises:
         ValueError: as `TiffPages.add`.
     """
     stream = BytesIO()
-    TiffPages(stream, metadata).add(pixels, metadata, alpha=alpha)
+    TiffPages(stream, metadata, encoding).add(pixels, metadata, alpha=alpha)
     return stream.getvalue()
 
 
 class TiffPages:
-    """Writes an uncompressed TIFF file page by page.
+    """Writes a TIFF file page by page.
 
     The tags of the EXIF block become those of the page, as TIFF stores them. Neither Pillow (no 16-bit colour) nor
     tifffile (no EXIF directories) writes both. An EXIF block with a maker note is written at the start of the file as
     it is, so that the offsets in the note stay valid.
     """
 
-    def __init__(self, stream: BinaryIO, metadata: Metadata) -> None:
-        """Begin a file in `stream`, in the byte order of the EXIF block of its first page."""
+    def __init__(self, stream: BinaryIO, metadata: Metadata, encoding: TiffEncoding | None = None) -> None:
+        """Begin a file in `stream`, in the byte order of the EXIF block of its first page.
+
+        Args:
+            stream: receives the file.
+            metadata: metadata of the first page.
+            encoding: compression of all pages; None for none.
+        """
+        self._encoding = encoding or TiffEncoding()
         self._stream = stream
         self._start = stream.tell()
         first = descriptive_tags(metadata)
@@ -130,9 +140,11 @@ class TiffPages:
         if at + pixels.nbytes > MAX_BYTES:
             raise ValueError(f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + pixels.nbytes}")
         raw = pixels.astype(f"{self._order}u{pixels.dtype.itemsize}", copy=False)
-        self._stream.write(np.ascontiguousarray(raw).data)
-        self._stream.write(bytes(pixels.nbytes % 2))
-        values = {**tags.values, **_layout_tags(self._order, pixels, at, alpha=alpha)}
+        lengths = [self._stream.write(strip) for strip in strips(raw, self._encoding)]
+        offsets = [at + sum(lengths[:number]) for number in range(len(lengths))]
+        self._stream.write(bytes(sum(lengths) % 2))
+        values = {**tags.values, **_layout_tags(self._order, pixels, alpha=alpha)}
+        values |= _strip_tags(self._order, raw, offsets, lengths, self._encoding)
         body, directory = ifd_bytes(Ifd(self._order, values, tags.children), self._stream.tell() - self._start)
         end = self._stream.tell() - self._start + len(body)
         self._stream.write(body)
@@ -142,19 +154,30 @@ class TiffPages:
         self._link = end - 4  # the directory comes last, and its link last in it
 
 
-def _layout_tags(order: str, pixels: NDArray[np.unsignedinteger], at: int, *, alpha: bool) -> dict[int, Value]:
-    """Return the tags that describe the pixels of a page, which are one strip at offset `at`."""
+def _strip_tags(
+    order: str, raw: NDArray[np.unsignedinteger], offsets: list[int], lengths: list[int], encoding: TiffEncoding
+) -> dict[int, Value]:
+    """Return the tags that describe where and how the pixels of a page are stored."""
+    values = {
+        259: whole_numbers(order, 3, encoding.compression),
+        273: whole_numbers(order, 4, *offsets),
+        278: whole_numbers(order, 4, rows_per_strip(raw, encoding)),
+        279: whole_numbers(order, 4, *lengths),
+    }
+    if encoding.has_predictor:
+        values[317] = whole_numbers(order, 3, 2)
+    return values
+
+
+def _layout_tags(order: str, pixels: NDArray[np.unsignedinteger], *, alpha: bool) -> dict[int, Value]:
+    """Return the tags that describe the pixels of a page."""
     height, width, channels = pixels.shape
     values = {
         256: whole_numbers(order, 4, width),
         257: whole_numbers(order, 4, height),
         258: whole_numbers(order, 3, *[pixels.dtype.itemsize * 8] * channels),
-        259: whole_numbers(order, 3, 1),  # not compressed
         262: whole_numbers(order, 3, 2 if channels - alpha == 3 else 1),  # RGB, or black is zero
-        273: whole_numbers(order, 4, at),
         277: whole_numbers(order, 3, channels),
-        278: whole_numbers(order, 4, height),
-        279: whole_numbers(order, 4, pixels.nbytes),
         284: whole_numbers(order, 3, 1),
     }
     if alpha:

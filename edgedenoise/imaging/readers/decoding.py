@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from edgedenoise.errors import DamagedImageError, ImageError
 from edgedenoise.imaging.headers import check_pixel_count, format_of, layout_of
 from edgedenoise.imaging.image import Frames
+from edgedenoise.imaging.metadata.encoding import encoding_of
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
 from edgedenoise.imaging.readers.gif import decode_gif
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
@@ -61,7 +62,7 @@ def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions |
         layout = layout_of(data, format_, name)
         if layout is not None:
             check_pixel_count(layout, name, options.max_pixels)
-        image = _decode(data, format_, name, options)
+        image = replace(_decode(data, format_, name, options), encoding=encoding_of(data, format_))
     later = image.following
 
     def following() -> Iterator[Image]:

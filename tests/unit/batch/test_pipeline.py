@@ -16,6 +16,7 @@ from edgedenoise.batch.pipeline import run_jobs
 from edgedenoise.batch.plan import Job
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
+from edgedenoise.imaging.saving import AS_READ
 from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Disk:
             self.read.append(path.name)
         return Image(np.full((4, 4, 3), int(path.stem), np.uint8))
 
-    def write_image(self, image: Image, path: Path, **_: Any) -> None:
+    def write_image(self, image: Image, path: Path, _: object) -> None:
         self.before_writing(path.name)
         with self.lock:
             assert int(image.pixels[0, 0, 0]) == int(path.stem)
@@ -82,7 +83,7 @@ class Network:
 
 def run(work: list[Job], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
     denoiser = cast("Denoiser", Network(network))
-    results = run_jobs(denoiser, work, max_pixels=100, progress=silent)
+    results = run_jobs(denoiser, work, saving=AS_READ, max_pixels=100, progress=silent)
     assert [result.source for result in results] == [job.source for job in work]
     return [None if result.output is None else result.output.name for result in results]
 

@@ -122,10 +122,10 @@ def test_an_orientation_in_the_xmp_alone_is_not_applied_either(tmp_path: Path) -
     assert again.metadata.xmp == photo.metadata.xmp
 
 
-def test_jpeg_keeps_captions_and_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
+def test_jpeg_keeps_captions_and_colours_at_full_resolution(tmp_path: Path) -> None:
     smooth = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
     stream = io.BytesIO()
-    PILImage.fromarray(smooth).save(stream, "JPEG", dpi=(240, 240), comment=b"a comment", quality=80)
+    PILImage.fromarray(smooth).save(stream, "JPEG", dpi=(240, 240), comment=b"a comment", quality=80, subsampling=0)
     iptc = (b"\xff\xed", b"Photoshop 3.0\x008BIM\x04\x04caption")
     (tmp_path / "a.jpg").write_bytes(jpeg.insert_blocks(stream.getvalue(), (iptc,)))
     write_image(read_image(tmp_path / "a.jpg"), tmp_path / "b.jpg")

@@ -1,0 +1,62 @@
+"""The pixels of a TIFF page as compressed strips."""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL import Image as PILImage
+
+from edgedenoise.imaging.metadata.encoding import DEFLATE, LZW, NOT_COMPRESSED, PACKBITS, TiffEncoding
+from edgedenoise.imaging.metadata.ifd import read_ifds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_STRIP_BYTES: Final = 1 << 18
+_PILLOW_NAMES: Final = {LZW: "tiff_lzw", PACKBITS: "packbits"}
+
+
+def rows_per_strip(pixels: NDArray[Any], encoding: TiffEncoding) -> int:
+    """Return the number of rows in each strip but the last one."""
+    if encoding.compression == NOT_COMPRESSED:
+        return len(pixels)
+    return max(1, _STRIP_BYTES // (pixels.nbytes // len(pixels)))
+
+
+def strips(pixels: NDArray[Any], encoding: TiffEncoding) -> Iterator[bytes | memoryview]:
+    """Yield the strips of (H, W, C) pixels of the file's byte order.
+
+    Args:
+        pixels: uint8 or uint16.
+        encoding: compression, one that `edgedenoise.imaging.metadata.encoding.encoding_of` returns.
+    """
+    rows = rows_per_strip(pixels, encoding)
+    if encoding.compression == NOT_COMPRESSED:
+        yield np.ascontiguousarray(pixels).data
+        return
+    for top in range(0, pixels.shape[0], rows):
+        strip = pixels[top : top + rows]
+        if encoding.has_predictor:
+            differences = np.diff(strip, axis=1, prepend=np.zeros_like(strip[:, :1]))
+            strip = differences.astype(pixels.dtype, copy=False)
+        raw = np.ascontiguousarray(strip)
+        if encoding.compression == DEFLATE:
+            yield zlib.compress(raw.data)
+        else:
+            yield _with_libtiff(raw, _PILLOW_NAMES[encoding.compression])
+
+
+def _with_libtiff(strip: NDArray[Any], compression: str) -> bytes:
+    """Return a strip compressed by libtiff, which takes its bytes as the samples of a gray image."""
+    gray = strip.reshape(len(strip), -1).view(np.uint8)
+    stream = BytesIO()
+    PILImage.fromarray(gray).save(stream, "TIFF", compression=compression, tiffinfo={278: len(gray)})
+    data = stream.getvalue()
+    ifd = read_ifds(data)[0]
+    ((start,), (count,)) = ifd.numbers(273), ifd.numbers(279)
+    return data[start : start + count]
