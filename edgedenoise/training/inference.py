@@ -18,8 +18,10 @@ import torch
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.normalize import statistics
 from edgedenoise.imaging.tiling import Tiling, plan_tiles, run_tiled
-from edgedenoise.runtimes.base import EffectiveDevice, Session
+from edgedenoise.runtimes.base import CHANNELS, EffectiveDevice, Session
 from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.noise_plane import noise_of, with_plane
+from edgedenoise.runtimes.pipeline import network_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,7 @@ class TorchSession(Session):
         self.effective = EffectiveDevice("torch", importlib.metadata.version("torch"), str(self._device))
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the output for (1, 3, h, w), in the same shape."""
+        """Return the output (1, 3, h, w) for an input (1, 3 + level planes, h, w)."""
         with torch.no_grad():
             answer = self._network(torch.from_numpy(x).to(self._device), **self._mode)
         return np.asarray(answer.float().cpu().numpy(), np.float32)
@@ -61,6 +63,7 @@ def denoise_unit(
     *,
     mode: Mode = "direct",
     numbers: Statistics | None = None,
+    level: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Denoise one image.
 
@@ -70,9 +73,10 @@ def denoise_unit(
         unit: image (H, W, 3) in [0, 1]; at least 2 pixels a side where `mode` splits it.
         mode: one of `MODES`.
         numbers: statistics of the whole image when `unit` is a part of it; None when it is the whole image.
+        level: level plane (H, W) in [0, 1], for a network that has one; None estimates the noise of `unit`.
 
     Returns:
-        (H, W, 3), not clipped.
+        (H, W, 3), not clipped; `unit` itself where a network with a level plane is given an image without noise.
 
     Raises:
         UsageError: the network has no blind path for `mode`.
@@ -82,9 +86,17 @@ def denoise_unit(
         raise UsageError(f"mode {mode!r} needs a blind path, which {spec.name} does not have; expected direct")
     planes = np.ascontiguousarray(unit.transpose(2, 0, 1))
     numbers = numbers or statistics(planes, spec.normalization)
-    seen = numbers.apply(planes)
+    if spec.level_planes:
+        if level is None:
+            noise = noise_of(unit)
+            if noise.is_negligible:
+                return unit
+            level = noise.plane()
+        planes = with_plane(planes, level)
+    seen = network_input(planes, numbers)
     tiling = Tiling(spec.halo_px, spec.multiple_of)
-    with evaluating(network), CheckedSession(TorchSession(network, blind=mode != "direct")) as session:
+    torch_session = TorchSession(network, blind=mode != "direct")
+    with evaluating(network), CheckedSession(torch_session, channels=CHANNELS + spec.level_planes) as session:
         if mode == "direct":
             answer = _run(session, seen, tiling)
         else:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
+from edgedenoise.noise.level_estimator import BLOCK_PX
 from edgedenoise.noise.synthesis import JPEG_QUALITY_HIGH, JPEG_QUALITY_LOW, MAX_LEVEL
 from edgedenoise.training.config.checks import check_fields, converted
 from edgedenoise.training.config.presets import PRESETS
@@ -319,6 +320,15 @@ class StudentConfig(TrainConfig, frozen=True, kw_only=True):
     """Distance between answer and target; see `reconstruction.LOSSES`."""
     laplacian: Weight = 0.1
     """Weight of the difference of Laplacians beside it; `psnr` is in dB, and needs a larger one."""
+
+    def _check(self, spec: NetworkSpec) -> None:
+        super()._check(spec)
+        if spec.level_planes and self.patch < BLOCK_PX:
+            raise UsageError(
+                f"patch = {self.patch} is too small for network = {self.network!r}, whose noise level is estimated in "
+                f"blocks: expected at least {BLOCK_PX}",
+                hint="Take --set patch=80.",
+            )
 
 
 class DistillConfig(StudentConfig, frozen=True, kw_only=True, tag="distill"):

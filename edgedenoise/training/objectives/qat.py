@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
+from edgedenoise.imaging.files import to_unit
 from edgedenoise.imaging.normalize import UNIT
+from edgedenoise.noise.level import level_plane
+from edgedenoise.noise.level_estimator import LevelEstimator
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.noise_plane import with_plane
 from edgedenoise.training.data.draws import Stream, draw
 from edgedenoise.training.data.patches import unit_planes
 from edgedenoise.training.initial_weights import float_network
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from edgedenoise.noise.level import NoiseCurve
     from edgedenoise.training.config.config import QATConfig, SelfQATConfig
     from edgedenoise.training.data.patches import ImageFolder
 
@@ -68,9 +73,10 @@ class SelfDistilledQAT:
             progress=progress,
         )
         self.judges = self._held_out is not None
+        self._curves: dict[tuple[ImageFolder, int], NoiseCurve] = {}
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
-        """Return noisy patches (N, 3, P, P) as the network reads them: in [0, 1], or normalised."""
+        """Return noisy patches (N, C, P, P) as the network reads them: in [0, 1], or normalised, with a level plane."""
         return self._patches(self.photos, step, samples, Stream.CROP)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepLosses:
@@ -104,11 +110,24 @@ class SelfDistilledQAT:
         return student_losses(self.config, network(patches), target)
 
     def _patches(self, photos: ImageFolder, step: int, samples: Iterable[int], stream: Stream) -> Batch:
-        config = self.config
-        if config.spec.normalization == UNIT:
-            crops = [photos.cut(draw(config.seed, stream, step, sample), config.patch)[1] for sample in samples]
-            return (torch.from_numpy(np.stack([unit_planes(crop) for crop in crops])),)
-        return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
+        config, spec = self.config, self.config.spec
+        if spec.normalization != UNIT:
+            return (torch.from_numpy(photos.batch(config.seed, step, samples, stream=stream)),)
+        patches = []
+        for sample in samples:
+            index, crop = photos.cut(draw(config.seed, stream, step, sample), config.patch)
+            planes = unit_planes(crop)
+            if spec.level_planes:
+                planes = with_plane(planes, level_plane(self._curve(photos, index).map(to_unit(crop))))
+            patches.append(planes)
+        return (torch.from_numpy(np.stack(patches)),)
+
+    def _curve(self, photos: ImageFolder, index: int) -> NoiseCurve:
+        """Return the estimated noise of a whole image; it is estimated once."""
+        curve = self._curves.get((photos, index))
+        if curve is None:
+            curve = self._curves[photos, index] = LevelEstimator.shipped().curve(to_unit(photos.pixels(index)))
+        return curve
 
 
 def ranges_move(config: QATConfig | SelfQATConfig, step: int) -> bool:
