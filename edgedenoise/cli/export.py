@@ -11,6 +11,8 @@ import edgedenoise
 from edgedenoise.cli.common import ABOUT, CHECKPOINT, NormalizationOption, Output, Which, cli_command, text_of
 from edgedenoise.shell import command_line
 
+GUARD = "Remove no more than the noise level explains; only for networks that take a noise level, such as edge-level."
+
 
 @cli_command
 def command(
@@ -19,6 +21,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Bundle folder to write, for example my.edge.")],
     which: Which = "last",
     normalization: NormalizationOption = "trained",
+    guard: Annotated[bool, typer.Option("--guard/--no-guard", help=GUARD)] = True,
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
     """Export a trained network as a bundle with a float ONNX graph."""
@@ -28,6 +31,7 @@ def command(
             out,
             which=which,
             normalization=None if normalization == "trained" else normalization,
+            guard=guard,
             about=text_of(about),
             progress=progress,
         )

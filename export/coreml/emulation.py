@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from edgedenoise.errors import InferenceError
@@ -172,6 +173,35 @@ def _depth_to_space(values: Values) -> NDArray[Any]:
     return blocks.reshape(n, channels // step**2, height * step, width * step)
 
 
+def _abs(values: Values) -> NDArray[Any]:
+    return np.abs(np.asarray(values["x"]))
+
+
+def _avg_pool(values: Values) -> NDArray[Any]:
+    """Average in float32, over the pixels that the input has where padding is excluded."""
+    x = _wide(values["x"])
+    (rows, columns), (down, right) = (tuple(int(v) for v in values[name]) for name in ("kernel_sizes", "strides"))
+    top, bottom, before, after = (int(pad) for pad in values["pad"])
+    padded = [np.pad(v, ((0, 0), (0, 0), (top, bottom), (before, after))) for v in (x, np.ones_like(x[:, :1]))]
+    windows = [sliding_window_view(v, (rows, columns), axis=(2, 3))[:, :, ::down, ::right] for v in padded]
+    total, count = (window.sum(axis=(4, 5), dtype=np.float32) for window in windows)
+    return np.asarray(total / (count if bool(values["exclude_padding_from_average"]) else rows * columns))
+
+
+def _reduce_mean(values: Values) -> NDArray[Any]:
+    axes = tuple(int(axis) for axis in values["axes"])
+    return np.asarray(_wide(values["x"]).mean(axis=axes, keepdims=bool(values["keep_dims"])))
+
+
+def _slice_by_index(values: Values) -> NDArray[Any]:
+    def ends(name: str) -> list[int | None]:
+        """Return where the slices start or stop along each axis; None at the end of the axis."""
+        places, open_ended = (np.asarray(values[key]).tolist() for key in (name, f"{name}_mask"))
+        return [None if free else place for place, free in zip(places, open_ended, strict=True)]
+
+    return np.asarray(np.asarray(values["x"])[tuple(map(slice, ends("begin"), ends("end")))])
+
+
 def _quantize(values: Values) -> NDArray[Any]:
     return np.asarray(np.clip(np.rint(_wide(values["input"]) / _wide(values["scale"])), -128, 127))
 
@@ -196,7 +226,9 @@ def _constexpr_blockwise_shift_scale(values: Values) -> NDArray[Any]:
 
 
 OPERATORS: dict[str, Callable[[Values], NDArray[Any]]] = {
+    "abs": _abs,
     "add": _binary(np.add),
+    "avg_pool": _avg_pool,
     "cast": _cast,
     "clip": _clip,
     "concat": _concat,
@@ -208,7 +240,10 @@ OPERATORS: dict[str, Callable[[Values], NDArray[Any]]] = {
     "mul": _binary(np.multiply),
     "pixel_shuffle": _pixel_shuffle,
     "quantize": _quantize,
+    "real_div": _binary(np.divide),
+    "reduce_mean": _reduce_mean,
     "relu": _relu,
+    "slice_by_index": _slice_by_index,
     "sub": _binary(np.subtract),
 }
 """Every operator that our packages contain, in Core ML's names."""

@@ -99,6 +99,45 @@ def _relu(known: Translation, node: onnx.NodeProto) -> Any:
     return known.builder.relu(x=known.read(node.input[0]), name=known.named(node))
 
 
+def _abs(known: Translation, node: onnx.NodeProto) -> Any:
+    return known.builder.abs(x=known.read(node.input[0]), name=known.named(node))
+
+
+def _average_pool(known: Translation, node: onnx.NodeProto) -> Any:
+    attributes = _attributes(node)
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    return known.builder.avg_pool(
+        x=known.read(node.input[0]),
+        kernel_sizes=attributes["kernel_shape"],
+        strides=attributes.get("strides", [1, 1]),
+        pad_type="custom",
+        pad=[top, bottom, left, right],
+        exclude_padding_from_average=not attributes.get("count_include_pad", 0),
+        name=known.named(node),
+    )
+
+
+def _reduce_mean(known: Translation, node: onnx.NodeProto) -> Any:
+    attributes = _attributes(node)
+    return known.builder.reduce_mean(
+        x=known.read(node.input[0]),
+        axes=attributes["axes"],
+        keep_dims=bool(attributes.get("keepdims", 1)),
+        name=known.named(node),
+    )
+
+
+def _slice(known: Translation, node: onnx.NodeProto) -> Any:
+    """Cut channels, the only axis that the graph contract allows."""
+    x = known.read(node.input[0])
+    start, stop = (int(known.constants[name].item()) for name in node.input[1:3])
+    stop = min(stop, x.shape[1])
+    others = [True, False, True, True]
+    return known.builder.slice_by_index(
+        x=x, begin=[0, start, 0, 0], end=[0, stop, 0, 0], begin_mask=others, end_mask=others, name=known.named(node)
+    )
+
+
 def _concat(known: Translation, node: onnx.NodeProto) -> Any:
     values = [known.read(name) for name in node.input]
     return known.builder.concat(values=values, axis=_attributes(node)["axis"], name=known.named(node))
@@ -151,6 +190,11 @@ OPERATORS: dict[str, Callable[[Translation, onnx.NodeProto], Any]] = {
     "Add": _arithmetic("add"),
     "Sub": _arithmetic("sub"),
     "Mul": _arithmetic("mul"),
+    "Div": _arithmetic("real_div"),
+    "Abs": _abs,
+    "AveragePool": _average_pool,
+    "ReduceMean": _reduce_mean,
+    "Slice": _slice,
     "Concat": _concat,
     "DepthToSpace": _depth_to_space,
     "Clip": _clip,

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 OPSET = 17
 IR_VERSION = 8
-FLOAT_OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"})
+FLOAT_OPERATORS = frozenset(
+    {"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"}
+    | {"Abs", "AveragePool", "Div", "ReduceMean", "Slice"}  # of the guard
+)
+_CHANNEL_AXIS = 1
 _ALLOCATOR_FACTOR = Fraction(5, 2)
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 QDQ_OPERATORS = FLOAT_OPERATORS | _QUANTIZERS
@@ -57,7 +61,7 @@ def lint(model: onnx.ModelProto, *, quantized: bool = False) -> list[str]:
                 f"operator {node.domain or 'ai.onnx'}.{node.op_type} ({node.output[0]}) is not one of"
                 f" {', '.join(sorted(allowed))}"
             )
-    return problems + _mask_problems(model)
+    return problems + _axis_problems(model) + _mask_problems(model)
 
 
 def check_graph(model: onnx.ModelProto) -> None:
@@ -156,17 +160,24 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
     constants = weights(model)
     shapes = {model.graph.input[0].name: TensorShape(input_channels(model), Fraction(1))}
     for node in model.graph.node:
-        first = shapes[next(name for name in node.input if name in shapes)]
-        if node.op_type == "Conv":
+        inputs = [shapes[name] for name in node.input if name in shapes]
+        first = inputs[0]
+        if node.op_type in ("Conv", "AveragePool"):
             stride_y, stride_x = _attribute(node, "strides", [1, 1])
-            shape = TensorShape(constants[node.input[1]].shape[0], first.density / (stride_y * stride_x))
+            channels = constants[node.input[1]].shape[0] if node.op_type == "Conv" else first.channels
+            shape = TensorShape(channels, first.density / (stride_y * stride_x))
         elif node.op_type == "Concat":
-            shape = TensorShape(sum(shapes[name].channels for name in node.input), first.density)
+            shape = TensorShape(sum(one.channels for one in inputs), first.density)
         elif node.op_type == "DepthToSpace":
             block = _attribute(node, "blocksize", 1)
             shape = TensorShape(first.channels // block**2, first.density * block**2)
+        elif node.op_type == "ReduceMean":
+            shape = TensorShape(1, first.density)
+        elif node.op_type == "Slice":
+            start, stop = (int(constants[name].item()) for name in node.input[1:3])
+            shape = TensorShape(len(range(first.channels)[start:stop]), first.density)
         else:
-            shape = first
+            shape = TensorShape(max(one.channels for one in inputs), first.density)  # one channel is spread over many
         shapes[node.output[0]] = shape
     return shapes
 
@@ -226,13 +237,30 @@ def _interface_problems(
     return problems
 
 
+def _axis_problems(model: onnx.ModelProto) -> list[str]:
+    """Return the operators that reduce or cut along another axis than the channels, which tiles would change."""
+    constants = weights(model)
+    problems = []
+    for node in model.graph.node:
+        if node.op_type == "Slice":
+            known = [constants.get(name) for name in node.input[1:5]]
+            kept = len(known) == 4 and all(value is not None and value.size == 1 for value in known)
+            if not kept or [int(value.item()) for value in known[2:] if value is not None] != [_CHANNEL_AXIS, 1]:
+                problems.append(f"the Slice {node.output[0]} does not cut constant channels")
+        elif node.op_type == "ReduceMean" and (
+            _attribute(node, "axes", []) != [_CHANNEL_AXIS] or not _attribute(node, "keepdims", 1)
+        ):
+            problems.append(f"the ReduceMean {node.output[0]} is not the mean over the channels alone")
+    return problems
+
+
 def _mask_problems(model: onnx.ModelProto) -> list[str]:
-    """Return the signs of a blind-spot mask: a computed weight, a constant factor, or a centre tap that is zero."""
+    """Return the signs of a blind-spot mask: a computed weight, a factor per element, or a centre tap that is zero."""
     constants = weights(model)
     quantizers = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type in _QUANTIZERS}
     problems = []
     for node in model.graph.node:
-        if node.op_type == "Mul" and any(name in constants for name in node.input):
+        if node.op_type == "Mul" and any(name in constants and constants[name].size > 1 for name in node.input):
             problems.append(f"the product {node.output[0]} has a constant factor: a mask is left")
         if node.op_type != "Conv":
             continue

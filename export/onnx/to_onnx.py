@@ -2,6 +2,8 @@
 
 torch.export traces the graph with symbolic height and width. The graph is then brought to the opset and IR version of
 the graph contract, each layer gets constants of its own, and the result is checked before it is written.
+
+A network that takes a noise level is exported with its guard (`training/networks/guard.py`) as part of the graph.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from edgedenoise.bundles.manifest import Training
 from edgedenoise.bundles.writer import check_replaceable
 from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.onnx.float_bundle import EXPORT_STEPS, FloatGraph, write_float_bundle
-from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, with_own_constants
+from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, weights, with_own_constants
 from edgedenoise.exporting.onnx.parity import check_parity
 from edgedenoise.imaging.normalize import DEFAULT_LIMIT, UNIT, Normalization
 from edgedenoise.progress import Progress, silent
@@ -35,7 +37,8 @@ from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
 from edgedenoise.training.networks.fake_quant import input_ranges, sum_ranges
-from edgedenoise.training.networks.students import fold
+from edgedenoise.training.networks.guard import Guarded, guarded_halo_px
+from edgedenoise.training.networks.students import EdgeNetwork, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,8 +52,10 @@ if TYPE_CHECKING:
     from edgedenoise.training.checkpoint import Which
     from edgedenoise.training.networks.families import NetworkSpec
 
-_WRAPPED = "network"  # the attribute of NonBlind that holds the network, with which every path begins
+_WRAPPED = "network"  # the attribute of NonBlind and of Guarded that holds the network, with which every path begins
 _TRACE_SIDE_PX = 64
+_TRACED_OPSET = 18
+"""Opset that torch exports to. The allowed operators are the same in opset 17, but for the axes of ReduceMean."""
 
 
 class NonBlind(torch.nn.Module):
@@ -64,6 +69,20 @@ class NonBlind(torch.nn.Module):
         """(N, C, H, W) to (N, 3, H, W)."""
         result: torch.Tensor = self.network(image)
         return result
+
+
+def deployed(network: torch.nn.Module, spec: NetworkSpec, *, guard: bool = True) -> NonBlind | Guarded:
+    """Return the module that devices run, in evaluation mode.
+
+    Args:
+        network: the trained network.
+        spec: its description.
+        guard: whether a network that takes a noise level is followed by the guard; others have none.
+    """
+    plain = NonBlind(network).eval()
+    if guard and spec.level_planes and isinstance(plain.network, EdgeNetwork):
+        return Guarded(plain.network).eval()
+    return plain
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,7 @@ def export(
     *,
     which: Which = "last",
     normalization: NormalizationKind | None = None,
+    guard: bool = True,
     about: str = "",
     progress: Progress = silent,
 ) -> Bundle:
@@ -92,6 +112,8 @@ def export(
         which: the `last` state of the training, or the `best` one on images that were held out.
         normalization: `whole-image-bounded` limits the values that the network is given, which INT8 needs, and
             `whole-image` does not; None for what the network was trained with.
+        guard: whether the graph of a network that takes a noise level includes the guard, which removes no more than
+            the noise explains; other networks have none.
         about: Markdown for the model card: data and their licence, measured quality.
         progress: called after each of the steps trace, compare, write.
 
@@ -113,7 +135,7 @@ def export(
     """
     target = Path(out)
     check_replaceable(target)
-    graph = export_graph(checkpoint, which, normalization, progress)
+    graph = export_graph(checkpoint, which, normalization, progress, guard=guard)
     bundle = write_float_bundle(target, graph, about=about)
     progress("export", EXPORT_STEPS, EXPORT_STEPS)
     return bundle
@@ -124,6 +146,8 @@ def export_graph(
     which: Which = "last",
     normalization: NormalizationKind | None = None,
     progress: Progress = silent,
+    *,
+    guard: bool = True,
 ) -> FloatGraph:
     """Return the float graph of a trained network, compared with PyTorch, and what a bundle records about it.
 
@@ -132,6 +156,7 @@ def export_graph(
         which: the `last` or the `best` state.
         normalization: as in `export`.
         progress: called after the steps trace and compare.
+        guard: whether the graph of a network that takes a noise level includes the guard.
 
     Raises:
         TrainingError: `checkpoint` holds no readable checkpoint.
@@ -151,7 +176,7 @@ def export_graph(
     network, spec = kept_network(trained, source=Path(checkpoint))
     chosen = _chosen_normalization(spec, normalization)
     progress("export", 0, EXPORT_STEPS, "tracing")
-    module = NonBlind(network).eval()
+    module = deployed(network, spec, guard=guard)
     channels = CHANNELS + spec.level_planes
     traced = trace(module, channels)
     progress("export", 1, EXPORT_STEPS, "comparing with PyTorch")
@@ -168,7 +193,7 @@ def export_graph(
         traced.model,
         name=spec.name,
         normalization=chosen,
-        halo_px=spec.halo_px,
+        halo_px=guarded_halo_px(spec.halo_px) if isinstance(module, Guarded) else spec.halo_px,
         multiple_of=spec.multiple_of,
         noise_level=SHIPPED if spec.level_planes else None,
         parity=parity,
@@ -206,7 +231,7 @@ def trained_ranges(network: torch.nn.Module, traced: Trace) -> dict[str, Range]:
 
     Args:
         network: the fake-quantized network.
-        traced: the trace of its `NonBlind` path.
+        traced: the trace of what `deployed` returns.
 
     Raises:
         ExportError: a quantized layer of the network is not in the graph.
@@ -248,19 +273,18 @@ def trace(module: torch.nn.Module, channels: int = CHANNELS) -> Trace:
         channels: number of input channels.
 
     Raises:
-        ExportError: the exporter fails, stays at another opset, or leaves an operator that is not allowed.
+        ExportError: the exporter fails, or leaves an operator that is not allowed.
     """
     example = torch.randn(1, channels, _TRACE_SIDE_PX, _TRACE_SIDE_PX + 8, generator=torch.Generator().manual_seed(0))
     sides = {2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
     try:
-        # The loggers warn that opset 17 takes a conversion, which is intended and checked below.
         with _quiet("torch.onnx"), _quiet("onnxscript"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside the exporter itself
             program = torch.onnx.export(
                 module,
                 (example,),
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=_TRACED_OPSET,
                 dynamic_shapes={"image": sides},
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
@@ -272,7 +296,7 @@ def trace(module: torch.nn.Module, channels: int = CHANNELS) -> Trace:
     if program is None or program.exported_program is None:  # only with export options that are not used here
         raise ExportError("torch exported nothing")
     layers = _layers(program.exported_program)
-    model = with_own_constants(_cleaned(program.model_proto), layers)
+    model = with_own_constants(at_contract_opset(_cleaned(program.model_proto)), layers)
     check_graph(model)
     return Trace(model, layers)
 
@@ -289,6 +313,28 @@ def _layers(program: torch.export.ExportedProgram) -> dict[str, str]:
                 if last.name in layers:
                     layers[OUTPUT_NAME] = layers[last.name]
     return layers
+
+
+def at_contract_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a traced graph in the opset of the graph contract.
+
+    Raises:
+        ExportError: torch exported to an opset that is not `_TRACED_OPSET`.
+    """
+    found = {(entry.domain, entry.version) for entry in model.opset_import}
+    if ("", _TRACED_OPSET) not in found:
+        raise ExportError(f"expected a graph of opset {_TRACED_OPSET} from torch, got {sorted(found)}")
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = weights(model)
+    for node in result.graph.node:
+        if node.op_type == "ReduceMean" and len(node.input) == 2:  # the axes became an input in opset 18
+            axes = constants[node.input[1]].tolist()
+            kept = [attribute for attribute in node.attribute if attribute.name == "keepdims"]
+            del node.input[1], node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("axes", axes)])
+    next(entry for entry in result.opset_import if not entry.domain).version = OPSET
+    return result
 
 
 def _answers(module: torch.nn.Module, dtype: torch.dtype) -> Callable[[NDArray[np.float32]], NDArray[np.floating]]:

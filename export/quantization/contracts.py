@@ -135,6 +135,12 @@ class _Wiring:
         node = self.dequantizer(name)
         return name if node is None else self.tensor(node)
 
+    def is_image(self, name: str) -> bool:
+        """Return whether a name stands for the image, for its colours alone, or for either behind a Q/DQ pair."""
+        source = self.source(name)
+        colours = self.made_by(source, "Slice")
+        return self.image == (source if colours is None else self.source(colours.input[0]))
+
     def is_bias(self, node: onnx.NodeProto) -> bool:
         return any(r.op_type == "Conv" and list(r.input[2:]) == [node.output[0]] for r in self.readers_of(node))
 
@@ -310,7 +316,7 @@ def _relu_fused(graph: _Wiring, _: Scheme) -> Iterator[str]:
 def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
     wanted = 2 if scheme.sums == "both" else 1
     for node in graph.of_type("Add"):
-        if graph.image in map(graph.source, node.input):
+        if any(map(graph.is_image, node.input)):
             continue
         found = sum(graph.dequantizer(name) is not None for name in node.input)
         if found not in (0, wanted):
@@ -319,8 +325,17 @@ def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
 
 def _image_skip_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Add"):
-        if graph.image in map(graph.source, node.input) and set(map(graph.source, node.input)) != set(node.input):
+        rounded = any(graph.dequantizer(name) is not None for name in (*node.input, *_sliced(graph, node)))
+        if any(map(graph.is_image, node.input)) and rounded:
             yield f"the Add {node.output[0]} of image and residual reads 8-bit values"
+
+
+def _sliced(graph: _Wiring, node: onnx.NodeProto) -> Iterator[str]:
+    """Yield what the Slices cut that a node reads."""
+    for name in node.input:
+        cut = graph.made_by(name, "Slice")
+        if cut is not None:
+            yield cut.input[0]
 
 
 def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:

@@ -3,7 +3,8 @@
 A Q/DQ pair stands on the activation that a Conv reads and on its weight, and on the inputs of Add and Concat nodes as
 the scheme says. Left in float are:
 
-- the Add of image and residual at the end of a student, which in 8 bits would cost half a level by itself;
+- the Add of image and residual at the end of a student, which in 8 bits would cost half a level by itself, and all
+  that no convolution reads, such as the guard of a network that takes the noise level;
 - the output of a convolution before its Relu, so that backends fuse the three;
 - the output of the last convolution, which costs nothing and saves half a level;
 - biases, because TensorRT refuses the int32 form. For CPUs they are rounded to the grid on which kernels put them
@@ -58,7 +59,7 @@ def encode(
     graph = result.graph
     constants = weights(result)
     known = _shared_at_concat(model, ranges.tensors) if scheme.joins == "inputs" else ranges.tensors
-    order = _order(model)
+    order, feeding = _order(model), feeding_convolutions(model)
     nodes: list[onnx.NodeProto] = []
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     dequantized: dict[str, str] = {}
@@ -116,7 +117,7 @@ def encode(
         node = onnx.NodeProto()
         node.CopyFrom(original)
         if node.output[0] not in excluded_layers:
-            for position in _rounded_inputs(original, scheme, order):
+            for position in _rounded_inputs(original, scheme, order, feeding):
                 node.input[position] = activation(original.input[position])
             if node.op_type == "Conv":
                 node.input[1] = weight(original.input[1])
@@ -131,8 +132,17 @@ def encode(
 
 def quantized_layers(model: onnx.ModelProto, scheme: Scheme = SCHEMES[0]) -> list[onnx.NodeProto]:
     """Return the nodes of a float graph whose inputs `encode` quantizes, in order."""
-    order = _order(model)
-    return [node for node in model.graph.node if _rounded_inputs(node, scheme, order)]
+    order, feeding = _order(model), feeding_convolutions(model)
+    return [node for node in model.graph.node if _rounded_inputs(node, scheme, order, feeding)]
+
+
+def feeding_convolutions(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the tensors that a convolution reads, directly or through other operators."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        if node.op_type == "Conv" or node.output[0] in found:
+            found.update(node.input)
+    return found
 
 
 def _order(model: onnx.ModelProto) -> dict[str, int]:
@@ -141,11 +151,11 @@ def _order(model: onnx.ModelProto) -> dict[str, int]:
     return {name: step for step, name in enumerate(names)}
 
 
-def _rounded_inputs(node: onnx.NodeProto, scheme: Scheme, order: dict[str, int]) -> list[int]:
+def _rounded_inputs(node: onnx.NodeProto, scheme: Scheme, order: dict[str, int], feeding: set[str]) -> list[int]:
     """Return the positions of the activations that a node reads in 8 bits."""
     if node.op_type == "Conv":
         return [0]
-    if any(order.get(name) == 0 for name in node.input):  # image and residual
+    if any(order.get(name) == 0 for name in node.input) or node.output[0] not in feeding:  # image and residual; guard
         return []
     if node.op_type == "Add":
         # What a sum skips to is made before the branch that is added to it.

@@ -107,10 +107,15 @@ class EdgeNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Denoise (N, 3 + level planes, H, W) in [0, 1], H and W divisible by 2; (N, 3, H, W) in the same range."""
+        return _added(image[:, :3], self.residual(image))
+
+    def residual(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what is added to (N, 3 + level planes, H, W), before the pixel shuffle: (N, 12, H/2, W/2)."""
         x = relu(self.head(image), self.training)
         for convolution in self.body:
             x = relu(convolution(x), self.training)
-        return _added(image[:, :3], self.tail(x))
+        result: torch.Tensor = self.tail(x)
+        return result
 
 
 class EdgePlusNetwork(nn.Module):

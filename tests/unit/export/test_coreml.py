@@ -105,6 +105,43 @@ def _clip(b: GraphBuilder) -> None:
     b.node("Clip", ["image", *limits], "denoised")
 
 
+def _abs(b: GraphBuilder) -> None:
+    b.node("Abs", [b.conv("image", "other", (3, 3, 3))], "denoised")
+
+
+def _div(b: GraphBuilder) -> None:
+    above = b.node("Add", ["image", b.constant("one", np.float32(1))], "above")
+    b.node("Div", [b.conv("image", "other", (3, 3, 3)), above], "denoised")
+
+
+def _average_pool(b: GraphBuilder) -> None:
+    halved = b.node("AveragePool", [b.conv("image", "deep", (12, 3, 3))], "halved", kernel_shape=[2, 2], strides=[2, 2])
+    b.node("DepthToSpace", [halved], "denoised", blocksize=2, mode="CRD")
+
+
+def _average_pool_of_a_window(b: GraphBuilder) -> None:
+    b.node("AveragePool", ["image"], "denoised", kernel_shape=[5, 3], pads=[2, 1, 2, 1])
+
+
+def _average_pool_with_zeros(b: GraphBuilder) -> None:
+    b.node("AveragePool", ["image"], "denoised", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+
+
+def _reduce_mean(b: GraphBuilder) -> None:
+    mean = b.node("ReduceMean", ["image"], "mean", axes=[1])
+    b.node("Sub", ["image", mean], "denoised")
+
+
+def _slice(b: GraphBuilder) -> None:
+    names = [_integer(b, name, value) for name, value in (("start", 1), ("end", 2**63 - 1), ("axis", 1))]
+    b.conv(b.node("Slice", ["image", *names, _integer(b, "step", 1)], "cut"), "denoised", (3, 2, 3))
+
+
+def _integer(b: GraphBuilder, name: str, value: int) -> str:
+    b.constants.append(onnx.numpy_helper.from_array(np.array([value], np.int64), name))
+    return name
+
+
 def _depth_to_space_crd(b: GraphBuilder) -> None:
     b.node("DepthToSpace", [b.conv("image", "deep", (12, 3, 4), stride=2)], "denoised", blocksize=2, mode="CRD")
 
@@ -136,6 +173,13 @@ ALONE: dict[str, tuple[Callable[[GraphBuilder], None], set[str]]] = {
     "Add": (_add, {"conv", "add"}),
     "Sub": (_sub, {"conv", "sub"}),
     "Mul": (_mul, {"conv", "mul"}),
+    "Div": (_div, {"conv", "real_div"}),
+    "Abs": (_abs, {"conv", "abs"}),
+    "AveragePool": (_average_pool, {"conv", "avg_pool", "pixel_shuffle"}),
+    "AveragePool of a window": (_average_pool_of_a_window, {"avg_pool"}),
+    "AveragePool with zeros": (_average_pool_with_zeros, {"avg_pool"}),
+    "ReduceMean": (_reduce_mean, {"reduce_mean", "sub"}),
+    "Slice": (_slice, {"conv", "slice_by_index"}),
     "Concat": (_concat, {"conv", "concat"}),
     "Clip": (_clip, {"clip"}),
     "DepthToSpace": (_depth_to_space_crd, {"conv", "pixel_shuffle"}),

@@ -74,6 +74,24 @@ def _multiplied_by_constant(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Mul", ["joined", "left.weight"], ["product"]))
 
 
+def _cut_rows(model: onnx.ModelProto) -> None:
+    for name, value in (("start", 0), ("end", 8), ("rows", 2), ("step", 1)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], np.int64), name))
+    model.graph.node.append(helper.make_node("Slice", ["joined", "start", "end", "rows", "step"], ["cut"]))
+
+
+def _cut_computed_channels(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Slice", ["joined", "left", "left", "left", "left"], ["cut"]))
+
+
+def _mean_over_pixels(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("ReduceMean", ["joined"], ["mean"], axes=[2, 3]))
+
+
+def _mean_without_an_axis(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("ReduceMean", ["joined"], ["mean"], axes=[1], keepdims=0))
+
+
 def _blind_kernel(model: onnx.ModelProto) -> None:
     tensor = next(t for t in model.graph.initializer if t.name == "left.weight")
     weight = onnx.numpy_helper.to_array(tensor).copy()
@@ -96,6 +114,10 @@ def _blind_kernel(model: onnx.ModelProto) -> None:
         (_masked_weight, "a mask is left"),
         (_multiplied_by_constant, "a mask is left"),
         (_blind_kernel, "a mask is baked in"),
+        (_cut_rows, "the Slice cut does not cut constant channels"),
+        (_cut_computed_channels, "the Slice cut does not cut constant channels"),
+        (_mean_over_pixels, "the ReduceMean mean is not the mean over the channels alone"),
+        (_mean_without_an_axis, "the ReduceMean mean is not the mean over the channels alone"),
     ],
 )
 def test_each_rule_of_the_contract_is_enforced(spoil: Callable[[onnx.ModelProto], None], words: str) -> None:
@@ -103,6 +125,21 @@ def test_each_rule_of_the_contract_is_enforced(spoil: Callable[[onnx.ModelProto]
     assert lint(model) == []
     spoil(model)
     assert any(words in problem for problem in lint(model))
+
+
+def test_a_factor_of_one_number_is_no_mask_and_channels_may_be_cut_and_averaged() -> None:
+    b = GraphBuilder()
+    for name, value in (("start", 1), ("end", 2**63 - 1), ("axis", 1), ("step", 1)):
+        b.constants.append(onnx.numpy_helper.from_array(np.array([value], np.int64), name))
+    cut = b.node("Slice", ["image", "start", "end", "axis", "step"], "cut")
+    mean = b.node("ReduceMean", [cut], "mean", axes=[1])
+    halved = b.node("AveragePool", [b.conv("image", "deep", (12, 3, 3))], "halved", kernel_shape=[2, 2], strides=[2, 2])
+    whole = b.node("DepthToSpace", [halved], "whole", blocksize=2, mode="CRD")
+    b.node("Mul", [b.node("Mul", [mean, b.constant("half", np.float32(0.5))], "scaled"), whole], "denoised")
+    assert lint(b.model()) == []
+    shapes = trace_shapes(b.model())
+    assert [shapes[name].channels for name in ("cut", "mean", "halved", "whole", "denoised")] == [2, 1, 12, 3, 3]
+    assert (shapes["halved"].density, shapes["denoised"].density) == (Fraction(1, 4), 1)
 
 
 def test_a_float_graph_must_hold_no_quantizers() -> None:
