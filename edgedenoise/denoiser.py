@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, overload
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from edgedenoise.imaging.image import Image, from_unit_like, to_unit
 from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.runtimes import noise_plane
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
+from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import choose_variant
 from edgedenoise.runtimes.machine import free_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
@@ -146,7 +147,8 @@ class Denoiser:
 
     Thread safety: one `Denoiser` may be called from several threads, on every backend. ONNX Runtime runs the calls at
     the same time; on the other backends a call waits until the one before it is finished. Images come out as if they
-    had been denoised one after another. For more throughput, open one `Denoiser` per process.
+    had been denoised one after another. `close` waits for the calls of other threads. A `Denoiser` belongs to the
+    process that opened it, and can be neither pickled nor used after a fork: open one in each process.
 
     Example:
         >>> import edgedenoise, numpy
@@ -227,6 +229,9 @@ class Denoiser:
         self._session.close()
         if self._float is not None:
             self._float[1].close()
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("a Denoiser cannot be pickled or copied: it belongs to its process", hint=OWN_PROCESS)
 
     def __enter__(self) -> Denoiser:
         return self

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from edgedenoise.errors import InferenceError, NotFiniteError
+from edgedenoise.errors import InferenceError, NotFiniteError, UsageError
 from edgedenoise.runtimes.base import CHANNELS
 from edgedenoise.runtimes.shapes import FittedSession
 from edgedenoise.shell import command_line
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from edgedenoise.bundles.manifest import InputShapes
     from edgedenoise.runtimes.base import Session
+
+
+OWN_PROCESS = "Open one in each process, with edgedenoise.load after the process has started."
 
 
 @dataclass
@@ -41,7 +45,7 @@ class CheckedSession:
     """A session that refuses bad input, never returns bad output, and measures the time.
 
     It may be used from several threads. Where the backend is not thread-safe, a stream waits until the streams of
-    other threads are finished.
+    other threads are finished. It cannot be used in another process: neither forked nor pickled.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class CheckedSession:
         self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
         self._hint = None if source is None else f"Check the bundle with: {command_line('verify', source)}"
         self._turns = _Turns(shared=inner.thread_safe)
+        self._process = os.getpid()
         self.effective = inner.effective
         self.inputs = inner.inputs
         """Inputs of the opened model."""
@@ -100,6 +105,7 @@ class CheckedSession:
             InferenceError: as `run`; or this thread has a stream of the session that is neither finished nor closed,
                 and the backend is not thread-safe.
         """
+        self._check_process()  # first: in a forked process, a lock may stay locked for ever
         with self._turns.one():
             inner = self._opened()
             shapes: list[tuple[int, ...]] = []
@@ -142,7 +148,12 @@ class CheckedSession:
             raise InferenceError(f"{self.effective.runtime} returned {done} answers to {len(shapes)} tiles")
 
     def close(self) -> None:
-        """Close the session when the streams of other threads are finished; closing twice is allowed."""
+        """Close the session when the streams of other threads are finished; closing twice is allowed.
+
+        In a forked process nothing is released: the session belongs to the process that opened it.
+        """
+        if self._process != os.getpid():
+            return
         with self._turns.alone():
             inner, self._inner = self._inner, None
         if inner is not None:
@@ -155,6 +166,17 @@ class CheckedSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError("a session cannot be pickled or copied: it belongs to its process", hint=OWN_PROCESS)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise InferenceError(
+                f"this {self.effective.runtime} session was opened by the process {self._process}, and this is its fork"
+                f" {os.getpid()}, which has none of its threads",
+                hint=OWN_PROCESS,
+            )
 
     def _opened(self) -> Session:
         if self._inner is None:

@@ -225,7 +225,7 @@ class OpenVinoSession(Session):
 def _read(core: Any, model: ModelFiles) -> Any:
     """Return the network of checked files; OpenVINO reads no file by itself."""
     weights = model.companion(".bin") if model.path.suffix.lower() == ".xml" else None
-    return core.read_model(model=model.data, weights=weights or b"")
+    return core.read_model(model.data, weights or b"")
 
 
 def _info(port: Any) -> TensorInfo:

@@ -172,8 +172,8 @@ class Full:
         self.core = openvino.Core()
         self.shape: tuple[int, ...] = ()
 
-    def read_model(self, path: Path) -> Any:
-        return self.core.read_model(path)
+    def read_model(self, model: bytes, weights: bytes) -> Any:
+        return self.core.read_model(model, weights)
 
     def fail(self, stage: str, shape: Any) -> None:
         if stage == self.stage and max(list(shape)[2:]) > self.limit_px:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,7 @@ from fake_nvidia import ORIN, Cuda, opened, variant
 import edgedenoise
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.denoiser import load
-from edgedenoise.errors import InferenceError
+from edgedenoise.errors import InferenceError, UsageError
 from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import EffectiveDevice, Session
@@ -160,6 +163,45 @@ def test_closing_waits_for_the_streams_of_other_threads() -> None:
     assert len(answers) == 20
     with pytest.raises(InferenceError, match="closed"):
         session.run(X)
+
+
+# ---------------------------------------------------------------- processes
+
+
+def test_neither_a_session_nor_a_denoiser_can_be_pickled_or_copied(committed_bundle: Path) -> None:
+    with load(committed_bundle, precision="fp32") as denoiser:
+        for one in (denoiser, denoiser._session):
+            for use in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(UsageError, match="cannot be pickled or copied") as caught:
+                    use(one)
+                assert "Open one in each process" in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_is_refused_and_leaves_the_session_of_its_parent_open() -> None:
+    session = CheckedSession(Slow())
+    busy = session.stream([X, X])
+    next(busy)  # in the fork, this stream never ends
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        try:
+            session.run(X)
+            os.write(writing, b"it ran")
+        except InferenceError as error:
+            session.close()
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        told = stream.read().decode()
+    os.waitpid(child, 0)
+    assert "was opened by the process" in told
+    assert "Open one in each process" in told
+    assert len(list(busy)) == 1
+    np.testing.assert_array_equal(session.run(X), X)
 
 
 # ---------------------------------------------------------------- two GPUs
