@@ -186,6 +186,22 @@ class TrainingError(EdgeDenoiseError):
     exit_code = 90
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """A training was stopped by a signal after it had written a checkpoint; the hint continues it.
+
+    It is a `KeyboardInterrupt`, so that it stops a script as Ctrl-C does.
+    """
+
+    def __init__(self, message: str, *, hint: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.message = message
+        """What happened."""
+        self.hint = hint
+        """The command that continues the run."""
+        self.exit_code = 128 + signal_number
+        """130 for Ctrl-C and 143 for SIGTERM, as shells count."""
+
+
 class MeasurementError(EdgeDenoiseError):
     """A command that measures variants could not measure any of them."""
 

@@ -17,8 +17,9 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from edgedenoise.bundles.pretrained import SHIPPED
+from edgedenoise.cli.interrupts import Interruption, noted_interrupts
 from edgedenoise.cli.output import Output
-from edgedenoise.errors import EdgeDenoiseError, UsageError
+from edgedenoise.errors import EdgeDenoiseError, TrainingInterrupted, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.printable import paragraph, printable
 
@@ -96,9 +97,9 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(**arguments: Any) -> None:
         as_json, verbose, quiet, debug = (arguments.pop(name) for name in _SHARED)
-        output = Output(as_json, quiet)
+        output, interruption = Output(as_json, quiet), Interruption()
         try:
-            with _logging(verbose=verbose, quiet=quiet):
+            with _logging(verbose=verbose, quiet=quiet), noted_interrupts(interruption):
                 function(output, **arguments)
         except EdgeDenoiseError as error:
             _fail(output, error, debug=debug)
@@ -108,15 +109,19 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
                 _fail_internally(output, error, debug=debug)
             else:
                 _fail(output, missing, debug=debug)
+        except TrainingInterrupted as stopped:
+            shown = EdgeDenoiseError(stopped.message, hint=stopped.hint)
+            _fail(output, shown, debug=debug, name="KeyboardInterrupt", exit_code=stopped.exit_code)
         except KeyboardInterrupt:
-            interrupted = EdgeDenoiseError("interrupted; no incomplete file was left")
-            _fail(output, interrupted, debug=debug, name="KeyboardInterrupt", exit_code=INTERRUPTED)
+            _fail_interrupted(output, debug=debug)
         except typer.Exit:
             raise
         except BrokenPipeError:  # the reader has closed its end
             sys.stderr.close()
             raise typer.Exit(0) from None
         except Exception as error:
+            if interruption.arrived:  # a library has turned it into an error of its own
+                _fail_interrupted(output, debug=debug)
             _fail_internally(output, error, debug=debug)
 
     hints = get_type_hints(function, include_extras=True)
@@ -208,6 +213,11 @@ def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
         if quiet:
             warnings.simplefilter("ignore")
         yield
+
+
+def _fail_interrupted(output: Output, *, debug: bool) -> None:
+    shown = EdgeDenoiseError("interrupted; no incomplete file was left")
+    _fail(output, shown, debug=debug, name="KeyboardInterrupt", exit_code=INTERRUPTED)
 
 
 def _fail_internally(output: Output, error: Exception, *, debug: bool) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from edgedenoise.atomic import atomic_file
 from edgedenoise.calibration.schemes import scheme_named
-from edgedenoise.errors import TrainingError, UsageError
+from edgedenoise.errors import OutputError, TrainingError, UsageError
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.networks.fake_quant import fake_quantized
 from edgedenoise.training.networks.families import NetworkSpec, build_network
@@ -36,6 +36,7 @@ LAST: Final = "checkpoint-last.safetensors"
 """Name of the newest checkpoint in a run folder."""
 BEST: Final = "checkpoint-best.safetensors"
 """Name of the checkpoint with the least loss on held-out images; weights only."""
+_METADATA: Final = "__metadata__"
 Which = Literal["last", "best"]
 
 
@@ -91,13 +92,27 @@ def save_checkpoint(
         "config": msgspec.json.encode(config).decode(),
     }
     try:
-        with atomic_file(path) as temporary:
-            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, header)
-    except (OSError, SafetensorError) as error:
+        data = save({name: value.cpu().contiguous() for name, value in tensors.items()}, header)
+        with atomic_file(path, durable=True) as temporary, temporary.open("wb") as stream:
+            stream.writelines(_in_fixed_order(data))
+    except (OSError, OutputError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint {path} cannot be written: {error}",
             hint=f"Free some space or fix the permissions of {path.parent}, then train again with --resume.",
         ) from error
+
+
+def _in_fixed_order(data: bytes) -> tuple[bytes, memoryview]:
+    """Return the header and the tensors of safetensors data, the metadata in the header in the order of their names.
+
+    The library writes them in an order that changes from process to process: files of equal runs would differ.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
+    header[_METADATA] = dict(sorted(header[_METADATA].items()))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[8 + length :]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -112,7 +127,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no dict
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise TrainingError(
+            f"the checkpoint {path} cannot be read: {error.strerror or error}",
+            hint=f"Check the permissions of {path}.",
+        ) from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise TrainingError(
             f"the checkpoint {path} is damaged: {error}", hint="Take it from a backup, or train again."
         ) from error
@@ -125,7 +145,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         config = config_of(msgspec.json.decode(header["config"], type=dict[str, Any]), where="it")
         step = int(header["step"])
         best = float.fromhex(header.get("best", "inf"))
-    except (KeyError, ValueError, UsageError) as error:  # msgspec's errors are ValueErrors
+    except (KeyError, ValueError, OverflowError, RecursionError, UsageError) as error:  # msgspec's are ValueErrors
         raise TrainingError(f"the header of the checkpoint {path} cannot be used: {error}") from error
     weights: dict[str, dict[str, torch.Tensor]] = {"network": {}, "mean": {}}
     optimizer: dict[str, dict[str, torch.Tensor]] = {}

@@ -83,6 +83,10 @@ class World:
             value /= self.size
         return value
 
+    def any(self, value: bool) -> bool:
+        """Return whether a value is true in any of the processes."""
+        return value if self.size == 1 else self.mean_of(float(value)) > 0
+
     def mean_of(self, number: float) -> float:
         """Return the mean of a number over the processes."""
         if self.size == 1:

@@ -14,8 +14,9 @@ import msgspec
 
 from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.datacheck.check import check_images
-from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.errors import DatasetError, TrainingError, UsageError
 from edgedenoise.progress import Progress, silent
+from edgedenoise.shell import command_line
 from edgedenoise.training.checkpoint import LAST, Checkpoint, read_checkpoint, read_run
 from edgedenoise.training.config.config import (
     OFFICIAL_STRIDE,
@@ -91,10 +92,8 @@ def prepare_run(
         UsageError, DatasetError, TrainingError: see `trainer.train`.
     """
     run = _run_folder(config, resume=resume)
-    checkpoint = read_checkpoint(run / LAST) if resume and (run / LAST).exists() else None
+    checkpoint = read_checkpoint(run / LAST) if resume else None
     before = checkpoint.config if checkpoint is not None else None
-    if before is None and resume and (run / RUN_CONFIG).exists():
-        before = TrainConfig.from_toml(run / RUN_CONFIG)
     report = None
     if isinstance(config, DistillConfig):
         read_run(config.teacher)  # before minutes are spent on checking the images
@@ -174,11 +173,14 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     run = Path(config.out)
     if not resume:
         return new_run_folder(run, hint="Continue it with --resume, or name another folder with --out.")
-    if not _holds_run(run):
-        raise UsageError(
-            f"there is no training run to resume in {run}", hint="Train without --resume, or correct --out."
+    if (run / LAST).exists():
+        return run
+    if (run / RUN_CONFIG).exists():
+        raise TrainingError(
+            f"{run} has no checkpoint to resume from: the run was stopped before it wrote one",
+            hint=f"Start it again with: {command_line('train', '--config', run / RUN_CONFIG, '--out', run)}",
         )
-    return run
+    raise UsageError(f"there is no training run to resume in {run}", hint="Train without --resume, or correct --out.")
 
 
 def new_run_folder(run: Path, *, hint: str) -> Path:
@@ -193,10 +195,6 @@ def new_run_folder(run: Path, *, hint: str) -> Path:
     """
     if run.exists() and not run.is_dir():
         raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    if _holds_run(run):
+    if (run / LAST).exists():
         raise UsageError(f"{run} already holds a training run; nothing was changed", hint=hint)
     return run
-
-
-def _holds_run(run: Path) -> bool:
-    return (run / RUN_CONFIG).exists() or (run / LAST).exists()

@@ -26,6 +26,7 @@ class Recorder:
     def __init__(self, prepared: PreparedRun, stepper: Stepper, validator: Validator) -> None:
         self._run, self._stepper, self._validator = prepared.run, stepper, validator
         self._config: TrainConfig = stepper.config
+        self._saved = -1
         self._stack = ExitStack()
         columns = ("learning_rate", "ramp", "gradient_norm", "total", *stepper.objective.parts)
         self._log = self._stack.enter_context(RunLog(prepared.run / LOG, columns, done=prepared.start))
@@ -63,15 +64,22 @@ class Recorder:
                 if shows:
                     self._validator.show(self._run, network, done)
         if is_due(done, config.checkpoint_every, config):
-            save_checkpoint(
-                self._run / LAST,
-                config=config,
-                step=done,
-                network=network,
-                optimizer=self._stepper.optimizer,
-                mean=self._stepper.average.state(),
-                best=self._validator.best,
-            )
+            self.save(done)
+
+    def save(self, done: int) -> None:
+        """Write the checkpoint after `done` steps, unless it is written already."""
+        if self._saved == done:
+            return
+        save_checkpoint(
+            self._run / LAST,
+            config=self._config,
+            step=done,
+            network=self._stepper.network,
+            optimizer=self._stepper.optimizer,
+            mean=self._stepper.average.state(),
+            best=self._validator.best,
+        )
+        self._saved = done
 
     def _validates(self, done: int) -> bool:
         return self._scores is not None and is_due(done, self._config.val_every, self._config)

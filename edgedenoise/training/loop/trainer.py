@@ -17,19 +17,22 @@ import math
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import torch
 
 from edgedenoise.atomic import write_bytes
-from edgedenoise.errors import UsageError
+from edgedenoise.errors import TrainingError, UsageError
+from edgedenoise.locks import one_writer
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, restore_optimizer
 from edgedenoise.training.config.config import RUN_CONFIG
 from edgedenoise.training.data.prefetch import prefetched
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.loop.distributed import joined_world
+from edgedenoise.training.loop.interruption import interrupted, stop_requests
 from edgedenoise.training.loop.logs import LOG, read_columns
 from edgedenoise.training.loop.preparation import PreparedRun, prepare_run
 from edgedenoise.training.loop.recorder import Recorder, is_due
@@ -42,7 +45,6 @@ from edgedenoise.training.torch_device import memory_layout, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from torch import nn
 
@@ -92,7 +94,7 @@ def train(
 
     Args:
         config: settings of the run.
-        resume: continue from the last checkpoint of the run folder (from the beginning when it has none yet).
+        resume: continue from the last checkpoint of the run folder.
         on_data_check: called with the report of the data check, before training; not on a resume.
         progress: called for every image and every step, on rank 0.
 
@@ -104,7 +106,9 @@ def train(
             it holds none and `resume` is set.
         DatasetError: the images cannot be trained on.
         DeviceNotFoundError: the named device is not on this machine.
-        TrainingError: the checkpoint cannot be used or written, the loss is not finite, or memory is exhausted.
+        TrainingError: there is no checkpoint to resume from, it cannot be used or written, another command trains in
+            the run folder, the loss is not finite, or memory is exhausted.
+        TrainingInterrupted: Ctrl-C or SIGTERM; a checkpoint was written after the step that was running.
 
     Example:
         >>> import edgedenoise
@@ -113,12 +117,18 @@ def train(
         2
     """
     begun = time.monotonic()
-    with joined_world(config.device) as world:
+    with ExitStack() as stack:
+        world = stack.enter_context(joined_world(config.device))
         if not world.is_first:
             progress, on_data_check = silent, None
-        prepared = world.first(
-            lambda: prepare_run(config, resume=resume, on_data_check=on_data_check, progress=progress)
-        )
+        asked = config
+
+        def prepare() -> PreparedRun:
+            if asked.out:
+                stack.enter_context(one_writer(Path(asked.out), TrainingError))
+            return prepare_run(asked, resume=resume, on_data_check=on_data_check, progress=progress)
+
+        prepared = world.first(prepare)
         config = prepared.config
         world.share_of(config.batch)
         if config.quantization_aware and world.size > 1:
@@ -186,6 +196,7 @@ def _train(
     progress("train", start, config.steps)
     with ExitStack() as stack:
         stack.enter_context(closing(batches))
+        request = stack.enter_context(stop_requests())
         recorder = stack.enter_context(Recorder(prepared, stepper, validator)) if world.is_first else None
         losses: dict[str, float] = {}
         timer = StepTimer()
@@ -201,6 +212,10 @@ def _train(
                     progress("train", done, config.steps, "validating")
                 recorder.write(done)
             progress("train", done, config.steps, f"loss {numbers.total:.4f}")
+            if world.any(request.signal_number > 0) and done < config.steps:
+                if recorder is not None:
+                    recorder.save(done)
+                raise interrupted(request, prepared.run, done)
             timer.start()
     if not losses:  # nothing was left to do
         last = {name: float(values[-1]) for name, values in read_columns(prepared.run / LOG).items()}

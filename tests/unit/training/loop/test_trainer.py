@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import edgedenoise
-from edgedenoise.errors import DatasetError, DeviceNotFoundError, UsageError
+from edgedenoise.errors import DatasetError, DeviceNotFoundError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import CBSNConfig, TrainConfig
@@ -128,14 +128,15 @@ edgedenoise.train(TrainConfig.from_toml(sys.argv[1]), resume={resume}, progress=
 """
 
 WHILE_WRITING = """
-whole, calls = checkpoint.save_file, []
-def save_half(tensors, path, metadata):
-    calls.append(path)
+whole, calls = checkpoint._in_fixed_order, []
+def save_half(data):
+    calls.append(data)
+    header, tensors = whole(data)
+    yield header
     if len(calls) == 2:
-        path.write_bytes(b"half a checkpoint")
         die()
-    whole(tensors, path, metadata)
-checkpoint.save_file = save_half
+    yield tensors
+checkpoint._in_fixed_order = save_half
 edgedenoise.train(TrainConfig.from_toml(sys.argv[1]))
 """
 
@@ -174,9 +175,14 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(config, tmp_path, code, chec
     assert killed(code, config, tmp_path)
     run = tmp_path / "run"
     assert (run / LAST).exists() == (checkpoint_step is not None)
-    if checkpoint_step is not None:
+    if checkpoint_step is None:
+        with pytest.raises(TrainingError, match="has no checkpoint to resume from") as caught:
+            edgedenoise.train(config, resume=True)
+        assert f"edgedenoise train --config {run / 'config.toml'}" in caught.value.hint
+    else:
         assert read_checkpoint(run / LAST).step == checkpoint_step
-    resumed = edgedenoise.train(config, resume=True)
+    resumed = edgedenoise.train(config, resume=checkpoint_step is not None)
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")], "no half-written file stays"
     whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
     assert_same_run(resumed.run, whole.run)
     assert resumed.losses == whole.losses
@@ -191,12 +197,12 @@ def test_kills_at_random_instants_change_nothing(config, photos, tmp_path):
     (tmp_path / "run").mkdir()
     random, kills = np.random.default_rng(0), 0
     for _ in range(3):
-        resume = (tmp_path / "run" / "config.toml").exists()
+        resume = (tmp_path / "run" / LAST).exists()
         # Python and torch take seconds to start; the instants fall before, in and after training.
         code = AT_ANY_INSTANT.format(seconds=random.uniform(0, 0.6), resume=resume)
         kills += killed(code, config, tmp_path)
     assert kills, "every run ended before it was killed"
-    resume = (tmp_path / "run" / "config.toml").exists()
+    resume = (tmp_path / "run" / LAST).exists()
     resumed = edgedenoise.train(config, resume=resume)
     whole = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'whole'}"]))
     assert_same_run(resumed.run, whole.run)
