@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgedenoise.atomic import check_writable
 from edgedenoise.errors import DatasetError, EdgeDenoiseError, ImageError, OutputError, UsageError
-from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for
+from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for, output_name
 from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
 from edgedenoise.imaging.saving import SaveOptions
@@ -140,9 +140,9 @@ def _sources(item: Path, out: Path, recursive: bool, left_out: list[LeftOut]) ->
             yield _Source(item, Path(item.name), error)
         else:
             left_out += found.left_out
-            yield from (_Source(path, path.relative_to(item)) for path in found.images)
+            yield from (_Source(path, output_name(path.relative_to(item))) for path in found.images)
     elif _is_there(item):
-        yield _Source(item, Path(item.name))
+        yield _Source(item, output_name(Path(item.name)))
     else:
         hint = f"Check the name: relative paths start at {Path.cwd()}."
         yield _Source(item, Path(item.name), ImageError(f"there is no file or folder {item}", hint=hint))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
+from edgedenoise.imaging.heif_writer import avif_bytes, heic_bytes
 from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
 from edgedenoise.imaging.metadata.transfer import transferred
-from edgedenoise.imaging.optional import import_io
+from edgedenoise.imaging.optional import check_avif, import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
 from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.encoding import JpegEncoding
 
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
-_ALPHA: Final = frozenset({"GIF", "PNG", "TIFF", "WEBP"})
+_ALPHA: Final = frozenset({"AVIF", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 _MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}  # the first two are limits of libjpeg and libwebp
 
 
@@ -31,7 +33,8 @@ def check_layout(layout: Layout, format_: str) -> None:
 
     Raises:
         ValueError: the format cannot hold the depth, the alpha channel or the size.
-        RuntimeUnavailableError: 16-bit colour PNG needs the `io` extra, which is not installed.
+        RuntimeUnavailableError: 16-bit colour PNG needs the `io` extra, HEIC the `heic` extra, or AVIF a newer Pillow,
+            which is not installed.
     """
     if layout.bits == 16 and format_ not in _16_BITS:
         raise ValueError(f"expected 8 bits per sample in {format_}, got 16")
@@ -44,6 +47,10 @@ def check_layout(layout: Layout, format_: str) -> None:
         raise ValueError(f"expected at most {tiff.MAX_BYTES} bytes of pixels in TIFF, got {layout.stored_bytes}")
     if format_ == "PNG" and layout.bits == 16 and (layout.channels == 3 or layout.alpha):
         import_io("imagecodecs", "writing 16-bit colour PNG")
+    if format_ == "HEIF":
+        import_io("pillow_heif", "writing HEIC")
+    if format_ == "AVIF":
+        check_avif("writing AVIF")
 
 
 def check_encodable(image: Image, format_: str) -> None:
@@ -108,6 +115,10 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None, encoding=options.tiff(first))
     if format_ == "GIF":
         return gif_bytes(image)
+    if format_ == "HEIF":
+        return heic_bytes(image, _with_dpi_and_texts(meta))
+    if format_ == "AVIF":
+        return avif_bytes(image, _with_dpi_and_texts(meta))
     if format_ == "PNG":
         return png.insert_blocks(_png_pixels(image, options.png(first).level), png.blocks_of(meta))
     stream = BytesIO()
@@ -116,9 +127,7 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         pixels.save(stream, "JPEG", dpi=meta.dpi or (0, 0), **_jpeg_options(options.jpeg(first)))
         return jpeg.with_trailer(jpeg.insert_blocks(stream.getvalue(), jpeg.blocks_of(meta)), _trailer(meta))
     if format_ == "WEBP":  # which has no field for the resolution but the one in EXIF
-        block = exif.with_texts(meta.exif, meta)
-        block = block if meta.dpi is None else exif.with_dpi(block, meta.dpi)
-        profiles = {"icc_profile": meta.icc, "exif": block, "xmp": meta.xmp}
+        profiles = {"icc_profile": meta.icc, "exif": _with_dpi_and_texts(meta).exif, "xmp": meta.xmp}
         quality = options.webp(first).quality
         chosen = {"lossless": True} if quality is None else {"quality": quality}
         pixels.save(stream, "WEBP", exact=True, **chosen, **{key: body for key, body in profiles.items() if body})
@@ -127,6 +136,12 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
     else:
         pixels.save(stream, format_)
     return stream.getvalue()
+
+
+def _with_dpi_and_texts(meta: Metadata) -> Metadata:
+    """Return metadata whose EXIF block holds the resolution and texts, for formats without other fields for them."""
+    block = exif.with_texts(meta.exif, meta)
+    return replace(meta, exif=block if meta.dpi is None else exif.with_dpi(block, meta.dpi))
 
 
 def _trailer(meta: Metadata) -> Trailer | None:

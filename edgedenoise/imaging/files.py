@@ -21,6 +21,7 @@ from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
+from edgedenoise.imaging.readers.raw import RAW_EXTENSIONS
 from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.system_errors import reason_and_hint
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXTENSIONS",
+    "READABLE",
     "Image",
     "check_can_hold",
     "check_layout_fits",
@@ -52,13 +54,25 @@ EXTENSIONS: Final = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
     ".bmp": "BMP",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".avif": "AVIF",
     ".gif": "GIF",
     ".apng": "PNG",
     ".ppm": "PPM",
     ".pgm": "PPM",
     ".pnm": "PPM",
 }
-"""Accepted extensions and the format that each stands for."""
+"""Extensions that are written, and the format that each stands for."""
+
+READABLE: Final = frozenset(EXTENSIONS) | RAW_EXTENSIONS
+"""Extensions that are read: those, and the ones of camera raw files."""
+
+
+def output_name(path: Path) -> Path:
+    """Return the name of the output of an image in another folder: the same, or TIFF for a camera raw file."""
+    return path.with_suffix(".tif") if path.suffix.lower() in RAW_EXTENSIONS else path
 
 
 def format_for(path: Path | str) -> str:

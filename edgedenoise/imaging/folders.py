@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import DatasetError
-from edgedenoise.imaging.files import EXTENSIONS
+from edgedenoise.imaging.files import EXTENSIONS, READABLE
 from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def find_images(folder: Path | str, *, recursive: bool = False, apart_from: Path
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name, without hidden ones.
+    """Return the image files directly in a folder, sorted by name, without hidden ones and camera raw files.
 
     Raises:
         DatasetError: there is no such folder, or it cannot be read.
     """
-    return list(find_images(folder).images)
+    return [path for path in find_images(folder).images if path.suffix.lower() in EXTENSIONS]
 
 
 def _entries(folder: Path, *, recursive: bool, skipped: Path | None) -> Iterator[tuple[Path, str | None]]:
@@ -115,13 +115,13 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 def _is_hidden(path: Path) -> bool:
     """Return whether an entry is hidden and no image: `.DS_Store`, the `._a.jpg` of macOS, a hidden folder."""
-    hidden_image = path.suffix.lower() in EXTENSIONS and not path.name.startswith("._") and not path.is_dir()
+    hidden_image = path.suffix.lower() in READABLE and not path.name.startswith("._") and not path.is_dir()
     return path.name.startswith(".") and not hidden_image
 
 
 def _reason(path: Path, *, is_file: bool) -> str | None:
     """Return why a file is left out; None for an image."""
-    if path.suffix.lower() not in EXTENSIONS:
+    if path.suffix.lower() not in READABLE:
         return f"no image format has the extension {path.suffix.lower()}" if path.suffix else "it has no extension"
     if path.name.startswith("."):
         return "a hidden file"

@@ -41,8 +41,14 @@ _SIGNATURES: Final = (
 )
 
 
+_AVIF_BRANDS: Final = {b"avif", b"avis"}
+_HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+HEAD_BYTES: Final = 64
+"""What `format_of` looks at."""
+
+
 def format_of(head: bytes) -> str | None:
-    """Return the format that the first 16 bytes of a file stand for; None for another one."""
+    """Return the format that the first `HEAD_BYTES` of a file stand for; None for another one."""
     for signature, format_ in _SIGNATURES:
         if head.startswith(signature):
             return format_
@@ -50,6 +56,12 @@ def format_of(head: bytes) -> str | None:
         return "WEBP"
     if head[4:12] == b"ftypcrx ":  # Canon's CR3
         return "RAW"
+    if head[4:8] == b"ftyp":
+        brands = {
+            head[8:12],
+            *(head[at : at + 4] for at in range(16, min(len(head), int.from_bytes(head[:4], "big")), 4)),
+        }
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIF" if brands & _HEIF_BRANDS else None
     return "PPM" if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace() else None
 
 
@@ -60,14 +72,14 @@ def read_layout(path: Path) -> Layout | None:
     """
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            format_ = format_of(data[:16])
+            format_ = format_of(data[:HEAD_BYTES])
             return None if format_ is None else layout_of(data, format_)
     except (OSError, ValueError, ImageError):  # ValueError: also an empty file
         return None
 
 
 def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") -> Layout | None:
-    """Return the layout that the header of a file states; None for camera raw files, which must be developed.
+    """Return the layout that the header of a file states; None for raw, HEIC and AVIF files: their readers check it.
 
     Args:
         data: the whole file.
@@ -87,7 +99,7 @@ def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") ->
         return None if is_raw(ifds, data) else tiff_layout(full_pages(ifds, name)[0])
     if format_ == "WEBP":
         return _webp_layout(data)
-    if format_ == "RAW":
+    if format_ in {"RAW", "HEIF", "AVIF"}:
         return None
     if format_ == "GIF":
         width, height = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))

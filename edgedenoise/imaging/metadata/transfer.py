@@ -29,7 +29,7 @@ _HELD: Final = {
     "AVIF": frozenset({"icc", "exif", "xmp"}),
     "GIF": frozenset({"comments"}),
 }
-_IN_EXIF: Final = frozenset({"TIFF", "WEBP"})
+_IN_EXIF: Final = frozenset({"AVIF", "HEIF", "TIFF", "WEBP"})
 """Formats that hold common comments and texts as tags of EXIF."""
 _COLOURS: Final = frozenset({b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"})
 

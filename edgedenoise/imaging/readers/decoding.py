@@ -12,11 +12,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import DamagedImageError, ImageError
-from edgedenoise.imaging.headers import check_pixel_count, format_of, layout_of
+from edgedenoise.imaging.headers import HEAD_BYTES, check_pixel_count, format_of, layout_of
 from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.metadata.encoding import encoding_of
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
 from edgedenoise.imaging.readers.gif import decode_gif
+from edgedenoise.imaging.readers.heif import decode_avif, decode_heic
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
 from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.imaging.readers.png import decode_png
@@ -39,6 +40,8 @@ _READERS: Final[dict[str, Callable[[bytes, str, ReadOptions], Image]]] = {
     "GIF": decode_gif,
     "WEBP": decode_webp,
     "RAW": decode_raw,
+    "HEIF": decode_heic,
+    "AVIF": decode_avif,
 }
 
 
@@ -96,7 +99,7 @@ def _format_of(data: bytes, name: str) -> str:
     """Return the format that the first bytes of a file stand for."""
     if not data:
         raise ImageError(f"{name} is empty: expected {ACCEPTED_FORMATS}, got a file of 0 bytes")
-    head = data[:16]
+    head = data[:HEAD_BYTES]
     format_ = format_of(head)
     if format_ == "TIFF" and PurePath(name).suffix.lower() in RAW_EXTENSIONS:
         return "RAW"  # makers of cameras use TIFF, where other programs find the preview alone
@@ -104,6 +107,6 @@ def _format_of(data: bytes, name: str) -> str:
         return format_
     foreign = next((kind for mark, kind in _FOREIGN.items() if head.startswith(mark)), None)
     if head[4:8] == b"ftyp":
-        foreign = "HEIC, AVIF or video"
+        foreign = "video"
     what = f"a {foreign} file, which is not supported" if foreign else "not an image file"
     raise ImageError(f"{name} is {what}: expected {ACCEPTED_FORMATS}, got a file that begins with {head[:8]!r}")

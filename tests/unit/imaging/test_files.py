@@ -221,7 +221,7 @@ def test_the_limit_of_pillow_is_not_applied(tmp_path: Path, ending: str, monkeyp
     assert read_image(tmp_path / f"a{ending}").width == 14
 
 
-@pytest.mark.parametrize("ending", sorted(EXTENSIONS))
+@pytest.mark.parametrize("ending", sorted(key for key, kind in EXTENSIONS.items() if kind not in {"HEIF", "AVIF"}))
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
