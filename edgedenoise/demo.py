@@ -24,6 +24,7 @@ from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.pairs import list_comparable
 from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
+from edgedenoise.printable import one_line
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.registry import registry
 
@@ -193,9 +194,9 @@ def demo_text(result: DemoResult) -> str:
         f"took {result.seconds:.0f} s",
         "",
         "results:",
-        f"  {result.report_html}  images before and after, and all measurements",
-        f"  {result.denoised}  the denoised images of every variant",
-        f"  {result.bundle}  the bundle: copy it to the device",
+        f"  {one_line(result.report_html)}  images before and after, and all measurements",
+        f"  {one_line(result.denoised)}  the denoised images of every variant",
+        f"  {one_line(result.bundle)}  the bundle: copy it to the device",
         "",
         "next, with your own noisy images (from one camera, at original size; 20 or more are better):",
         "  edgedenoise train --data noisy --out run --steps 2000",

@@ -22,6 +22,7 @@ from edgedenoise.cli.common import (
 )
 from edgedenoise.cli.quantize import loss_line
 from edgedenoise.cli.verify import variants_table
+from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(
             progress=progress,
         )
     built = ", ".join(check.variant for check in report.verified.variants)
-    lines = [variants_table(report.verified, wide=wide), f"built {out}: {built}"]
+    lines = [variants_table(report.verified, wide=wide), one_line(f"built {out}: {built}")]
     if report.quantized.loss is not None:
         lines.append(loss_line(report.quantized))
     if report.verified.not_built:

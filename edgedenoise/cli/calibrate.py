@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import NOISE_LEVEL, Output, cli_command
+from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _lines(report: CalibrationReport) -> list[str]:
     selected = f", selected from {report.candidates} by noise, brightness and texture" if report.candidates else ""
     lines = [f"measured ranges on {report.crops} crops of {report.images} images{selected}"]
     named = report.duplicates[:_MOST_NAMED]
-    lines += [f"dropped {one.image}: the same {one.by} as {one.same_as}" for one in named]
+    lines += [one_line(f"dropped {one.image}: the same {one.by} as {one.same_as}") for one in named]
     if len(named) < len(report.duplicates):
         lines.append(f"dropped {len(report.duplicates) - len(named)} more duplicate images")
     if report.overlapping:

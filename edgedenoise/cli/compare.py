@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import DEVICE, THREADS, Output, Wide, cli_command
+from edgedenoise.printable import one_line
 
 
 @cli_command
@@ -39,4 +40,4 @@ def command(
             report = compare_to_html(
                 bundle, noisy, clean, out, repeats=repeats, device=device, threads=threads, progress=progress
             )
-    output.result(report, compare_table(report, wide=wide) + (f"\nreport: {out}" if out else ""))
+    output.result(report, compare_table(report, wide=wide) + (f"\nreport: {one_line(out)}" if out else ""))

@@ -10,6 +10,7 @@ import typer
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.errors import UsageError
+from edgedenoise.printable import one_line
 
 
 @cli_command
@@ -46,7 +47,7 @@ def command(
     with output.progress() as progress:
         compiled = edgedenoise.compile(bundle, target=target, precision=wanted, options=options, progress=progress)
     names = [variant.name for variant in compiled.manifest.variants]
-    output.result(compiled.manifest.variants, f"{bundle} now has {', '.join(names)}")
+    output.result(compiled.manifest.variants, one_line(f"{bundle} now has {', '.join(names)}"))
 
 
 def _sides(name: str, text: str | None, separator: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import ABOUT, CHECKPOINT, NormalizationOption, Output, Which, cli_command, text_of
+from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 
 GUARD = "Remove no more than the noise level explains; only for networks that take a noise level, such as edge-level."
@@ -36,7 +37,7 @@ def command(
             progress=progress,
         )
     manifest = bundle.manifest
-    lines = [f"exported {manifest.network.name} to {out}"]
+    lines = [one_line(f"exported {manifest.network.name} to {out}")]
     parity = manifest.parity
     if parity is not None and parity.max_error_lsb is not None:
         lines.append(

@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 
 
@@ -23,7 +24,7 @@ def command(
         result = edgedenoise.import_tf(checkpoint, out, progress=progress)
     following = command_line("build", result.run, "-o", f"{result.network}.edge", "--data")
     text = (
-        f"imported {result.network} ({result.parameters:,} parameters): {result.run}\n"
+        f"imported {result.network} ({result.parameters:,} parameters): {one_line(result.run)}\n"
         f"next, with a folder of noisy images: {following} ..."
     )
     output.result(result, text)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgedenoise.cli.common import Output, Wide, cli_command
+from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
-    from edgedenoise.bundles.manifest import InputShapes, Variant
+    from edgedenoise.bundles.manifest import InputShapes, NoiseLevel, Variant
 
 _NARROW = ("variant", "runtime", "precision", "dB to float", "sides px")
 
@@ -30,17 +31,25 @@ def command(
     network, tiling, level = manifest.network, manifest.tiling, manifest.noise_level
     header = [*_NARROW, "scheme", "weight bits", "file"]
     lines = [
-        f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel",
+        one_line(
+            f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel"
+        ),
         f"normalization {manifest.input_normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
-        *([] if level is None else [f"takes the noise level: {level.estimator} {level.version}, gain {level.gain:g}"]),
+        *([] if level is None else [_level_line(level)]),
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]
-    lines += [f"{one.name}: {one.not_recommended or one.loss}" for one in manifest.variants if one.loss is not None]
     lines += [
-        f"{one.name} ({one.runtime}, {one.precision}): unknown to this version of edgedenoise; it is skipped"
+        one_line(f"{one.name}: {one.not_recommended or one.loss}") for one in manifest.variants if one.loss is not None
+    ]
+    lines += [
+        one_line(f"{one.name} ({one.runtime}, {one.precision}): unknown to this version of edgedenoise; it is skipped")
         for one in opened.unknown_variants
     ]
     output.result(manifest, "\n".join(lines))
+
+
+def _level_line(level: NoiseLevel) -> str:
+    return one_line(f"takes the noise level: {level.estimator} {level.version}, gain {level.gain:g}")
 
 
 def _cells(variant: Variant) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.printable import one_line
 
 
 @cli_command
@@ -33,4 +34,4 @@ def command(
         archive.unpack(bundle, out)
     else:
         archive.pack(opened.root, out)
-    output.result({"path": out}, f"wrote {out}")
+    output.result({"path": out}, f"wrote {one_line(out)}")

@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.printable import one_line
 
 
 @cli_command
@@ -94,7 +95,7 @@ def command(
     speed = result.throughput
     rate = f", {speed.steps_per_second:.3g} steps/s, {speed.share_of_peak:.0%} of this machine's peak" if speed else ""
     text = (
-        f"trained {result.steps} steps in {result.seconds:.0f} s ({result.precision}{rate}): {result.run}\n"
+        f"trained {result.steps} steps in {result.seconds:.0f} s ({result.precision}{rate}): {one_line(result.run)}\n"
         f"next: {next_command(chosen, result.run)}"
     )
     output.result(result, text)

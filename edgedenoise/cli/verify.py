@@ -10,6 +10,7 @@ import typer
 import edgedenoise
 from edgedenoise.cli.common import Output, Wide, cli_command
 from edgedenoise.errors import ParityError
+from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def variants_table(report: VerifyReport, *, wide: bool) -> str:
         ]
         for check in report.variants
     ]
-    reasons = [f"{check.variant}: {check.reason}" for check in report.variants if check.reason]
+    reasons = [one_line(f"{check.variant}: {check.reason}") for check in report.variants if check.reason]
     return "\n".join([table(header, rows, columns=None if wide else _NARROW), *reasons])
 
 
@@ -58,8 +59,8 @@ def _text(report: VerifyReport, *, wide: bool) -> str:
         [
             variants_table(report, wide=wide),
             f"{report.files_checked} files match the manifest; {checked}",
-            *(f"cannot be read by this version: {one}" for one in report.unknown),
-            *(f"not part of the bundle: {name}" for name in report.strays),
+            *(one_line(f"cannot be read by this version: {one}") for one in report.unknown),
+            *(one_line(f"not part of the bundle: {name}") for name in report.strays),
             *(f"not built: {one.target} {one.precision}: {one.command}" for one in report.not_built),
         ]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
 _NAMED = 5  # names in a line of text
@@ -99,7 +100,7 @@ def data_report_text(report: DataReport) -> str:
     sizes = [f"{size.width}x{size.height} ({size.images})" for size in report.sizes[:_SIZES_SHOWN]]
     sizes += [f"{len(report.sizes) - _SIZES_SHOWN} other sizes"] if len(report.sizes) > _SIZES_SHOWN else []
     depths = ", ".join(f"{bits}-bit ({count})" for bits, count in sorted(report.bit_depths.items()))
-    lines = [f"{report.folder}: {report.images} images, {report.megapixels:.1f} megapixels"]
+    lines = [f"{one_line(report.folder)}: {report.images} images, {report.megapixels:.1f} megapixels"]
     if report.judged < report.images:
         lines[0] += f" (extrapolated from {report.judged} of them, evenly spread)"
     sigma = "not measurable" if report.sigma_levels is None else f"{report.sigma_levels:.1f} of 255 levels"
@@ -120,16 +121,16 @@ def data_report_text(report: DataReport) -> str:
     ]
     for title, findings in (("warning", report.warnings), ("CANNOT BE TRAINED ON", report.refusals)):
         for finding in findings:
-            lines += ["", f"{title} [{finding.code}]: {finding.message}"]
+            lines += ["", f"{title} [{finding.code}]: {one_line(finding.message)}"]
             lines += [f"  {_names(finding.images)}"] if finding.images else []
-            lines.append(f"  {finding.hint}")
+            lines.append(f"  {one_line(finding.hint)}")
     if not report.refusals:
         lines += ["", "These images can be trained on."]
     return "\n".join(lines)
 
 
 def _names(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:_NAMED])
+    shown = ", ".join(map(one_line, names[:_NAMED]))
     return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 

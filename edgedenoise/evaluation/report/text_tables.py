@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.evaluation.compare import EQUAL_DB
+from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _speed_cells(m: Measurement) -> dict[str, str]:
 
 def _remarks(measurements: Sequence[Measurement]) -> list[str]:
     found = [(m.variant, _remark(m)) for m in measurements]
-    return [f"{variant}: {remark}" for variant, remark in found if remark]
+    return [one_line(f"{variant}: {remark}") for variant, remark in found if remark]
 
 
 def _remark(m: Measurement) -> str:

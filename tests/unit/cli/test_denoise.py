@@ -1,0 +1,123 @@
+"""`edgedenoise denoise` over files and folders: what was done, what was left out and why, on one line each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgedenoise import errors
+from edgedenoise.cli.denoise import left_out_lines
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.folders import LeftOut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from command_line import Run
+
+    Contents = Callable[[Path], dict[str, bytes]]
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
+
+
+def test_what_is_left_out_is_named_and_counted(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    for name in ("notes.txt", "sub/b.png", "scan.xyz"):
+        (photo.parent / name).parent.mkdir(exist_ok=True)
+        (photo.parent / name).touch()
+    done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle)
+    assert done.code == 0
+    assert done.out.startswith("denoised 1 of 1 and left out 3 with onnx")
+    lines = done.err.splitlines()
+    assert f"left out 1 (a sub-folder: add -r (recursive=True) to read it): {photo.parent / 'sub'}" in lines
+    assert f"left out 1 (no image format has the extension .txt): {photo.parent / 'notes.txt'}" in lines
+    json = run("denoise", photo.parent, "-o", tmp_path / "new", "-m", committed_bundle, "--json", "-q").json()
+    assert json["counts"] == {"denoised": 1, "failed": 0, "left_out": 3}
+    assert {Path(entry["path"]).name for entry in json["left_out"]} == {"notes.txt", "scan.xyz", "sub"}
+
+
+def test_many_files_of_one_kind_are_counted_and_a_few_named() -> None:
+    names = [LeftOut(Path(f"{number}.txt"), "no image") for number in range(8)]
+    (line,) = left_out_lines(names)
+    assert line == "left out 8 (no image): 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 3 more (all with --json)"
+
+
+def test_the_tree_is_kept_with_r(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    write_image(read_image(photo), photo.parent / "deep" / "er" / "b.PNG")
+    done = run("denoise", "-r", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle)
+    assert done.code == 0
+    assert sorted(contents(tmp_path / "out")) == ["deep/er/b.PNG", "photo.png"]
+
+
+def test_an_existing_output_is_kept_unless_an_option_replaces_it(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"old")
+    arguments: tuple[Any, ...] = ("denoise", photo, "-o", out, "-m", committed_bundle)
+    done = run(*arguments)
+    assert (done.code, out.read_bytes()) == (errors.OutputError.exit_code, b"old")
+    assert done.err.splitlines()[-2] == f"error: {out} exists already and was not replaced"
+    assert run(*arguments, "--skip-existing").code == 0
+    assert out.read_bytes() == b"old"
+    assert run(*arguments, "--overwrite").code == 0
+    assert read_image(out).width == 50
+    both = run(*arguments, "--overwrite", "--skip-existing")
+    assert both.code == errors.UsageError.exit_code
+    assert "exclude each other" in both.err
+
+
+def test_an_image_above_max_pixels_is_refused(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--max-pixels", "1999")
+    assert done.code == errors.ImageError.exit_code
+    assert "expected at most 1999 pixels, got 50 x 40 = 2000" in done.err
+    assert "--max-pixels 2000" in done.err
+
+
+@POSIX
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_write_no_escapes_and_no_lines(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, as_json: bool
+) -> None:
+    forged = "x\ndenoised 9 of 9 with\x1b[2J\x9b31m\u202e"
+    folder = photo.parent.rename(tmp_path / f"in{forged}")
+    (folder / f"bad{forged}.png").write_text("no image")
+    (folder / f"left{forged}.txt").touch()
+    (folder / f"sub{forged}").mkdir()
+    arguments = ["denoise", folder, "-o", tmp_path / f"out{forged}", "-m", committed_bundle, *["--json"] * as_json]
+    for more in (["-v"], ["-o", tmp_path / "no" / "such" / f"out{forged}.png"], ["-m", f"nowhere{forged}"]):
+        done = run(*arguments, *more)
+        shown = done.out + done.err
+        assert not any(mark in shown for mark in "\x1b\x9b\u202e")
+        assert not [line for line in shown.splitlines() if line.startswith("denoised 9")]
+        if as_json:
+            done.json()
+
+
+@POSIX
+def test_the_folder_of_a_training_check_writes_no_lines(run: Run, photo: Path, tmp_path: Path) -> None:
+    folder = photo.parent.rename(tmp_path / "in\nall is well\x1b[2J")
+    done = run("doctor", "--data", folder)
+    assert "\x1b" not in done.out + done.err
+    assert not [line for line in (done.out + done.err).splitlines() if line.startswith("all is well")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_full_disk_behind_the_standard_output_is_reported(
+    photo: Path, committed_bundle: Path, tmp_path: Path, as_json: bool
+) -> None:
+    command = [sys.executable, "-m", "edgedenoise", "denoise", str(photo), "-o", str(tmp_path / "out.png")]
+    command += ["-m", str(committed_bundle), *(["--json"] if as_json else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == errors.OutputError.exit_code
+    assert "error: the standard output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert read_image(tmp_path / "out.png").width == 50
