@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -62,6 +63,8 @@ def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Pa
             tmp_path / "out",
             "-m",
             committed_bundle,
+            "--precision",
+            "int8",
             "--json",
         ],
         capture_output=True,
@@ -73,7 +76,9 @@ def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Pa
     found = json.loads(done.stdout)
     assert found["variant"] == "onnx-int8-u8s7"
     assert found["effective"]["device"] == "cpu"
-    assert found["files"] == [{"source": str(photo), "output": str(tmp_path / "out" / "photo.png"), "error": None}]
+    (file,) = found["files"]
+    assert (file["source"], file["output"]) == (str(photo), str(tmp_path / "out" / "photo.png"))
+    assert (file["error"], file["variant"]) == (None, "onnx-int8-u8s7")
     assert (tmp_path / "out" / "photo.png").is_file()
 
 
@@ -136,12 +141,15 @@ def changed_bundle(photo: Path, bundle: Path) -> list[object]:
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    return [photo, "-m", bundle]
+    return [photo, "-m", bundle, "--precision", "int8"]
 
 
 def changed_manifest(photo: Path, bundle: Path) -> list[object]:
     manifest = bundle / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"halo_px": 8', b'"halo_px": 7'))
+    written = manifest.read_bytes()
+    edited = re.sub(rb'("halo_px": ?)8', rb"\g<1>7", written)
+    assert edited != written
+    manifest.write_bytes(edited)
     return [photo, "-m", bundle]
 
 
