@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
+from edgedenoise.imaging.bmp_writer import bmp_bytes
 from edgedenoise.imaging.heif_writer import avif_bytes, heic_bytes
 from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
 from edgedenoise.imaging.metadata.transfer import transferred
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.encoding import JpegEncoding
 
 _16_BITS: Final = frozenset({"PNG", "TIFF"})
-_ALPHA: Final = frozenset({"AVIF", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
+_ALPHA: Final = frozenset({"AVIF", "BMP", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 _MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}  # the first two are limits of libjpeg and libwebp
 
 
@@ -121,6 +122,8 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         return avif_bytes(image, _with_dpi_and_texts(meta))
     if format_ == "PNG":
         return png.insert_blocks(_png_pixels(image, options.png(first).level), png.blocks_of(meta))
+    if format_ == "BMP" and image.alpha is not None:
+        return bmp_bytes(image)
     stream = BytesIO()
     pixels = pixels_to_pil(image)
     if format_ == "JPEG":

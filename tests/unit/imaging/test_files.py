@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
+import subprocess
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -54,6 +56,7 @@ def test_png_and_tiff_hold_every_image_exactly(
         (".webp", 3, False),
         (".bmp", 1, False),
         (".bmp", 3, False),
+        (".bmp", 3, True),
         (".ppm", 3, False),
         (".pgm", 1, False),
     ],
@@ -165,6 +168,20 @@ def test_an_image_without_metadata_gets_none(tmp_path: Path) -> None:
         write_image(Image(random_array((5, 6, 3))), tmp_path / f"a{ending}")
         meta = read_image(tmp_path / f"a{ending}").metadata
         assert (meta.icc, meta.exif, meta.xmp) == (None, None, None)
+
+
+def test_other_programs_see_the_alpha_channel_of_a_bmp(tmp_path: Path) -> None:
+    photo = made(3, 8, alpha=True)
+    write_image(replace(photo, metadata=Metadata(dpi=(300, 300))), tmp_path / "a.bmp")
+    with PILImage.open(tmp_path / "a.bmp") as image:
+        assert image.mode == "RGBA"
+        assert np.array_equal(np.asarray(image), photo.to_channels())
+        assert round(image.info["dpi"][0]) == 300
+    program = shutil.which("convert")
+    if program is None:
+        pytest.skip("ImageMagick is not installed: apt-get install imagemagick")
+    done = subprocess.run([program, str(tmp_path / "a.bmp"), "-depth", "8", "rgba:-"], capture_output=True, check=True)
+    assert done.stdout == photo.to_channels().tobytes()
 
 
 def test_the_content_and_not_the_name_tells_the_format(tmp_path: Path) -> None:
