@@ -19,11 +19,15 @@ export NO_MKDOCS_2_WARNING := 1
 PYTEST_ARGS ?= -n 2 --dist loadfile
 OMP_NUM_THREADS ?= 1
 
+# Damaged inputs per parser, and which ones.
+FUZZ ?= 100000
+FUZZ_SEED ?= 1
+
 # Further options of the demo: `make demo DEMO_ARGS=--quick`
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck docs serve-docs clean
+.PHONY: help demo test fuzz lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +37,9 @@ demo: $(DEMO_READY) ## train, quantize and compare a small denoiser; writes buil
 
 test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part of it
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
+
+fuzz: $(READY) ## try many damaged inputs on every parser; FUZZ=100000 for about an hour, FUZZ_SEED for others
+	EDGEDENOISE_FUZZ=$(FUZZ) EDGEDENOISE_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
 
 lint: $(READY) ## check style, formatting, and which package imports which
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.contents import damage_reported, read_json
 from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
@@ -19,7 +20,7 @@ from edgedenoise.calibration.images import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_set
 from edgedenoise.calibration.strata import Stratify
-from edgedenoise.errors import CalibrationError, IncompatibleError, UsageError
+from edgedenoise.errors import CalibrationError, IncompatibleError, IntegrityError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import Progress, silent
@@ -226,7 +227,7 @@ def recorded_set(bundle: Bundle) -> CalibrationSet:
         CalibrationError: the bundle has not been calibrated.
     """
     _check_calibrated(bundle, SET_FILE)
-    return msgspec.json.decode(bundle.read(SET_FILE), type=CalibrationSet)
+    return read_json(bundle.read(SET_FILE), CalibrationSet, f"{bundle.source}: {SET_FILE}")
 
 
 def calibration_report(bundle: Bundle) -> CalibrationReport:
@@ -265,7 +266,7 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
                 f" {calibrator.name}",
                 hint=f"Measure them: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
             )
-        histograms = from_bytes(bundle.read(HISTOGRAMS_FILE))
+        histograms = from_bytes(bundle.read(HISTOGRAMS_FILE), f"{bundle.source}: {HISTOGRAMS_FILE}")
     trained = _read_ranges(bundle, TRAINED_RANGES_FILE).tensors if bundle.has(TRAINED_RANGES_FILE) else {}
     return choose_ranges(measured, histograms or {}, calibrator, trained)
 
@@ -315,7 +316,10 @@ def _check_noise(levels: Sequence[float], manifest: Manifest) -> None:
 
 
 def _read_ranges(bundle: Bundle, name: str) -> Ranges:
-    ranges = msgspec.json.decode(bundle.read(name), type=Ranges)
+    ranges = read_json(bundle.read(name), Ranges, f"{bundle.source}: {name}")
+    wrong = next((tensor for tensor, one in ranges.tensors.items() if not one.low <= one.high), None)
+    if wrong is not None:
+        raise IntegrityError(f"{bundle.source}: {name} has no range for {wrong}: its low is above its high")
     if ranges.graph_sha256 != hashlib.sha256(float_graph(bundle)).hexdigest():
         raise CalibrationError(
             f"the ranges in {bundle.source} were measured on another graph",
@@ -342,9 +346,11 @@ def load_onnx(data: bytes) -> onnx.ModelProto:
 
     Raises:
         RuntimeUnavailableError: the package onnx is not installed.
+        IntegrityError: it is not an ONNX model.
     """
     try:
         import onnx
     except ModuleNotFoundError as error:
         raise (missing_package(error) or error) from error
-    return onnx.load_model_from_string(data)
+    with damage_reported("the ONNX model"):
+        return onnx.load_model_from_string(data)

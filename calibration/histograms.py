@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgedenoise.bundles.contents import damage_reported, read_arrays
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -91,11 +93,21 @@ def to_bytes(histograms: dict[str, Histogram]) -> bytes:
     return stream.getvalue()
 
 
-def from_bytes(data: bytes) -> dict[str, Histogram]:
-    """Read what `to_bytes` wrote."""
-    with np.load(BytesIO(data), allow_pickle=False) as file:
-        names, limits, counts = file["names"], file["limits"], file["counts"]
-    return {
-        str(name): Histogram.of(float(low), float(high), float(reach), count)
-        for name, (low, high, reach), count in zip(names, limits, counts, strict=True)
-    }
+def from_bytes(data: bytes, source: str = "the histograms") -> dict[str, Histogram]:
+    """Read what `to_bytes` wrote; `source` names the file in messages.
+
+    Raises:
+        IntegrityError: the bytes are damaged.
+    """
+    arrays = read_arrays(data, source)
+    with damage_reported(source):
+        names, limits, counts = arrays["names"], arrays["limits"], arrays["counts"]
+        shapes = (names.shape, limits.shape, counts.shape, counts.dtype.kind)
+        if shapes != ((len(names),), (len(names), 3), (len(names), BINS), "i") or names.dtype.kind != "U":
+            raise ValueError(f"its arrays have the shapes {names.shape}, {limits.shape} and {counts.shape}")
+        if not (np.isfinite(limits).all() and (limits[:, 0] <= limits[:, 1]).all() and (counts >= 0).all()):
+            raise ValueError("its numbers are not those of histograms")
+        return {
+            str(name): Histogram.of(float(low), float(high), float(reach), count)
+            for name, (low, high, reach), count in zip(names, limits, counts, strict=True)
+        }

@@ -15,6 +15,7 @@ from edgedenoise.atomic import sha256_of
 from edgedenoise.errors import CalibrationError
 from edgedenoise.imaging.files import EXTENSIONS
 from edgedenoise.imaging.folders import list_images
+from edgedenoise.system_errors import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +47,7 @@ def images_of(data: Path | str) -> list[Path]:
         DatasetError: there is nothing at `data`.
     """
     data = Path(data)
-    found = _listed_in(data) if data.is_file() else list_images(data)
+    found = _listed_in(data) if is_file(data) else list_images(data)
     if not found:
         raise CalibrationError(f"{data} holds no images to calibrate on; {_ACCEPTED}")
     return found
@@ -115,7 +116,7 @@ def _listed_in(path: Path) -> list[Path]:
         if not text or text.startswith("#"):
             continue
         listed = path.parent / text
-        if not listed.is_file():
+        if not is_file(listed):
             raise CalibrationError(
                 f"line {number} of {path} names {text!r}, and there is no file {listed}",
                 hint="Paths are relative to the folder that the list is in.",

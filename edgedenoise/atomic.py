@@ -97,7 +97,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def restore_interrupted(target: Path) -> None:
     """Move a folder back that a killed command had moved aside, where the command did not put the new one in place."""
-    if os.path.lexists(target):
+    try:
+        if os.path.lexists(target):
+            return
+    except ValueError:  # no file can have this name
         return
     for aside, meant in _leftovers(target.parent, "old"):
         if meant == target.name:

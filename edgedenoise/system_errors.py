@@ -15,6 +15,22 @@ _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; a name that no file can have is none, and no error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long; with a NUL
+        return False
+
+
+def is_dir(path: Path) -> bool:
+    """Return whether a path is a folder; a name that no folder can have is none, and no error."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def reason_and_hint(error: OSError, path: Path) -> tuple[str, str | None]:
     """Return what the system reports about `path`, and the advice for it.
 

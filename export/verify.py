@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
+from edgedenoise.bundles.contents import damage_reported
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, ManifestError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
@@ -332,7 +333,8 @@ def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
         import onnx
     except ImportError:
         return None
-    return onnx.load_model_from_string(bundle.model_files(variant).data)
+    with damage_reported(f"{bundle.source}: {variant.path}"):
+        return onnx.load_model_from_string(bundle.model_files(variant).data)
 
 
 def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from edgedenoise.errors import DeviceMemoryError, InferenceError
+from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError, InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ def inference_errors(
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (MemoryError, *kinds)):
+        if isinstance(error, EdgeDenoiseError) or not isinstance(error, (MemoryError, *kinds)):
             raise
         if is_out_of_memory(error):
             raise memory_error(backend, shape, detail=_first_line(error)) from error

@@ -13,6 +13,7 @@ from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.device_names import AUTO
 from edgedenoise.runtimes.registry import registry
 from edgedenoise.runtimes.selftest import selftest_on_first_use
+from edgedenoise.system_errors import is_dir, is_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,6 @@ def backend_of(variant: Variant) -> Backend:
 
 def _backend_of_lone_file(path: Path) -> Backend | None:
     suffix = path.suffix.lower()
-    if not suffix or not path.exists():  # the name of a shipped bundle
+    if not suffix or not (is_file(path) or is_dir(path)):  # the name of a shipped bundle
         return None
     return next((backend for backend in registry.values() if suffix in backend.suffixes), None)  # a package is a folder

@@ -11,7 +11,6 @@ import hashlib
 import platform
 from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +18,7 @@ import numpy as np
 import platformdirs
 
 from edgedenoise.atomic import write_bytes
+from edgedenoise.bundles.contents import read_array
 from edgedenoise.bundles.manifest import embedded_metadata
 from edgedenoise.errors import IntegrityError, OutputError, ParityError
 from edgedenoise.imaging.metrics import psnr_unit
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 IMAGE_FILE = "selftest/picture.npy"
 ANSWER_FILE = "selftest/answer.npy"
+MAX_IMAGE_PX = 1024
+"""Largest accepted side of the self-test's image: it is run at the first use on every device."""
 
 FLOAT_BOUND_DB = 80.0
 """Bound for float variants, which differ by rounding only; measured 110 dB and more between backends."""
@@ -132,15 +134,19 @@ def selftest_pair(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float
     Raises:
         IntegrityError: the files are damaged, or do not belong together.
     """
-    try:
-        image, answer = (np.load(BytesIO(bundle.read(name)), allow_pickle=False) for name in (IMAGE_FILE, ANSWER_FILE))
-    except (ValueError, EOFError) as error:
-        raise IntegrityError(f"{bundle.source}: the self-test cannot be read: {error}") from error
+    image, answer = (read_array(bundle.read(name), f"{bundle.source}: {name}") for name in (IMAGE_FILE, ANSWER_FILE))
     channels = bundle.manifest.input_channels
     if image.ndim != 3 or image.shape[0] != channels or answer.shape != (CHANNELS, *image.shape[1:]):
         raise IntegrityError(
             f"{bundle.source}: the self-test has the shapes {image.shape} and {answer.shape};"
             f" expected ({channels}, H, W) and ({CHANNELS}, H, W)"
+        )
+    if any(one.dtype != np.float32 or one.size == 0 for one in (image, answer)) or not np.isfinite(image).all():
+        raise IntegrityError(f"{bundle.source}: the self-test has no finite float32 values, or none at all")
+    if max(image.shape[1:]) > MAX_IMAGE_PX:
+        raise IntegrityError(
+            f"{bundle.source}: the self-test has {image.shape[2]}x{image.shape[1]} pixels; expected at most"
+            f" {MAX_IMAGE_PX} on a side"
         )
     return image, answer
 

@@ -20,6 +20,7 @@ from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVar
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.pretrained import resolve, suggestion
 from edgedenoise.errors import BundleError, IncompatibleError, ManifestError, UsageError
+from edgedenoise.system_errors import is_dir, is_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +66,9 @@ class Bundle:
         """
         source = resolve(path)
         restore_interrupted(source)
-        if source.is_dir():
+        if is_dir(source):
             root = source
-        elif source.is_file():
+        elif is_file(source):
             root = unpack_to_cache(source)
         else:
             raise BundleError(f"there is no bundle at {source}", hint=suggestion(path))
@@ -88,7 +89,7 @@ class Bundle:
             )
         try:
             known = msgspec.json.decode(embedded, type=EmbeddedMetadata)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
             raise ManifestError(f"the edgedenoise metadata in {path} cannot be read: {error}") from error
         manifest = Manifest(
             schema=known.schema,

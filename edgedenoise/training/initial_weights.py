@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.contents import damage_reported
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
+from edgedenoise.system_errors import is_file
 from edgedenoise.training.checkpoint import kept_network, read_run, restore_network
 from edgedenoise.training.config.config import RUN_CONFIG, BlindConfig, QATConfig, SelfQATConfig
 from edgedenoise.training.networks.fake_quant import QuantizedConv2d, fake_quantized
@@ -91,8 +93,9 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
     floats = [v for v in bundle.manifest.variants if v.runtime == "onnxruntime" and v.precision == "fp32"]
     if not floats:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
-    model = onnx.load_model_from_string(bundle.model_files(floats[0]).data)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    with damage_reported(f"{bundle.source}: {floats[0].path}"):
+        model = onnx.load_model_from_string(bundle.model_files(floats[0]).data)
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
     return {
         name.removeprefix("network."): torch.from_numpy(array.copy())
@@ -102,7 +105,7 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / RUN_CONFIG).is_file()
+    return is_file(path / RUN_CONFIG)
 
 
 def _opened(path: Path) -> Bundle:

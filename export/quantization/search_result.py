@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.bundle import report_file
+from edgedenoise.bundles.contents import read_json
 from edgedenoise.errors import UsageError
 from edgedenoise.tables import table
 
@@ -182,4 +183,5 @@ def stored_plan(bundle: Bundle, variant: Variant) -> QuantizationPlan | None:
     """Return the plan that a variant was quantized by; None when no budget was given."""
     if not bundle.has(report_file(variant.name)):
         return None
-    return msgspec.json.decode(bundle.read(report_file(variant.name)), type=QuantizationPlan)
+    name = report_file(variant.name)
+    return read_json(bundle.read(name), QuantizationPlan, f"{bundle.source}: {name}")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FLOAT_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
+_ANY = (Exception,)
+"""Hostile models make ONNX Runtime's binding raise classes of its own, of Python and of NumPy."""
 SATURATION_FREE = "saturation-free kernels"
 """Part of `EffectiveDevice.detail` where 8-bit weights run on kernels that are exact without VNNI, and slower."""
 
@@ -121,7 +123,7 @@ class OnnxRuntime(Backend):
             InferenceError: the file cannot be opened, or its metadata is no text.
         """
         session = open_inference_session(model.data, unfused_settings(), source=model.path)
-        with inference_errors(self.label, f"read the metadata of {model.path}", (UnicodeDecodeError,)):
+        with inference_errors(self.label, f"read the metadata of {model.path}", _ANY):
             return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
 
 
@@ -147,12 +149,13 @@ class OrtSession(Session):
                 hint="List what is missing with: edgedenoise doctor; or use --device cpu",
             )
         self.effective = EffectiveDevice(OnnxRuntime.name, onnxruntime.__version__, device, ", ".join([used, *detail]))
-        self.inputs = tuple(_info(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_info(value) for value in self._session.get_outputs())
+        with inference_errors(OnnxRuntime.label, f"read the inputs of {source or 'the model'}", _ANY):
+            self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_info(value) for value in self._session.get_outputs())
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one array; ONNX Runtime uses every core for it."""
-        with inference_errors(OnnxRuntime.label, "run a tile", _run_errors(), shape=x.shape):
+        with inference_errors(OnnxRuntime.label, "run a tile", _ANY, shape=x.shape):
             return np.asarray(self._session.run([OUTPUT_NAME], {INPUT_NAME: x})[0])
 
     def close(self) -> None:
@@ -197,7 +200,7 @@ def open_inference_session(
     import onnxruntime
 
     what = "the model in memory" if source is None else str(source)
-    with inference_errors(f"ONNX Runtime {onnxruntime.__version__}", f"open {what}", _open_errors()):
+    with inference_errors(f"ONNX Runtime {onnxruntime.__version__}", f"open {what}", _ANY):
         return onnxruntime.InferenceSession(model, settings, providers=providers or [_PROVIDERS["cpu"]])
 
 
@@ -211,26 +214,6 @@ def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]
         settings.add_session_config_entry("session.x64quantprecision", "1")
         return settings, [SATURATION_FREE]
     return settings, []
-
-
-def _open_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (
-        state.InvalidProtobuf,
-        state.InvalidGraph,
-        state.InvalidArgument,
-        state.Fail,
-        state.NotImplemented,
-        state.NoSuchFile,
-        state.RuntimeException,
-    )
-
-
-def _run_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (state.RuntimeException, state.Fail)
 
 
 def _info(value: Any) -> TensorInfo:

@@ -132,7 +132,7 @@ class OpenVino(Backend):
         """Read the IR's `rt_info`."""
         import openvino
 
-        with inference_errors(self.label, f"read {model.path}", (RuntimeError, UnicodeDecodeError)):
+        with inference_errors(self.label, f"read {model.path}", (Exception,)):
             network = _read(openvino.Core(), model)
             if not network.has_rt_info([METADATA_KEY]):
                 return None
@@ -162,7 +162,7 @@ class OpenVinoSession(Session):
             computes_in = "float16" if half else "float32"
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
-        with inference_errors(OpenVino.label, f"open {model.path}", (RuntimeError, UnicodeDecodeError)):
+        with inference_errors(OpenVino.label, f"open {model.path}", (Exception,)):
             self._core = openvino.Core()
             self._model = _read(self._core, model)
             self.inputs = tuple(_info(port) for port in self._model.inputs)
@@ -181,7 +181,7 @@ class OpenVinoSession(Session):
         """Run one array: with the latency hint every core works on it."""
         if x.shape != self._shape:
             self._compile(x.shape, x.shape)
-        with inference_errors(OpenVino.label, "run a tile", (RuntimeError,), shape=x.shape):
+        with inference_errors(OpenVino.label, "run a tile", (Exception,), shape=x.shape):
             answers = self._request.infer({INPUT_NAME: x}, share_inputs=True)
             return np.array(answers[OUTPUT_NAME])  # a copy, because the request's own buffer is used again
 
@@ -209,7 +209,7 @@ class OpenVinoSession(Session):
         """Compile for a shape; `tile` is the tile that does not fit when memory runs out, None at opening."""
         self._request, self._shape = None, ()  # the memory of the last shape is free before more is taken
         doing = f"compile the model for {self._device} at {shape}"
-        with inference_errors(OpenVino.label, doing, (RuntimeError,), shape=tile):
+        with inference_errors(OpenVino.label, doing, (Exception,), shape=tile):
             self._model.reshape({INPUT_NAME: list(shape)})
             model = self._core.compile_model(self._model, self._device, self._config)
             used = [str(name) for name in model.get_property("EXECUTION_DEVICES")]

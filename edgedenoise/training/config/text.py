@@ -38,7 +38,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return load_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the config {path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
         raise UsageError(
             f"the config {path} is not TOML: {error}", hint='Write lines such as: network = "cbsn-24x4"'
         ) from None
