@@ -270,7 +270,7 @@ class Denoiser:
 
     def _session_for(self, bits: int) -> tuple[Variant, CheckedSession]:
         """Return what runs images of a depth; the float variant is opened for the first image of 16 bits."""
-        if bits != 16 or self._open_float is None:
+        if bits == 8 or self._open_float is None:
             return self.variant, self._session
         with self._opening:
             if self._float is None:

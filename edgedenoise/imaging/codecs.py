@@ -11,7 +11,7 @@ import numpy as np
 
 from edgedenoise.imaging.bmp_writer import bmp_bytes
 from edgedenoise.imaging.heif_writer import avif_bytes, heic_bytes
-from edgedenoise.imaging.metadata import exif, jpeg, png, tiff
+from edgedenoise.imaging.metadata import exif, jpeg, png, pnm, tiff
 from edgedenoise.imaging.metadata.transfer import transferred
 from edgedenoise.imaging.optional import check_avif, import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.embedded import Metadata, Trailer
     from edgedenoise.imaging.metadata.encoding import JpegEncoding
 
-_16_BITS: Final = frozenset({"PNG", "TIFF"})
+_16_BITS: Final = frozenset({"PNG", "PPM", "TIFF"})
 _ALPHA: Final = frozenset({"AVIF", "BMP", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
 _MAX_SIDE_PX: Final = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}  # the first two are limits of libjpeg and libwebp
 
@@ -39,6 +39,8 @@ def check_layout(layout: Layout, format_: str) -> None:
     """
     if layout.bits == 16 and format_ not in _16_BITS:
         raise ValueError(f"expected 8 bits per sample in {format_}, got 16")
+    if layout.bits == 32 and format_ != "TIFF":
+        raise ValueError(f"expected whole numbers as samples in {format_}, got floats")
     if layout.alpha and format_ not in _ALPHA:
         raise ValueError(f"expected no alpha channel in {format_}, got one")
     limit = _MAX_SIDE_PX.get(format_)
@@ -116,6 +118,8 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None, encoding=options.tiff(first))
     if format_ == "GIF":
         return gif_bytes(image)
+    if format_ == "PPM" and image.bits == 16:
+        return pnm.write_pnm(image.pixels)
     if format_ == "HEIF":
         return heic_bytes(image, _with_dpi_and_texts(meta))
     if format_ == "AVIF":

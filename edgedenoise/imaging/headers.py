@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.layout import Layout
-from edgedenoise.imaging.metadata import jpeg
+from edgedenoise.imaging.metadata import jpeg, pnm
 from edgedenoise.imaging.metadata.gif import read_gif
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.metadata.tiff_pages import full_pages, is_raw
@@ -99,6 +99,9 @@ def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") ->
         return None if is_raw(ifds, data) else tiff_layout(full_pages(ifds, name)[0])
     if format_ == "WEBP":
         return _webp_layout(data)
+    if format_ == "PPM":
+        header = pnm.read_header(data)
+        return Layout(header.width, header.height, header.channels, 16 if header.white > 255 else 8, False)
     if format_ in {"RAW", "HEIF", "AVIF"}:
         return None
     if format_ == "GIF":
@@ -131,7 +134,13 @@ def tiff_layout(ifd: Ifd) -> Layout:
     width, height = (max(ifd.numbers(tag), default=0) for tag in (256, 257))
     samples, extra = max(ifd.numbers(277, (1,))), len(ifd.numbers(338))
     colours = 3 if max(ifd.numbers(262, (1,))) > 1 else 1  # palettes, CMYK and Lab become RGB
-    return Layout(width, height, colours, 16 if max(ifd.numbers(258, (1,))) > 8 else 8, 0 < extra < samples)
+    return Layout(width, height, colours, _tiff_bits(ifd), 0 < extra < samples)
+
+
+def _tiff_bits(ifd: Ifd) -> int:
+    if set(ifd.numbers(339, (1,))) == {3}:
+        return 32  # floats of any length
+    return 16 if max(ifd.numbers(258, (1,))) > 8 else 8
 
 
 def _webp_layout(data: bytes | mmap.mmap) -> Layout:

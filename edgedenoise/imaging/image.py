@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.imaging.metadata.encoding import Encoding
 
-    Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+    Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Image:
     """
 
     pixels: Pixels
-    """(H, W, C), uint8 or uint16 over its full range; C is 1 (grayscale) or 3 (RGB)."""
+    """(H, W, C), uint8 or uint16 over its full range, or float32 in [0, 1]; C is 1 (grayscale) or 3 (RGB)."""
     alpha: Pixels | None = None
     """(H, W), same type as `pixels`, or None. Denoising leaves it as it is."""
     metadata: Metadata = field(default_factory=Metadata)
@@ -71,7 +71,7 @@ class Image:
     """Further frames of an animation, or pages of a document."""
 
     def __post_init__(self) -> None:
-        _check_array(self.pixels, integer=True)
+        _check_array(self.pixels, stored=True)
         if self.pixels.ndim != 3:
             raise ImageError(
                 f"the pixels have the wrong shape: expected (H, W, 1) or (H, W, 3), got {self.pixels.shape}",
@@ -118,7 +118,7 @@ class Image:
 
     @property
     def bits(self) -> int:
-        """Bits per sample: 8 or 16."""
+        """Bits per sample: 8 or 16, or 32 for floats."""
         return self.pixels.dtype.itemsize * 8
 
     @property
@@ -191,7 +191,7 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
         ImageError: the array has another shape or type, is masked, or has floats that are not finite or further
             outside [0, 1].
     """
-    _check_array(array, integer=False)
+    _check_array(array, stored=False)
     if array.dtype.kind == "u":
         unit = array.astype(np.float32) * np.float32(1 / np.iinfo(array.dtype).max)
         np.minimum(unit, 1, out=unit)  # the product may exceed 1 in its last bit
@@ -267,17 +267,18 @@ def _is_gray(array: NDArray[Any], visible: NDArray[np.bool_] | None) -> bool:
     return True
 
 
-def _check_array(array: NDArray[Any], *, integer: bool) -> None:
+def _check_array(array: NDArray[Any], *, stored: bool) -> None:
     """Raise when an array is not an image with one or three channels."""
     if not isinstance(array, np.ndarray):
         raise ImageError(f"the image is of the wrong type: expected a numpy array, got {type(array).__name__}")
-    accepted = "uint8 or uint16" if integer else "uint8, uint16 or float in [0, 1]"
+    accepted = "uint8, uint16 or float32 in [0, 1]" if stored else "uint8, uint16 or float in [0, 1]"
     if isinstance(array, np.ma.MaskedArray):
         raise ImageError(
             "the image is of the wrong type: expected a numpy array, got a masked one, whose masked pixels are unknown",
             hint="Fill them in first: array.filled(value).",
         )
-    if not _is_integer(array.dtype) and (integer or array.dtype.kind != "f"):
+    floating = array.dtype == np.float32 if stored else array.dtype.kind == "f"
+    if not _is_integer(array.dtype) and not floating:
         raise ImageError(f"the image has the wrong type of pixels: expected {accepted}, got {array.dtype}")
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {1, 3}):
         hint = None

@@ -20,7 +20,7 @@ class Layout:
     channels: int
     """Number of channels without alpha: 1 (grayscale) or 3 (RGB)."""
     bits: int
-    """Bits per sample: 8 or 16."""
+    """Bits per sample: 8 or 16, or 32 for floats."""
     alpha: bool
     """Whether there is an alpha channel."""
 

@@ -111,9 +111,10 @@ def to_pil(image: Image, *, like: PILImage.Image | None = None) -> PILImage.Imag
 def pixels_to_pil(image: Image) -> PILImage.Image:
     """Return the pixels and alpha alone as a `PIL.Image`."""
     array = image.to_channels()
-    if image.bits == 16 and array.shape[2] > 1:
+    if image.bits == 32 or (image.bits == 16 and array.shape[2] > 1):
         raise ImageError(
-            f"Pillow has no mode for the image: expected 8 bits or one channel, got 16 bits, {array.shape[2]} channels",
+            f"Pillow has no mode for the image: expected 8 bits, or 16 bits and one channel,"
+            f" got {image.bits} bits, {array.shape[2]} channels",
             hint="Write the Image with edgedenoise.imaging.files.write_image, or convert it to 8 bits.",
         )
     return PILImage.fromarray(array[..., 0] if array.shape[2] == 1 else array)

@@ -146,13 +146,7 @@ def blocks_of(metadata: Metadata) -> tuple[Block, ...]:
         blocks.append((_APP1, _XMP_PREFIX + packet))
         blocks += [(_APP1, _EXTENSION_PREFIX + part) for part in parts]
     if metadata.icc is not None:
-        part_bytes = _MAX_PAYLOAD - len(_ICC_PREFIX) - 2
-        pieces = [metadata.icc[at : at + part_bytes] for at in range(0, len(metadata.icc), part_bytes)]
-        if len(pieces) > _MAX_SEGMENTS:
-            limit = part_bytes * _MAX_SEGMENTS
-            raise ValueError(f"expected a colour profile of at most {limit} bytes in a JPEG, got {len(metadata.icc)}")
-        for number, part in enumerate(pieces, start=1):
-            blocks.append((_APP2, _ICC_PREFIX + bytes((number, len(pieces))) + part))
+        blocks += _profile_blocks(metadata.icc)
     resources = metadata.photoshop
     if resources is None and metadata.iptc is not None:
         resources = photoshop.with_iptc(metadata.iptc)
@@ -169,9 +163,20 @@ def _segment(marker: bytes, payload: bytes, name: str) -> Block:
     return marker, payload
 
 
-def without_profile(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Return segments without the colour profile."""
-    return tuple(block for block in blocks if block[0] != _APP2 or not block[1].startswith(_ICC_PREFIX))
+def with_profile(blocks: Sequence[Block], profile: bytes) -> tuple[Block, ...]:
+    """Return segments with another colour profile."""
+    others = [block for block in blocks if block[0] != _APP2 or not block[1].startswith(_ICC_PREFIX)]
+    return (*others, *_profile_blocks(profile))
+
+
+def _profile_blocks(profile: bytes) -> list[Block]:
+    """Return the numbered segments of a colour profile."""
+    part_bytes = _MAX_PAYLOAD - len(_ICC_PREFIX) - 2
+    parts = [profile[at : at + part_bytes] for at in range(0, len(profile), part_bytes)]
+    if len(parts) > _MAX_SEGMENTS:
+        limit = part_bytes * _MAX_SEGMENTS
+        raise ValueError(f"expected a colour profile of at most {limit} bytes in a JPEG, got {len(profile)}")
+    return [(_APP2, _ICC_PREFIX + bytes((number, len(parts))) + part) for number, part in enumerate(parts, start=1)]
 
 
 def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:

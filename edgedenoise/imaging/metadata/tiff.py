@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edgedenoise.imaging.metadata import photoshop
 from edgedenoise.imaging.metadata.embedded import Metadata
@@ -28,7 +28,6 @@ from edgedenoise.imaging.metadata.ifd import (
 from edgedenoise.imaging.metadata.tiff_strips import rows_per_strip, strips
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.metadata.ifd import Value
@@ -87,10 +86,8 @@ def descriptive_tags(metadata: Metadata, order: str | None = None) -> Ifd:
     return replace(source, values=values, sub_images=())
 
 
-def write_tiff(
-    pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool, encoding: TiffEncoding | None = None
-) -> bytes:
-    """Return a TIFF file of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
+def write_tiff(pixels: NDArray[Any], metadata: Metadata, *, alpha: bool, encoding: TiffEncoding | None = None) -> bytes:
+    """Return a TIFF file of (H, W, C) uint8, uint16 or float32 pixels; the last channel may be alpha.
 
     Raises:
         ValueError: as `TiffPages.add`.
@@ -127,8 +124,8 @@ class TiffPages:
         body = (metadata.exif or b"")[8:] if self._keeps_exif else b""
         stream.write((b"II*\x00" if self._order == "<" else b"MM\x00*") + bytes(4) + body + bytes(len(body) % 2))
 
-    def add(self, pixels: NDArray[np.unsignedinteger], metadata: Metadata, *, alpha: bool) -> None:
-        """Append a page of (H, W, C) uint8 or uint16 pixels; the last channel may be alpha.
+    def add(self, pixels: NDArray[Any], metadata: Metadata, *, alpha: bool) -> None:
+        """Append a page of (H, W, C) uint8, uint16 or float32 pixels; the last channel may be alpha.
 
         Raises:
             ValueError: the EXIF block is damaged, or the file would be larger than 4 GB.
@@ -139,12 +136,13 @@ class TiffPages:
         at = self._stream.tell() - self._start
         if at + pixels.nbytes > MAX_BYTES:
             raise ValueError(f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + pixels.nbytes}")
-        raw = pixels.astype(f"{self._order}u{pixels.dtype.itemsize}", copy=False)
-        lengths = [self._stream.write(strip) for strip in strips(raw, self._encoding)]
+        raw = pixels.astype(f"{self._order}{pixels.dtype.kind}{pixels.dtype.itemsize}", copy=False)
+        encoding = replace(self._encoding, predictor=False) if raw.dtype.kind == "f" else self._encoding
+        lengths = [self._stream.write(strip) for strip in strips(raw, encoding)]
         offsets = [at + sum(lengths[:number]) for number in range(len(lengths))]
         self._stream.write(bytes(sum(lengths) % 2))
         values = {**tags.values, **_layout_tags(self._order, pixels, alpha=alpha)}
-        values |= _strip_tags(self._order, raw, offsets, lengths, self._encoding)
+        values |= _strip_tags(self._order, raw, offsets, lengths, encoding)
         body, directory = ifd_bytes(Ifd(self._order, values, tags.children), self._stream.tell() - self._start)
         end = self._stream.tell() - self._start + len(body)
         self._stream.write(body)
@@ -155,7 +153,7 @@ class TiffPages:
 
 
 def _strip_tags(
-    order: str, raw: NDArray[np.unsignedinteger], offsets: list[int], lengths: list[int], encoding: TiffEncoding
+    order: str, raw: NDArray[Any], offsets: list[int], lengths: list[int], encoding: TiffEncoding
 ) -> dict[int, Value]:
     """Return the tags that describe where and how the pixels of a page are stored."""
     values = {
@@ -169,7 +167,7 @@ def _strip_tags(
     return values
 
 
-def _layout_tags(order: str, pixels: NDArray[np.unsignedinteger], *, alpha: bool) -> dict[int, Value]:
+def _layout_tags(order: str, pixels: NDArray[Any], *, alpha: bool) -> dict[int, Value]:
     """Return the tags that describe the pixels of a page."""
     height, width, channels = pixels.shape
     values = {
@@ -180,6 +178,8 @@ def _layout_tags(order: str, pixels: NDArray[np.unsignedinteger], *, alpha: bool
         277: whole_numbers(order, 3, channels),
         284: whole_numbers(order, 3, 1),
     }
+    if pixels.dtype.kind == "f":
+        values[339] = whole_numbers(order, 3, *[3] * channels)  # floating point
     if alpha:
         values[338] = whole_numbers(order, 3, 2)  # not premultiplied
     return values

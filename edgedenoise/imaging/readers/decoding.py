@@ -21,7 +21,7 @@ from edgedenoise.imaging.readers.heif import decode_avif, decode_heic
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
 from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.imaging.readers.png import decode_png
-from edgedenoise.imaging.readers.pnm import check_pnm_depth
+from edgedenoise.imaging.readers.pnm import decode_pnm
 from edgedenoise.imaging.readers.raw import RAW_EXTENSIONS, decode_raw
 from edgedenoise.imaging.readers.tiff import decode_tiff
 from edgedenoise.imaging.readers.webp import decode_webp
@@ -39,6 +39,7 @@ _READERS: Final[dict[str, Callable[[bytes, str, ReadOptions], Image]]] = {
     "JPEG": decode_jpeg,
     "GIF": decode_gif,
     "WEBP": decode_webp,
+    "PPM": decode_pnm,
     "RAW": decode_raw,
     "HEIF": decode_heic,
     "AVIF": decode_avif,
@@ -79,8 +80,6 @@ def _decode(data: bytes, format_: str, name: str, options: ReadOptions) -> Image
     reader = _READERS.get(format_)
     if reader is not None:
         return reader(data, name, options)
-    if format_ == "PPM":
-        check_pnm_depth(data, name)
     return from_pil(open_with_pillow(data, format_, name), name=name)
 
 

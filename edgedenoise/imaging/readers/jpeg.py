@@ -32,7 +32,8 @@ def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
     opened = open_with_pillow(data, "JPEG", name)
     if opened.mode == "CMYK":
         opened = cmyk_to_srgb(opened, meta.icc, name, options)
-        meta = replace(meta, icc=srgb_profile(), native=jpeg.without_profile(meta.native))
+        profile = srgb_profile()
+        meta = replace(meta, icc=profile, native=jpeg.with_profile(meta.native, profile))
     image = from_pil(opened, name=name)
     check_scans(data, image.width * image.height)
     return Image(image.pixels, image.alpha, meta, "JPEG")

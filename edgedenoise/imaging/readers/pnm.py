@@ -1,21 +1,25 @@
-"""PPM, PGM and PBM files."""
+"""PBM, PGM and PPM files decoded to `Image`: up to 8 bits by Pillow, 16 bits here."""
 
 from __future__ import annotations
 
-from edgedenoise.errors import ImageError
+from typing import TYPE_CHECKING
+
+from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.metadata import pnm
+from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+
+if TYPE_CHECKING:
+    from edgedenoise.imaging.readers.options import ReadOptions
 
 
-def check_pnm_depth(data: bytes, name: str) -> None:
-    """Raise for a PPM of more than 8 bits: Pillow would reduce it to 8."""
-    if data[1:2] in b"14":  # bitmaps have no largest value
-        return
-    numbers: list[bytes] = []
-    for line in data[2:4096].splitlines():
-        numbers += line.split(b"#")[0].split()
-    if len(numbers) < 3 or not numbers[2][:6].isdigit():
-        raise ValueError("its header gives no width, height and largest value")
-    if int(numbers[2]) > 255:
-        raise ImageError(
-            f"{name} is an unsupported kind of PPM: expected values up to 255, got {int(numbers[2])}",
-            hint="Convert it to a 16-bit PNG or TIFF.",
-        )
+def decode_pnm(data: bytes, name: str, options: ReadOptions) -> Image:  # noqa: ARG001  (as all readers)
+    """Decode the bytes of a PBM, PGM or PPM file; `name` is what messages call it.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    header = pnm.read_header(data)
+    if header.white > 255:
+        return Image(pnm.read_16_bits(data, header), None, Metadata(), "PPM")
+    return from_pil(open_with_pillow(data, "PPM", name), name=name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,12 +30,17 @@ from edgedenoise.imaging.metadata.tiff_pages import (
 )
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.readers.cmyk import cmyk_to_srgb, srgb_profile
 from edgedenoise.imaging.readers.raw import decode_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from edgedenoise.imaging.readers.options import ReadOptions
+
+_INKS: Final = 5
 
 
 def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
@@ -70,7 +75,13 @@ def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Imag
     check_pixel_count(tiff_layout(ifd), name, options.max_pixels)
     check_pixels_are_complete(ifd, len(data))
     bare = single_page(data, ifd)
-    if bits != {16} or (samples == 1 and photometric == 1):
+    meta = tiff.read_metadata(ifd)
+    if _is_float(ifd):
+        image = _decode_floats(bare, name)
+    elif photometric == _INKS and bits == {8}:
+        image = from_pil(cmyk_to_srgb(open_with_pillow(bare, "TIFF", name), meta.icc, name, options), name=name)
+        meta = replace(meta, icc=srgb_profile())
+    elif bits != {16} or (samples == 1 and photometric == 1):
         image = from_pil(open_with_pillow(bare, "TIFF", name), name=name)
     elif photometric in {0, 1, 2} and samples - len(extra) == (3 if photometric == 2 else 1):
         image = _decode_16_bits(bare, name, inverted=photometric == 0, premultiplied=extra == (1,))
@@ -79,7 +90,7 @@ def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Imag
             f"{name} is an unsupported 16-bit TIFF: expected grayscale or RGB, with or without alpha, "
             f"got photometric interpretation {photometric} with {samples} channels"
         )
-    return replace(image, metadata=tiff.read_metadata(ifd), format="TIFF")
+    return replace(image, metadata=meta, format="TIFF")
 
 
 def _check_kind(ifd: Ifd, name: str) -> None:
@@ -87,31 +98,55 @@ def _check_kind(ifd: Ifd, name: str) -> None:
     if not ifd.numbers(WIDTH) or not ifd.numbers(HEIGHT):
         raise ValueError("it has no width or no height")
     bits, extra = set(ifd.numbers(BITS, (1,))), ifd.numbers(EXTRA_SAMPLES)
-    if not (bits <= {1, 2, 4, 8} or bits == {16}) or set(ifd.numbers(SAMPLE_FORMAT, (1,))) != {1}:
+    whole = set(ifd.numbers(SAMPLE_FORMAT, (1,))) == {1} and (bits <= {1, 2, 4, 8} or bits == {16})
+    if not whole and not _is_float(ifd):
         kind = {2: "signed ", 3: "floating-point "}.get(ifd.numbers(SAMPLE_FORMAT, (1,))[0], "")
         depth = "/".join(str(bit) for bit in sorted(bits))
         raise ImageError(
-            f"{name} is an unsupported kind of TIFF: expected 8 or 16 unsigned bits per sample, got {depth} {kind}bits"
+            f"{name} is an unsupported kind of TIFF: expected 8 or 16 unsigned bits per sample, or 32 or"
+            f" fewer of floating point, got {depth} {kind}bits"
         )
     if len(extra) > 1 or any(kind not in {1, 2} for kind in extra):
         raise ImageError(f"{name} has unsupported channels: expected at most one extra, alpha, got {len(extra)}")
 
 
-def _decode_16_bits(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -> Image:
-    """Decode a 16-bit TIFF that Pillow would reduce to 8 bits or show inverted."""
-    tifffile = import_io("tifffile", f"reading the 16-bit TIFF {name}")
-    import_io("imagecodecs", f"reading the 16-bit TIFF {name}")  # tifffile's decompressors
+def _is_float(ifd: Ifd) -> bool:
+    return set(ifd.numbers(SAMPLE_FORMAT, (1,))) == {3} and set(ifd.numbers(BITS, (1,))) in ({16}, {24}, {32})
+
+
+def _decode_floats(data: bytes, name: str) -> Image:
+    """Decode a floating-point TIFF with values in [0, 1]."""
+    array = _decode_with_tifffile(data, f"reading the floating-point TIFF {name}").astype(np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # also where a value is not a number
+        raise ImageError(
+            f"{name} has floats outside the range of an image: expected [0, 1], got {low:g} to {high:g}",
+            hint="Scale it to [0, 1] first: divide by the value of white.",
+        )
+    return Image.from_channels(array, Metadata(), "TIFF")
+
+
+def _decode_with_tifffile(data: bytes, purpose: str) -> NDArray[Any]:
+    """Return the samples of a TIFF file of one page, channels last."""
+    tifffile = import_io("tifffile", purpose)
+    import_io("imagecodecs", purpose)  # tifffile's decompressors
     try:
         with tifffile.TiffFile(BytesIO(data)) as file:
             page = file.pages[0]
             planar = int(page.planarconfig) == 2
-            array = np.asarray(page.asarray(), np.uint16)
+            array = np.asarray(page.asarray())
     except (RuntimeError, OSError, IndexError, KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(str(error)) from error
     if planar and array.ndim == 3:
         array = np.moveaxis(array, 0, -1)
     if array.ndim not in {2, 3}:
         raise ValueError(f"it decodes to an array of {array.ndim} dimensions")
+    return array
+
+
+def _decode_16_bits(data: bytes, name: str, *, inverted: bool, premultiplied: bool) -> Image:
+    """Decode a 16-bit TIFF that Pillow would reduce to 8 bits or show inverted."""
+    array = _decode_with_tifffile(data, f"reading the 16-bit TIFF {name}").astype(np.uint16, copy=False)
     image = Image.from_channels(array, Metadata(), "TIFF")
     pixels = image.pixels
     if premultiplied and image.alpha is not None:

@@ -84,7 +84,7 @@ def test_new_pixels_keep_alpha_and_metadata_and_must_fit() -> None:
     ("pixels", "alpha"),
     [
         (np.zeros((4, 4), np.uint8), None),
-        (np.zeros((4, 4, 3), np.float32), None),
+        (np.zeros((4, 4, 3), np.float64), None),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8)),
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint16)),
     ],
