@@ -23,11 +23,14 @@ OMP_NUM_THREADS ?= 1
 FUZZ ?= 100000
 FUZZ_SEED ?= 1
 
+# Kills of `make faults`.
+KILLS ?= 200
+
 # Further options of the demo: `make demo DEMO_ARGS=--quick`
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format typecheck docs serve-docs clean
+.PHONY: help demo test fuzz faults lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +43,9 @@ test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part
 
 fuzz: $(READY) ## try many damaged inputs on every parser; FUZZ=100000 for about an hour, FUZZ_SEED for others
 	EDGEDENOISE_FUZZ=$(FUZZ) EDGEDENOISE_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
+
+faults: $(READY) ## kill commands at 200 random instants, and fill disks; KILLS=20 for fewer
+	EDGEDENOISE_KILLS=$(KILLS) $(BIN)/pytest $(PYTEST_ARGS) tests/faults
 
 lint: $(READY) ## check style, formatting, and which package imports which
 	$(BIN)/ruff check .

@@ -15,6 +15,11 @@ _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
+def is_full(error: OSError) -> bool:
+    """Return whether an error reports a full disk."""
+    return error.errno in _FULL
+
+
 def is_file(path: Path) -> bool:
     """Return whether a path is a file; a name that no file can have is none, and no error."""
     try:

@@ -24,6 +24,7 @@ from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import BundleError
 from edgedenoise.locks import one_writer
 from edgedenoise.shell import command_line
+from edgedenoise.system_errors import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,8 @@ class BundleWriter:
         check_replaceable(target)
         with one_writer(target, BundleError), atomic_folder(target) as temporary:
             writer = cls(temporary, target, manifest)
-            yield writer
+            with _full_disk_reported(target):
+                yield writer
             writer.seal()
             check_replaceable(target)
 
@@ -88,16 +90,20 @@ class BundleWriter:
         with one_writer(bundle.root, BundleError), atomic_folder(bundle.root) as temporary:
             _check_unchanged(bundle)
             bundle.check()
-            _copy_recorded(bundle, temporary)
+            with output_errors(bundle.root):
+                _copy_recorded(bundle, temporary)
             writer = cls(temporary, bundle.root, bundle.manifest, bundle.unknown_variants)
-            yield writer
+            with _full_disk_reported(bundle.root):
+                yield writer
             writer.seal()
             _check_unchanged(bundle)
-            _keep_strays(bundle, temporary)
+            with output_errors(bundle.root):
+                _keep_strays(bundle, temporary)
 
     def write(self, relative: str, data: bytes) -> None:
         """Write one file."""
-        self.path(relative).write_bytes(data)
+        with output_errors(self.target):
+            self.path(relative).write_bytes(data)
 
     def write_json(self, relative: str, value: msgspec.Struct) -> None:
         """Write one struct as indented JSON."""
@@ -155,7 +161,8 @@ class BundleWriter:
                 path = self.root / relative
                 self._records[relative] = FileRecord(sha256_of(path), path.stat().st_size)
             manifest = msgspec.structs.replace(self.manifest, files=dict(sorted(self._records.items())))
-            self.manifest = self._sealed_as = write_manifest(self.root, manifest, self._unknown)
+            with output_errors(self.target):
+                self.manifest = self._sealed_as = write_manifest(self.root, manifest, self._unknown)
             self._added, self._new_variants = set(), set()
         return Bundle(self.root, self.manifest, self.target, self._unknown)
 
@@ -229,6 +236,18 @@ def copy_bundle(bundle: Bundle, out: Path) -> None:
     with one_writer(out, BundleError), atomic_folder(out) as temporary, output_errors(out):
         _copy_recorded(bundle, temporary)
         write_manifest(temporary, bundle.manifest, bundle.unknown_variants)
+
+
+@contextmanager
+def _full_disk_reported(target: Path) -> Iterator[None]:
+    """Report a full disk that whoever writes into the bundle has met; other errors of the system are their own."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        with output_errors(target):
+            raise
 
 
 def _check_unchanged(bundle: Bundle) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from edgedenoise.atomic import atomic_file
+from edgedenoise.atomic import atomic_file, output_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,11 @@ class RunLog:
         header = ["step", "seconds", *columns]
         rows = [row for row in _rows(path) if len(row) == len(header) and int(row[0]) <= done]
         self.seconds_before = float(rows[-1][1]) if rows else 0.0
-        with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([header, *rows])
-        self._columns = columns
-        self._stream = path.open("a", newline="", encoding="utf-8")
+        with output_errors(path):
+            with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows([header, *rows])
+            self._stream = path.open("a", newline="", encoding="utf-8")
+        self._path, self._columns = path, columns
         self._writer = csv.writer(self._stream)
         self._board = _board(path.parent / "tensorboard", purge_step=done + 1)
 
@@ -57,8 +58,9 @@ class RunLog:
     def add(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """Write the row of a finished step (counted from 1) and flush the file."""
         numbers = [values[column] for column in self._columns]
-        self._writer.writerow([step, f"{seconds:.3f}", *(f"{number:.9g}" for number in numbers)])
-        self._stream.flush()
+        with output_errors(self._path):
+            self._writer.writerow([step, f"{seconds:.3f}", *(f"{number:.9g}" for number in numbers)])
+            self._stream.flush()
         if self._board is not None:
             for column, number in zip(self._columns, numbers, strict=True):
                 self._board.add_scalar(column, number, step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -55,3 +57,20 @@ def test_ctrl_c_that_a_library_turns_into_its_own_error_is_no_internal_error() -
     assert result.exit_code == 130
     assert "interrupted" in result.output
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EMFILE, "ulimit -n"), (errno.EACCES, "permissions")]
+)
+def test_an_error_of_the_system_is_never_an_internal_error(number: int, hint: str) -> None:
+    @cli_command
+    def command(output: Output) -> None:
+        raise OSError(number, os.strerror(number), "/data/photo.png")
+
+    app = typer.Typer()
+    app.command("it", cls=Command)(command)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 1
+    assert "/data/photo.png" in result.output
+    assert hint in result.output
+    assert "internal error" not in result.output
