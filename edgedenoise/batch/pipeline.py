@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from edgedenoise.batch.plan import Job
+    from edgedenoise.batch.plan import FileJob
     from edgedenoise.denoiser import Denoiser
     from edgedenoise.imaging.image import Image
     from edgedenoise.imaging.saving import SaveOptions
@@ -45,7 +45,7 @@ _UNKNOWN_BYTES: Final = 64 << 20
 
 
 def run_jobs(
-    denoiser: Denoiser, jobs: Sequence[Job], *, saving: SaveOptions, max_pixels: int, progress: Progress
+    denoiser: Denoiser, jobs: Sequence[FileJob], *, saving: SaveOptions, max_pixels: int, progress: Progress
 ) -> list[FileResult]:
     """Denoise images and return one result per job, in the order of the jobs.
 
@@ -65,7 +65,7 @@ class _Pipeline:
     def __init__(
         self,
         denoiser: Denoiser,
-        jobs: Sequence[Job],
+        jobs: Sequence[FileJob],
         saving: SaveOptions,
         max_pixels: int,
         pool: ThreadPoolExecutor,
@@ -156,7 +156,7 @@ class _Pipeline:
         return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._max_pixels))
 
 
-def _attempt(job: Job, step: Callable[[], T]) -> T | EdgeDenoiseError:
+def _attempt(job: FileJob, step: Callable[[], T]) -> T | EdgeDenoiseError:
     """Return what a step gives, or its error: whatever it is, it costs this image only."""
     try:
         return step()
@@ -175,7 +175,7 @@ def _attempt(job: Job, step: Callable[[], T]) -> T | EdgeDenoiseError:
         )
 
 
-def _read(job: Job, max_pixels: int) -> Image:
+def _read(job: FileJob, max_pixels: int) -> Image:
     """Read an image; every reason not to write its output is found here where it can be."""
     image = read_image(job.source, frames=True, max_pixels=max_pixels)
     check_can_hold(image, job.output)
@@ -189,7 +189,7 @@ def _denoised(denoiser: Denoiser, image: Image, on_tile: Callable[[int, int], No
     return replace(clean, following=image.following.map(denoiser))
 
 
-def _write(job: Job, image: Image, saving: SaveOptions) -> Path:
+def _write(job: FileJob, image: Image, saving: SaveOptions) -> Path:
     """Write an image with the time of its source."""
     write_image(image, job.output, saving)
     try:
@@ -200,6 +200,6 @@ def _write(job: Job, image: Image, saving: SaveOptions) -> Path:
     return job.output
 
 
-def _size(job: Job) -> int:
+def _size(job: FileJob) -> int:
     """Return the bytes of the decoded pixels."""
     return _UNKNOWN_BYTES if job.layout is None else job.layout.stored_bytes

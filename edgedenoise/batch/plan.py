@@ -26,7 +26,7 @@ Existing = Literal["error", "overwrite", "skip"]
 
 
 @dataclass(frozen=True)
-class Job:
+class FileJob:
     """One image of a run."""
 
     source: Path
@@ -45,7 +45,7 @@ class Plan:
 
     folder: Path
     """Folder of the outputs."""
-    jobs: tuple[Job, ...]
+    jobs: tuple[FileJob, ...]
     """Images in the order of the inputs, with those that are refused."""
     left_out: tuple[LeftOut, ...]
     """What the run does not read, each with the reason."""
@@ -112,7 +112,7 @@ def plan_run(inputs: Sequence[Path], out: Path, *, recursive: bool, existing: Ex
     to_file = _is_one_file(inputs, out)
     pairs = [(source, out if to_file else out / source.place) for source in sources]
     _check_outputs([(source.path, output) for source, output in pairs if source.error is None])
-    jobs: list[Job] = []
+    jobs: list[FileJob] = []
     for source, output in pairs:
         if existing == "skip" and source.error is None and _is_there(output):
             left_out.append(LeftOut(source.path, "its output exists already"))
@@ -197,7 +197,7 @@ def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
         sources[key] = source
 
 
-def _checked(source: _Source, output: Path, existing: Existing, max_pixels: int) -> Job:
+def _checked(source: _Source, output: Path, existing: Existing, max_pixels: int) -> FileJob:
     """Return a job with the reason to refuse it, as far as names and headers show one."""
     layout = None if source.error is not None else read_layout(source.path)
     error = source.error
@@ -211,7 +211,7 @@ def _checked(source: _Source, output: Path, existing: Existing, max_pixels: int)
                 error = _exists(source.path, output)
     except EdgeDenoiseError as found:
         error = found
-    return Job(source.path, output, layout, error)
+    return FileJob(source.path, output, layout, error)
 
 
 def _exists(source: Path, output: Path) -> OutputError:

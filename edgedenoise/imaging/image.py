@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 
+_BAND_SAMPLES = 1 << 17
+
+
 @dataclass(frozen=True, eq=False)
 class Frames:
     """Frames or pages that follow an image in its file. They are decoded one at a time, on every iteration."""
@@ -223,18 +226,26 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
         raise ImageError(f"the array cannot become pixels: expected floats (H, W, 3), got {unit.dtype} {unit.shape}")
     if channels not in {1, 3}:
         raise ImageError(f"the number of channels is not accepted: expected 1 or 3, got {channels}")
+    if dtype.kind != "f" and not _is_integer(dtype):
+        raise ImageError(f"the type of pixels is not accepted: expected uint8, uint16 or float, got {dtype}")
+    pixels = np.empty((*unit.shape[:2], channels), dtype)
+    rows = max(1, _BAND_SAMPLES // max(unit.shape[1] * 3, 1))
+    for top in range(0, unit.shape[0], rows):  # bands stay in the cache, and no second copy of the image is made
+        pixels[top : top + rows] = _band_from_unit(unit[top : top + rows], dtype, channels)
+    return pixels
+
+
+def _band_from_unit(unit: NDArray[np.floating[Any]], dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
+    """Return rows of an image as floats that truncation turns into pixels."""
     if not np.isfinite([unit.min(initial=0), unit.max(initial=0)]).all():  # both are NaN if any value is
         raise ImageError(_not_finite(unit))
-    clipped = np.clip(unit, 0, 1, dtype=np.result_type(unit, np.float32))  # half floats cannot hold 65535
+    clipped: NDArray[Any] = np.clip(unit, 0, 1, dtype=np.result_type(unit, np.float32))  # half floats cannot hold 65535
     if channels == 1:
         clipped = clipped.mean(axis=2, keepdims=True)
-    if dtype.kind == "f":
-        return np.asarray(clipped, dtype)
-    if not _is_integer(dtype):
-        raise ImageError(f"the type of pixels is not accepted: expected uint8, uint16 or float, got {dtype}")
-    clipped *= np.iinfo(dtype).max
-    clipped += 0.5
-    return np.asarray(clipped.astype(dtype))  # the cast truncates, so adding 0.5 has rounded half up
+    if dtype.kind == "u":
+        clipped *= np.iinfo(dtype).max
+        clipped += 0.5  # the cast truncates, so this rounds half up
+    return clipped
 
 
 def from_unit_like(

@@ -13,7 +13,7 @@ import pytest
 
 from edgedenoise.batch import pipeline
 from edgedenoise.batch.pipeline import run_jobs
-from edgedenoise.batch.plan import Job
+from edgedenoise.batch.plan import FileJob
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.saving import AS_READ
@@ -64,9 +64,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return files
 
 
-def jobs(count: int, side_px: int = 4) -> list[Job]:
+def jobs(count: int, side_px: int = 4) -> list[FileJob]:
     layout = Layout(side_px, side_px, 3, 8, False)
-    return [Job(Path(f"{number}.png"), Path(f"out/{number}.png"), layout) for number in range(count)]
+    return [FileJob(Path(f"{number}.png"), Path(f"out/{number}.png"), layout) for number in range(count)]
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Network:
         return self.run(image)
 
 
-def run(work: list[Job], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
+def run(work: list[FileJob], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
     denoiser = cast("Denoiser", Network(network))
     results = run_jobs(denoiser, work, saving=AS_READ, max_pixels=100, progress=silent)
     assert [result.source for result in results] == [job.source for job in work]
