@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from graphs import GraphBuilder
+from measuring import measure_ranges
 
 pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edgedenoise[coreml]'")
 
@@ -19,12 +20,14 @@ import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import CalibrationError, ExportError, InferenceError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.coreml import emulation as coreml_emulation
 from edgedenoise.exporting.coreml import program as coreml_program
 from edgedenoise.exporting.coreml.builder import _converted, _save
 from edgedenoise.exporting.coreml.emulation import EmulatedPackage
 from edgedenoise.exporting.onnx.graph import FLOAT_OPERATORS, QDQ_OPERATORS
+from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.coreml.backend import coremltools_quietly, package_of
@@ -212,6 +215,21 @@ def test_every_operator_of_the_graph_contract_is_translated_and_tested() -> None
     assert {name.partition(",")[0].partition(" ")[0] for name in ALONE} == set(coreml_program.OPERATORS)
     emitted = set().union(*(emitted for _, emitted in ALONE.values()))
     assert emitted | {"cast", "constexpr_blockwise_shift_scale"} == set(coreml_emulation.OPERATORS)
+
+
+def test_the_guard_is_the_same_in_the_program_and_within_one_8_bit_level_in_float16(tmp_path: Path) -> None:
+    """The program is emulated; 8-bit layers beside the guard are those of the graph."""
+    pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
+    from guarded_network import guarded_graph
+
+    model = guarded_graph()
+    x = np.concatenate([X, np.linspace(0, 1, SIDE, dtype=np.float32) * np.ones((1, 1, SIDE, 1), np.float32)], axis=1)
+    exact = expected(model, x)
+    assert np.abs(exact - X).max() > 0.01
+    assert np.abs(saved(model, tmp_path).run(x) - exact).max() < 1e-5
+    assert 0 < np.abs(saved(model, tmp_path, "fp16").run(x) - exact).max() < 1 / 255
+    encoded = encode(model, measure_ranges(model, [x], margin_px=0), scheme_named("coreml"))
+    assert np.abs(saved(encoded, tmp_path, "int8").run(x) - expected(encoded, x)).max() < 2 / 255
 
 
 def test_weights_in_8_bits_are_the_same_numbers_in_the_operator_of_every_system(tmp_path: Path) -> None:

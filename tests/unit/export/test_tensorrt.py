@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from broken_qdq import BROKEN, encoded, image_skip_quantized, student_graph
+from measuring import measure_ranges
 from tensorrt_api import SINCE, UNTIL, ever_used_names, missing, used_names
 
 import edgedenoise
@@ -22,10 +23,13 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import InputShapes
 from edgedenoise.bundles.pretrained import shipped
 from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import ExportError, IncompatibleError, ParityError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import backend_options
+from edgedenoise.exporting.fp16 import to_fp16
 from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
 from edgedenoise.exporting.quantization.contracts import RULES
+from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.exporting.tensorrt import builder as to_tensorrt
 from edgedenoise.exporting.tensorrt.child import BuildSpec
 from edgedenoise.imaging.normalize import UNIT
@@ -105,6 +109,18 @@ def exported(request: pytest.FixtureRequest, tmp_path: Path, noisy_folder: Path)
         edgedenoise.calibrate(root, noisy_folder, count=4, crop_px=64)
     edgedenoise.quantize(root, scheme="s8s8")
     return root
+
+
+@needs_rtx
+def test_the_guard_is_built_in_float_in_float16_and_beside_8_bit_layers(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
+    from guarded_network import guarded_graph
+
+    model = guarded_graph()
+    crop = np.random.default_rng(0).random((1, 4, 48, 48), np.float32)
+    int8 = encode(model, measure_ranges(model, [crop], margin_px=0), scheme_named("s8s8"))
+    for name, graph in (("fp32", model), ("fp16", to_fp16(model)), ("int8", int8)):
+        built(graph, tmp_path / name)
 
 
 @needs_rtx

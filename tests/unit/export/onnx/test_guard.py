@@ -12,18 +12,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
 
 from guard_reference import guarded
+from guarded_network import CONVOLUTIONS, HALO_PX, WIDTH, guarded_graph, level_network
 from measuring import measure_ranges
 
 from edgedenoise.calibration.schemes import SCHEMES, Scheme
 from edgedenoise.exporting.fp16 import to_fp16
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count, peak_bytes_per_px
-from edgedenoise.exporting.onnx.to_onnx import deployed, trace
 from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import WHOLE, Tiling, plan_tiles, run_tiled
-from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.networks.guard import GuardParameters, guarded_halo_px
-from edgedenoise.training.networks.students import EdgeNetwork
+from edgedenoise.training.networks.students import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,25 +31,13 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SPEC = network_spec("edge-level")
-WIDTH, CONVOLUTIONS = 12, 2
-TILING = Tiling(guarded_halo_px(3 + 2 * (CONVOLUTIONS + 1)), multiple_of=2)
+TILING = Tiling(guarded_halo_px(HALO_PX), multiple_of=2)
 GUARD = {"Slice", "AveragePool", "ReduceMean", "Sub", "Abs", "Mul", "Add", "Relu", "Div", "DepthToSpace", "Clip"}
-
-
-def network() -> EdgeNetwork:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        result = EdgeNetwork(WIDTH, CONVOLUTIONS, level_planes=1).eval()
-        torch.nn.init.normal_(result.tail.weight, std=0.01)
-        for module in (*result.body, result.tail):
-            torch.nn.init.normal_(module.bias, std=0.003)
-    return result
 
 
 @pytest.fixture(scope="module")
 def model() -> onnx.ModelProto:
-    return trace(deployed(network(), SPEC), 4).model
+    return guarded_graph()
 
 
 def picture(height: int, width: int, seed: int = 0) -> Array:
@@ -80,7 +67,7 @@ def answer(runs: onnxruntime.InferenceSession, image: Array, tile: int = WHOLE) 
 def test_the_graph_keeps_the_contract_and_the_guard_has_no_weights(model: onnx.ModelProto) -> None:
     assert lint(model) == []
     assert {node.op_type for node in model.graph.node} == GUARD | {"Conv"}
-    trained = sum(parameter.numel() for parameter in deployed(network(), SPEC, guard=False).parameters())
+    trained = sum(parameter.numel() for parameter in fold(level_network()).parameters())
     assert parameter_count(model) == trained
     assert macs_per_px(model) == (36 * 4 * WIDTH + CONVOLUTIONS * 9 * WIDTH**2 + 9 * WIDTH * 12) // 4
     assert peak_bytes_per_px(model) < 400
@@ -104,7 +91,7 @@ def test_tiles_give_the_pixels_of_the_whole_image(model: onnx.ModelProto, fused:
 def test_the_graph_computes_the_formula_up_to_the_border_of_an_image(model: onnx.ModelProto) -> None:
     image, margin = picture(40, 52), TILING.margin_px
     padded = np.pad(image, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
-    plain = network()
+    plain = level_network()
     with torch.no_grad():
         residual = torch.nn.functional.pixel_shuffle(plain.residual(torch.from_numpy(padded[None])), 2)[0].numpy()
     expected = guarded(padded, residual, GuardParameters())[:, margin:-margin, margin:-margin]
