@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Variant
 
 
+_START = (
+    "import sys; sys.path = [path for path in sys.path if path]; from edgedenoise.evaluation.worker import main; main()"
+)
+"""Program of a worker. The empty path is left out, because it is the working directory: Python would import a folder
+called numpy or onnxruntime in it as the package."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """The variant to open, and its options."""
 
@@ -89,7 +96,7 @@ class Worker:
         self.peak_rss_bytes: int | None = None
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edgedenoise.evaluation.worker"],
+            [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -216,7 +223,3 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, replies)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.evaluation.bench import start_workers
 from edgedenoise.evaluation.measurement import NOT_WORTH_IT, float_reference, summarize, why_slower
 from edgedenoise.evaluation.report.text_tables import bench_table
-from edgedenoise.evaluation.worker import Opened
+from edgedenoise.evaluation.worker import Opened, Worker
 from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -97,3 +97,16 @@ def test_the_reason_is_what_was_found_on_this_machine(monkeypatch: pytest.Monkey
         "unfused: 12 Q/DQ nodes that only convert, and 4 of 21 convolutions in float; dynamic shape"
     )
     assert "dynamic" not in why_slower(seven, cpu, Fusion(21, 0, 1, dynamic_shape=False))
+
+
+def test_a_package_in_the_working_directory_is_not_imported(
+    committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download folder may contain anything, and Python imports from the working directory first."""
+    for name in ("numpy", "onnxruntime", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("from pathlib import Path; Path('code-ran').touch(); raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    bundle = Bundle.open(committed_bundle)
+    with Worker(bundle, bundle.variant("onnx-fp32")) as worker:
+        assert worker.opened is not None, worker.error
+    assert not (tmp_path / "code-ran").exists()
