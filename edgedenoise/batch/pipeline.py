@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgedenoise.batch.plan import FileJob
     from edgedenoise.denoiser import Denoiser
     from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.readers.options import ReadOptions
     from edgedenoise.imaging.saving import SaveOptions
     from edgedenoise.progress import Progress
 
@@ -45,7 +46,7 @@ _UNKNOWN_BYTES: Final = 64 << 20
 
 
 def run_jobs(
-    denoiser: Denoiser, jobs: Sequence[FileJob], *, saving: SaveOptions, max_pixels: int, progress: Progress
+    denoiser: Denoiser, jobs: Sequence[FileJob], *, saving: SaveOptions, reading: ReadOptions, progress: Progress
 ) -> list[FileResult]:
     """Denoise images and return one result per job, in the order of the jobs.
 
@@ -54,7 +55,7 @@ def run_jobs(
     """
     pool = ThreadPoolExecutor(min(8, max(2, (os.cpu_count() or 1) // 2)), thread_name_prefix="edgedenoise-files")
     try:
-        return _Pipeline(denoiser, jobs, saving, max_pixels, pool).run(progress)
+        return _Pipeline(denoiser, jobs, saving, reading, pool).run(progress)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -67,13 +68,13 @@ class _Pipeline:
         denoiser: Denoiser,
         jobs: Sequence[FileJob],
         saving: SaveOptions,
-        max_pixels: int,
+        reading: ReadOptions,
         pool: ThreadPoolExecutor,
     ) -> None:
         self._denoiser = denoiser
         self._jobs = jobs
         self._saving = saving
-        self._max_pixels = max_pixels
+        self._reading = reading
         self._pool = pool
         self._results = [FileResult(job.source, None, job.error) for job in jobs]
         self._coming = deque(number for number, job in enumerate(jobs) if job.error is None)
@@ -153,7 +154,7 @@ class _Pipeline:
             self._finish(number, future.result())
 
     def _read(self, number: int) -> Image | EdgeDenoiseError:
-        return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._max_pixels))
+        return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._reading))
 
 
 def _attempt(job: FileJob, step: Callable[[], T]) -> T | EdgeDenoiseError:
@@ -175,9 +176,15 @@ def _attempt(job: FileJob, step: Callable[[], T]) -> T | EdgeDenoiseError:
         )
 
 
-def _read(job: FileJob, max_pixels: int) -> Image:
+def _read(job: FileJob, reading: ReadOptions) -> Image:
     """Read an image; every reason not to write its output is found here where it can be."""
-    image = read_image(job.source, frames=True, max_pixels=max_pixels)
+    image = read_image(
+        job.source,
+        frames=True,
+        max_pixels=reading.max_pixels,
+        convert_cmyk=reading.convert_cmyk,
+        raw=reading.raw,
+    )
     check_can_hold(image, job.output)
     check_writable(job.output)
     return image

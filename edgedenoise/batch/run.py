@@ -11,6 +11,7 @@ from edgedenoise.batch.results import BatchReport, Counts
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
 
@@ -32,6 +33,8 @@ def denoise_files(
     quality: int | None = None,
     compression: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    convert_cmyk: bool = False,
+    raw: RawOutput = "srgb",
     progress: Progress = silent,
     **options: Unpack[LoadOptions],
 ) -> BatchReport:
@@ -53,6 +56,8 @@ def denoise_files(
         compression: `none`, `lzw` or `deflate` for TIFF outputs, `0` to `9` for PNG, `lossless` for WebP. Without it
             a file keeps that of its input.
         max_pixels: largest number of pixels of an image that is accepted.
+        convert_cmyk: convert CMYK images to sRGB through their colour profile. Without it they are refused.
+        raw: `srgb` or `linear`, the curve of camera raw files, which become 16-bit TIFF files.
         progress: called after each tile and each image.
         **options: the options of `edgedenoise.load`.
 
@@ -74,13 +79,14 @@ def denoise_files(
         Counts(denoised=8, failed=0, left_out=0)
     """
     saving = SaveOptions(quality, compression)
+    reading = ReadOptions(frames=True, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
     plan = plan_run(
         [Path(item) for item in inputs], Path(out), recursive=recursive, existing=existing, max_pixels=max_pixels
     )
     plan.check_saving(saving)
     with load(model, **options) as denoiser:
         plan.check_writable()
-        results = run_jobs(denoiser, plan.jobs, saving=saving, max_pixels=max_pixels, progress=progress)
+        results = run_jobs(denoiser, plan.jobs, saving=saving, reading=reading, progress=progress)
         failed = sum(result.error is not None for result in results)
         counts = Counts(len(results) - failed, failed, len(plan.left_out))
         return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts)

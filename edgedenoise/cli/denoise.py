@@ -59,6 +59,10 @@ def command(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
     ] = MAX_PIXELS,
+    convert_cmyk: Annotated[
+        bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")
+    ] = False,
+    raw: Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")] = "srgb",
     trust_engine: Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)] = False,
 ) -> None:
     """Denoise images and keep their size, depth, metadata and time."""
@@ -76,6 +80,8 @@ def command(
             quality=quality,
             compression=compression,
             max_pixels=max_pixels,
+            convert_cmyk=convert_cmyk,
+            raw=cast("Any", raw),  # `ReadOptions` checks it
             runtime=runtime,
             precision=cast("Any", precision),  # `load` checks it
             device=device,

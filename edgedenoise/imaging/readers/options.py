@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from edgedenoise.errors import UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 
 RawOutput = Literal["srgb", "linear"]
@@ -13,7 +14,11 @@ RawOutput = Literal["srgb", "linear"]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options of `edgedenoise.imaging.files.read_image`."""
+    """Options of `edgedenoise.imaging.files.read_image`.
+
+    Raises:
+        UsageError: a value is not accepted.
+    """
 
     frames: bool = False
     """Read animations and files of several pages; `Image.following` then yields what follows the first frame."""
@@ -23,3 +28,7 @@ class ReadOptions:
     """Convert CMYK to sRGB through the colour profile of the file."""
     raw: RawOutput = "srgb"
     """Curve of camera raw files that are developed."""
+
+    def __post_init__(self) -> None:
+        if self.raw not in get_args(RawOutput):
+            raise UsageError(f"the curve of raw files is not accepted: expected srgb or linear, got {self.raw!r}")

@@ -16,6 +16,7 @@ from edgedenoise.batch.pipeline import run_jobs
 from edgedenoise.batch.plan import FileJob
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
+from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.imaging.saving import AS_READ
 from edgedenoise.progress import silent
 
@@ -83,7 +84,7 @@ class Network:
 
 def run(work: list[FileJob], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
     denoiser = cast("Denoiser", Network(network))
-    results = run_jobs(denoiser, work, saving=AS_READ, max_pixels=100, progress=silent)
+    results = run_jobs(denoiser, work, saving=AS_READ, reading=ReadOptions(max_pixels=100), progress=silent)
     assert [result.source for result in results] == [job.source for job in work]
     return [None if result.output is None else result.output.name for result in results]
 
