@@ -46,6 +46,7 @@ from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import psnr, psnr_unit
 from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
@@ -109,7 +110,8 @@ class FloatResults:
     def __init__(self, bundle: Bundle, sets: dict[str, list[Pair]]) -> None:
         self.bundle, self.sets = bundle, sets
         variant = bundle.variant(FLOAT_VARIANT)
-        with CheckedSession(OnnxRuntime().open(variant, bundle.model_files(variant), "cpu", FUSED)) as session:
+        opened = OnnxRuntime().open(variant, bundle.model_files(variant), "cpu", FUSED)
+        with CheckedSession(opened, channels=bundle.manifest.input_channels) as session:
             self.answers = {name: [self.answer(session, noisy) for noisy, _ in pairs] for name, pairs in sets.items()}
         self.float_db = {
             name: float(np.mean([_psnr(a, clean) for a, (_, clean) in zip(self.answers[name], pairs, strict=True)]))
@@ -120,6 +122,8 @@ class FloatResults:
         """Return (3, H, W) in [0, 1]."""
         pixels = np.ascontiguousarray(to_unit(noisy).transpose(2, 0, 1))
         manifest = self.bundle.manifest
+        if manifest.noise_level is not None:
+            pixels = with_plane(pixels, noise_of(to_unit(noisy)).plane())
         return np.clip(run_image(session, pixels, manifest.input_normalization, manifest.tiling), 0, 1)
 
     def losses(self, session: CheckedSession) -> dict[str, Loss]:
@@ -158,7 +162,8 @@ class CalibrationImages:
     def inputs(self, bundle: Bundle, count: int, levels: tuple[float, ...] | None = None) -> Iterator[Any]:
         options = SetOptions(count, noise_levels=self.levels if levels is None else levels)
         manifest = bundle.manifest
-        drawn = draw_set(self.folder, options, manifest.input_normalization, manifest.tiling)
+        takes_level = manifest.noise_level is not None
+        drawn = draw_set(self.folder, options, manifest.input_normalization, manifest.tiling, takes_level=takes_level)
         return (x for x, _ in drawn.inputs())
 
 
@@ -243,7 +248,8 @@ def measure(bundle: Bundle, images: CalibrationImages, sets: dict[str, list[Pair
 
 def _add(report: Report, bundle: str, how: str, path: Path, floats: FloatResults, runtime: Any, options: Any) -> None:
     variant = Variant("candidate", runtime.name, "int8", path.name)
-    with CheckedSession(runtime.open(variant, ModelFiles.read(path), "cpu", options)) as session:
+    opened = runtime.open(variant, ModelFiles.read(path), "cpu", options)
+    with CheckedSession(opened, channels=floats.bundle.manifest.input_channels) as session:
         losses = floats.losses(session)
     files = [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
     report.rows.append(Row(bundle, how, sum(file.stat().st_size for file in files) / 1024, losses))

@@ -30,7 +30,7 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
     """Measure (milliseconds per megapixel, growth of the peak memory in bytes)."""
     bundle = Bundle.open(bundle_path)
     manifest = bundle.manifest
-    image = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
+    image = np.random.default_rng(0).random((manifest.input_channels, side_px, side_px), np.float32)
     with open_variant(bundle, bundle.variant(name), selftest=False) as session:
         run_image(session, image[:, :64, :64], manifest.input_normalization, manifest.tiling)
         before = peak_rss_bytes() or 0
@@ -49,9 +49,10 @@ def dynamic_against_static(bundle: Bundle, name: str) -> float:
     core = openvino.Core()
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     model = core.read_model(bundle.variant_file(bundle.variant(name)))
-    x = np.random.default_rng(0).standard_normal((1, 3, 540, 540), np.float32)
+    channels = bundle.manifest.input_channels
+    x = np.random.default_rng(0).standard_normal((1, channels, 540, 540), np.float32)
     requests = []
-    for shape in ([1, 3, -1, -1], [1, 3, 540, 540]):
+    for shape in ([1, channels, -1, -1], [1, channels, 540, 540]):
         model.reshape({"image": shape})
         requests.append(core.compile_model(model, "CPU", config).create_infer_request())
     ratios = []

@@ -74,7 +74,7 @@ def load(
         runtime: `auto`, or the name of a backend that `edgedenoise doctor` lists; `auto` prefers the fastest one here.
         precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where the difference from float cannot
             be seen and INT8 is known to be faster, from the backend and the CPU's features: nothing is timed. Images
-            of 16 bits then run in float all the same, where the bundle has a float variant that fits.
+            of more than 8 bits then run in float all the same, where the bundle has a float variant that fits.
         device: `auto`, or a device of the backend, in upper or lower case; a named device never falls back silently.
         tile: largest tile side in pixels; 0 for the whole image; `auto` for one that fits into the free memory and the
             sizes that the model file was built for.
@@ -168,7 +168,7 @@ class Denoiser:
         self.bundle = bundle
         """The opened bundle."""
         self.variant = variant
-        """The variant that runs; images of 16 bits may run on a float variant, see `last_variant`."""
+        """The variant that runs; images of more than 8 bits may run on a float variant, see `last_variant`."""
         self.last_variant = variant
         """The variant that ran the last image."""
         self.last_noise: float | None = None
@@ -269,7 +269,7 @@ class Denoiser:
         return noise
 
     def _session_for(self, bits: int) -> tuple[Variant, CheckedSession]:
-        """Return what runs images of a depth; the float variant is opened for the first image of 16 bits."""
+        """Return what runs images of a depth; the float variant is opened for the first image of more than 8 bits."""
         if bits == 8 or self._open_float is None:
             return self.variant, self._session
         with self._opening:
@@ -277,10 +277,10 @@ class Denoiser:
                 try:
                     self._float = self._open_float()
                 except IncompatibleError as error:
-                    _log.info("images of 16 bits run on %s: %s", self.variant.name, error.message)
+                    _log.info("images of more than 8 bits run on %s: %s", self.variant.name, error.message)
                     self._open_float = None
                     return self.variant, self._session
-                _log.info("images of 16 bits run on %s instead of %s", self._float[0].name, self.variant.name)
+                _log.info("images of more than 8 bits run on %s instead of %s", self._float[0].name, self.variant.name)
             return self._float
 
     def _run_with_back_off(
