@@ -301,7 +301,7 @@ def with_variants(bundle: Bundle, *variants: Variant) -> Bundle:
 def test_auto_takes_int8_only_where_it_does_not_show(committed_bundle: Path, fidelity_db: float, chosen: str) -> None:
     bundle = Bundle.open(committed_bundle)
     floats, integers = bundle.manifest.variants
-    bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=fidelity_db))
+    bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=fidelity_db, loss=None))
     assert choose_variant(bundle, "auto", "auto").name == chosen
     assert choose_variant(bundle, "onnxruntime", "auto").name == chosen
     assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s7"  # who asks, gets it
@@ -311,7 +311,9 @@ def test_auto_takes_int8_only_where_it_does_not_show(committed_bundle: Path, fid
 def test_a_network_that_was_trained_in_8_bits_is_run_in_8_bits(committed_bundle: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     floats, integers = bundle.manifest.variants
-    bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=AUTO_INT8_FIDELITY_DB - 5))
+    bundle = with_variants(
+        bundle, floats, msgspec.structs.replace(integers, fidelity_db=AUTO_INT8_FIDELITY_DB - 5, loss=None)
+    )
     trained = msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1))
     assert choose_variant(replace(bundle, manifest=trained), "auto", "auto").name == "onnx-int8-u8s7"
 
