@@ -12,20 +12,25 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
 
 from guard_reference import guarded
-from guarded_network import CONVOLUTIONS, HALO_PX, WIDTH, guarded_graph, level_network
+from guarded_network import CONVOLUTIONS, HALO_PX, SPEC, WIDTH, guarded_graph, level_network
 from measuring import measure_ranges
 
+import edgedenoise
 from edgedenoise.calibration.schemes import SCHEMES, Scheme
 from edgedenoise.exporting.fp16 import to_fp16
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count, peak_bytes_per_px
+from edgedenoise.exporting.onnx.to_onnx import deployed, trace, trained_ranges
 from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import WHOLE, Tiling, plan_tiles, run_tiled
+from edgedenoise.training.config.config import SupervisedConfig
+from edgedenoise.training.networks.fake_quant import Rounding, fake_quantized
 from edgedenoise.training.networks.guard import GuardParameters, guarded_halo_px
 from edgedenoise.training.networks.students import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -146,11 +151,48 @@ def test_an_8_bit_image_in_the_last_sum_is_found_behind_the_slice(model: onnx.Mo
     assert [broken.rule for broken in broken_rules(encoded, SCHEMES[0])] == ["image-skip-float"]
 
 
-def test_openvino_computes_the_same(model: onnx.ModelProto) -> None:
+def test_openvino_computes_the_same_in_float_and_within_two_8_bit_levels_in_int8(model: onnx.ModelProto) -> None:
     openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
-    compiled = openvino.Core().compile_model(
-        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    encoded = encode(model, measure_ranges(model, [picture(48, 64)[None]], margin_px=0), SCHEMES[0])
     image = picture(64, 80)[None]
-    found = compiled(image)[0]
-    assert np.abs(found - session(model).run(None, {"image": image})[0]).max() < 1e-5
+    for one, limit in ((model, 1e-5), (encoded, 2 / 255)):
+        compiled = openvino.Core().compile_model(
+            openvino.Core().read_model(one.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
+        reference = session(one, fused=False).run(None, {"image": image})[0]
+        assert np.abs(compiled(image)[0] - reference).max() < limit
+
+
+def test_the_ranges_of_a_training_in_8_bits_are_found_beside_the_guard() -> None:
+    network = fake_quantized(level_network(), SCHEMES[0])
+    with torch.no_grad():
+        for number, module in enumerate(one for one in network.modules() if isinstance(one, Rounding)):
+            module.give_range(0.0, 1.0 + number)
+    traced = trace(deployed(network, SPEC), 4)
+    ranges = trained_ranges(network, traced)
+    inputs = [node.input[0] for node in traced.model.graph.node if node.op_type == "Conv"]
+    assert list(ranges) == inputs
+    assert inputs[0] == "image"
+    assert [one.high for one in ranges.values()] == [1.0 + number for number in range(len(inputs))]
+
+
+def test_a_bundle_has_the_guard_unless_it_is_left_out(tmp_path: Path) -> None:
+    from edgedenoise.imaging.files import write_image
+    from edgedenoise.imaging.image import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_image(Image(pixels), tmp_path / "clean" / "0.png")
+    config = SupervisedConfig(
+        network="edge-level", clean=str(tmp_path / "clean"), out=str(tmp_path / "run"), steps=1, batch=1, patch=32
+    )
+    run = edgedenoise.train(config).run
+    guarded_bundle = edgedenoise.export(run, tmp_path / "guarded.edge")
+    plain_bundle = edgedenoise.export(run, tmp_path / "plain.edge", guard=False)
+    for bundle, operators, halo_px in ((guarded_bundle, GUARD, 25), (plain_bundle, {"Relu", "Slice", "Add"}, 21)):
+        graph = onnx.load(bundle.variant_file(bundle.variant("onnx-fp32")))
+        assert {node.op_type for node in graph.graph.node} >= operators
+        assert ("Div" in {node.op_type for node in graph.graph.node}) == (bundle is guarded_bundle)
+        assert (bundle.manifest.tiling.halo_px, bundle.manifest.tiling.multiple_of) == (halo_px, 2)
+        assert bundle.manifest.network.macs_per_px == SPEC.macs_per_px
+        assert bundle.manifest.noise_level is not None
+        assert bundle.manifest.parity is not None
