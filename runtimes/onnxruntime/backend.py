@@ -201,7 +201,10 @@ def open_inference_session(
 
     what = "the model in memory" if source is None else str(source)
     with inference_errors(f"ONNX Runtime {onnxruntime.__version__}", f"open {what}", _ANY):
-        return onnxruntime.InferenceSession(model, settings, providers=providers or [_PROVIDERS["cpu"]])
+        # Its own fallback tries the same provider again, and prints banners to the standard output.
+        return onnxruntime.InferenceSession(
+            model, settings, providers=providers or [_PROVIDERS["cpu"]], enable_fallback=0
+        )
 
 
 def _settings(variant: Variant, options: SessionOptions) -> tuple[Any, list[str]]:

@@ -214,3 +214,12 @@ def test_a_copy_takes_recorded_files_only(tiny_bundle: Path, secret: Path, tmp_p
     with_link(tiny_bundle, "notes.txt", secret)
     copy_bundle(Bundle.open(tiny_bundle), tmp_path / "copy.edge")
     assert not os.path.lexists(tmp_path / "copy.edge" / "notes.txt")
+
+
+def test_a_model_that_does_not_open_prints_nothing(committed_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime's own fallback prints to the standard output, where a command writes its JSON."""
+    model = (committed_bundle / MODEL).read_bytes().replace(b"Relu", b"Rel\xff")
+    variant = Bundle.open(committed_bundle).variant("onnx-fp32")
+    with pytest.raises(InferenceError, match="cannot"):
+        OnnxRuntime().open(variant, ModelFiles.of_bytes("m.onnx", model))
+    assert capfd.readouterr().out == ""
