@@ -26,8 +26,7 @@ multiple of `CELL_PX`."""
 KNOTS: Final = 12
 """Number of points of a curve, spread evenly from black to white, with straight lines between them."""
 PLANE_GAIN: Final = 10
-"""Factor of the level plane, min(1, 10 sigma): a tenth of white, 25 levels, is the strongest noise that it distinguishes
-from stronger noise."""
+"""Factor of the level plane, min(1, 10 sigma). Noise above a tenth of white, 25 levels, is all the same to it."""
 _PRIOR_PX = 1000.0  # pixels of the mean level that are added at each knot: few pixels of its own say little
 
 

@@ -22,6 +22,7 @@ from edgedenoise.runtimes.base import CHANNELS, EffectiveDevice, Session
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 from edgedenoise.runtimes.pipeline import network_input
+from edgedenoise.training.networks.guard import Guarded, guarded_halo_px
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def denoise_unit(
     numbers: Statistics | None = None,
     level: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Denoise one image.
+    """Denoise one image. A network with a level plane is followed by the guard, as in the exported graph.
 
     Args:
         network: the network, in any mode, on any device; its mode is restored.
@@ -94,8 +95,12 @@ def denoise_unit(
             level = noise.plane()
         planes = with_plane(planes, level)
     seen = network_input(planes, numbers)
-    tiling = Tiling(spec.halo_px, spec.multiple_of)
-    torch_session = TorchSession(network, blind=mode != "direct")
+    if spec.level_planes:
+        deployed: nn.Module = Guarded(network)  # type: ignore[arg-type]
+        tiling = Tiling(guarded_halo_px(spec.halo_px), spec.multiple_of)
+    else:
+        deployed, tiling = network, Tiling(spec.halo_px, spec.multiple_of)
+    torch_session = TorchSession(deployed, blind=mode != "direct")
     with evaluating(network), CheckedSession(torch_session, channels=CHANNELS + spec.level_planes) as session:
         if mode == "direct":
             answer = _run(session, seen, tiling)

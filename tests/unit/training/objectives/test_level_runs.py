@@ -14,13 +14,14 @@ from edgedenoise.calibration.histograms import Range
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.files import Image, from_unit, read_image, write_image
 from edgedenoise.noise.level_estimator import LevelEstimator
-from edgedenoise.runtimes.noise_plane import noise_of
+from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.inference import denoise_unit
 from edgedenoise.training.loop.previews import write_preview
 from edgedenoise.training.networks.fake_quant import QuantizedConv2d, input_ranges
 from edgedenoise.training.networks.families import build_network, network_spec
+from edgedenoise.training.networks.guard import Guarded
 from edgedenoise.training.objectives.objective import open_objective
 from edgedenoise.training.objectives.qat import SelfDistilledQAT
 
@@ -136,6 +137,17 @@ def test_a_noisy_image_alone_gets_the_estimated_level(photos):
     found = denoise_unit(network, SPEC, unit)
     assert np.array_equal(found, denoise_unit(network, SPEC, unit, level=level))
     assert not np.array_equal(found, denoise_unit(network, SPEC, unit, level=level / 2))
+
+
+def test_the_guard_follows_the_network_as_in_the_exported_graph(photos):
+    network, unit = random_network().eval(), read_image(photos / "noisy" / "2.png").unit()
+    level = np.full(unit.shape[:2], 0.2, np.float32)
+    x = torch.from_numpy(with_plane(np.ascontiguousarray(unit.transpose(2, 0, 1)), level))[None]
+    with torch.no_grad():
+        guarded, bare = (found[0].permute(1, 2, 0).numpy() for found in (Guarded(network)(x), network(x)))
+    answer, inner = denoise_unit(network, SPEC, unit, level=level), slice(26, -26)
+    assert np.abs(answer - guarded)[inner, inner].max() < 1e-6
+    assert np.abs(answer - bare)[inner, inner].max() > 1e-3
 
 
 def test_an_image_without_noise_comes_back_unchanged():
