@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final
+import os
+from pathlib import Path
+from typing import Final
 
+from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.shell import quoted
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
@@ -55,6 +55,24 @@ def reason_and_hint(error: OSError, path: Path) -> tuple[str, str | None]:
         return reason, f"Check the permissions: {quoted('ls', '-ld', path.parent, path)}"
     if error.errno == errno.EROFS:
         return reason, "Choose a folder on a disk that can be written."
+    if error.errno == errno.EFBIG:
+        return (
+            reason,
+            "Choose a disk that takes files of this size, or raise the limit of the shell: ulimit -f unlimited",
+        )
     if error.errno == errno.ENAMETOOLONG:
         return reason, "Choose a shorter name."
     return reason, None
+
+
+def system_error(error: OSError, doing: str = "") -> EdgeDenoiseError:
+    """Return our own error for one of the system in a place that expects none.
+
+    Args:
+        error: the error of the system.
+        doing: what could not be done, as the message begins; empty for nothing.
+    """
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path()
+    reason, hint = reason_and_hint(error, path)
+    words = [doing, str(path) if error.filename else "", reason]
+    return EdgeDenoiseError(": ".join(filter(None, words)), hint=hint)

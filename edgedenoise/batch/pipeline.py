@@ -21,6 +21,7 @@ from edgedenoise.extras import missing_package
 from edgedenoise.imaging.files import check_can_hold, read_image, write_image
 from edgedenoise.imaging.image import Frames
 from edgedenoise.shell import command_line
+from edgedenoise.system_errors import system_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -168,6 +169,8 @@ def _attempt(job: FileJob, step: Callable[[], T]) -> T | EdgeDenoiseError:
         hint = f"Close other programs and run: {again}"
         return DeviceMemoryError(f"{job.source} does not fit into memory", hint=hint)
     except Exception as error:
+        if isinstance(error, OSError):
+            return system_error(error, f"{job.source} cannot be denoised")
         _log.info("an unexpected error", exc_info=True)
         missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
         return missing or EdgeDenoiseError(

@@ -15,6 +15,7 @@ from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
 from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.shell import command_line
+from edgedenoise.system_errors import is_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,14 +127,9 @@ def _is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
-def _is_folder(path: Path) -> bool:
-    """Return whether a path is a folder, as `_is_there`."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
 def _sources(item: Path, out: Path, recursive: bool, left_out: list[LeftOut]) -> Iterator[_Source]:
     """Yield the images that one input stands for; add what it leaves out to `left_out`."""
-    if _is_folder(item):
+    if is_dir(item):
         try:
             found = find_images(item, recursive=recursive, apart_from=out)
         except DatasetError as error:
@@ -168,10 +164,8 @@ def _hint_for(inputs: Sequence[Path], left_out: list[LeftOut]) -> str | None:
 
 def _is_one_file(inputs: Sequence[Path], out: Path) -> bool:
     """Return whether the output is one file; raise where it would have to hold several images."""
-    to_file = len(inputs) == 1 and not _is_folder(inputs[0]) and out.suffix != "" and not _is_folder(out)
-    if not to_file and (
-        (_is_there(out) and not _is_folder(out)) or (out.suffix.lower() in EXTENSIONS and not _is_folder(out))
-    ):
+    to_file = len(inputs) == 1 and not is_dir(inputs[0]) and out.suffix != "" and not is_dir(out)
+    if not to_file and ((_is_there(out) and not is_dir(out)) or (out.suffix.lower() in EXTENSIONS and not is_dir(out))):
         raise UsageError(
             f"the outputs do not fit into one file: expected a folder, got {out}",
             hint=f"Name a folder: {command_line('denoise', *inputs[:1], '-o', out.with_suffix(''))}",
@@ -207,7 +201,7 @@ def _checked(source: _Source, output: Path, existing: Existing, max_pixels: int)
             if layout is not None:
                 check_pixel_count(layout, str(source.path), max_pixels)
                 check_layout_fits(layout, output)
-            if existing == "error" and _is_there(output) and not _is_folder(output):
+            if existing == "error" and _is_there(output) and not is_dir(output):
                 error = _exists(source.path, output)
     except EdgeDenoiseError as found:
         error = found

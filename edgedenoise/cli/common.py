@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
 import re
 import sys
 import warnings
@@ -23,7 +22,7 @@ from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, TrainingInterrupted, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.printable import paragraph, printable
-from edgedenoise.system_errors import reason_and_hint
+from edgedenoise.system_errors import system_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,9 +121,7 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
             sys.stderr.close()
             raise typer.Exit(0) from None
         except OSError as error:  # in a place that expects none; it is still no fault of the program
-            path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path()
-            reason, hint = reason_and_hint(error, path)
-            _fail(output, EdgeDenoiseError(f"{path}: {reason}", hint=hint), debug=debug, name=type(error).__name__)
+            _fail(output, system_error(error), debug=debug, name=type(error).__name__)
         except Exception as error:
             if interruption.arrived:  # a library has turned it into an error of its own
                 _fail_interrupted(output, debug=debug)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -568,3 +569,19 @@ def test_a_bundle_is_not_packed_onto_or_into_itself(
     assert done.code not in (0, 1), done.out + done.err
     assert "internal error" not in done.err
     assert contents(tiny_bundle) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.EMFILE, "ulimit -n 4096"), (errno.ENOSPC, "Free some space: df -h")]
+)
+def test_what_the_system_refuses_is_no_internal_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, hint: str
+) -> None:
+    def failing() -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "file"))
+
+    monkeypatch.setattr("edgedenoise.diagnose", failing, raising=False)
+    done = run("doctor")
+    assert done.code == EdgeDenoiseError.exit_code
+    assert done.err.startswith(f"error: {tmp_path / 'file'}: {os.strerror(number)}")
+    assert hint in done.err
