@@ -14,9 +14,8 @@ import numpy as np
 
 from edgedenoise.bundles.manifest import NoiseLevel
 from edgedenoise.errors import IncompatibleError, UsageError
-from edgedenoise.imaging.tiling import reflected
 from edgedenoise.noise.level import PLANE_GAIN, level_plane
-from edgedenoise.noise.level_estimator import BLOCK_PX, LevelEstimator
+from edgedenoise.noise.level_estimator import LevelEstimator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +59,7 @@ def noise_of(unit: NDArray[np.float32]) -> ImageNoise:
     Args:
         unit: (H, W, 3) in [0, 1], the whole image; grayscale as three equal channels.
     """
-    return ImageNoise(LevelEstimator.shipped().curve(_large_enough(unit)).map(unit), is_estimated=True)
+    return ImageNoise(LevelEstimator.shipped().curve(unit).map(unit), is_estimated=True)
 
 
 def stated_noise(lsb: float, height: int, width: int) -> ImageNoise:
@@ -100,9 +99,3 @@ def check_strength(strength: float, most: float = MAX_STRENGTH) -> None:
             f"strength is {strength!r}; expected 0 (the input) to {most:g} ({meaning})",
             hint="Take 1, the default, to remove all noise, or 0.7 to keep some of it.",
         )
-
-
-def _large_enough(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an image that has at least one block of the estimator, mirrored where it is smaller."""
-    rows, columns = (reflected(0, max(side, BLOCK_PX), side) for side in unit.shape[:2])
-    return unit if unit.shape[:2] == (len(rows), len(columns)) else unit[rows[:, None], columns[None, :]]

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edgedenoise.errors import ImageError
+from edgedenoise.imaging.tiling import reflected
 from edgedenoise.noise.level import NoiseCurve
 
 if TYPE_CHECKING:
@@ -155,8 +157,22 @@ class LevelEstimator:
         return BlockLevels(answer[:, 0], answer[:, 1], np.asarray(found[:, -4:-1].mean(axis=-1), np.float32), energies)
 
     def curve(self, unit: NDArray[Any]) -> NoiseCurve:
-        """Return the noise by brightness of an image (H, W, 3) in [0, 1], at least `BLOCK_PX` on each side."""
-        blocks = self.blocks(unit)
+        """Return the noise of an image by brightness.
+
+        Args:
+            unit: (H, W, 3) in [0, 1]; a side shorter than `BLOCK_PX` is mirrored up to a block, which then gives the
+                level of the whole image.
+
+        Raises:
+            ImageError: the array has another shape, no pixels, or numbers that are not finite.
+        """
+        if unit.ndim != 3 or unit.shape[2] != 3 or not unit.size:
+            sides = "x".join(map(str, unit.shape))
+            raise ImageError(f"the noise level cannot be estimated: expected an array (H, W, 3), got {sides}")
+        judged = spread_blocks(_at_least_a_block(unit))
+        if not np.isfinite(judged).all():
+            raise ImageError("the noise level cannot be estimated: expected finite pixels, got NaN or infinity")
+        blocks = self.blocks(judged)
         log_level, summary = blocks.summary()
         if self.image is not None:
             log_level += float(self.image(summary)[0])
@@ -173,6 +189,12 @@ class LevelEstimator:
 @lru_cache(maxsize=1)
 def _shipped() -> LevelEstimator:
     return LevelEstimator.read(_WEIGHTS)
+
+
+def _at_least_a_block(unit: NDArray[Any]) -> NDArray[Any]:
+    """Return an image as it is, or mirrored until it has a block."""
+    rows, columns = (reflected(0, max(side, BLOCK_PX), side) for side in unit.shape[:2])
+    return unit if unit.shape[:2] == (len(rows), len(columns)) else unit[rows[:, None], columns[None, :]]
 
 
 def weighted_quantiles(values: NDArray[Any], weight: NDArray[Any], quantiles: tuple[float, ...]) -> list[float]:

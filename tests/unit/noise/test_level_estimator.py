@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from edgedenoise.errors import ImageError
 from edgedenoise.noise.level import KNOTS
 from edgedenoise.noise.level_estimator import (
     BLOCK_PX,
@@ -103,3 +104,24 @@ def test_gray_images_have_the_noise_of_one_channel(lsb: float) -> None:
     gray = np.round(noisy * 255)[..., None].repeat(3, axis=2) / 255
     found = LevelEstimator.shipped().curve(gray).map(gray) * 255
     assert float(np.sqrt(np.mean(np.square(found)))) == pytest.approx(lsb, rel=0.25)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (15, 200, 3), (40, 9, 3)], ids=str)
+def test_an_image_smaller_than_a_block_is_mirrored(shape: tuple[int, ...]) -> None:
+    noisy = np.clip(0.5 + 0.05 * np.random.default_rng(0).standard_normal(shape), 0, 1)
+    rows = np.pad(noisy, [(0, max(0, 16 - shape[0])), (0, max(0, 16 - shape[1])), (0, 0)], mode="reflect")
+    curve = LevelEstimator.shipped().curve(noisy)
+    np.testing.assert_array_equal(curve.sigma, LevelEstimator.shipped().curve(rows).sigma)
+    assert np.isfinite(curve.sigma).all()
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 64, 1), (64, 64, 4), (1, 64, 64, 3), (0, 64, 3)], ids=str)
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"expected an array \(H, W, 3\), got "):
+        LevelEstimator.shipped().curve(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ImageError, match="expected finite pixels, got NaN or infinity"):
+        LevelEstimator.shipped().curve(np.full((64, 64, 3), value, np.float32))
