@@ -57,11 +57,12 @@ def export_noise_level(out: Path | str) -> Path:
         OutputError: the file cannot be written.
 
     Example:
+        >>> import edgedenoise
         >>> edgedenoise.export_noise_level("noise-level.onnx").name
         'noise-level.onnx'
     """
     path = Path(out)
-    write_bytes(path, level_graph(LevelEstimator.shipped()).SerializeToString())
+    write_bytes(path, level_graph(LevelEstimator.shipped()).SerializeToString(deterministic=True))
     return path
 
 

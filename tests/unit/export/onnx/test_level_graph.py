@@ -85,6 +85,8 @@ def test_gray_is_seen_in_the_whole_image_only() -> None:
 def test_the_file_holds_the_graph_and_the_network_of_the_image(tmp_path: Path) -> None:
     path = edgedenoise.export_noise_level(tmp_path / "noise-level.onnx")
     model = onnx.load(path)
+    again = edgedenoise.export_noise_level(tmp_path / "again.onnx")
+    assert again.read_bytes() == path.read_bytes()
     assert (model.ir_version, model.opset_import[0].version) == (IR_VERSION, OPSET)
     assert path.stat().st_size < 150_000
     (metadata,) = (msgspec.json.decode(p.value) for p in model.metadata_props)
