@@ -105,7 +105,8 @@ def check_can_hold(image: Image, path: Path | str) -> str:
     """
     path = Path(path)
     format_ = format_for(path)
-    with _explained(path):
+    pages = bool(image.following) and image.metadata.timing is None
+    with _explained(path, ".tif" if pages or image.bits == 32 else ".png"):
         check_encodable(image, format_)
     return format_
 
@@ -117,17 +118,17 @@ def check_layout_fits(layout: Layout, path: Path) -> None:
         ImageError, RuntimeUnavailableError: as `check_can_hold`.
     """
     format_ = format_for(path)
-    with _explained(path):
+    with _explained(path, ".tif" if layout.bits == 32 else ".png"):
         check_layout(layout, format_)
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the ValueError of a format that cannot hold an image into an error that names the file."""
+def _explained(path: Path, ending: str = ".png") -> Iterator[None]:
+    """Turn the ValueError of a format that cannot hold an image into an error that names a file of another `ending`."""
     try:
         yield
     except ValueError as error:
-        hint = f"Write {path.with_suffix('.png')} instead."
+        hint = f"Write {path.with_suffix(ending)} instead."
         raise ImageError(f"{path} cannot be written: {error}", hint=hint) from error
 
 
@@ -142,7 +143,7 @@ def read_image(
     """Read an image file. Its content decides the format, not its name.
 
     Args:
-        path: PNG or TIFF (8 or 16 bits), JPEG, WEBP, BMP or PPM (8 bits).
+        path: PNG, TIFF, PPM, JPEG, WebP, BMP, GIF, HEIC, AVIF or a camera raw file; see docs/reference/formats.md.
         frames: read animations and files of several pages; `Image.following` yields what follows the first frame.
             Without it they are refused.
         max_pixels: largest number of pixels that is accepted.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator
 
-ACCEPTED_FORMATS: Final = "PNG and TIFF (8 or 16 bits), JPEG, WEBP, BMP and PPM (8 bits)"
+ACCEPTED_FORMATS: Final = "PNG, TIFF or PPM (8 or 16 bits), JPEG, WebP, BMP, GIF, HEIC, AVIF or camera raw"
 DECODING_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -32,6 +32,7 @@ DECODING_ERRORS: Final = (
     KeyError,
     TypeError,
     ArithmeticError,
+    RuntimeError,
     struct.error,
 )
 """What Pillow raises for damaged files, beside ValueError."""

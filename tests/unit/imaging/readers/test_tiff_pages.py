@@ -109,8 +109,9 @@ def test_several_pages_are_refused_where_one_is_expected(tmp_path: Path) -> None
 @pytest.mark.parametrize(("name", "word"), [("a.png", "expected one page in PNG, got 3"), ("a.gif", "one page in GIF")])
 def test_a_format_without_pages_is_refused(tmp_path: Path, name: str, word: str) -> None:
     pages(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match=word):
+    with pytest.raises(ImageError, match=word) as caught:
         write_image(read_image(tmp_path / "a.tif", frames=True), tmp_path / name)
+    assert caught.value.hint == f"Write {tmp_path / 'a.tif'} instead."
     assert not (tmp_path / name).exists()
 
 
