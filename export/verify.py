@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgedenoise.bundles.bundle import METADATA_KEY, Bundle
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.contents import damage_reported
-from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, ManifestError, RuntimeUnavailableError
+from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
     Divergence,
@@ -141,6 +141,7 @@ def verify_opened(bundle: Bundle, progress: Progress = silent) -> VerifyReport:
         problems = _lint(bundle, variant)
         if problems is not None:
             linted.append(variant.name)
+        problems = [*(problems or []), *_wrong_metadata(bundle, variant)]
         if problems:
             checks.append(VariantCheck(variant.name, variant.runtime, variant.precision, "failed", "; ".join(problems)))
             continue
@@ -179,11 +180,11 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
     problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
-    return [*problems, *channel_problems(graph, bundle.manifest), *_contradictions(bundle, variant, graph)]
+    return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
 
 
-def _contradictions(bundle: Bundle, variant: Variant, graph: onnx.ModelProto) -> list[str]:
-    """Return what the manifest states otherwise than the graph, or than the metadata in the graph."""
+def _wrong_tiling(bundle: Bundle, graph: onnx.ModelProto) -> list[str]:
+    """Return what the manifest states about tiles otherwise than the graph needs."""
     from edgedenoise.exporting.onnx.receptive_field import receptive_field
 
     tiling, problems = bundle.manifest.tiling, []
@@ -194,16 +195,24 @@ def _contradictions(bundle: Bundle, variant: Variant, graph: onnx.ModelProto) ->
         problems.append(
             f"multiple_of in the manifest is {tiling.multiple_of}; the graph needs a multiple of {field.multiple_of}"
         )
-    embedded = next((one.value for one in graph.metadata_props if one.key == METADATA_KEY), None)
-    if embedded is None:
-        return problems
+    return problems
+
+
+def _wrong_metadata(bundle: Bundle, variant: Variant) -> list[str]:
+    """Return what the metadata in a variant's model file states otherwise than the manifest."""
+    backend = registry.get(variant.runtime)
+    if backend is None or not backend.suffixes or not backend.probe().available:
+        return []
     try:
+        embedded = backend.metadata(bundle.model_files(variant))
+        if not embedded:
+            return []
         alone = Bundle.from_metadata(bundle.root / variant.path, embedded).manifest
-    except ManifestError as error:
-        return [*problems, error.message]
+    except EdgeDenoiseError as error:
+        return [error.message]
     stated = {name: (getattr(alone, name), getattr(bundle.manifest, name)) for name in _STATED_TWICE}
     stated |= {name: (getattr(alone.variants[0], name), getattr(variant, name)) for name in _STATED_OF_VARIANT}
-    return problems + [
+    return [
         f"the metadata in {variant.path} state {name} {inside}; the manifest states {outside}"
         for name, (inside, outside) in stated.items()
         if inside != outside

@@ -20,6 +20,7 @@ import torch
 from edgedenoise.atomic import write_bytes
 from edgedenoise.errors import TrainingError
 from edgedenoise.extras import missing_package
+from edgedenoise.locks import one_writer
 from edgedenoise.progress import Progress, silent
 from edgedenoise.training.checkpoint import LAST, restore_network, save_checkpoint
 from edgedenoise.training.config.config import RUN_CONFIG, TrainConfig
@@ -80,8 +81,9 @@ def import_tf(prefix: Path | str, out: Path | str, *, progress: Progress = silen
     restore_network(weights, network, source=Path(prefix))
     config = msgspec.structs.replace(TrainConfig.named(_OFFICIAL), network=spec.name, out=str(out))
     # The checkpoint first: a failed write then leaves nothing that looks like a run.
-    save_checkpoint(run / LAST, config=config, step=config.steps, network=network)
-    write_bytes(run / RUN_CONFIG, config.to_toml().encode())
+    with one_writer(run, TrainingError):
+        save_checkpoint(run / LAST, config=config, step=config.steps, network=network)
+        write_bytes(run / RUN_CONFIG, config.to_toml().encode())
     progress("import", 2, 2)
     return ImportedRun(run, spec.name, spec.parameters)
 

@@ -198,6 +198,17 @@ def test_verify_holds_the_manifest_to_the_graph(
     assert words in report.variants[0].reason
 
 
+def test_verify_holds_the_manifest_to_the_metadata_of_every_backend(tiny_bundle: Path) -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'edgedenoise[quantize]'")
+    edgedenoise.compile(tiny_bundle, target="openvino", precision="fp32")
+    assert edgedenoise.verify(tiny_bundle).passed
+    reseal(tiny_bundle, lambda values: values["tiling"].update(halo_px=9))
+    checks = {check.variant: check for check in edgedenoise.verify(tiny_bundle).variants}
+    assert checks["openvino-fp32"].status == "failed"
+    assert "the metadata in openvino-fp32/model.xml state tiling" in checks["openvino-fp32"].reason
+
+
 @pytest.mark.parametrize(
     "edit",
     [
