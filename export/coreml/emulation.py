@@ -1,4 +1,4 @@
-"""Emulation of a saved Core ML package, for machines that cannot run it.
+"""Emulate a saved Core ML package on machines that cannot run it.
 
 The package is read back as coremltools wrote it, and run operator by operator: float32 unchanged, float16 with the
 output of every operator rounded to float16, 8-bit integers by Core ML's own rule (scale, round half to even, clip).

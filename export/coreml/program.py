@@ -1,7 +1,7 @@
-"""An ONNX graph of ours as a Core ML program: one small function per operator, in one flat table.
+"""Translate ONNX graphs that obey the graph contract to Core ML programs: one function per operator, in one table.
 
-The program is made with coremltools' MIL builder, float and QDQ graphs alike, so scales and integers are the graph's
-own. Which operators are emitted, and where each runs: docs/guides/iphone.md.
+Float and QDQ graphs are built with the MIL builder of coremltools, so that the program has the scales and the integers
+of the graph. docs/guides/iphone.md lists the operators of the program and the units that run them.
 """
 
 from __future__ import annotations
