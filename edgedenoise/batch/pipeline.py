@@ -18,8 +18,9 @@ from edgedenoise.atomic import check_writable
 from edgedenoise.batch.results import FileResult
 from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError
 from edgedenoise.extras import missing_package
-from edgedenoise.imaging.files import check_can_hold, read_image, write_image
+from edgedenoise.imaging.files import check_can_hold, format_for, read_image, write_image
 from edgedenoise.imaging.image import Frames
+from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.shell import command_line
 from edgedenoise.system_errors import system_error
 
@@ -100,7 +101,12 @@ class _Pipeline:
                 self._finish(number, image)
             else:
                 used = self._denoiser.last_variant.name
-                self._results[number] = replace(self._results[number], variant=used, noise=self._denoiser.last_noise)
+                self._results[number] = replace(
+                    self._results[number],
+                    variant=used,
+                    noise=self._denoiser.last_noise,
+                    notes=losses(image.metadata, format_for(job.output)),
+                )
                 self._write(number, image)
         self._finish_writes(0)
         progress("denoise", len(self._jobs), len(self._jobs))

@@ -27,6 +27,8 @@ class FileResult:
     """Name of the variant that ran; None when the image was not denoised."""
     noise: float | None = None
     """Noise of the image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
+    notes: tuple[str, ...] = ()
+    """What the output does not hold, or holds without denoising it, each as a sentence."""
 
 
 @dataclass(frozen=True)

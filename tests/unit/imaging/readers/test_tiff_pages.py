@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 tifffile = pytest.importorskip("tifffile", reason='pip install "edgedenoise[io]"')
+pytest.importorskip("imagecodecs", reason='pip install "edgedenoise[io]"')
 FULL, SMALL = random_array((64, 96, 3)), random_array((8, 12, 3), seed=1)
 
 
