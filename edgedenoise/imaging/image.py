@@ -188,22 +188,27 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
             both in either byte order. Float arrays are expected in [0, 1] and not changed.
 
     Returns:
-        A new array. Floats may lie outside [0, 1], as noise does, down to -2 and up to 3.
+        A new array whose channels lie one after another in memory, as networks take them. Floats may lie outside
+        [0, 1], as noise does, down to -2 and up to 3.
 
     Raises:
         ImageError: the array has another shape or type, is masked, or has floats that are not finite or further
             outside [0, 1].
     """
     _check_array(array, stored=False)
-    if array.dtype.kind == "u":
-        unit = array.astype(np.float32) * np.float32(1 / np.iinfo(array.dtype).max)
-        np.minimum(unit, 1, out=unit)  # the product may exceed 1 in its last bit
-    else:
-        unit = array.astype(np.float32)
+    channels = array[..., None] if array.ndim == 2 else array
+    planes = np.empty((3, *array.shape[:2]), np.float32)
+    for number, plane in enumerate(planes):
+        channel = channels[..., min(number, channels.shape[2] - 1)]
+        if array.dtype.kind == "u":
+            np.multiply(channel, np.float32(1 / np.iinfo(array.dtype).max), out=plane, dtype=np.float32)
+            np.minimum(plane, 1, out=plane)  # the product may exceed 1 in its last bit
+        else:
+            plane[:] = channel
+    unit = planes.transpose(1, 2, 0)
+    if array.dtype.kind == "f":
         _check_floats(unit)
-    if unit.ndim == 2:
-        unit = unit[..., None]
-    return np.repeat(unit, 3, axis=2) if unit.shape[2] == 1 else unit
+    return unit
 
 
 def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> NDArray[Any]:
@@ -231,7 +236,9 @@ def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> 
     pixels = np.empty((*unit.shape[:2], channels), dtype)
     rows = max(1, _BAND_SAMPLES // max(unit.shape[1] * 3, 1))
     for top in range(0, unit.shape[0], rows):  # bands stay in the cache, and no second copy of the image is made
-        pixels[top : top + rows] = _band_from_unit(unit[top : top + rows], dtype, channels)
+        band = _band_from_unit(unit[top : top + rows], dtype, channels)
+        for channel in range(channels):  # long rows are copied faster than groups of three
+            pixels[top : top + rows, :, channel] = band[..., channel]
     return pixels
 
 
