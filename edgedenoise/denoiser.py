@@ -339,8 +339,8 @@ def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOp
 def _checked_tile(tile: int | str) -> int | Literal["auto"]:
     if tile == "auto":
         return "auto"
-    if isinstance(tile, int) and not isinstance(tile, bool) and 0 <= tile <= MAX_SIDE_PX:
-        return tile
+    if isinstance(tile, (int, np.integer)) and not isinstance(tile, bool) and 0 <= tile <= MAX_SIDE_PX:
+        return int(tile)
     raise UsageError(
         f"tile is {tile!r}; expected 'auto', 0 (the whole image) or a number of pixels up to {MAX_SIDE_PX}"
     )
@@ -354,6 +354,6 @@ def _checked_noise(noise: float | None, bundle: Bundle) -> float | None:
             f"{bundle.source} has a network that does not take the noise level; expected no noise, got {noise!r}",
             hint="Leave it out; the strength (0 to 1) blends the input and the output.",
         )
-    if not 0 <= noise <= _MAX_NOISE:
+    if not noise_plane.is_number(noise) or not 0 <= noise <= _MAX_NOISE:
         raise UsageError(f"noise is {noise!r}; expected 0 to {_MAX_NOISE}, in 8-bit levels")
     return noise

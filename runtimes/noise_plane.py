@@ -8,6 +8,7 @@ local brightness. docs/reference/bundle-format.md describes the channel for host
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,13 +88,18 @@ def check_noise_level(level: NoiseLevel, source: object) -> None:
         )
 
 
+def is_number(value: object) -> bool:
+    """Return whether an option is a number of Python or NumPy."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_strength(strength: float, most: float = MAX_STRENGTH) -> None:
     """Check that a strength is in range.
 
     Raises:
         UsageError: it is not.
     """
-    if not 0 <= strength <= most:
+    if not is_number(strength) or not 0 <= strength <= most:
         meaning = "the network's output" if most == 1 else "twice the estimated noise"
         raise UsageError(
             f"strength is {strength!r}; expected 0 (the input) to {most:g} ({meaning})",

@@ -163,6 +163,13 @@ def test_strength_0_gives_the_input_back_exactly(committed_bundle: Path, shape: 
         np.testing.assert_array_equal(answer, given)
 
 
+@pytest.mark.parametrize("one", [1, 1.0, np.float32(1), np.float64(1), np.int64(1)], ids=lambda one: type(one).__name__)
+def test_options_take_numbers_of_python_and_numpy(committed_bundle: Path, one: Any) -> None:
+    given = picture((40, 30, 3), "uint8")
+    found = denoise(given, committed_bundle, strength=one, tile=np.int32(64))
+    assert np.array_equal(found, denoise(given, committed_bundle, tile=64))
+
+
 def test_strength_blends_input_and_answer(committed_bundle: Path) -> None:
     given = picture((33, 47, 3), "float32")
     whole = denoise(given, committed_bundle, precision="fp32")
@@ -235,6 +242,9 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], type[EdgeDenoiseError], str]] = {
     "tile of letters": ({"tile": "x"}, UsageError, "tile is 'x'; expected"),
     "tile of a truth": ({"tile": True}, UsageError, "tile is True; expected"),
     "strength above 1": ({"strength": 2}, UsageError, "strength is 2; expected 0"),
+    "strength as text": ({"strength": "0.5"}, UsageError, "strength is '0.5'; expected 0"),
+    "strength as a bool": ({"strength": True}, UsageError, "strength is True; expected 0"),
+    "strength as an array": ({"strength": np.array([0.5, 0.5])}, UsageError, "expected 0"),
     "strength of nan": ({"strength": float("nan")}, UsageError, "strength is nan"),
     "precision": ({"precision": "int4"}, UsageError, "no precision 'int4'; expected auto, fp32, fp16, int8, w8a16"),
     "runtime": (
