@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 _MAY_CHANGE = {
     "version", "data", "clean", "teacher", "out", "steps", "hours", "device", "val_clean", "val_noisy", "val_mode",
     "data_check", "checkpoint_every", "preview_every", "val_every", "log_every", "cache_mb", "workers", "compile",
-    "estimated_level_share",
+    "precision", "estimated_level_share",
 }  # fmt: skip
-"""Settings that a resumed run may change: locations, its length (which stretches the schedules), and the share of
-estimated noise levels, which are of use once the network has learnt to use true ones."""
+"""Settings that a resumed run may change: locations, its length (which stretches the schedules), its precision (the
+last steps may be more exact), and the share of estimated noise levels (true ones are learnt first)."""
 
 _FOLDERS = {
     "data": "folder of noisy images",

@@ -84,11 +84,14 @@ def test_a_stopped_run_on_tiles_goes_on_as_if_it_had_not_been(photos, tmp_path):
     check_same_end(whole.run, resumed.run)
 
 
-def test_a_resumed_run_may_estimate_more_levels_and_nothing_else_changes(photos, tmp_path):
-    config = level_config(photos, tmp_path / "run")
+def test_a_resumed_run_may_estimate_more_levels_and_end_in_fp32(photos, tmp_path):
+    config = level_config(photos, tmp_path / "run", precision="bf16")
     edgedenoise.train(config)
-    more = config.with_overrides(["steps=8", "estimated_level_share=0.6"])
-    assert edgedenoise.train(more, resume=True).steps == 8
+    more = config.with_overrides(["steps=8", "estimated_level_share=0.6", "precision=fp32"])
+    result = edgedenoise.train(more, resume=True)
+    assert (result.steps, result.precision) == (8, "fp32")
+    kept = TrainConfig.from_toml(result.run / "config.toml")
+    assert (kept.estimated_level_share, kept.precision) == (0.6, "fp32")
     with pytest.raises(UsageError, match=r"trained with coarse_share = 0.33; it cannot be resumed with 0.5"):
         edgedenoise.train(more.with_overrides(["coarse_share=0.5"]), resume=True)
 
