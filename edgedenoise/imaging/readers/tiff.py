@@ -135,7 +135,7 @@ def _decode_with_tifffile(data: bytes, purpose: str) -> NDArray[Any]:
             page = file.pages[0]
             planar = int(page.planarconfig) == 2
             array = np.asarray(page.asarray())
-    except (RuntimeError, OSError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+    except (tifffile.TiffFileError, RuntimeError, OSError, IndexError, KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(str(error)) from error
     if planar and array.ndim == 3:
         array = np.moveaxis(array, 0, -1)
