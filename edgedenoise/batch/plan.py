@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,11 +175,17 @@ def _is_one_file(inputs: Sequence[Path], out: Path) -> bool:
     return to_file
 
 
+def _key(path: Path) -> str:
+    """Return what two paths share that name one file: Windows and macOS do not distinguish A.png from a.png."""
+    name = os.path.normcase(path)
+    return unicodedata.normalize("NFC", name).casefold() if sys.platform == "darwin" else name
+
+
 def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
     """Raise when two images have one output, or one would overwrite itself."""
     sources: dict[str, Path] = {}
     for source, output in pairs:
-        key = os.path.normcase(output)  # Windows does not distinguish A.png from a.png
+        key = _key(output)
         if key in sources:
             again = command_line("denoise", source, "-o", output.parent / source.parent.name)
             raise UsageError(

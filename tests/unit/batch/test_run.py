@@ -235,6 +235,16 @@ def test_two_inputs_never_share_an_output(
     assert not (tmp_path / "out").exists()
 
 
+def test_macos_does_not_distinguish_names_by_case_and_composition(
+    photos: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(Image(pixels(9)), tmp_path / "one" / "caf\u00e9.png")
+    write_image(Image(pixels(9)), tmp_path / "two" / "CAFE\u0301.png")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(UsageError, match="would both be written to"):
+        denoise_files([tmp_path / "one", tmp_path / "two"], tmp_path / "out", committed_bundle)
+
+
 @pytest.mark.parametrize("how", ["folder onto itself", "file onto itself", "through a link"])
 def test_an_input_is_never_overwritten(
     photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents, how: str
