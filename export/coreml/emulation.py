@@ -174,7 +174,7 @@ def _depth_to_space(values: Values) -> NDArray[Any]:
 
 
 def _abs(values: Values) -> NDArray[Any]:
-    return np.abs(np.asarray(values["x"]))
+    return np.asarray(np.abs(np.asarray(values["x"])))
 
 
 def _avg_pool(values: Values) -> NDArray[Any]:
