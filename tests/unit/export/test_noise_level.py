@@ -168,3 +168,12 @@ def test_core_ml_takes_four_channels_as_an_array(made: Bundle, tmp_path: Path) -
     check = check_variant(compiled, compiled.variant("coreml-fp16"))
     assert check.status == "passed"
     assert check.state in ("emulated", "tested on hardware")
+
+
+def test_variants_are_compared_with_the_level_of_each_image(made: Bundle, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "noisy", tmp_path / "clean", 1, side_px=64)
+    report = edgedenoise.compare(made.source, tmp_path / "noisy", tmp_path / "clean", repeats=1)
+    assert len(report.rows) == 2
+    for row in report.rows:
+        assert row.finite
+        assert row.quality is not None
