@@ -171,6 +171,8 @@ def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
                 f"the config names no {_FOLDERS[key]}", hint=f"Give it with --{key}, or set {key} in the config."
             )
     run = Path(config.out)
+    if not resume and (run / RUN_CONFIG).exists() and not (run / LAST).exists():
+        return run  # it was stopped before its first checkpoint: there is nothing to lose
     if not resume:
         return new_run_folder(run, hint="Continue it with --resume, or name another folder with --out.")
     if (run / LAST).exists():
@@ -195,6 +197,6 @@ def new_run_folder(run: Path, *, hint: str) -> Path:
     """
     if run.exists() and not run.is_dir():
         raise UsageError(f"the run folder {run} cannot be made: a file of that name is there")
-    if (run / LAST).exists():
+    if (run / RUN_CONFIG).exists() or (run / LAST).exists():
         raise UsageError(f"{run} already holds a training run; nothing was changed", hint=hint)
     return run
