@@ -4,6 +4,9 @@ Blocks of 16x16 pixels are judged one by one: the energies of their frequency ba
 returns the logarithm of the noise's standard deviation and of its own error. The most certain blocks of the image then
 give a curve by brightness (`level.NoiseCurve`), which a second network corrects by what the blocks have in common.
 
+`level_estimator.npz` holds the weights. They were trained on 36 photos of `free_photos` with synthetic noise, and on
+nothing else; docs/results/noise-level.md has the recipe.
+
 `estimation.py` serves the data check, which asks another question: how far noise is correlated. Its level is two times
 too high where noise is weak and the image is rich in texture.
 """
