@@ -81,7 +81,7 @@ def test_integers_that_are_slower_than_float_are_marked(
     assert integers.mark == ("" if worth_it else NOT_WORTH_IT)
     assert ("Q/DQ nodes" in integers.slower_because or "fusion is not known" in integers.slower_because) != worth_it
     table = bench_table([floats, integers])
-    assert ("onnx-int8-u8s7: not worth it here: 0.98 times as fast as onnx-fp32; " in table) != worth_it
+    assert ("not worth it here: 0.98 times as fast as onnx-fp32; " in table) != worth_it
 
 
 def test_the_reason_is_what_was_found_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
