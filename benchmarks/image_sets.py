@@ -96,19 +96,24 @@ def free_pairs(target_db: int | None, every: int) -> list[Pair]:
         clean = _eight_bit(DATA / "free_photos" / f"{name}.jpg")
         top, left = ((side - CROP_PX) * (1 + number % 2) // 3 for side in clean.shape[:2])
         crops.append(clean[top : top + CROP_PX, left : left + CROP_PX])
-    return _with_noise(crops, target_db)[::every]
+    return _with_noise(crops, target_db, every)
 
 
 def polyu_mean_pairs(target_db: int | None, every: int) -> list[Pair]:
     """Read every ninth mean of `polyu_test`, of these every N-th, and add noise up to a PSNR of `target_db`."""
     means = [_eight_bit(path) for path in list_images(DATA / "polyu_test" / "clean")[2::9]]
-    return _with_noise(means, target_db)[::every]
+    return _with_noise(means, target_db, every)
 
 
-def _with_noise(images: list[Pixels], target_db: int | None) -> list[Pair]:
-    """Return images with camera noise, every other one as JPEG, and without; the noise is seeded by its place."""
+def _with_noise(images: list[Pixels], target_db: int | None, every: int) -> list[Pair]:
+    """Return every N-th image with camera noise, every other one as JPEG; the noise is seeded by the image's number.
+
+    For an even N, every second image is one later, because otherwise none would be a JPEG.
+    """
     pairs = []
-    for number, clean in enumerate(images):
+    for place, first in enumerate(range(0, len(images), every)):
+        number = first + (place % 2 if every % 2 == 0 else 0)
+        clean = images[number]
         noisy = clean
         if target_db is not None:
             rng = np.random.default_rng([target_db, number])
