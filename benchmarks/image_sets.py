@@ -112,7 +112,7 @@ def _with_noise(images: list[Pixels], target_db: int | None, every: int) -> list
     """
     pairs = []
     for place, first in enumerate(range(0, len(images), every)):
-        number = first + (place % 2 if every % 2 == 0 else 0)
+        number = min(first + (place % 2 if every % 2 == 0 else 0), len(images) - 1)
         clean = images[number]
         noisy = clean
         if target_db is not None:
