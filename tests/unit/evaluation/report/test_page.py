@@ -35,9 +35,13 @@ def text_of(report: CompareReport) -> str:
 
 
 def without_truth_or_load(report: CompareReport) -> CompareReport:
-    """Return a report without ground truth, from a system that reports no load."""
+    """Return a report without ground truth or recorded losses, from a system that reports no load."""
     machine = msgspec.structs.replace(report.environment, load_average=None, cpu_pressure=None)
-    rows = tuple(msgspec.structs.replace(row, quality=None) for row in report.rows)
+    measured = [msgspec.structs.replace(row.measurement, not_recommended="") for row in report.rows]
+    rows = tuple(
+        msgspec.structs.replace(row, quality=None, measurement=measurement)
+        for row, measurement in zip(report.rows, measured, strict=True)
+    )
     return msgspec.structs.replace(report, noisy=None, rows=rows, environment=machine, images=report.images[:1])
 
 
