@@ -331,7 +331,7 @@ def _read_ranges(bundle: Bundle, name: str) -> Ranges:
 def float_graph(bundle: Bundle) -> bytes:
     """Return a bundle's float ONNX graph, serialized, checked."""
     try:
-        return bundle.model_files(bundle.variant(FLOAT_VARIANT)).data
+        return bundle.model_files(bundle.variant(FLOAT_VARIANT)).onnx_data
     except IncompatibleError as error:
         raise IncompatibleError(error.message, hint=export_hint(bundle)) from error
 

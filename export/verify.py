@@ -306,7 +306,7 @@ def _against_reference(bundle: Bundle, variant: Variant, found: NDArray[np.float
         return None
     image, _ = selftest_pair(bundle)
     manifest = bundle.manifest
-    with open_reference(bundle.model_files(graphs[0]).data) as reference:
+    with open_reference(bundle.model_files(graphs[0]).onnx_data) as reference:
         exact = run_image(reference, image, manifest.input_normalization, manifest.tiling)
     psnr_db, max_error_lsb = psnr_unit(found, exact), float(np.abs(found - exact).max() * 255)
     graph = _loaded(bundle, graphs[0])
@@ -343,7 +343,7 @@ def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
     except ImportError:
         return None
     with damage_reported(f"{bundle.source}: {variant.path}"):
-        return onnx.load_model_from_string(bundle.model_files(variant).data)
+        return onnx.load_model_from_string(bundle.model_files(variant).onnx_data)
 
 
 def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:

@@ -35,18 +35,8 @@ class ModelFiles:
 
     def __post_init__(self) -> None:
         for name, data in self.contents.items():
-            if not name.endswith(".onnx"):
-                continue
-            try:
-                tensor = external_tensor(data)
-            except ValueError as error:
-                raise InferenceError(f"ONNX cannot open {self.root / name}: it is not an ONNX model: {error}") from None
-            if tensor is not None:
-                raise IntegrityError(
-                    f"{self.root / name} keeps the weights {tensor!r} in another file, which no hash protects;"
-                    " expected all weights in the model file",
-                    hint="Export the model again without external data.",
-                )
+            if name.lower().endswith(".onnx"):
+                _check_onnx(self.root / name, data)
 
     @property
     def name(self) -> str:
@@ -57,6 +47,17 @@ class ModelFiles:
     def data(self) -> bytes:
         """Content of the file that the runtime opens."""
         return self.contents[self.name]
+
+    @property
+    def onnx_data(self) -> bytes:
+        """Content of the file that the runtime opens, for readers of ONNX; a file of any name is checked.
+
+        Raises:
+            InferenceError: it is not an ONNX model.
+            IntegrityError: it keeps weights in other files.
+        """
+        _check_onnx(self.path, self.data)
+        return self.data
 
     def companion(self, suffix: str) -> bytes | None:
         """Return the content of the file of the same name with another suffix; None where there is none."""
@@ -96,3 +97,17 @@ class ModelFiles:
             return cls(path, root, {file.relative_to(root).as_posix(): file.read_bytes() for file in files})
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _check_onnx(path: Path, data: bytes) -> None:
+    """Check that an ONNX model holds all its weights; its path is for messages."""
+    try:
+        tensor = external_tensor(data)
+    except ValueError as error:
+        raise InferenceError(f"ONNX cannot open {path}: it is not an ONNX model: {error}") from None
+    if tensor is not None:
+        raise IntegrityError(
+            f"{path} keeps the weights {tensor!r} in another file, which no hash protects; expected all weights in the"
+            " model file",
+            hint="Export the model again without external data.",
+        )

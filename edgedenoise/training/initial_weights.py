@@ -94,7 +94,7 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
     if not floats:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
     with damage_reported(f"{bundle.source}: {floats[0].path}"):
-        model = onnx.load_model_from_string(bundle.model_files(floats[0]).data)
+        model = onnx.load_model_from_string(bundle.model_files(floats[0]).onnx_data)
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
     return {

@@ -140,7 +140,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
     if variant.precision == "fp16":
         import onnx
 
-        half = to_fp16(onnx.load_model_from_string(model.data)).SerializeToString()
+        half = to_fp16(onnx.load_model_from_string(model.onnx_data)).SerializeToString()
         return runtime.open(source, replace(model, contents={model.name: half}), "cpu", SessionOptions())
     return runtime.open(source, model, "cpu", SessionOptions(fused=variant.precision != "int8"))
 

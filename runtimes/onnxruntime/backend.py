@@ -94,7 +94,7 @@ class OnnxRuntime(Backend):
 
     def open_session(self, variant: Variant, model: ModelFiles, device: str, options: SessionOptions) -> OrtSession:
         """Open an ONNX model."""
-        return OrtSession(variant, model.data, device, options, source=model.path)
+        return OrtSession(variant, model.onnx_data, device, options, source=model.path)
 
     def fusion(self, variant: Variant, model: ModelFiles) -> Fusion | None:
         """Count nodes of the graph that the optimizer made for the CPU; None without the package onnx to read it."""
@@ -106,7 +106,7 @@ class OnnxRuntime(Backend):
         with tempfile.TemporaryDirectory() as scratch:
             optimized = Path(scratch) / "optimized.onnx"
             settings.optimized_model_filepath = str(optimized)
-            session = open_inference_session(model.data, settings, source=model.path)
+            session = open_inference_session(model.onnx_data, settings, source=model.path)
             kinds = [node.op_type for node in onnx.load(optimized).graph.node]
         in_float = sum(kind in _FLOAT_CONVOLUTIONS for kind in kinds)
         return Fusion(
@@ -122,7 +122,7 @@ class OnnxRuntime(Backend):
         Raises:
             InferenceError: the file cannot be opened, or its metadata is no text.
         """
-        session = open_inference_session(model.data, unfused_settings(), source=model.path)
+        session = open_inference_session(model.onnx_data, unfused_settings(), source=model.path)
         with inference_errors(self.label, f"read the metadata of {model.path}", _ANY):
             return session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)  # type: ignore[no-any-return]
 

@@ -224,8 +224,9 @@ class OpenVinoSession(Session):
 
 def _read(core: Any, model: ModelFiles) -> Any:
     """Return the network of checked files; OpenVINO reads no file by itself."""
-    weights = model.companion(".bin") if model.path.suffix.lower() == ".xml" else None
-    return core.read_model(model.data, weights or b"")
+    if model.data.startswith(b"<"):  # the format is recognized by its content, as OpenVINO does
+        return core.read_model(model.data, model.companion(".bin") or b"")
+    return core.read_model(model.onnx_data, b"")
 
 
 def _info(port: Any) -> TensorInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.onnx_data import external_tensor
 from edgedenoise.bundles.writer import BundleWriter, copy_bundle
+from edgedenoise.calibration.calibrate import float_graph
 from edgedenoise.cli import app
 from edgedenoise.denoiser import load
 from edgedenoise.errors import BundleError, InferenceError, IntegrityError
@@ -92,6 +94,22 @@ def test_a_bundle_with_external_weights_does_not_load(tiny_bundle: Path) -> None
     with pytest.raises(IntegrityError, match="in another file"):
         load(tiny_bundle / MODEL)
     assert CliRunner().invoke(app, ["denoise", "-m", str(tiny_bundle), "x.png", "-o", "y.png"]).exit_code != 0
+
+
+@pytest.mark.parametrize("name", ["model.ONNX", "model.bin", "model.xml"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_name_of_a_file_hides_no_external_weights(tiny_bundle: Path, name: str, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    bundle = Bundle.open(tiny_bundle)
+    path = f"onnx-fp32/{name}"
+    with BundleWriter.edit(bundle) as draft:
+        draft.put_variant(msgspec.structs.replace(bundle.variant("onnx-fp32"), runtime=runtime, path=path))
+        draft.write(path, (tiny_bundle / MODEL).read_bytes() + PLACES["initializer"])
+    with pytest.raises(IntegrityError, match="keeps the weights 'w' in another file"):
+        load(tiny_bundle, runtime=runtime, precision="fp32")
+    if runtime == "onnxruntime":
+        with pytest.raises(IntegrityError, match="keeps the weights 'w' in another file"):
+            float_graph(Bundle.open(tiny_bundle))
 
 
 # ---------------------------------------------------------------- read once
