@@ -129,6 +129,8 @@ def load_variant(
 ) -> Denoiser:
     """Open one variant by its name, for measurements; otherwise as `load`."""
     variant = bundle.variant(name)
+    if bundle.manifest.noise_level is not None:
+        noise_plane.check_noise_level(bundle.manifest.noise_level, bundle.source)
     options = SessionOptions(threads=threads)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
     return Denoiser(bundle, variant, session, _Settings("auto", 1.0, None))
@@ -265,7 +267,7 @@ class Denoiser:
         noise = noise_plane.noise_of(unit) if stated is None else noise_plane.stated_noise(stated, *unit.shape[:2])
         self.last_noise = round(noise.rms_lsb, 2)
         unchanged = "; the image is returned unchanged" if noise.is_negligible else ""
-        _log.info("noise: %.1f levels%s", noise.rms_lsb, unchanged)
+        _log.info("noise: %.1f 8-bit levels%s", noise.rms_lsb, unchanged)
         return noise
 
     def _session_for(self, bits: int) -> tuple[Variant, CheckedSession]:
@@ -305,7 +307,7 @@ class Denoiser:
                 tile = next_tile(height, width, manifest.tiling, shapes, tile)
             else:
                 self.last_tile = tile
-                _log.info("denoised %dx%d with tiles of %s pixels", height, width, tile or "all")
+                _log.info("denoised %dx%d with tiles of %s pixels", width, height, tile or "all")
                 return answer
 
 

@@ -69,6 +69,10 @@ class EffectiveDevice:
     detail: str = ""
     """What else decides the result or the speed: provider, kernels protected from saturation, precision."""
 
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.runtime} {self.version}, {self.device}{detail}"
+
 
 @dataclass(frozen=True)
 class TensorInfo:

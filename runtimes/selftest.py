@@ -89,7 +89,7 @@ class SelfTestResult:
         if not self.psnr_db >= self.bound_db:  # NaN fails too
             return (
                 f"expected at least {self.bound_db:.1f} dB to the float output, got {self.psnr_db:.1f} dB; maximum"
-                f" absolute error {self.max_error_lsb:.1f} levels"
+                f" absolute error {self.max_error_lsb:.1f} 8-bit levels"
             )
         if not self.tiled_psnr_db >= self.tiled_bound_db:
             return (
@@ -183,7 +183,7 @@ def _marker(bundle: Bundle, variant: Variant, session: CheckedSession) -> Path:
         "test": _TEST,
         "variant": msgspec.json.decode(embedded_metadata(bundle.manifest, variant)),
         "files": {name: record.sha256 for name, record in files.items()},
-        "session": [str(session.effective), platform.node(), cpu_name()],
+        "session": [repr(session.effective), platform.node(), cpu_name()],
     }
     name = hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
     return platformdirs.user_cache_path("edgedenoise") / "selftests" / name

@@ -144,7 +144,9 @@ def test_the_estimate_is_logged(level_bundle: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO, "edgedenoise"), load(level_bundle) as opened:
         opened(noisy())
         assert opened.last_noise == pytest.approx(SIGMA_LSB, rel=0.25)
-    assert f"noise: {opened.last_noise:.1f} levels" in caplog.text
+    assert f"noise: {opened.last_noise:.1f} 8-bit levels" in caplog.text
+    assert "denoised 130x90 with tiles of" in caplog.text, "width x height"
+    assert f"opened onnx-fp32: {opened.effective.runtime} {opened.effective.version}, cpu (" in caplog.text
 
 
 def test_gray_comes_back_gray_whether_it_has_one_channel_or_three(level_bundle: Path) -> None:
@@ -190,6 +192,8 @@ def test_a_level_that_this_version_does_not_compute_is_refused(
     rewrite_manifest(copy, noise_level=msgspec.to_builtins(msgspec.structs.replace(SHIPPED, **changed)))
     with pytest.raises(IncompatibleError, match="needs a noise level that this version does not compute"):
         load(copy)
+    with pytest.raises(IncompatibleError, match="needs a noise level that this version does not compute"):
+        load_variant(Bundle.open(copy), "onnx-fp32")
 
 
 def test_a_lone_file_takes_the_level(level_bundle: Path) -> None:
