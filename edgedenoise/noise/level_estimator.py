@@ -115,7 +115,7 @@ class LevelEstimator:
     Example:
         >>> noisy = 0.5 + 0.05 * np.random.default_rng(0).standard_normal((128, 128, 3))
         >>> estimated = LevelEstimator.shipped().curve(noisy).at(0.5)
-        >>> 0.04 < estimated < 0.06
+        >>> bool(0.04 < estimated < 0.06)
         True
     """
 
