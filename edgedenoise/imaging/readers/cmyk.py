@@ -27,15 +27,15 @@ def cmyk_to_srgb(image: PILImage.Image, profile: bytes | None, name: str, option
     Raises:
         ImageError: the options do not accept CMYK, or the file has no profile for it.
     """
-    if not options.convert_cmyk:
-        raise ImageError(
-            f"{name} is CMYK: expected grayscale or RGB, got inks",
-            hint="Convert it to sRGB through its profile: --convert-cmyk, or read_image(..., convert_cmyk=True)",
-        )
     if profile is None:
         raise ImageError(
             f"{name} is CMYK without a colour profile: expected one that describes its inks, got none",
             hint="Assign the profile of its printing process in an image editor first.",
+        )
+    if not options.convert_cmyk:
+        raise ImageError(
+            f"{name} is CMYK: expected grayscale or RGB, got inks",
+            hint="Convert it to sRGB through its profile with --convert-cmyk (in Python: convert_cmyk=True).",
         )
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))

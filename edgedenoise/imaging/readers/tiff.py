@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.readers.options import ReadOptions
 
 _INKS: Final = 5
+_EXTRA_KINDS: Final = {0: "unspecified", 1: "premultiplied alpha", 2: "alpha"}
 
 
 def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
@@ -107,7 +108,12 @@ def _check_kind(ifd: Ifd, name: str) -> None:
             f" fewer of floating point, got {depth} {kind}bits"
         )
     if len(extra) > 1 or any(kind not in {1, 2} for kind in extra):
-        raise ImageError(f"{name} has unsupported channels: expected at most one extra, alpha, got {len(extra)}")
+        kinds = ", ".join(_EXTRA_KINDS.get(kind, f"kind {kind}") for kind in extra)
+        raise ImageError(
+            f"{name} has unsupported channels: expected at most one extra channel, which is alpha,"
+            f" got {len(extra)} ({kinds})",
+            hint="Save it with one transparency channel, or without extra channels, in an image editor.",
+        )
 
 
 def _is_float(ifd: Ifd) -> bool:

@@ -63,10 +63,11 @@ def test_an_unknown_curve_is_refused(tmp_path: Path, committed_bundle: Path) -> 
 
 
 def test_cmyk_names_the_option_that_converts_it(tmp_path: Path, committed_bundle: Path) -> None:
-    PILImage.new("CMYK", (40, 50)).save(tmp_path / "a.jpg")
+    PILImage.new("CMYK", (40, 50)).save(tmp_path / "a.jpg", icc_profile=b"a profile")
     (result,) = denoise_files([tmp_path / "a.jpg"], tmp_path / "b.jpg", committed_bundle).files
     assert isinstance(result.error, ImageError)
     assert "--convert-cmyk" in (result.error.hint or "")
+    PILImage.new("CMYK", (40, 50)).save(tmp_path / "a.jpg")
     (result,) = denoise_files([tmp_path / "a.jpg"], tmp_path / "b.jpg", committed_bundle, convert_cmyk=True).files
     assert "without a colour profile" in str(result.error)
 

@@ -183,6 +183,23 @@ def test_cmyk_without_a_usable_profile_is_refused(tmp_path: Path, profile: bytes
         read_image(path, convert_cmyk=True)
 
 
+def test_conversion_is_not_offered_to_cmyk_without_a_profile(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is CMYK without a colour profile") as caught:
+        read_image(inks(tmp_path / "a.jpg", None))
+    assert "--convert-cmyk" not in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("extra", "got"), [([0], "got 1 (unspecified)"), ([2, 0], "got 2 (alpha, unspecified)")])
+def test_extra_channels_that_are_not_alpha_are_named(tmp_path: Path, extra: list[int], got: str) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = random_array((8, 8, 3 + len(extra)))
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=extra)
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a.tif")
+    assert got in caught.value.message
+    assert caught.value.hint
+
+
 def test_a_profile_of_rgb_does_not_convert_cmyk(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = inks(tmp_path / "a.jpg", srgb).read_bytes()
