@@ -13,6 +13,7 @@ from edgedenoise.imaging.metadata.gif import read_gif
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.metadata.tiff_pages import full_pages, is_raw
 from edgedenoise.imaging.pillow import open_with_pillow
+from edgedenoise.system_errors import is_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,11 @@ def format_of(head: bytes) -> str | None:
 def read_layout(path: Path) -> Layout | None:
     """Return the layout that the header of an image file states, without decoding pixels.
 
-    None where the file cannot be read or its header is not understood: decoding it reports the reason.
+    None where it is not a regular file, cannot be read, or has a header that is not understood: decoding it reports
+    the reason.
     """
+    if not is_file(path):  # a pipe can be read once
+        return None
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             format_ = format_of(data[:HEAD_BYTES])

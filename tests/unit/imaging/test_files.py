@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import subprocess
@@ -286,3 +287,14 @@ def test_strips_that_end_behind_the_file_are_not_filled_with_zeros(tmp_path: Pat
     (tmp_path / "a.tif").write_bytes(data[:-9])
     with pytest.raises(DamagedImageError, match="inside its pixels"):
         read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_is_not_opened_for_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+
+    def opened(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(type(tmp_path), "open", opened)
+    assert read_layout(tmp_path / "pipe.png") is None
