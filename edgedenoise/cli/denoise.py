@@ -98,9 +98,11 @@ def command(
         if failure.error is not None:
             output.failure(failure.error)
     counts = report.counts
-    variants = ", ".join(dict.fromkeys(file.variant for file in report.files if file.variant)) or report.variant
+    variants = ", ".join(dict.fromkeys(file.variant for file in report.files if file.variant))
     left_out = f" and left out {counts.left_out}" if counts.left_out else ""
-    text = f"denoised {counts.denoised} of {len(report.files)}{left_out} with {variants} on {report.effective}"
+    text = f"denoised {counts.denoised} of {len(report.files)}{left_out}"
+    if variants:
+        text += f" with {variants} on {report.effective}"
     output.result(report, text)
     if report.failures and report.failures[0].error is not None:
         raise typer.Exit(report.failures[0].error.exit_code)

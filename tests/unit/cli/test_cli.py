@@ -51,6 +51,14 @@ def test_denoise_writes_the_image_and_tells_what_ran(
     assert read_image(tmp_path / "out.png").pixels.shape == (40, 50, 3)
 
 
+def test_a_run_that_denoised_nothing_names_no_variant(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    done = run("denoise", tmp_path / "bad.png", "-o", tmp_path / "out.png", "-m", committed_bundle)
+    assert done.out.strip() == "denoised 0 of 1"
+
+
 def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
     """In a process of its own, where a runtime that prints would be seen."""
     done = subprocess.run(
