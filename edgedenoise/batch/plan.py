@@ -59,8 +59,10 @@ class Plan:
         Raises:
             OutputError: it cannot be written.
         """
-        if any(job.error is None for job in self.jobs):
-            check_writable(self.folder / "output")
+        names = (job.output.name for job in self.jobs if job.error is None)
+        target = next((self.folder / name for name in names if not is_dir(self.folder / name)), None)
+        if target is not None:
+            check_writable(target)
 
     def check_saving(self, options: SaveOptions) -> None:
         """Check that each option of saving is for a format of the outputs.
@@ -141,6 +143,9 @@ def _sources(item: Path, out: Path, recursive: bool, left_out: list[LeftOut]) ->
             yield from (_Source(path, output_name(path.relative_to(item))) for path in found.images)
     elif _is_there(item):
         yield _Source(item, output_name(Path(item.name)))
+    elif os.path.islink(item):  # noqa: PTH114  (`Path.is_symlink` raises where a name is too long)
+        reason = f"{item} is a broken link: expected one to an image, got {os.readlink(item)}"  # noqa: PTH115
+        yield _Source(item, Path(item.name), ImageError(reason, hint="Name the image itself."))
     else:
         hint = f"Check the name: relative paths start at {Path.cwd()}."
         yield _Source(item, Path(item.name), ImageError(f"there is no file or folder {item}", hint=hint))
@@ -186,6 +191,10 @@ def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
     sources: dict[str, Path] = {}
     for source, output in pairs:
         key = _key(output)
+        if key in sources and sources[key].samefile(source):
+            raise UsageError(
+                f"{source} is among the inputs twice: expected each image once, got {sources[key]} and {source}"
+            )
         if key in sources:
             again = command_line("denoise", source, "-o", output.parent / source.parent.name)
             raise UsageError(

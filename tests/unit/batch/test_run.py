@@ -235,6 +235,26 @@ def test_two_inputs_never_share_an_output(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_named_twice_is_refused_as_such(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.png is among the inputs twice") as caught:
+        denoise_files([photos, photos / "a.png"], tmp_path / "out", committed_bundle)
+    assert caught.value.hint is None
+
+
+def test_a_broken_link_is_named_with_its_target(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match=r"link\.png is a broken link.*got .*gone\.png"):
+        denoise_files([tmp_path / "link.png"], tmp_path / "out", committed_bundle)
+
+
+def test_an_output_folder_that_cannot_be_made_is_reported_with_the_path_that_was_given(
+    photos: Path, committed_bundle: Path
+) -> None:
+    target = photos / "notes.txt" / "result.png"
+    with pytest.raises(OutputError, match=r"notes\.txt/result\.png cannot be written"):
+        denoise_files([photos / "a.png"], target, committed_bundle)
+
+
 def test_macos_does_not_distinguish_names_by_case_and_composition(
     photos: Path, committed_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
