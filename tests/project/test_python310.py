@@ -63,6 +63,7 @@ def scripts310(python310: str, repo_root: Path, make_environment: MakeEnvironmen
 BASE = tuple(
     f"tests/unit/{name}"
     for name in (
+        "batch",
         "bundles",
         "cli",
         "datacheck",
@@ -71,7 +72,7 @@ BASE = tuple(
         "noise",
         "runtimes",
         "test_atomic.py",
-        "test_batch.py",
+        "test_printable.py",
         "test_denoiser.py",
     )
 )

@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from edgedenoise.cli.common import Command, Output, cli_command
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+    pytest.mark.usefixtures("interruptible"),
+]
 
 DURING_IMPORTS = """
 import os, signal, sys

@@ -173,13 +173,13 @@ def test_a_system_that_does_not_tell_placements_is_taken_at_its_word(tools: Tool
 
 
 def test_failures_are_worded(tools: Tools) -> None:
-    session = opened()
-    tools.fails = Exception("no such kernel")  # coremltools has no class of its own
-    with pytest.raises(InferenceError, match="Core ML cannot run a tile: no such kernel"):
-        session.run(X)
-    tools.fails = MemoryError()
-    with pytest.raises(DeviceMemoryError, match="ran out of memory on a 8x6 tile"):
-        session.run(X)
+    with opened() as session:
+        tools.fails = Exception("no such kernel")  # coremltools has no class of its own
+        with pytest.raises(InferenceError, match="Core ML cannot run a tile: no such kernel"):
+            session.run(X)
+        tools.fails = MemoryError()
+        with pytest.raises(DeviceMemoryError, match="ran out of memory on a 8x6 tile"):
+            session.run(X)
     tools.fails = Exception("This model was not loaded")
     with pytest.raises(InferenceError, match=r"Core ML cannot open B\.edge.*: This model was not loaded") as told:
         opened()

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from edgedenoise.training.config.config import CBSNConfig
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+    pytest.mark.usefixtures("interruptible"),
+]
 
 
 def send_at(step: int, number: int, times: int = 1) -> object:
