@@ -80,7 +80,14 @@ def nan_model(committed_bundle: Path) -> bytes:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt, as at a terminal: a process that was started in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt, so that one too many fails a test and does not end the tests.
+
+    A process that was started in the background ignores SIGINT, and SIGTERM ends one without a word.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
