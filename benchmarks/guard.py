@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from harness import check_out, markdown_table, parser_of, positive, run_benchmark, write_results
 
@@ -22,6 +21,7 @@ from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.exporting.onnx.to_onnx import deployed, trace
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.training.networks.families import build_network, network_spec
 from edgedenoise.training.networks.guard import guarded_halo_px
 from edgedenoise.training.networks.students import EdgeNetwork
@@ -66,7 +66,7 @@ def on_onnxruntime(model: onnx.ModelProto) -> Run:
 
 def on_openvino(model: onnx.ModelProto) -> Run:
     """Return what runs a graph on one thread of OpenVINO."""
-    core = openvino.Core()
+    core = shared_core()
     config = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", config)
     return lambda x: compiled({"image": x})

@@ -49,6 +49,7 @@ from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.openvino.backend import OpenVino
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
@@ -217,7 +218,7 @@ def nncf_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:
     import nncf
     import openvino
 
-    model = openvino.Core().read_model(bundle.variant_file(bundle.variant(FLOAT_VARIANT)))
+    model = shared_core().read_model(bundle.variant_file(bundle.variant(FLOAT_VARIANT)))
     dataset = nncf.Dataset(list(images.inputs(bundle, images.crops)))
     openvino.save_model(nncf.quantize(model, dataset, subset_size=images.crops), out, compress_to_fp16=False)
 

@@ -19,6 +19,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.evaluation.worker import peak_rss_bytes
 from edgedenoise.imaging.tiling import WHOLE, plan_tiles, tile_bytes
 from edgedenoise.runtimes.opening import open_variant
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
@@ -44,9 +45,7 @@ def measure(bundle_path: str, name: str, tile: int, side_px: int) -> tuple[float
 
 def dynamic_against_static(bundle: Bundle, name: str) -> float:
     """Measure the time of OpenVINO with dynamic shapes over its time with static ones, on one 540x540 tile."""
-    import openvino
-
-    core = openvino.Core()
+    core = shared_core()
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     model = core.read_model(bundle.variant_file(bundle.variant(name)))
     channels = bundle.manifest.input_channels

@@ -12,6 +12,7 @@ from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options
 from edgedenoise.exporting.fp16 import check_fp16
 from edgedenoise.runtimes.openvino.backend import OpenVino
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def build(job: BuildJob) -> Variant:
         loss=source.loss,
     )
     try:
-        model = openvino.Core().read_model(job.graph)
+        model = shared_core().read_model(job.graph)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO {openvino.__version__} cannot read {source.name}: {error}") from error
     model.set_rt_info(job.metadata(variant), [METADATA_KEY])

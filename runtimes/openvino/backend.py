@@ -25,6 +25,7 @@ from edgedenoise.runtimes.device_names import AUTO, family_of
 from edgedenoise.runtimes.failures import inference_errors
 from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.machine import has_avx2, onednn_saturates_u8s8
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class OpenVino(Backend):
         try:
             import openvino
 
-            devices = tuple(device.lower() for device in openvino.Core().available_devices)
+            devices = tuple(device.lower() for device in shared_core().available_devices)
         except ImportError:
             return Availability(False, reason="the package openvino is not installed", command=self.install_command)
         except RuntimeError as error:
@@ -130,10 +131,8 @@ class OpenVino(Backend):
 
     def metadata(self, model: ModelFiles) -> str | None:
         """Read the IR's `rt_info`."""
-        import openvino
-
         with inference_errors(self.label, f"read {model.path}", (Exception,)):
-            network = _read(openvino.Core(), model)
+            network = _read(shared_core(), model)
             if not network.has_rt_info([METADATA_KEY]):
                 return None
             return str(network.get_rt_info([METADATA_KEY]).value)
@@ -163,7 +162,7 @@ class OpenVinoSession(Session):
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = options.threads
         with inference_errors(OpenVino.label, f"open {model.path}", (Exception,)):
-            self._core = openvino.Core()
+            self._core = shared_core()
             self._model = _read(self._core, model)
             self.inputs = tuple(_info(port) for port in self._model.inputs)
             self.outputs = tuple(_info(port) for port in self._model.outputs)

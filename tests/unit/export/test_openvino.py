@@ -29,6 +29,7 @@ from edgedenoise.runtimes.fusion import Fusion
 from edgedenoise.runtimes.job import BuildOptions
 from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.openvino.backend import OpenVino
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import registry
 
@@ -169,7 +170,7 @@ class Full:
 
     def __init__(self, stage: str, limit_px: int, says: str) -> None:
         self.stage, self.limit_px, self.says = stage, limit_px, says
-        self.core = openvino.Core()
+        self.core = shared_core()
         self.shape: tuple[int, ...] = ()
 
     def read_model(self, model: bytes, weights: bytes) -> Any:
@@ -230,7 +231,7 @@ def test_out_of_memory_makes_auto_use_smaller_tiles(floats: Bundle, stage: str, 
 
 def test_a_model_that_does_not_fit_is_a_memory_error(floats: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Full("compile", 10, "std::bad_alloc")
-    monkeypatch.setattr("openvino.Core", lambda: full)
+    monkeypatch.setattr("edgedenoise.runtimes.openvino.backend.shared_core", lambda: full)
     monkeypatch.setattr(OpenVino, "probe", lambda self: Availability(True, "1", ("cpu",)))
     with pytest.raises(DeviceMemoryError, match="OpenVINO ran out of memory while it opened the model"):
         open_variant(floats, floats.variant("openvino-fp32"))

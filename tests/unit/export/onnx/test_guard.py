@@ -23,6 +23,7 @@ from edgedenoise.exporting.onnx.to_onnx import deployed, trace, trained_ranges
 from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import WHOLE, Tiling, plan_tiles, run_tiled
+from edgedenoise.runtimes.openvino.core import shared_core
 from edgedenoise.training.config.config import SupervisedConfig
 from edgedenoise.training.networks.fake_quant import Rounding, fake_quantized
 from edgedenoise.training.networks.guard import GuardParameters, guarded_halo_px
@@ -152,12 +153,12 @@ def test_an_8_bit_image_in_the_last_sum_is_found_behind_the_slice(model: onnx.Mo
 
 
 def test_openvino_computes_the_same_in_float_and_within_two_8_bit_levels_in_int8(model: onnx.ModelProto) -> None:
-    openvino = pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'edgedenoise[openvino]'")
     encoded = encode(model, measure_ranges(model, [picture(48, 64)[None]], margin_px=0), SCHEMES[0])
     image = picture(64, 80)[None]
     for one, limit in ((model, 1e-5), (encoded, 2 / 255)):
-        compiled = openvino.Core().compile_model(
-            openvino.Core().read_model(one.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = shared_core().compile_model(
+            shared_core().read_model(one.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
         reference = session(one, fused=False).run(None, {"image": image})[0]
         assert np.abs(compiled(image)[0] - reference).max() < limit

@@ -16,6 +16,7 @@ from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET
 from edgedenoise.exporting.onnx.level_graph import level_graph
 from edgedenoise.noise.level_estimator import FEATURES, IMAGE_FEATURES, LevelEstimator, Perceptron, features
 from edgedenoise.runtimes.noise_plane import SHIPPED
+from edgedenoise.runtimes.openvino.core import shared_core
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ def with_onnxruntime(model: bytes, planes: NDArray[np.float32]) -> list[NDArray[
 
 
 def with_openvino(model: bytes, planes: NDArray[np.float32]) -> list[NDArray[Any]]:
-    openvino = pytest.importorskip("openvino", reason='pip install "edgedenoise[openvino]"')
-    core = openvino.Core()
+    pytest.importorskip("openvino", reason='pip install "edgedenoise[openvino]"')
+    core = shared_core()
     compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([planes])
     return [found["levels"], found["features"]]
