@@ -65,7 +65,7 @@ def test_a_killed_change_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, ho
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let the n-th write to a file fail, as on a full disk."""
+    """Make the n-th write to a file fail, as on a full disk."""
 
     def fail_at(number: int) -> None:
         write_bytes, count = Path.write_bytes, [0]

@@ -148,7 +148,7 @@ class _Changes:
     parameters: NoiseParameters
     """Parameters of the noise."""
     cut: float = 0.0
-    """Light at which shadows are cut off, as a share of white; 0 for nowhere."""
+    """Linear light below which shadows are cut off, as a share of white; 0 cuts off none."""
     gain: float = 1.0
     """Factor of the noise."""
 

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgedenoise.imaging.normalize import Normalization
-    from edgedenoise.training.config.config import BlindConfig, CBSNConfig, DistillConfig, SDAPConfig, TrainConfig
+    from edgedenoise.training.config.config import (
+        BlindConfig,
+        CBSNConfig,
+        DistillConfig,
+        SDAPConfig,
+        SelfQATConfig,
+        TrainConfig,
+    )
 
 Batch = tuple[torch.Tensor, ...]
 """Tensors of one step, on the CPU, with samples along the first axis of each; `losses` knows what they are."""
@@ -78,13 +85,7 @@ class CBSNObjective:
 
     def __init__(self, config: CBSNConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(
-            config,
-            config.data,
-            statistics=config.statistics,
-            normalization=config.spec.normalization,
-            progress=progress,
-        )
+        self.photos, self._held_out = open_noisy_images(config, progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -132,13 +133,7 @@ class SDAPObjective:
 
     def __init__(self, config: SDAPConfig, *, progress: Progress = silent) -> None:
         self.config = config
-        self.photos, self._held_out = open_images(
-            config,
-            config.data,
-            statistics=config.statistics,
-            normalization=config.spec.normalization,
-            progress=progress,
-        )
+        self.photos, self._held_out = open_noisy_images(config, progress)
         self.judges = self._held_out is not None
 
     def batch(self, step: int, samples: Iterable[int]) -> Batch:
@@ -223,6 +218,19 @@ def open_images(
         )
 
     return opened(trained), opened(held_out) if held_out else None
+
+
+def open_noisy_images(
+    config: CBSNConfig | SDAPConfig | SelfQATConfig, progress: Progress
+) -> tuple[ImageFolder, ImageFolder | None]:
+    """Open the noisy images of a run, normalized as its network needs them; see `open_images`."""
+    return open_images(
+        config,
+        config.data,
+        statistics=config.statistics,
+        normalization=config.spec.normalization,
+        progress=progress,
+    )
 
 
 def first_images(photos: ImageFolder, count: int) -> list[NDArray[np.float32]]:

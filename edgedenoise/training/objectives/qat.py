@@ -27,7 +27,7 @@ from edgedenoise.training.objectives.objective import (
     StepLosses,
     first_images,
     mean_over_held_out,
-    open_images,
+    open_noisy_images,
 )
 from edgedenoise.training.objectives.supervised import SupervisedObjective, student_losses
 
@@ -65,13 +65,7 @@ class SelfDistilledQAT:
     def __init__(self, config: SelfQATConfig, *, progress: Progress = silent) -> None:
         self.config = config
         self._float = float_network(config).eval().requires_grad_(False)
-        self.photos, self._held_out = open_images(
-            config,
-            config.data,
-            statistics=config.statistics,
-            normalization=config.spec.normalization,
-            progress=progress,
-        )
+        self.photos, self._held_out = open_noisy_images(config, progress)
         self.judges = self._held_out is not None
         self._curves: dict[tuple[ImageFolder, int], NoiseCurve] = {}
 
