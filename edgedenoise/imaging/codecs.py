@@ -106,6 +106,8 @@ def encode_to(image: Image, format_: str, stream: BinaryIO, options: SaveOptions
     check_encodable(image, format_)
     if image.following:
         still = partial(_encode_still, format_=format_, first=image, options=options)
+        if format_ == "WEBP":  # whose animation has no other field for them
+            image = replace(image, metadata=_with_dpi_and_texts(image.metadata))
         write_sequence(image, format_, still, stream, options.tiff(image))
     else:
         stream.write(_encode_still(image, format_, image, options))

@@ -115,8 +115,9 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 def _is_hidden(path: Path) -> bool:
     """Return whether an entry is hidden and no image: `.DS_Store`, the `._a.jpg` of macOS, a hidden folder."""
-    hidden_image = path.suffix.lower() in READABLE and not path.name.startswith("._") and not path.is_dir()
-    return path.name.startswith(".") and not hidden_image
+    if not path.name.startswith("."):
+        return False
+    return path.name.startswith("._") or path.suffix.lower() not in READABLE or path.is_dir()
 
 
 def _reason(path: Path, *, is_file: bool) -> str | None:

@@ -81,7 +81,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
             f"{name} is a damaged {image.format} file: {error}", hint="Copy the file again from its source."
         ) from error
     array = array.astype(np.uint16 if array.dtype.itemsize == 2 else np.uint8)  # also fixes the byte order
-    return Image.from_channels(array, _metadata_of(image), image.format or "PNG")
+    return Image.from_channels(array, metadata_of(image), image.format or "PNG")
 
 
 def to_pil(image: Image, *, like: PILImage.Image | None = None) -> PILImage.Image:
@@ -160,8 +160,8 @@ def unhindered() -> Iterator[None]:
             PILImage.MAX_IMAGE_PIXELS = limit
 
 
-def _metadata_of(image: PILImage.Image) -> Metadata:
-    """Return the metadata that Pillow found."""
+def metadata_of(image: PILImage.Image) -> Metadata:
+    """Return the metadata that Pillow found when it opened a file; no pixel is decoded."""
     info = image.info
     exif = info.get("exif")
     exif = exif.removeprefix(EXIF_PREFIX) or None if isinstance(exif, bytes) else None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.imaging.metadata import jpeg
-from edgedenoise.imaging.metadata.ifd import read_ifds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgedenoise.imaging.metadata.embedded import Block
+    from edgedenoise.imaging.metadata.ifd import Ifd
 
 _TABLES, _PROGRESSIVE = b"\xff\xdb", b"\xff\xc2"
 _SUBSAMPLINGS: Final = {(1, 1): 0, (2, 1): 1, (2, 2): 2}
@@ -80,18 +80,23 @@ Encoding = JpegEncoding | WebpEncoding | PngEncoding | TiffEncoding
 
 
 def encoding_of(data: bytes, format_: str) -> Encoding | None:
-    """Return how a sound file compresses its pixels; None for formats that compress in one way only."""
+    """Return how a sound file compresses its pixels; None for formats that compress in one way only.
+
+    Of a TIFF file, each page is compressed by itself: see `tiff_encoding`.
+    """
     if format_ == "JPEG":
         return _jpeg_encoding(jpeg.read_segments(data))
     if format_ == "WEBP":
         return _webp_encoding(data)
     if format_ == "PNG":
         return _png_encoding(data)
-    if format_ == "TIFF":
-        ifd = read_ifds(data)[0]
-        compression = _TIFF_COMPRESSIONS.get(ifd.numbers(259, (1,))[0], DEFLATE)  # what we do not write, and lossy ones
-        return TiffEncoding(compression, ifd.numbers(317, (1,))[0] == 2)
     return None
+
+
+def tiff_encoding(ifd: Ifd) -> TiffEncoding:
+    """Return how a page of a TIFF file is compressed; Deflate for compressions that we do not write."""
+    compression = _TIFF_COMPRESSIONS.get(ifd.numbers(259, (1,))[0], DEFLATE)
+    return TiffEncoding(compression, ifd.numbers(317, (1,))[0] == 2)
 
 
 def _jpeg_encoding(segments: list[Block]) -> JpegEncoding | None:

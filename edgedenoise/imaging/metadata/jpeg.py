@@ -42,11 +42,6 @@ def read_segments(data: bytes | mmap.mmap) -> list[Block]:
     return _segments(data)[0]
 
 
-def scan_start(data: bytes | mmap.mmap) -> int:
-    """Return the offset of the marker of the first scan."""
-    return _segments(data)[2]
-
-
 def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], list[int], int]:
     """Return the segments before the first scan, the offsets of their payloads, and the offset of what follows."""
     segments: list[Block] = []
@@ -72,7 +67,7 @@ def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], list[int], int]:
 
 def scans(data: bytes | mmap.mmap) -> Iterator[tuple[int, int]]:
     """Yield the start and the end of each run of coded data: of every scan, between its restart markers."""
-    at = scan_start(data)
+    at = _segments(data)[2]
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
         restart = data[at + 1] in _RESTARTS
         scan = restart or data[at + 1] == 0xDA
@@ -86,10 +81,10 @@ def scans(data: bytes | mmap.mmap) -> Iterator[tuple[int, int]]:
 
 def read_trailer(data: bytes) -> Trailer | None:
     """Return what follows the image in a JPEG file; None where nothing does."""
-    end = max((end for _, end in scans(data)), default=scan_start(data)) + 2  # behind the end mark
+    segments, offsets, start = _segments(data)
+    end = max((end for _, end in scans(data)), default=start) + 2  # behind the end mark
     if end >= len(data):
         return None
-    segments, offsets, _ = _segments(data)
     indices = (
         at + len(multi_picture.PREFIX)
         for (marker, payload), at in zip(segments, offsets, strict=True)

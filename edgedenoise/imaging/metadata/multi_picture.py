@@ -1,7 +1,7 @@
-"""What follows the image in a JPEG file: gain maps, further images, the video of a motion photo.
+"""The index (MPF) of further images in a JPEG file.
 
-The index of the further images (MPF) counts from its own place in the file, and states the length of
-the first image. Both change when the first image is written again.
+It counts from its own place in the file, and states the length of the first image. Both change when the first image is
+written again.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def strips(pixels: NDArray[Any], encoding: TiffEncoding) -> Iterator[bytes | mem
     """Yield the strips of (H, W, C) pixels of the file's byte order.
 
     Args:
-        pixels: uint8 or uint16.
+        pixels: uint8, uint16, or float32 without a predictor.
         encoding: compression, one that `edgedenoise.imaging.metadata.encoding.encoding_of` returns.
     """
     rows = rows_per_strip(pixels, encoding)

@@ -66,7 +66,8 @@ def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions |
         layout = layout_of(data, format_, name)
         if layout is not None:
             check_pixel_count(layout, name, options.max_pixels)
-        image = replace(_decode(data, format_, name, options), encoding=encoding_of(data, format_))
+        image = _decode(data, format_, name, options)
+        image = replace(image, encoding=image.encoding or encoding_of(data, format_))
     later = image.following
 
     def following() -> Iterator[Image]:

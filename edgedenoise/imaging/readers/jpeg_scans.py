@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image as PILImage
 
 from edgedenoise.imaging.metadata import jpeg
-from edgedenoise.imaging.pillow import unhindered
+from edgedenoise.imaging.pillow import DECODING_ERRORS, open_with_pillow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +87,10 @@ def _split(data: bytes) -> _Scans:
 
 
 def _decoded(data: bytes, *, small: bool) -> NDArray[Any]:
-    with unhindered(), PILImage.open(BytesIO(data), formats=["JPEG", "MPO"]) as image:
-        if small:
-            image.draft(image.mode, (-(-image.width // 8), -(-image.height // 8)))
+    image = open_with_pillow(data, "JPEG", "the image")
+    if small:
+        image.draft(image.mode, (-(-image.width // 8), -(-image.height // 8)))
+    try:
         return np.asarray(image)
+    except DECODING_ERRORS as error:
+        raise ValueError(f"it cannot be decoded ({error})") from error

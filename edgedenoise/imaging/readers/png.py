@@ -44,7 +44,7 @@ def decode_png(data: bytes, name: str, options: ReadOptions) -> Image:
         key = next((body for kind, body in chunks if kind == b"tRNS"), None)
         chunks = [chunk for chunk in chunks if chunk[0] != b"tRNS"]
     bare = png.without_metadata(chunks)
-    opened = open_with_pillow(bare, "PNG", name)  # also checks the size
+    opened = open_with_pillow(bare, "PNG", name)  # also checks the header
     if depth < 16 or colour_type == 0:
         image = from_pil(opened, name=name)
     else:

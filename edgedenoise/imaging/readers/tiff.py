@@ -13,6 +13,7 @@ from edgedenoise.imaging.headers import check_pixel_count, tiff_layout
 from edgedenoise.imaging.image import Frames, Image
 from edgedenoise.imaging.metadata import tiff
 from edgedenoise.imaging.metadata.embedded import Metadata
+from edgedenoise.imaging.metadata.encoding import tiff_encoding
 from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds
 from edgedenoise.imaging.metadata.tiff_pages import (
     BITS,
@@ -65,7 +66,12 @@ def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
         for number, page in enumerate(pages[1:], start=2):
             yield _decode_page(data, page, f"page {number} of {name}", options)
 
-    return replace(first, metadata=replace(first.metadata, notes=notes), following=Frames(len(pages) - 1, following))
+    return replace(
+        first,
+        metadata=replace(first.metadata, notes=notes),
+        encoding=tiff_encoding(pages[0]),
+        following=Frames(len(pages) - 1, following),
+    )
 
 
 def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgedenoise.imaging.metadata import webp
-from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.pillow import from_pil, metadata_of, open_with_pillow
 from edgedenoise.imaging.readers.animation import animation
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def decode_webp(data: bytes, name: str, options: ReadOptions) -> Image:
         ValueError: the file is damaged.
     """
     timings = webp.timings(webp.read_chunks(data))
+    opened = open_with_pillow(data, "WEBP", name)
     if not timings:
-        return from_pil(open_with_pillow(data, "WEBP", name), name=name)
-    meta = from_pil(open_with_pillow(data, "WEBP", name), name=name).metadata
-    return animation(data, "WEBP", name, options, meta, timings)
+        return from_pil(opened, name=name)
+    return animation(data, "WEBP", name, options, metadata_of(opened), timings)

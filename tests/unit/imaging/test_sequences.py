@@ -138,6 +138,12 @@ def test_metadata_of_an_animation_is_kept() -> None:
         assert (meta.icc, meta.exif, meta.xmp) == (ICC, exif_block(), XMP)
 
 
+def test_an_animated_webp_keeps_the_comment_of_a_gif() -> None:
+    given = decode_image(animation("GIF", comment=b"a comment"), options=FRAMES)
+    with PILImage.open(io.BytesIO(encode_image(given, "WEBP"))) as seen:
+        assert b"a comment" in seen.info["exif"]
+
+
 def test_a_gif_of_more_colours_than_a_palette_holds_is_reduced_without_dots() -> None:
     y, x = np.mgrid[0:64, 0:64]
     smooth = np.dstack([x * 4, y * 4, (x + y) * 2]).astype(np.uint8)

@@ -16,6 +16,7 @@ from tiff_files import self_pointing, whole_file_tags, with_tag
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DamagedImageError, ImageError
 from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.metadata.encoding import LZW, TiffEncoding
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.readers.decoding import decode_image
 
@@ -35,6 +36,13 @@ def test_a_reduced_copy_in_front_of_the_image_is_not_taken_for_it(tmp_path: Path
     assert np.array_equal(image.pixels, FULL)
     assert len(image.following) == 0
     assert image.metadata.notes == ("its reduced copies (thumbnails or overviews) are not kept",)
+
+
+def test_the_compression_is_that_of_the_image_and_not_of_its_reduced_copy(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(SMALL, photometric="rgb", subfiletype=1)
+        file.write(FULL, photometric="rgb", compression="lzw", predictor=True)
+    assert read_image(tmp_path / "a.tif").encoding == TiffEncoding(LZW, predictor=True)
 
 
 @pytest.mark.parametrize("marked", [1, 0], ids=["marked as reduced", "not marked"])
