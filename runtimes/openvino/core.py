@@ -9,8 +9,11 @@ the process avoids this.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+import threading
 from typing import Any
+
+_lock = threading.Lock()
+_cores: dict[int, Any] = {}  # by process; that of the parent is never deleted in a fork, as deletion is what does harm
 
 
 def shared_core() -> Any:
@@ -20,11 +23,10 @@ def shared_core() -> Any:
         ImportError: the package openvino is not installed.
         RuntimeError: OpenVINO does not start.
     """
-    return _core_of(os.getpid())
+    process = os.getpid()
+    with _lock:
+        if process not in _cores:
+            import openvino
 
-
-@lru_cache(maxsize=1)
-def _core_of(process: int) -> Any:  # noqa: ARG001
-    import openvino
-
-    return openvino.Core()
+            _cores[process] = openvino.Core()
+        return _cores[process]
