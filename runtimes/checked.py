@@ -53,7 +53,7 @@ class CheckedSession:
         inner: Session,
         shapes: InputShapes | None = None,
         *,
-        channels: int = CHANNELS,
+        channels: int | None = None,
         source: Path | None = None,
     ) -> None:
         """Wrap a backend's session.
@@ -61,7 +61,7 @@ class CheckedSession:
         Args:
             inner: the backend's session.
             shapes: sizes of tiles that its file accepts; None for all.
-            channels: number of input channels; see `Manifest.input_channels`.
+            channels: number of input channels, see `Manifest.input_channels`; None for what the session states.
             source: the bundle that is opened, for hints.
         """
         self._inner: Session | None = inner if shapes is None else FittedSession(inner, shapes)
@@ -73,7 +73,7 @@ class CheckedSession:
         """Inputs of the opened model."""
         self.outputs = inner.outputs
         """Outputs of the opened model."""
-        self.channels = channels
+        self.channels = channels or _stated_channels(inner)
         """Number of input channels."""
         self.shapes = shapes
         """Sizes of tiles that the file accepts, margins included; None when it accepts any."""
@@ -241,6 +241,12 @@ class _Turns:
         """Keep other threads from changing what the block changes."""
         with self._changed:
             yield
+
+
+def _stated_channels(session: Session) -> int:
+    """Return the number of input channels that a session states; that of a colour image where it states none."""
+    shape = session.inputs[0].shape if session.inputs else ()
+    return (shape[1] if len(shape) == 4 else None) or CHANNELS
 
 
 def _check_input(x: NDArray[np.float32], channels: int) -> None:

@@ -163,13 +163,13 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
         inputs = [shapes[name] for name in node.input if name in shapes]
         first = inputs[0]
         if node.op_type in ("Conv", "AveragePool"):
-            stride_y, stride_x = _attribute(node, "strides", [1, 1])
+            stride_y, stride_x = attribute(node, "strides", [1, 1])
             channels = constants[node.input[1]].shape[0] if node.op_type == "Conv" else first.channels
             shape = TensorShape(channels, first.density / (stride_y * stride_x))
         elif node.op_type == "Concat":
             shape = TensorShape(sum(one.channels for one in inputs), first.density)
         elif node.op_type == "DepthToSpace":
-            block = _attribute(node, "blocksize", 1)
+            block = attribute(node, "blocksize", 1)
             shape = TensorShape(first.channels // block**2, first.density * block**2)
         elif node.op_type == "ReduceMean":
             shape = TensorShape(1, first.density)
@@ -248,7 +248,7 @@ def _axis_problems(model: onnx.ModelProto) -> list[str]:
             if not kept or [int(value.item()) for value in known[2:] if value is not None] != [_CHANNEL_AXIS, 1]:
                 problems.append(f"the Slice {node.output[0]} does not cut constant channels")
         elif node.op_type == "ReduceMean" and (
-            _attribute(node, "axes", []) != [_CHANNEL_AXIS] or not _attribute(node, "keepdims", 1)
+            attribute(node, "axes", []) != [_CHANNEL_AXIS] or not attribute(node, "keepdims", 1)
         ):
             problems.append(f"the ReduceMean {node.output[0]} is not the mean over the channels alone")
     return problems
@@ -287,7 +287,8 @@ def _is_masked(weight: NDArray[np.generic]) -> bool:
     return bool(weight.any() and not weight[:, :, height // 2, width // 2].any())
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Return the value of a node's attribute, or `default` where the node does not have it."""
     for attribute in node.attribute:
         if attribute.name == name:
             return onnx.helper.get_attribute_value(attribute)

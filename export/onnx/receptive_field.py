@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from onnx import helper
+from edgedenoise.exporting.onnx.graph import attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import onnx
 
-_POINTWISE = frozenset({"Relu", "Clip", "Add", "Sub", "Mul", "Concat", "QuantizeLinear", "DequantizeLinear", "Cast"})
+_POINTWISE = frozenset(
+    {"Relu", "Clip", "Add", "Sub", "Mul", "Concat", "QuantizeLinear", "DequantizeLinear", "Cast"}
+    | {"Abs", "Div", "ReduceMean", "Slice"}  # of the guard, over channels: the contract of graphs checks that
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
         if joined is None:
             return None
         if node.op_type == "Conv":
-            found = _convolved(node, joined, sizes.get(node.input[1], []))
+            found = _convolved(node, joined, sizes.get(node.input[1], [])[2:])
+        elif node.op_type == "AveragePool":
+            found = _convolved(node, joined, attribute(node, "kernel_shape", []))
         elif node.op_type == "DepthToSpace":
-            found = _spread(joined, int(_attribute(node, "blocksize", 1)))
+            found = _spread(joined, int(attribute(node, "blocksize", 1)))
         else:
             found = joined if node.op_type in _POINTWISE else None
         if found is None:
@@ -78,14 +83,15 @@ def _joined(known: Iterable[_Reach]) -> _Reach | None:
     return _Reach(several[0].step, min(one.first for one in several), max(one.last for one in several))
 
 
-def _convolved(node: onnx.NodeProto, before: _Reach, weight: list[int]) -> _Reach | None:
-    if len(weight) != 4:
+def _convolved(node: onnx.NodeProto, before: _Reach, kernel: list[int]) -> _Reach | None:
+    """Return the reach of a window that is moved over a tensor; None for kinds that are not known here."""
+    if len(kernel) != 2:
         return None
-    strides, dilations = _attribute(node, "strides", [1, 1]), _attribute(node, "dilations", [1, 1])
-    top, left, *_ = _attribute(node, "pads", [0, 0, 0, 0])
-    if strides[0] != strides[1] or _attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
+    strides, dilations = attribute(node, "strides", [1, 1]), attribute(node, "dilations", [1, 1])
+    top, left, *_ = attribute(node, "pads", [0, 0, 0, 0])
+    if strides[0] != strides[1] or attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
         return None
-    spans = [dilation * (kernel - 1) for dilation, kernel in zip(dilations, weight[2:], strict=True)]
+    spans = [dilation * (side - 1) for dilation, side in zip(dilations, kernel, strict=True)]
     behind = max(span - pad for span, pad in zip(spans, (top, left), strict=True))
     return _Reach(
         before.step * strides[0], before.first - before.step * max(top, left), before.last + before.step * behind
@@ -96,7 +102,3 @@ def _spread(before: _Reach, block: int) -> _Reach:
     """Return the reach of the pixels that DepthToSpace makes of one element: they all depend on what it depends on."""
     step = before.step / block
     return _Reach(step, before.first - step * (block - 1), before.last)
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)

@@ -256,8 +256,7 @@ def _opened(model: onnx.ModelProto, scheme: Scheme | None) -> Iterator[CheckedSe
     encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
     files = ModelFiles.of_bytes("candidate.onnx", model.SerializeToString())
     variant = Variant("candidate", OnnxRuntime.name, "int8", files.name, encoding)
-    channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value or CHANNELS
-    with CheckedSession(OnnxRuntime().open(variant, files, "cpu", SessionOptions()), channels=channels) as session:
+    with CheckedSession(OnnxRuntime().open(variant, files, "cpu", SessionOptions())) as session:
         yield session
 
 

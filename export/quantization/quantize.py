@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
 from edgedenoise.bundles.writer import BundleWriter, check_editable
-from edgedenoise.calibration.calibrate import TRAINED_RANGES_FILE, float_graph, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE, float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
@@ -339,7 +339,7 @@ def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport
         selftest_db=quantized.selftest_db,
         held_out_db=quantized.held_out_db,
         size_bytes=bundle.manifest.files[quantized.variant.path].size_bytes,
-        float_size_bytes=len(float_graph(bundle)),
+        float_size_bytes=bundle.manifest.files[bundle.variant(FLOAT_VARIANT).path].size_bytes,
         weight_clip=encoding.weight_clip,
         weight_clip_gain_db=quantized.weight_clip_gain_db,
         bias_correction=encoding.bias_correction,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.bundles.manifest import Variant
-from edgedenoise.runtimes.base import CHANNELS, SessionOptions
+from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime, OrtSession, open_inference_session, unfused_settings
 
@@ -88,4 +88,4 @@ def open_reference(model: bytes, *, threads: int | None = None) -> CheckedSessio
         InferenceError: ONNX Runtime cannot open the model.
     """
     session = OrtSession(_VARIANT, model, "cpu", SessionOptions(threads=threads, fused=False))
-    return CheckedSession(session, channels=session.inputs[0].shape[1] or CHANNELS)
+    return CheckedSession(session)

@@ -19,6 +19,7 @@ import edgedenoise
 from edgedenoise.calibration.schemes import SCHEMES, Scheme
 from edgedenoise.exporting.fp16 import to_fp16
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count, peak_bytes_per_px
+from edgedenoise.exporting.onnx.receptive_field import ReceptiveField, receptive_field
 from edgedenoise.exporting.onnx.to_onnx import deployed, trace, trained_ranges
 from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.exporting.quantization.qdq import encode
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 
 TILING = Tiling(guarded_halo_px(HALO_PX), multiple_of=2)
 GUARD = {"Slice", "AveragePool", "ReduceMean", "Sub", "Abs", "Mul", "Add", "Relu", "Div", "DepthToSpace", "Clip"}
+
+
+def test_verify_finds_the_halo_of_guarded_and_plain_networks_in_their_graphs(model: onnx.ModelProto) -> None:
+    assert receptive_field(model) == ReceptiveField(guarded_halo_px(HALO_PX), 2)
+    plain = trace(deployed(level_network(), SPEC, guard=False), 4).model
+    assert receptive_field(plain) == ReceptiveField(HALO_PX, 2)
 
 
 @pytest.fixture(scope="module")
