@@ -24,7 +24,7 @@ from edgedenoise.bundles.manifest_json import (
     REPLACE_HINT,
     is_inside,
     parse_manifest,
-    read_manifest,
+    read_manifest_bytes,
 )
 from edgedenoise.errors import BundleError, IntegrityError
 
@@ -71,11 +71,10 @@ def pack(root: Path, target: Path) -> None:
             f"{target} exists and is not the archive of a bundle, so it is not overwritten",
             hint="Choose another name with -o, or remove it first.",
         )
-    manifest, _ = read_manifest(root, root)
+    text = read_manifest_bytes(root, root)
+    manifest, _ = parse_manifest(text, root / MANIFEST, root)
     files = BundleFiles(root, root, manifest.files, REPLACE_HINT)
     files.check_links()
-    text = (root / MANIFEST).read_bytes()
-    parse_manifest(text, root / MANIFEST, root)
     with (
         atomic_file(target, durable=True) as temporary,
         output_errors(target),

@@ -35,7 +35,7 @@ def unpack_to_cache(source: Path) -> Path:
         OutputError: the cache cannot be written.
     """
     cache = platformdirs.user_cache_path("edgedenoise") / "bundles"
-    known = cache / _sha256(source, None)
+    known = cache / _sha256(source, None, cache)
     if known.is_dir():
         with suppress(OSError):
             os.utime(known)  # used last
@@ -45,7 +45,7 @@ def unpack_to_cache(source: Path) -> Path:
             cache.mkdir(parents=True, exist_ok=True)
             copy = opening.enter_context(tempfile.TemporaryFile(dir=cache))
         remove_leftovers(cache)
-        folder = cache / _sha256(source, copy)
+        folder = cache / _sha256(source, copy, cache)
         if not folder.is_dir():
             try:
                 unpack_stream(copy, source, folder)
@@ -56,8 +56,8 @@ def unpack_to_cache(source: Path) -> Path:
     return folder
 
 
-def _sha256(source: Path, copy: IO[bytes] | None) -> str:
-    """Return the hash of a file; the bytes that were hashed are written to `copy`."""
+def _sha256(source: Path, copy: IO[bytes] | None, cache: Path) -> str:
+    """Return the hash of a file; the bytes that were hashed are written to `copy`, which is in the cache."""
     digest, size = hashlib.sha256(), 0
     try:
         stream = source.open("rb")
@@ -76,7 +76,7 @@ def _sha256(source: Path, copy: IO[bytes] | None) -> str:
                 raise IntegrityError(f"{source} is too large: expected at most {MAX_TOTAL_BYTES} bytes")
             digest.update(piece)
             if copy is not None:
-                with output_errors(source.absolute()):
+                with output_errors(cache):
                     copy.write(piece)
 
 

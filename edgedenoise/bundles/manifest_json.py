@@ -55,6 +55,11 @@ def read_manifest(root: Path, source: Path) -> tuple[Manifest, tuple[UnknownVari
         ManifestError: the manifest is missing, unreadable or of another schema.
         IntegrityError: the manifest was changed, or names files outside the bundle.
     """
+    return parse_manifest(read_manifest_bytes(root, source), root / MANIFEST, source)
+
+
+def read_manifest_bytes(root: Path, source: Path) -> bytes:
+    """Read the manifest of a bundle folder without parsing it; arguments and errors as for `read_manifest`."""
     path = root / MANIFEST
     if path.is_symlink():
         raise IntegrityError(
@@ -66,7 +71,7 @@ def read_manifest(root: Path, source: Path) -> tuple[Manifest, tuple[UnknownVari
         raise ManifestError(
             f"{source} is not a bundle: it has no {MANIFEST}", hint=f"To make one of a training run: {made}"
         )
-    return parse_manifest(_content(path), path, source)
+    return _content(path)
 
 
 def parse_manifest(data: bytes, path: Path, source: Path) -> tuple[Manifest, tuple[UnknownVariant, ...]]:
@@ -119,6 +124,13 @@ def _content(path: Path) -> bytes:
     return data
 
 
+def _drop_missing(values: dict[str, Any], *fields: str) -> None:
+    """Remove the fields whose value is None."""
+    for field in fields:
+        if values[field] is None:
+            del values[field]
+
+
 def write_manifest(root: Path, manifest: Manifest, unknown: tuple[UnknownVariant, ...] = ()) -> Manifest:
     """Write `manifest.json` with its digest.
 
@@ -131,8 +143,10 @@ def write_manifest(root: Path, manifest: Manifest, unknown: tuple[UnknownVariant
         The manifest with its digest.
     """
     values: dict[str, Any] = msgspec.to_builtins(manifest)
-    if manifest.noise_level is None:  # a bundle without it has the same bytes as in versions that had no such field
-        del values["noise_level"]
+    # A bundle without them has the same bytes as in versions that had no such fields.
+    _drop_missing(values, "noise_level", "normalization_limit")
+    for variant in values["variants"]:
+        _drop_missing(variant, "loss")
     values["variants"] += [one.raw for one in unknown]
     values["digest"] = _digest(values)
     data = msgspec.json.format(msgspec.json.encode(values), indent=2)

@@ -89,7 +89,7 @@ class BundleWriter:
         check_editable(bundle)
         with one_writer(bundle.root, BundleError), atomic_folder(bundle.root) as temporary:
             _check_unchanged(bundle)
-            bundle.check()
+            bundle.check_links()  # the content of each file is checked when it is copied
             with output_errors(bundle.root):
                 _copy_recorded(bundle, temporary)
             writer = cls(temporary, bundle.root, bundle.manifest, bundle.unknown_variants)

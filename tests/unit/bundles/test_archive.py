@@ -216,8 +216,8 @@ def test_an_archive_that_is_replaced_while_it_is_read_does_not_poison_the_cache(
     pack(tiny_bundle, tmp_path / "other.zip")
     hashed = archive_cache._sha256
 
-    def replaced(source: Path, copy: IO[bytes] | None) -> str:
-        found = hashed(source, copy)
+    def replaced(source: Path, copy: IO[bytes] | None, cache: Path) -> str:
+        found = hashed(source, copy, cache)
         source.write_bytes((tmp_path / "other.zip").read_bytes())
         return found
 
@@ -227,6 +227,19 @@ def test_an_archive_that_is_replaced_while_it_is_read_does_not_poison_the_cache(
     archive.write_bytes(sound)
     assert not Bundle.open(archive).has("note.txt")
     assert Bundle.open(tmp_path / "other.zip").has("note.txt")
+
+
+def test_a_full_disk_of_the_cache_is_not_blamed_on_the_archive(
+    archive: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError) as caught:
+        archive_cache._sha256(archive, Full(), user_cache)  # type: ignore[arg-type]
+    assert str(user_cache) in str(caught.value)
+    assert str(archive) not in str(caught.value)
 
 
 def test_the_cache_is_bounded_and_keeps_what_was_used_last(

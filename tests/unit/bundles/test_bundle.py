@@ -349,7 +349,9 @@ def test_a_manifest_without_a_noise_level_is_written_as_by_earlier_versions(tiny
     bundle = Bundle.open(tiny_bundle)
     assert (bundle.manifest.noise_level, bundle.manifest.input_channels) == (None, 3)
     write_manifest(tiny_bundle, bundle.manifest)
-    assert "noise_level" not in json.loads((tiny_bundle / MANIFEST).read_bytes())
+    written = json.loads((tiny_bundle / MANIFEST).read_bytes())
+    assert not {"noise_level", "normalization_limit"} & written.keys()
+    assert ["loss" in variant for variant in written["variants"]] == [False, True], "the fixture has a measured loss"
     assert b"noise_level" not in embedded_metadata(bundle.manifest, bundle.manifest.variants[0])
 
 

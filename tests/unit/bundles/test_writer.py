@@ -125,7 +125,7 @@ def test_a_change_since_the_bundle_was_opened_is_not_overwritten(tiny_bundle: Pa
 
 
 WRITER = """
-import sys
+import sys, time
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.errors import BundleError
@@ -135,7 +135,9 @@ for attempt in range(500):
             writer.write(sys.argv[2], b"")
         break
     except BundleError:
-        continue
+        time.sleep(0.05)  # another one writes
+else:
+    sys.exit("the bundle was never free")
 """
 
 
