@@ -83,7 +83,7 @@ def ratios(plain: Run, guarded: Run, tile: int, repeats: int) -> dict[str, float
         same.append(operators / before)
         whole.append(image / before)
     # The first run allocates.
-    return {"operators": float(np.median(same[1:])), "image": float(np.median(whole[1:])), "plain_s": before}
+    return {"operators": float(np.median(same[1:])), "image": float(np.median(whole[1:]))}
 
 
 def seconds(run: Run, x: NDArray[np.float32]) -> float:

@@ -77,16 +77,9 @@ def real_pairs(folder: str, names: tuple[str, ...], every: int) -> list[Pair]:
 
 def kodak_pairs(target_db: int | None, every: int) -> list[Pair]:
     """Read every N-th image of Kodak24 and add noise up to a PSNR of `target_db`; None adds no noise."""
-    pairs = []
-    for number, path in list(enumerate(list_images(DATA / "kodak24")))[::every]:
-        clean = _eight_bit(path)
-        noisy = clean
-        if target_db is not None:
-            rng = np.random.default_rng([target_db, number])
-            parameters = parameters_for_psnr(clean, target_db, rng)
-            noisy = from_unit(add_camera_noise(clean, parameters, rng), np.uint8)
-        pairs.append((noisy, clean))
-    return pairs
+    paths = list(enumerate(list_images(DATA / "kodak24")))[::every]
+    images = [(number, _eight_bit(path)) for number, path in paths]
+    return [(_noisy(clean, target_db, number), clean) for number, clean in images]
 
 
 def free_pairs(target_db: int | None, every: int) -> list[Pair]:
@@ -114,13 +107,17 @@ def _with_noise(images: list[Pixels], target_db: int | None, every: int) -> list
     for place, first in enumerate(range(0, len(images), every)):
         number = min(first + (place % 2 if every % 2 == 0 else 0), len(images) - 1)
         clean = images[number]
-        noisy = clean
-        if target_db is not None:
-            rng = np.random.default_rng([target_db, number])
-            parameters = parameters_for_psnr(clean, target_db, rng, jpeg=bool(number % 2))
-            noisy = from_unit(add_camera_noise(clean, parameters, rng), np.uint8)
-        pairs.append((noisy, clean))
+        pairs.append((_noisy(clean, target_db, number, jpeg=bool(number % 2)), clean))
     return pairs
+
+
+def _noisy(clean: Pixels, target_db: int | None, number: int, *, jpeg: bool = False) -> Pixels:
+    """Return an image with noise up to a PSNR, seeded by the target and a number; the image itself for None."""
+    if target_db is None:
+        return clean
+    rng = np.random.default_rng([target_db, number])
+    parameters = parameters_for_psnr(clean, target_db, rng, jpeg=jpeg)
+    return from_unit(add_camera_noise(clean, parameters, rng), np.uint8)
 
 
 def _eight_bit(path: Path) -> Pixels:

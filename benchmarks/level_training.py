@@ -11,7 +11,7 @@ import torch
 from harness import note
 from torch import nn
 
-from edgedenoise.noise.level_estimator import BLOCK_PX, FEATURES, LevelEstimator, Perceptron, features
+from edgedenoise.noise.level_estimator import BLOCK_PX, FEATURES, FLOOR, LevelEstimator, Perceptron, features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float32]
     Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-LEAST_ENERGY = 1e-7  # added to the energy of noise before the logarithm, as to the features
 CHECK_EVERY = 250
 RATE = 4e-3
 
@@ -120,4 +119,4 @@ def fitted(pool: Pool, judge: Pool, settings: Fit) -> Perceptron:
 
 
 def _log_sigma(energy: Any) -> Float:
-    return np.asarray(0.5 * np.log(energy + LEAST_ENERGY), np.float32)
+    return np.asarray(0.5 * np.log(energy + FLOOR), np.float32)

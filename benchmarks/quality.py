@@ -30,7 +30,7 @@ from image_sets import HARM_SETS, MAIN_SETS, SETS, chosen_sets
 import edgedenoise
 from edgedenoise.imaging.image import to_unit
 from edgedenoise.imaging.metrics import psnr
-from edgedenoise.noise.level_estimator import LevelEstimator
+from edgedenoise.runtimes.noise_plane import noise_of
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ def judged(name: str, pairs: list[Pair], run: Method) -> Judged:
 
 def estimated_level(noisy: Pixels) -> float:
     """Return the root mean square of the estimated noise, in 8-bit levels."""
-    unit = to_unit(noisy)
-    return 255 * float(np.sqrt(np.square(LevelEstimator.shipped().curve(unit).map(unit)).mean()))
+    return noise_of(to_unit(noisy)).rms_lsb
 
 
 def with_estimate(peer: peers.Peer, noisy: Pixels) -> Pixels:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
-import signal
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,6 +35,7 @@ from edgedenoise.training.checkpoint import LAST, read_checkpoint, restore_netwo
 from edgedenoise.training.config.config import RUN_CONFIG, SupervisedConfig, TrainConfig
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.loop.distributed import World
+from edgedenoise.training.loop.interruption import stop_requests
 from edgedenoise.training.loop.stepping import Stepper
 from edgedenoise.training.loop.trials import settled_precision
 from edgedenoise.training.objectives.objective import open_objective
@@ -199,9 +199,6 @@ def csv_file(path: Path, columns: list[str]) -> Iterator[Any]:
 
 def compare(runs: list[Run], objective: SupervisedObjective, options: argparse.Namespace) -> None:
     """Train the runs in turns until the options say stop; write their checkpoints and the tables."""
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _: stopped.append(signum))
     held_out, config, begun = HeldOut.of(objective), runs[0].config, time.monotonic()
     note(f"held-out patches by noise: { {name: int(found.sum()) for name, found in held_out.bins.items()} }")
     last = min(config.steps, options.until or config.steps)
@@ -210,6 +207,7 @@ def compare(runs: list[Run], objective: SupervisedObjective, options: argparse.N
     saved = begun
     columns = ["step", *(f"{run.name}:{what}" for run in runs for what in ("loss", "cpu"))]
     with (
+        stop_requests() as request,
         csv_file(options.out / "progress.csv", columns) as log,
         csv_file(options.out / "held-out.csv", ["step", "run", "cpu", "psnr_db", *held_out.bins]) as scores,
     ):
@@ -223,7 +221,7 @@ def compare(runs: list[Run], objective: SupervisedObjective, options: argparse.N
             if (step + 1) % config.log_every == 0:
                 log([step + 1, *(cell for run in runs for cell in (_mean(losses[run.name]), f"{run.seconds:.1f}"))])
                 losses = {run.name: [] for run in runs}
-            is_over = bool(stopped) or step + 1 == last or time.monotonic() - begun > options.minutes * 60
+            is_over = bool(request.signal_number) or step + 1 == last or time.monotonic() - begun > options.minutes * 60
             if is_over or (step + 1) % options.judge_every == 0:
                 for run in due:
                     newest[run.name] = found = held_out.scores(run)
