@@ -325,8 +325,7 @@ class StudentConfig(TrainConfig, frozen=True, kw_only=True):
         super()._check(spec)
         if spec.level_planes and self.patch < BLOCK_PX:
             raise UsageError(
-                f"patch = {self.patch} is too small for network = {self.network!r}, whose noise level is estimated in "
-                f"blocks: expected at least {BLOCK_PX}",
+                f"patch = {self.patch} is too small for network = {self.network!r}: expected at least {BLOCK_PX}",
                 hint="Take --set patch=80.",
             )
 

@@ -47,8 +47,9 @@ def stop_requests() -> Iterator[StopRequest]:
         _log.warning("stopping after this step; press Ctrl-C again to stop at once, without a checkpoint")
 
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        # A handler that was not installed by Python cannot be put back: leave such a signal alone.
-        if signal.getsignal(number) is not None:
+        # A handler that was not installed by Python cannot be put back, and a shell that starts a job in the background
+        # lets it ignore Ctrl-C: such signals are left alone.
+        if signal.getsignal(number) not in (None, signal.SIG_IGN):
             before[number] = signal.signal(number, collect)
     try:
         yield request
@@ -57,7 +58,7 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def interrupted(request: StopRequest, run: Path, done: int) -> TrainingInterrupted:
+def interruption_error(request: StopRequest, run: Path, done: int) -> TrainingInterrupted:
     """Return the error that reports a stopped training, with the command that continues it."""
     return TrainingInterrupted(
         f"the training was interrupted after {done} steps; its state is in {run}",

@@ -32,7 +32,7 @@ from edgedenoise.training.config.config import RUN_CONFIG
 from edgedenoise.training.data.prefetch import prefetched
 from edgedenoise.training.initial_weights import initial_network
 from edgedenoise.training.loop.distributed import joined_world
-from edgedenoise.training.loop.interruption import interrupted, stop_requests
+from edgedenoise.training.loop.interruption import interruption_error, stop_requests
 from edgedenoise.training.loop.logs import LOG, read_columns
 from edgedenoise.training.loop.preparation import PreparedRun, prepare_run
 from edgedenoise.training.loop.recorder import Recorder, is_due
@@ -215,7 +215,7 @@ def _train(
             if world.any(request.signal_number > 0) and done < config.steps:
                 if recorder is not None:
                     recorder.save(done)
-                raise interrupted(request, prepared.run, done)
+                raise interruption_error(request, prepared.run, done)
             timer.start()
     if not losses:  # nothing was left to do
         last = {name: float(values[-1]) for name, values in read_columns(prepared.run / LOG).items()}
