@@ -65,6 +65,14 @@ class Fake(Session):
 # ---------------------------------------------------------------- CheckedSession
 
 
+def test_the_channels_are_those_that_the_session_states_unless_they_are_given() -> None:
+    stated = Fake()
+    stated.inputs = (TensorInfo("image", "float32", (1, 4, None, None)),)
+    assert CheckedSession(stated).channels == 4
+    assert CheckedSession(stated, channels=3).channels == 3
+    assert CheckedSession(Fake()).channels == 3
+
+
 def test_answers_come_in_order_and_are_counted() -> None:
     session = CheckedSession(Fake(lambda x: x * 2))
     tiles = [TILE + i for i in range(4)]
