@@ -199,17 +199,9 @@ class Bundle:
         """
         if self.is_lone_file:
             return
-        self.check_links()
+        self._files.check_links()
         for relative in self.manifest.files:
             self._files.check(relative)
-
-    def check_links(self) -> None:
-        """Check that nothing in the bundle folder leads out of it.
-
-        Raises:
-            IntegrityError: the folder contains a link or a special file.
-        """
-        self._files.check_links()
 
     def strays(self) -> list[str]:
         """Return the files in the folder that the manifest does not record, relative to it."""

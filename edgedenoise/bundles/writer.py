@@ -17,8 +17,16 @@ import msgspec
 
 from edgedenoise.atomic import atomic_folder, output_errors, sha256_of
 from edgedenoise.bundles.bundle import MODEL_CARD, Bundle, report_file
+from edgedenoise.bundles.bundle_files import BundleFiles
 from edgedenoise.bundles.manifest import FileRecord, Manifest, Variant, embedded_metadata
-from edgedenoise.bundles.manifest_json import MANIFEST, UnknownVariant, is_bundle_folder, read_manifest, write_manifest
+from edgedenoise.bundles.manifest_json import (
+    MANIFEST,
+    REPLACE_HINT,
+    UnknownVariant,
+    is_bundle_folder,
+    read_manifest,
+    write_manifest,
+)
 from edgedenoise.bundles.model_card import model_card
 from edgedenoise.bundles.pretrained import is_shipped
 from edgedenoise.errors import BundleError
@@ -89,7 +97,8 @@ class BundleWriter:
         check_editable(bundle)
         with one_writer(bundle.root, BundleError), atomic_folder(bundle.root) as temporary:
             _check_unchanged(bundle)
-            bundle.check_links()  # the content of each file is checked when it is copied
+            # The content of each file is checked when it is copied.
+            BundleFiles(bundle.root, bundle.source, bundle.manifest.files, REPLACE_HINT).check_links()
             with output_errors(bundle.root):
                 _copy_recorded(bundle, temporary)
             writer = cls(temporary, bundle.root, bundle.manifest, bundle.unknown_variants)
