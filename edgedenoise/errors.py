@@ -6,6 +6,7 @@ exit code, so that a script can distinguish a damaged image from a missing runti
 
 from __future__ import annotations
 
+import signal
 from typing import ClassVar
 
 
@@ -186,13 +187,13 @@ class TrainingError(EdgeDenoiseError):
     exit_code = 90
 
 
-class TrainingInterrupted(KeyboardInterrupt):
-    """A training was stopped by a signal after it had written a checkpoint; the hint continues it.
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by a signal and can be continued; the hint is the command that does it.
 
     It is a `KeyboardInterrupt`, so that it stops a script as Ctrl-C does.
     """
 
-    def __init__(self, message: str, *, hint: str, signal_number: int) -> None:
+    def __init__(self, message: str, *, hint: str, signal_number: int = signal.SIGINT) -> None:
         super().__init__(message)
         self.message = message
         """What happened."""
@@ -200,6 +201,10 @@ class TrainingInterrupted(KeyboardInterrupt):
         """The command that continues the run."""
         self.exit_code = 128 + signal_number
         """130 for Ctrl-C and 143 for SIGTERM, as shells count."""
+
+
+class TrainingInterrupted(Interrupted):
+    """A training was stopped by a signal after it had written a checkpoint; the hint continues it."""
 
 
 class MeasurementError(EdgeDenoiseError):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from edgedenoise.atomic import check_writable
 from edgedenoise.batch.results import FileResult
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.saving import SaveOptions
     from edgedenoise.progress import Progress
 
-    T = TypeVar("T")
-
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _WAITING_IMAGES: Final = 4
 """Images that may wait to be denoised, and as many that may wait to be written."""
@@ -47,17 +47,48 @@ _UNKNOWN_BYTES: Final = 64 << 20
 """Assumed where the header of an image is not understood."""
 
 
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What a step of one image gave."""
+
+    value: T | EdgeDenoiseError
+    seconds: float
+
+
+def ignore(result: FileResult) -> None:
+    """Do nothing with the result of a file: the default of functions that report results while they run."""
+
+
 def run_jobs(
-    denoiser: Denoiser, jobs: Sequence[FileJob], *, saving: SaveOptions, reading: ReadOptions, progress: Progress
+    denoiser: Denoiser,
+    jobs: Sequence[FileJob],
+    *,
+    saving: SaveOptions,
+    reading: ReadOptions,
+    progress: Progress,
+    on_result: Callable[[FileResult], None] = ignore,
 ) -> list[FileResult]:
     """Denoise images and return one result per job, in the order of the jobs.
 
     A job that fails is reported in its result, and the others are done. When the caller is interrupted, images that
-    are being written are finished, and nothing else is begun.
+    are being written are finished and reported, and nothing else is begun.
+
+    Args:
+        denoiser: what denoises them.
+        jobs: the images; those with an error are reported and left out.
+        saving: compression of the outputs.
+        reading: how inputs are read.
+        progress: called after each tile and each image.
+        on_result: called in this thread with each result, once, as soon as it is final.
     """
     pool = ThreadPoolExecutor(min(8, max(2, (os.cpu_count() or 1) // 2)), thread_name_prefix="edgedenoise-files")
+    pipeline = _Pipeline(denoiser, jobs, saving, reading, pool, on_result)
     try:
-        return _Pipeline(denoiser, jobs, saving, reading, pool).run(progress)
+        return pipeline.run(progress)
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        pipeline.report_written()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -72,16 +103,18 @@ class _Pipeline:
         saving: SaveOptions,
         reading: ReadOptions,
         pool: ThreadPoolExecutor,
+        on_result: Callable[[FileResult], None],
     ) -> None:
         self._denoiser = denoiser
         self._jobs = jobs
         self._saving = saving
         self._reading = reading
         self._pool = pool
-        self._results = [FileResult(job.source, None, job.error) for job in jobs]
+        self._on_result = on_result
+        self._results = [planned_result(job) for job in jobs]
         self._coming = deque(number for number, job in enumerate(jobs) if job.error is None)
-        self._reads: deque[tuple[int, Future[Image | EdgeDenoiseError]]] = deque()
-        self._writes: deque[tuple[int, Future[Path | EdgeDenoiseError]]] = deque()
+        self._reads: deque[tuple[int, Future[_Outcome[Image]]]] = deque()
+        self._writes: deque[tuple[int, Future[_Outcome[Path]]]] = deque()
 
     def run(self, progress: Progress) -> list[FileResult]:
         """Do all jobs."""
@@ -89,44 +122,70 @@ class _Pipeline:
         def on_tile(done: int, total: int) -> None:
             progress("tiles", done, total)
 
+        for result in self._results:
+            if result.error is not None:
+                self._on_result(result)
         while self._coming or self._reads:
-            number, image = self._next_image()
+            number, read = self._next_image()
             job = self._jobs[number]
             progress("denoise", number, len(self._jobs), job.source.name)
             self._read_ahead(_size(job))
-            if not isinstance(image, EdgeDenoiseError):
-                progress("tiles", 0, 1)
-                image = _attempt(job, partial(_denoised, self._denoiser, image, on_tile))
-            if isinstance(image, EdgeDenoiseError):
-                self._finish(number, image)
-            else:
-                used = self._denoiser.last_variant.name
-                self._results[number] = replace(
-                    self._results[number],
-                    variant=used,
-                    noise=self._denoiser.last_noise,
-                    notes=losses(image.metadata, format_for(job.output)),
-                )
-                self._write(number, image)
+            self._note(number, read=read.seconds)
+            if isinstance(read.value, EdgeDenoiseError):
+                self._finish(number, read.value)
+                continue
+            self._results[number] = replace(self._results[number], width=read.value.width, height=read.value.height)
+            progress("tiles", 0, 1)
+            denoised = _attempt(job, partial(_denoised, self._denoiser, read.value, on_tile))
+            self._note(number, denoise=denoised.seconds)
+            if isinstance(denoised.value, EdgeDenoiseError):
+                self._finish(number, denoised.value)
+                continue
+            self._results[number] = replace(
+                self._results[number],
+                variant=self._denoiser.last_variant.name,
+                noise=self._denoiser.last_noise,
+                notes=losses(denoised.value.metadata, format_for(job.output)),
+            )
+            self._write(number, denoised.value)
         self._finish_writes(0)
         progress("denoise", len(self._jobs), len(self._jobs))
         return self._results
+
+    def report_written(self) -> None:
+        """Report the images whose writing was under way when the run was interrupted; the pool has been shut down."""
+        for number, future in self._writes:
+            if not future.cancelled():
+                self._finish_write(number, future.result())
 
     def _write(self, number: int, image: Image) -> None:
         """Write an image beside the network; one of several frames here, because writing denoises the further ones."""
         step = partial(_attempt, self._jobs[number], partial(_write, self._jobs[number], image, self._saving))
         if image.following:
-            self._finish(number, step())
+            self._finish_write(number, step())
         else:
             self._writes.append((number, self._pool.submit(step)))
 
-    def _finish(self, number: int, output: Path | EdgeDenoiseError) -> None:
-        if isinstance(output, EdgeDenoiseError):
-            self._results[number] = replace(self._results[number], error=output)
-        else:
-            self._results[number] = replace(self._results[number], output=output)
+    def _finish_write(self, number: int, written: _Outcome[Path]) -> None:
+        self._note(number, write=written.seconds)
+        self._finish(number, written.value)
 
-    def _next_image(self) -> tuple[int, Image | EdgeDenoiseError]:
+    def _note(self, number: int, **seconds: float) -> None:
+        """Add the time of a stage to a result."""
+        result = self._results[number]
+        self._results[number] = replace(result, seconds=replace(result.seconds, **seconds))
+
+    def _finish(self, number: int, output: Path | EdgeDenoiseError) -> None:
+        """Complete a result with the file that was written, or with the error, and report it."""
+        result = self._results[number]
+        if isinstance(output, EdgeDenoiseError):
+            result = replace(result, error=output)
+        else:
+            result = replace(result, output=output)
+        self._results[number] = result
+        self._on_result(result)
+
+    def _next_image(self) -> tuple[int, _Outcome[Image]]:
         """Return the number of the next job with its image, when there is space for it."""
         if self._reads:
             number, future = self._reads.popleft()
@@ -135,7 +194,7 @@ class _Pipeline:
             number = self._coming.popleft()
             self._finish_writes(max(_WAITING_BYTES - _size(self._jobs[number]), 0))
             image = self._read(number)
-        if isinstance(image, DeviceMemoryError):  # alone it may fit
+        if isinstance(image.value, DeviceMemoryError):  # alone it may fit
             self._finish_writes(0)
             image = self._read(number)
         return number, image
@@ -158,31 +217,44 @@ class _Pipeline:
             or sum(_size(self._jobs[number]) for number, _ in self._writes) > waiting_bytes
         ):
             number, future = self._writes.popleft()
-            self._finish(number, future.result())
+            self._finish_write(number, future.result())
 
-    def _read(self, number: int) -> Image | EdgeDenoiseError:
+    def _read(self, number: int) -> _Outcome[Image]:
         return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._reading))
 
 
-def _attempt(job: FileJob, step: Callable[[], T]) -> T | EdgeDenoiseError:
+def planned_result(job: FileJob) -> FileResult:
+    """Return the result of a job before anything is read: its size, and the reason to refuse it."""
+    width, height = (None, None) if job.layout is None else (job.layout.width, job.layout.height)
+    return FileResult(job.source, None, job.error, width=width, height=height)
+
+
+def _attempt(job: FileJob, step: Callable[[], T]) -> _Outcome[T]:
     """Return what a step gives, or its error: whatever it is, it costs this image only."""
+    start = time.perf_counter()
     try:
-        return step()
-    except EdgeDenoiseError as error:
+        value: T | EdgeDenoiseError = step()
+    except Exception as error:
+        value = _error_of(job, error)
+    return _Outcome(value, time.perf_counter() - start)
+
+
+def _error_of(job: FileJob, error: Exception) -> EdgeDenoiseError:
+    """Return our own error for any error of one image."""
+    if isinstance(error, EdgeDenoiseError):
         return error
-    except MemoryError:
+    if isinstance(error, MemoryError):
         again = command_line("denoise", job.source, "-o", job.output)
         hint = f"Close other programs and run: {again}"
         return DeviceMemoryError(f"{job.source} does not fit into memory", hint=hint)
-    except Exception as error:
-        if isinstance(error, OSError):
-            return system_error(error, f"{job.source} cannot be denoised")
-        _log.info("an unexpected error", exc_info=True)
-        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
-        return missing or EdgeDenoiseError(
-            f"{job.source} cannot be denoised: internal error: {type(error).__name__}: {error}",
-            hint=f"Report what this writes: {command_line('denoise', job.source, '-o', job.output, '-v')}",
-        )
+    if isinstance(error, OSError):
+        return system_error(error, f"{job.source} cannot be denoised")
+    _log.info("an unexpected error", exc_info=error)
+    missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+    return missing or EdgeDenoiseError(
+        f"{job.source} cannot be denoised: internal error: {type(error).__name__}: {error}",
+        hint=f"Report what this writes: {command_line('denoise', job.source, '-o', job.output, '-v')}",
+    )
 
 
 def _read(job: FileJob, reading: ReadOptions) -> Image:

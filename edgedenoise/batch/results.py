@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     from edgedenoise.errors import EdgeDenoiseError
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.runtimes.base import EffectiveDevice
+
+
+@dataclass(frozen=True)
+class StageSeconds:
+    """Wall-clock seconds of the stages of one image; None for a stage that was not reached.
+
+    Stages of different images overlap, so their sum over a run exceeds the time of the run.
+    """
+
+    read: float | None = None
+    """Reading and decoding the file."""
+    denoise: float | None = None
+    """Denoising the first frame."""
+    write: float | None = None
+    """Encoding and writing the file; of a file of several frames also denoising the further ones."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,17 @@ class FileResult:
     """Noise of the image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
     notes: tuple[str, ...] = ()
     """What the output does not hold, or holds without denoising it, each as a sentence."""
+    width: int | None = None
+    """Columns of the image; None when its size is not known."""
+    height: int | None = None
+    """Rows of the image; None when its size is not known."""
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    """Time of each stage."""
+
+    @property
+    def megapixels(self) -> float | None:
+        """Millions of pixels; None when the size is not known."""
+        return None if self.width is None or self.height is None else self.width * self.height / 1e6
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,8 @@ class BatchReport:
     """Files and folders that the run did not read, each with the reason."""
     counts: Counts
     """Numbers of images written, failed and left out."""
+    seconds: float = 0.0
+    """Wall-clock seconds of the run, without opening the model."""
 
     @property
     def failures(self) -> tuple[FileResult, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgedenoise.batch.pipeline import run_jobs
+from edgedenoise.batch.pipeline import ignore, run_jobs
 from edgedenoise.batch.plan import Existing, plan_run
 from edgedenoise.batch.results import BatchReport, Counts
 from edgedenoise.bundles.pretrained import DEFAULT
@@ -16,10 +17,11 @@ from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Unpack
 
+    from edgedenoise.batch.results import FileResult
     from edgedenoise.denoiser import LoadOptions
 
 
@@ -36,6 +38,7 @@ def denoise_files(
     convert_cmyk: bool = False,
     raw: RawOutput = "srgb",
     progress: Progress = silent,
+    on_result: Callable[[FileResult], None] = ignore,
     **options: Unpack[LoadOptions],
 ) -> BatchReport:
     """Denoise images from files to files.
@@ -59,6 +62,8 @@ def denoise_files(
         convert_cmyk: convert CMYK images to sRGB through their colour profile. Without it they are refused.
         raw: `srgb` or `linear`, the curve of camera raw files, which become 16-bit TIFF files.
         progress: called after each tile and each image.
+        on_result: called with the result of each image, once, as soon as the image is written or has failed; in the
+            order in which images are finished.
         **options: the options of `edgedenoise.load`.
 
     Returns:
@@ -86,7 +91,9 @@ def denoise_files(
     plan.check_saving(saving)
     with load(model, **options) as denoiser:
         plan.check_writable()
-        results = run_jobs(denoiser, plan.jobs, saving=saving, reading=reading, progress=progress)
+        start = time.perf_counter()
+        results = run_jobs(denoiser, plan.jobs, saving=saving, reading=reading, progress=progress, on_result=on_result)
+        seconds = time.perf_counter() - start
         failed = sum(result.error is not None for result in results)
         counts = Counts(len(results) - failed, failed, len(plan.left_out))
-        return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts)
+        return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts, seconds)

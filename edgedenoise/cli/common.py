@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.cli.interrupts import Interruption, noted_interrupts
 from edgedenoise.cli.output import Output
-from edgedenoise.errors import EdgeDenoiseError, TrainingInterrupted, UsageError
+from edgedenoise.errors import EdgeDenoiseError, Interrupted, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.printable import paragraph, printable
 from edgedenoise.system_errors import system_error
@@ -110,7 +110,7 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
                 _fail_internally(output, error, debug=debug)
             else:
                 _fail(output, missing, debug=debug)
-        except TrainingInterrupted as stopped:
+        except Interrupted as stopped:
             shown = EdgeDenoiseError(stopped.message, hint=stopped.hint)
             _fail(output, shown, debug=debug, name="KeyboardInterrupt", exit_code=stopped.exit_code)
         except KeyboardInterrupt:
@@ -170,12 +170,12 @@ class CommandGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and exit."""
+        """Run a command and exit; `Context.obj` holds the words of the command line."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         given = [_as_path(word) for word in (sys.argv[1:] if args is None else args)]
         try:
-            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, obj=given, **extra)
         except _ParserError as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()

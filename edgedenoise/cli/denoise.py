@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 import edgedenoise
+from edgedenoise.batch.records import file_record, summary_record
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE, Output, cli_command
-from edgedenoise.errors import UsageError
+from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgedenoise.imaging.folders import LeftOut
 
@@ -26,6 +29,7 @@ _NAMED = 5
 @cli_command
 def command(
     output: Output,
+    context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
     model: Annotated[
@@ -70,7 +74,7 @@ def command(
         raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}")
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
-    with output.progress() as progress:
+    with output.progress() as progress, _continued_by(None if overwrite else context.obj):
         report = edgedenoise.denoise_files(
             inputs,
             out,
@@ -91,6 +95,7 @@ def command(
             threads=threads,
             trust_engine=trust_engine,
             progress=progress,
+            on_result=lambda result: output.record(file_record(result)),
         )
     for line in left_out_lines(report.left_out):
         output.note(line)
@@ -103,9 +108,25 @@ def command(
     text = f"denoised {counts.denoised} of {len(report.files)}{left_out}"
     if variants:
         text += f" with {variants} on {report.effective}"
-    output.result(report, text)
+    output.record(summary_record(report))
+    output.message(text)
     if report.failures and report.failures[0].error is not None:
         raise typer.Exit(report.failures[0].error.exit_code)
+
+
+@contextmanager
+def _continued_by(words: Sequence[str] | None) -> Iterator[None]:
+    """Name the command that continues the run, where Ctrl-C ends it in the block; None where no command does.
+
+    With `--overwrite` no output shows whether it is of this run.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if words is None:
+            raise
+        again = command_line(*(word for word in words if word != "--skip-existing"), "--skip-existing")
+        raise Interrupted("interrupted; no incomplete file was left", hint=f"Continue with: {again}") from None
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:

@@ -1,7 +1,7 @@
 """Where a command writes: results to the standard output; progress, notes and errors to the standard error.
 
-With `--json` the standard output holds exactly one JSON value, the result or the error. With `--quiet` nothing is
-written but errors, and the JSON value where it is asked for.
+With `--json` the standard output holds exactly one JSON value, the result or the error; commands that work on many
+files write one JSON value per line. With `--quiet` nothing is written but errors, and JSON where it is asked for.
 """
 
 from __future__ import annotations
@@ -92,8 +92,18 @@ class Output:
         """Write a command's result: `value` as JSON, or `text` for people unless quiet."""
         if self.as_json:
             self._write_json(value)
-        elif text and not self.quiet:
+        elif text:
+            self.message(text)
+
+    def message(self, text: str) -> None:
+        """Write text for people, unless quiet or where JSON is asked for."""
+        if not self.as_json and not self.quiet:
             _to_standard_output(printable(text))
+
+    def record(self, value: object) -> None:
+        """Write one line of JSON, where JSON is asked for."""
+        if self.as_json:
+            self._write_json(value, indent=None)
 
     def failure(self, error: EdgeDenoiseError) -> None:
         """Write the error of one image among others, which is part of the result in JSON."""
@@ -111,19 +121,20 @@ class Output:
         if not self.as_json:
             self.failure(error)
             return
-        fields = _error_fields(error)
+        fields = {"record": "error", **_error_fields(error)}
         fields["error"] = name or fields["error"]
         fields["exit_code"] = exit_code or fields["exit_code"]
         try:
-            self._write_json(fields)
+            self._write_json(fields, indent=None)
         except OutputError as full:
             _to_standard_error(error)
             _to_standard_error(full)
 
-    def _write_json(self, value: object) -> None:
+    def _write_json(self, value: object, indent: int | None = 2) -> None:
         plain = _encodable(msgspec.to_builtins(value, enc_hook=_plain))
         data = msgspec.json.encode(plain)  # infinity becomes null, because JSON has none
-        _to_standard_output(printable_json(msgspec.json.format(data, indent=2).decode()))
+        text = data if indent is None else msgspec.json.format(data, indent=indent)
+        _to_standard_output(printable_json(text.decode()))
 
 
 def _to_standard_output(text: str) -> None:

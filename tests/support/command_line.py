@@ -19,6 +19,10 @@ class Done(NamedTuple):
 
         return json.loads(self.out, parse_constant=refuse)
 
+    def records(self) -> list[Any]:
+        """Read stdout as JSON lines."""
+        return [self._replace(out=line).json() for line in self.out.splitlines()]
+
 
 class Run(Protocol):
     def __call__(self, *arguments: object) -> Done:

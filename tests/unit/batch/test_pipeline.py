@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +14,7 @@ import pytest
 from edgedenoise.batch import pipeline
 from edgedenoise.batch.pipeline import run_jobs
 from edgedenoise.batch.plan import FileJob
+from edgedenoise.errors import ImageError
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.readers.options import ReadOptions
@@ -23,6 +24,7 @@ from edgedenoise.progress import silent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgedenoise.batch.results import FileResult
     from edgedenoise.denoiser import Denoiser
 
 TIMEOUT_S = 20
@@ -82,10 +84,23 @@ class Network:
         return self.run(image)
 
 
-def run(work: list[FileJob], network: Callable[[Image], Image] = lambda image: image) -> list[str | None]:
+def run(
+    work: list[FileJob],
+    network: Callable[[Image], Image] = lambda image: image,
+    reported: list[FileResult] | None = None,
+) -> list[str | None]:
     denoiser = cast("Denoiser", Network(network))
-    results = run_jobs(denoiser, work, saving=AS_READ, reading=ReadOptions(max_pixels=100), progress=silent)
+    reported = [] if reported is None else reported
+    results = run_jobs(
+        denoiser,
+        work,
+        saving=AS_READ,
+        reading=ReadOptions(max_pixels=100),
+        progress=silent,
+        on_result=reported.append,
+    )
     assert [result.source for result in results] == [job.source for job in work]
+    assert sorted(reported, key=lambda result: int(result.source.stem)) == results
     return [None if result.output is None else result.output.name for result in results]
 
 
@@ -148,6 +163,24 @@ def test_an_error_does_not_stop_the_others(disk: Disk, where: str) -> None:
     assert run(jobs(4), network) == ["0.png", None, "2.png", "3.png"]
 
 
+def test_a_result_has_the_size_and_the_seconds_of_the_stages_that_were_reached(disk: Disk) -> None:
+    def network(image: Image) -> Image:
+        if image.pixels[0, 0, 0] == 1:
+            raise ImageError("a fault")
+        return image
+
+    reported: list[FileResult] = []
+    refused = FileJob(Path("2.png"), Path("out/2.png"), None, ImageError("refused"))
+    run([*jobs(2), refused], network, reported)
+    assert reported[0].source.name == "2.png"
+    stages = {
+        result.source.stem: [stage for stage, seconds in asdict(result.seconds).items() if seconds is not None]
+        for result in reported
+    }
+    assert stages == {"0": ["read", "denoise", "write"], "1": ["read", "denoise"], "2": []}
+    assert {result.megapixels for result in reported} == {16 / 1e6, None}
+
+
 def test_an_interruption_finishes_the_writes_that_have_begun_and_nothing_else(disk: Disk) -> None:
     writing = threading.Event()
 
@@ -158,8 +191,10 @@ def test_an_interruption_finishes_the_writes_that_have_begun_and_nothing_else(di
         return image
 
     disk.before_writing = lambda name: writing.set()
+    reported: list[FileResult] = []
     with pytest.raises(KeyboardInterrupt):
-        run(jobs(50), network)
+        run(jobs(50), network, reported)
     assert disk.written == ["0.png"]
+    assert [result.output for result in reported] == [Path("out/0.png")]
     assert len(disk.read) <= 2 + pipeline._WAITING_IMAGES
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgedenoise-files")]

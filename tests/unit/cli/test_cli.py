@@ -82,10 +82,9 @@ def test_denoise_as_json_leaves_stdout_to_json(photo: Path, committed_bundle: Pa
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    file, found = map(json.loads, done.stdout.splitlines())
     assert found["variant"] == "onnx-int8-u8s7"
     assert found["effective"]["device"] == "cpu"
-    (file,) = found["files"]
     assert (file["source"], file["output"]) == (str(photo), str(tmp_path / "out" / "photo.png"))
     assert (file["error"], file["variant"]) == (None, "onnx-int8-u8s7")
     assert (tmp_path / "out" / "photo.png").is_file()
@@ -124,7 +123,8 @@ def test_one_bad_image_is_told_and_the_others_are_written(
     done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json", "-q")
     assert done.code == errors.ImageError.exit_code
     assert list(contents(tmp_path / "out")) == ["photo.png"]
-    good, bad = done.json()["files"]
+    files = [record for record in done.records() if record["record"] == "file"]
+    good, bad = sorted(files, key=lambda record: record["source"])
     assert good["error"] is None
     assert (bad["output"], bad["error"]["error"]) == (None, "ImageError")
     assert "text.jpg" in bad["error"]["message"]
@@ -262,9 +262,9 @@ def test_an_error_is_one_clear_message_with_its_own_code(
 def test_with_json_an_error_is_json_too(run: Run, photo: Path, tiny_bundle: Path, tmp_path: Path, case: str) -> None:
     prepare, error, message = CASES[case]
     done = run("denoise", *prepare(photo, tiny_bundle), "-o", tmp_path / "out.png", "--json", "-q")
-    found = done.json()
+    found = done.records()[0]
     if error is errors.DamagedImageError:  # of one image among others
-        found = found["files"][0]["error"]
+        found = found["error"]
     assert (done.code, done.err) == (error.exit_code, "")
     assert (found["error"], found["exit_code"]) == (error.__name__, error.exit_code)
     assert message in f"{found['message']}\n{found['hint']}"
@@ -276,6 +276,7 @@ def test_fields_of_an_error_are_those_that_it_has_in_python(run: Run, monkeypatc
 
     monkeypatch.setattr("edgedenoise.diagnose", failing, raising=False)
     assert run("doctor", "--json").json() == {
+        "record": "error",
         "error": "DeviceMemoryError",
         "message": "out of memory",
         "hint": None,
@@ -345,7 +346,7 @@ def test_a_name_that_is_not_utf_8_is_escaped(run: Run, photo: Path, committed_bu
     done = run("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--json")
     assert done.code == 0, done.err
     assert (tmp_path / "out" / photo.name).is_file()
-    assert done.json()["files"][0]["source"] == str(photo.with_name("caf\\xe9[x].png"))
+    assert done.records()[0]["source"] == str(photo.with_name("caf\\xe9[x].png"))
     photo.write_text("not an image")
     done = run("denoise", photo.parent, "-o", tmp_path / "new", "-m", committed_bundle)
     assert done.code == errors.ImageError.exit_code

@@ -35,7 +35,7 @@ def test_what_is_left_out_is_named_and_counted(run: Run, photo: Path, committed_
     lines = done.err.splitlines()
     assert f"left out 1 (a sub-folder: add -r (recursive=True) to read it): {photo.parent / 'sub'}" in lines
     assert f"left out 1 (no image format has the extension .txt): {photo.parent / 'notes.txt'}" in lines
-    json = run("denoise", photo.parent, "-o", tmp_path / "new", "-m", committed_bundle, "--json", "-q").json()
+    json = run("denoise", photo.parent, "-o", tmp_path / "new", "-m", committed_bundle, "--json", "-q").records()[-1]
     assert json["counts"] == {"denoised": 1, "failed": 0, "left_out": 3}
     assert {Path(entry["path"]).name for entry in json["left_out"]} == {"notes.txt", "scan.xyz", "sub"}
 
@@ -97,7 +97,7 @@ def test_names_write_no_escapes_and_no_lines(
         assert not any(mark in shown for mark in "\x1b\x9b\u202e")
         assert not [line for line in shown.splitlines() if line.startswith("denoised 9")]
         if as_json:
-            done.json()
+            assert done.records()
 
 
 @POSIX
