@@ -103,6 +103,18 @@ class CoarseNoise:
 
 
 @dataclass(frozen=True)
+class InCameraDenoising:
+    """Smoothing of the noise by the camera before it writes the file: strong in smooth places, weak in texture."""
+
+    gray_px: float
+    """Standard deviation in pixels of the Gaussian that smooths the brightness of the noise."""
+    colour_px: float
+    """Standard deviation in pixels of the Gaussian that smooths the colour of the noise."""
+    texture: float
+    """Contrast of the texture in which half of the noise is kept, as a multiple of the noise; above 0."""
+
+
+@dataclass(frozen=True)
 class NoiseParameters:
     """One camera at one gain, white balance and development; made by `sample_noise`."""
 
@@ -134,6 +146,8 @@ class NoiseParameters:
     """How far below black the converter records, as a share of white; with less, noise in the shadows is clipped."""
     coarse: CoarseNoise | None = None
     """Coarse noise beside the sensor's; None for none."""
+    denoising: InCameraDenoising | None = None
+    """Denoising by the camera itself; None for none."""
 
     def __post_init__(self) -> None:
         if not self.gain > 0 or not self.tail > -0.5:

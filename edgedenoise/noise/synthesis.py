@@ -29,6 +29,7 @@ from edgedenoise.imaging.image import to_unit
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.noise.cameras import CAMERAS, NoiseParameters
 from edgedenoise.noise.development import curve_steps, raw_to_srgb, through_jpeg, tone_curves
+from edgedenoise.noise.in_camera import denoised_in_camera
 from edgedenoise.noise.sensor import coarse_noise, demosaicked, mosaicked, sensor_noise
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def add_camera_noise(clean: NDArray[Any], parameters: NoiseParameters, rng: np.r
         noise += coarse_noise(linear, noise, parameters, parameters.coarse, rng)
     linear += noise
     noisy = encode[curve_steps(np.clip(linear, 0, 1, out=linear))]
+    if parameters.denoising is not None:
+        noisy = np.clip(unit + denoised_in_camera(noisy - unit, unit, parameters.denoising), 0, 1)
     levels = np.floor(noisy * 255 + 0.5).astype(np.uint8)
     if parameters.jpeg_quality is not None:
         levels = through_jpeg(levels, parameters.jpeg_quality, chroma_halved=parameters.jpeg_chroma_halved)

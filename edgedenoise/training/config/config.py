@@ -417,6 +417,8 @@ class SupervisedConfig(StudentConfig, frozen=True, kw_only=True, tag="supervised
     """Smallest root mean square of that noise, as a multiple of the sensor's."""
     coarse_high: Weight = 0.8
     """Largest root mean square of that noise, as a multiple of the sensor's."""
+    denoised_share: Share = 0.0
+    """Part of the patches whose noise is smoothed as a camera's own denoising does, texture less than the rest."""
     black_share: Share = 0.0
     """Part of the patches whose shadows are cut off at black, by up to 2 % of white, with their noise clipped there."""
     weak_share: Share = 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from edgedenoise.imaging.files import to_unit
-from edgedenoise.noise.cameras import BLACK_HEADROOM, CoarseNoise
+from edgedenoise.noise.cameras import BLACK_HEADROOM, CoarseNoise, InCameraDenoising
 from edgedenoise.noise.level import level_plane, true_curve
 from edgedenoise.noise.synthesis import JPEG_QUALITY_HIGH, JPEG_QUALITY_LOW, add_camera_noise, sample_noise
 from edgedenoise.training.data.patches import turned
@@ -38,6 +38,12 @@ COARSE_GRAIN_PX: Final = (3.0, 6.0)
 """Range of the size of grains of coarse noise, in pixels."""
 COARSE_GRAY: Final = 2 / 3
 """Part of the energy of coarse noise that is the same in all channels."""
+DENOISED_GRAY_PX: Final = (0.35, 1.3)
+"""Range of the width of a camera's smoothing of brightness, in pixels."""
+DENOISED_COLOUR_PX: Final = (0.7, 2.6)
+"""Range of the width of a camera's smoothing of colour, in pixels."""
+DENOISED_TEXTURE: Final = (0.5, 3.0)
+"""Range of the contrast of texture that a camera's smoothing spares, as a multiple of the noise."""
 BLACK_CUT: Final = 0.02
 """Largest value that is cut off from shadows, as a share of white in linear light."""
 
@@ -159,18 +165,23 @@ def _draw_changes(parameters: NoiseParameters, config: SupervisedConfig, random:
     Where no share is set, nothing is drawn, so that configs without them draw the patches that they always drew.
     """
     shares = (config.coarse_share, config.black_share, config.weak_share, config.jpeg_chroma_whole_share)
-    if not any(shares) and config.jpeg_quality_low == JPEG_QUALITY_LOW:
+    if not any((*shares, config.denoised_share)) and config.jpeg_quality_low == JPEG_QUALITY_LOW:
         return _Changes(parameters)
     grain_px, share = random.uniform(*COARSE_GRAIN_PX), random.uniform(config.coarse_low, config.coarse_high)
     headroom, cut = random.uniform(0, BLACK_HEADROOM), random.uniform(0, BLACK_CUT)
     quality, gain = int(random.integers(config.jpeg_quality_low, JPEG_QUALITY_HIGH + 1)), float(random.random())
     coarse, black, weak, whole = random.random(4) < shares
+    denoising = None
+    if config.denoised_share and random.random() < config.denoised_share:
+        widths = random.uniform(*DENOISED_GRAY_PX), random.uniform(*DENOISED_COLOUR_PX)
+        denoising = InCameraDenoising(*widths, texture=random.uniform(*DENOISED_TEXTURE))
     parameters = replace(
         parameters,
         coarse=CoarseNoise(grain_px, share, COARSE_GRAY) if coarse else None,
         black_headroom=headroom if black else BLACK_HEADROOM,
         jpeg_quality=None if parameters.jpeg_quality is None else quality,
         jpeg_chroma_halved=not whole,
+        denoising=denoising,
     )
     return _Changes(parameters, cut if black else 0.0, gain if weak else 1.0)
 

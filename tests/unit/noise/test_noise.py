@@ -15,8 +15,9 @@ from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.noise import sensor
-from edgedenoise.noise.cameras import BLACK_HEADROOM, CAMERAS, CoarseNoise
+from edgedenoise.noise.cameras import BLACK_HEADROOM, CAMERAS, CoarseNoise, InCameraDenoising
 from edgedenoise.noise.estimation import BLOCK_PX, autocorrelation, estimate_noise
+from edgedenoise.noise.in_camera import denoised_in_camera
 from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, parameters_for_psnr, sample_noise
 
 if TYPE_CHECKING:
@@ -163,6 +164,38 @@ def test_coarse_noise_is_as_gray_as_asked() -> None:
         assert grains.std() == pytest.approx(0.5 * 0.05, rel=0.1)
         shared.append(np.corrcoef(grains.reshape(-1, 3).T)[np.triu_indices(3, 1)].mean())
     assert shared == pytest.approx([0, 0.5, 1], abs=0.1)
+
+
+def test_in_camera_denoising_smooths_flat_places_and_spares_texture() -> None:
+    columns = np.arange(256)
+    clean = np.full((256, 256, 3), 0.5, np.float32)
+    clean[:, 128:] += (0.2 * np.sin(columns[128:] * 1.3)).astype(np.float32)[None, :, None]
+    noise = np.random.default_rng(0).normal(0, 0.03, clean.shape).astype(np.float32)
+    left = denoised_in_camera(noise, clean, InCameraDenoising(1.0, 2.0, 1.0))
+    flat, texture = left[16:-16, 16:112], left[16:-16, 144:240]
+    assert flat.std() < 0.4 * noise.std()
+    assert texture.std() > 0.9 * noise.std()
+    gray = flat.mean(axis=2)
+    assert np.corrcoef(gray[:, 1:].ravel(), gray[:, :-1].ravel())[0, 1] == pytest.approx(np.exp(-1 / 4), abs=0.05)
+
+
+def test_in_camera_denoising_smooths_colour_more_than_brightness() -> None:
+    clean = np.full((128, 128, 3), 0.5, np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.03, clean.shape).astype(np.float32)
+    left = denoised_in_camera(noise, clean, InCameraDenoising(0.0, 2.0, 1.0))
+    np.testing.assert_allclose(left.mean(axis=2), noise.mean(axis=2), atol=1e-6)
+    colour = left - left.mean(axis=2, keepdims=True)
+    assert colour.std() < 0.25 * (noise - noise.mean(axis=2, keepdims=True)).std()
+    np.testing.assert_allclose(denoised_in_camera(noise, clean, InCameraDenoising(0.0, 0.0, 1.0)), noise, atol=1e-7)
+
+
+def test_a_camera_that_denoises_writes_whole_levels_with_less_noise() -> None:
+    clean = np.full((128, 128, 3), 0.5, np.float32)
+    parameters = sample_noise(rng(3), level=0.8)
+    denoising = InCameraDenoising(1.0, 2.0, 1.0)
+    usual, quiet = (add_camera_noise(clean, replace(parameters, denoising=d), rng(1)) for d in (None, denoising))
+    assert (quiet - clean).std() < 0.5 * (usual - clean).std()
+    np.testing.assert_allclose(quiet * 255, np.rint(quiet * 255), atol=1e-4)
 
 
 def test_whole_chroma_keeps_colour_that_halved_chroma_blurs() -> None:

@@ -275,6 +275,7 @@ def test_a_wrong_value_of_a_student_is_named(override):
         "coarse_share=-0.1",
         "coarse_low=0.9",
         "coarse_high=0.1",
+        "denoised_share=-1",
         "black_share=2",
         "weak_share=nan",
         "tile=-1",

@@ -62,6 +62,16 @@ def drawn(monkeypatch) -> list:
     return found
 
 
+def test_a_share_of_the_tiles_is_denoised_in_the_camera(photos, drawn):
+    tiles(config_of(photos, denoised_share=0.5))
+    found = [one.denoising for one in drawn]
+    assert 0.3 < sum(one is not None for one in found) / len(found) < 0.7
+    assert len({one.gray_px for one in found if one is not None}) > 10
+    del drawn[:]
+    tiles(config_of(photos), count=4)
+    assert all(one.denoising is None for one in drawn)
+
+
 def test_a_batch_does_not_depend_on_those_before_it(photos):
     went_on, resumed = (open_objective(config_of(photos)) for _ in range(2))
     for step in range(6):
