@@ -195,7 +195,7 @@ def _histograms(bundle: Bundle, model: onnx.ModelProto, inputs: Iterator[Any], c
 
 def _ranges(histograms: dict[str, Histogram], calibrator: str) -> Ranges:
     measured = Ranges("", 0, {name: one.range for name, one in histograms.items()})
-    return choose_ranges(measured, histograms, calibrator_named(calibrator), {})
+    return choose_ranges(measured, histograms, calibrator_named(calibrator), None)
 
 
 def onnxruntime_default(bundle: Bundle, images: CalibrationImages, out: Path) -> None:

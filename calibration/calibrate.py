@@ -267,12 +267,20 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
                 hint=f"Measure them: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
             )
         histograms = from_bytes(bundle.read(HISTOGRAMS_FILE), f"{bundle.source}: {HISTOGRAMS_FILE}")
-    trained = _read_ranges(bundle, TRAINED_RANGES_FILE).tensors if bundle.has(TRAINED_RANGES_FILE) else {}
-    return choose_ranges(measured, histograms or {}, calibrator, trained)
+    return choose_ranges(measured, histograms or {}, calibrator, trained_ranges(bundle))
+
+
+def trained_ranges(bundle: Bundle) -> Ranges | None:
+    """Return the ranges that a bundle's weights were trained with; None for weights that were trained in float.
+
+    Raises:
+        CalibrationError: the file is damaged, or belongs to another graph.
+    """
+    return _read_ranges(bundle, TRAINED_RANGES_FILE) if bundle.has(TRAINED_RANGES_FILE) else None
 
 
 def choose_ranges(
-    measured: Ranges, histograms: Mapping[str, Histogram], calibrator: Calibrator, trained: Mapping[str, Range]
+    measured: Ranges, histograms: Mapping[str, Histogram], calibrator: Calibrator, trained: Ranges | None
 ) -> Ranges:
     """Return the ranges that a graph is encoded with.
 
@@ -280,12 +288,14 @@ def choose_ranges(
         measured: the whole ranges.
         histograms: what the calibrator chooses from, by tensor; unused by `MINMAX`. The image is never clipped.
         calibrator: how a range is chosen.
-        trained: ranges that the weights were trained with, by tensor; they take precedence.
+        trained: ranges that the weights were trained with; they take precedence, and their layers stay in float.
     """
     tensors = dict(measured.tensors)
     if calibrator != MINMAX:
         tensors |= {name: calibrator.choose(one) for name, one in histograms.items() if name != INPUT_NAME}
-    return msgspec.structs.replace(measured, tensors=tensors | dict(trained))
+    if trained is None:
+        return msgspec.structs.replace(measured, tensors=tensors)
+    return msgspec.structs.replace(measured, tensors=tensors | trained.tensors, float_layers=trained.float_layers)
 
 
 def measured_ranges(bundle: Bundle) -> Ranges:

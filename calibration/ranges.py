@@ -27,6 +27,8 @@ class Ranges(msgspec.Struct, frozen=True):
     crops: int
     tensors: dict[str, Range]
     """ONNX tensor name -> range."""
+    float_layers: tuple[str, ...] = ()
+    """Outputs of the layers that stayed in float while the others were trained with these ranges."""
 
 
 def measure_histograms(

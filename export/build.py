@@ -148,7 +148,7 @@ def _graphs(
     put_measurement(writer, measurement, options.noise_levels)
     source = FloatSource(
         written.model,
-        choose_ranges(measurement.ranges, measurement.histograms, MINMAX, graph.trained_ranges or {}),
+        choose_ranges(measurement.ranges, measurement.histograms, MINMAX, written.trained),
         manifest.input_normalization,
         manifest.tiling,
         written.selftest,

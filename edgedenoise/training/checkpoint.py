@@ -212,7 +212,7 @@ def kept_network(checkpoint: Checkpoint, *, source: Path) -> tuple[nn.Module, Ne
     spec = checkpoint.config.spec
     network = build_network(spec, seed=0)
     if isinstance(checkpoint.config, (QATConfig, SelfQATConfig)):
-        network = fake_quantized(network, scheme_named(checkpoint.config.scheme))
+        network = fake_quantized(network, scheme_named(checkpoint.config.scheme), checkpoint.config.layers_in_float)
     restore_network(checkpoint.kept, network, source=source)
     return network.eval(), spec
 

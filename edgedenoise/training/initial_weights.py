@@ -34,7 +34,7 @@ def initial_network(config: TrainConfig) -> nn.Module:
     """
     if not isinstance(config, (QATConfig, SelfQATConfig)):
         return float_network(config)
-    network = fake_quantized(float_network(config), scheme_named(config.scheme))
+    network = fake_quantized(float_network(config), scheme_named(config.scheme), config.layers_in_float)
     known = config.spec.normalization.input_range
     if known is not None and isinstance(network.head, QuantizedConv2d):
         network.head.give_range(*known)  # a mean over batches would clip nearly white pixels

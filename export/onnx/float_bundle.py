@@ -67,6 +67,8 @@ class FloatGraph:
     """Integer encoding that the weights were trained in; None for float training."""
     trained_ranges: Mapping[str, Range] | None = None
     """Ranges that the weights were trained with, by tensor; None for float training."""
+    float_layers: tuple[str, ...] = ()
+    """Outputs of the layers that stayed in float while the others were trained in 8 bits."""
     noise_level: NoiseLevel | None = None
     """How the fourth input channel is computed; None for a network that takes the image alone."""
 
@@ -104,6 +106,8 @@ class WrittenFloatGraph:
     """The serialized graph, with the embedded metadata."""
     selftest: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(image, float output) in unit range; see `selftest_pair`."""
+    trained: Ranges | None
+    """Ranges that the weights were trained with; None for float training."""
 
     @property
     def sha256(self) -> str:
@@ -131,10 +135,12 @@ def put_float_graph(writer: BundleWriter, graph: FloatGraph) -> WrittenFloatGrap
         answer = run_image(session, image, graph.normalization, writer.manifest.tiling)
     writer.write(IMAGE_FILE, _npy(image))
     writer.write(ANSWER_FILE, _npy(answer))
-    written = WrittenFloatGraph(model, data, (image, answer))
+    trained = None
     if graph.trained_ranges is not None:
-        writer.write_json(TRAINED_RANGES_FILE, Ranges(written.sha256, 0, dict(graph.trained_ranges)))
-    return written
+        digest = hashlib.sha256(data).hexdigest()
+        trained = Ranges(digest, 0, dict(graph.trained_ranges), graph.float_layers)
+        writer.write_json(TRAINED_RANGES_FILE, trained)
+    return WrittenFloatGraph(model, data, (image, answer), trained)
 
 
 def write_float_bundle(target: Path, graph: FloatGraph, *, about: str = "") -> Bundle:

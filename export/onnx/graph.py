@@ -18,7 +18,7 @@ from edgedenoise.errors import ExportError
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -195,6 +195,11 @@ def conv_macs_per_px(model: onnx.ModelProto) -> dict[str, Fraction]:
         for node in model.graph.node
         if node.op_type == "Conv"
     }
+
+
+def in_graph_order(model: onnx.ModelProto, tensors: Collection[str]) -> list[str]:
+    """Return the names of tensors in the order in which the nodes of a graph compute them; others are left out."""
+    return [output for node in model.graph.node for output in node.output if output in tensors]
 
 
 def parameter_count(model: onnx.ModelProto) -> int:

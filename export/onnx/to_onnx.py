@@ -36,7 +36,7 @@ from edgedenoise.shell import command_line
 from edgedenoise.training.checkpoint import kept_network, read_run
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig
 from edgedenoise.training.loop.logs import LOG, read_columns
-from edgedenoise.training.networks.fake_quant import input_ranges, sum_ranges
+from edgedenoise.training.networks.fake_quant import float_layers_of, input_ranges, sum_ranges
 from edgedenoise.training.networks.guard import Guarded, guarded_halo_px
 from edgedenoise.training.networks.students import EdgeNetwork, fold
 
@@ -205,6 +205,7 @@ def export_graph(
         ),
         scheme=config.scheme if isinstance(config, (QATConfig, SelfQATConfig)) else None,
         trained_ranges=trained_ranges(network, traced) if config.quantization_aware else None,
+        float_layers=float_outputs(network, traced) if config.quantization_aware else (),
     )
 
 
@@ -256,6 +257,27 @@ def trained_ranges(network: torch.nn.Module, traced: Trace) -> dict[str, Range]:
         if of_branch is not None:
             tensors[branch] = of_branch
     return tensors
+
+
+def float_outputs(network: torch.nn.Module, traced: Trace) -> tuple[str, ...]:
+    """Return the outputs of the layers that a fake-quantized network keeps in float, in the order of its graph.
+
+    A Concat that only such layers read stays in float, too.
+
+    Args:
+        network: the fake-quantized network.
+        traced: the trace of what `deployed` returns.
+    """
+    paths = {f"{_WRAPPED}.{path}" for path in float_layers_of(network)}
+    nodes = list(traced.model.graph.node)
+    kept = {tensor for tensor, path in traced.layers.items() if path in paths}
+    for node in nodes:
+        readers = [reader.output[0] for reader in nodes if node.output[0] in reader.input]
+        if node.op_type == "Concat" and readers and kept.issuperset(readers):
+            kept.add(node.output[0])
+    return tuple(
+        node.output[0] for node in nodes if node.op_type in ("Conv", "Add", "Concat") and node.output[0] in kept
+    )
 
 
 def _hours(run: Path, step: int) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB
-from edgedenoise.exporting.onnx.graph import conv_macs_per_px
+from edgedenoise.exporting.onnx.graph import conv_macs_per_px, in_graph_order
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.progress import Progress, silent
@@ -83,8 +83,7 @@ def find_float_layers(
         if time.monotonic() >= end:
             _log.warning("the search for layers to keep in float ended after %.0f s, unfinished", seconds)
     best = min(tried, key=lambda kept: (max(AIM, excess(tried[kept])), len(kept)))
-    outputs = [output for node in model.graph.node for output in node.output]
-    return KeptLayers(tuple(name for name in outputs if name in best), tried[best])
+    return KeptLayers(tuple(in_graph_order(model, best)), tried[best])
 
 
 def _until(end: float, costs: Iterator[LayerCost]) -> list[LayerCost]:

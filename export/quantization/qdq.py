@@ -46,7 +46,7 @@ def encode(
 
     Args:
         model: float graph that obeys the graph contract.
-        ranges: measured on that very graph.
+        ranges: measured on that very graph. Their `float_layers` stay in float.
         scheme: the integer encoding.
         excluded_layers: outputs of the Conv, Add and Concat nodes that go on reading and computing in float.
         weight_clip: see `encode_weight`.
@@ -59,6 +59,7 @@ def encode(
     graph = result.graph
     constants = weights(result)
     known = _shared_at_concat(model, ranges.tensors) if scheme.joins == "inputs" else ranges.tensors
+    excluded = {*excluded_layers, *ranges.float_layers}
     order, feeding = _order(model), feeding_convolutions(model)
     nodes: list[onnx.NodeProto] = []
     initializers = {tensor.name: tensor for tensor in graph.initializer}
@@ -116,7 +117,7 @@ def encode(
     for original in list(graph.node):
         node = onnx.NodeProto()
         node.CopyFrom(original)
-        if node.output[0] not in excluded_layers:
+        if node.output[0] not in excluded:
             for position in _rounded_inputs(original, scheme, order, feeding):
                 node.input[position] = activation(original.input[position])
             if node.op_type == "Conv":

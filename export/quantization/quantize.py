@@ -16,7 +16,7 @@ from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
 from edgedenoise.calibration.sets import draw_set
 from edgedenoise.errors import CalibrationError, UsageError
-from edgedenoise.exporting.onnx.graph import embed
+from edgedenoise.exporting.onnx.graph import embed, in_graph_order
 from edgedenoise.exporting.quantization.contracts import check_encoded
 from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, check_ways, mean_shifts, refine
 from edgedenoise.exporting.quantization.judge import Judge, held_out_set, judged_images, known_set
@@ -298,7 +298,7 @@ def quantize_graph(
         "s8",
         scheme.weight_bits,
         options.calibrator,
-        list(options.excluded_layers),
+        in_graph_order(source.model, {*options.excluded_layers, *source.ranges.float_layers}),
         refined.weight_clip,
         refined.bias_correction,
     )

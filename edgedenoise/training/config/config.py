@@ -480,6 +480,14 @@ class QATConfig(SupervisedConfig, frozen=True, kw_only=True, tag="qat"):
     """How activations and weights become integers; see `calibration/schemes.py`."""
     observe_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.3
     """Part of the steps over which ranges of activations follow the batches, before they are frozen."""
+    float_layers: str = ""
+    """Layers that stay in float, separated by commas, for example `tail3,tail4`; a module's name stands for all of its
+    layers."""
+
+    @property
+    def layers_in_float(self) -> list[str]:
+        """Return the names of `float_layers`."""
+        return names_of(self.float_layers)
 
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
@@ -515,6 +523,14 @@ class SelfQATConfig(StudentConfig, frozen=True, kw_only=True, tag="qat-self"):
     """How activations and weights become integers; see `calibration/schemes.py`."""
     observe_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.3
     """Part of the steps over which ranges of activations follow the batches, before they are frozen."""
+    float_layers: str = ""
+    """Layers that stay in float, separated by commas, for example `tail3,tail4`; a module's name stands for all of its
+    layers."""
+
+    @property
+    def layers_in_float(self) -> list[str]:
+        """Return the names of `float_layers`."""
+        return names_of(self.float_layers)
 
     def _check(self, spec: NetworkSpec) -> None:
         super()._check(spec)
@@ -562,6 +578,11 @@ def config_of(
     kept = {} if base is None else {key: getattr(base, key) for key in types if hasattr(base, key)}
     new = {key: converted(key, value, types[key], strict=strict, where=where) for key, value in given.items()}
     return kind(**{**kept, **new})
+
+
+def names_of(text: str) -> list[str]:
+    """Return the names that a text lists, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def settled_stride(blind_stride: int | str) -> int:

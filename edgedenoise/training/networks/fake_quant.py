@@ -20,10 +20,14 @@ from edgedenoise.training.networks.layers import Sum
 from edgedenoise.training.networks.students import fold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgedenoise.calibration.schemes import Scheme
 
 _MOMENTUM = 0.01
 """Momentum of the running mean of the smallest and the largest value of a batch."""
+_NAMED = 4
+"""Number of layers that the error for an unknown one names."""
 
 
 class Rounding(nn.Module):
@@ -151,16 +155,43 @@ class QuantizedSum(nn.Module):
         return Sum()
 
 
-def fake_quantized(network: nn.Module, scheme: Scheme) -> nn.Module:
-    """Return a folded copy of a network in which every convolution and every inner Add is fake-quantized."""
+def fake_quantized(network: nn.Module, scheme: Scheme, float_layers: Sequence[str] = ()) -> nn.Module:
+    """Return a folded copy of a network in which every convolution and every inner Add is fake-quantized.
+
+    Args:
+        network: the float network.
+        scheme: the integer encoding.
+        float_layers: names of layers that stay in float, or of modules, all of whose layers do.
+
+    Raises:
+        UsageError: the network has no layer of such a name.
+    """
     network = fold(network)  # a copy
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d):
-                setattr(module, name, QuantizedConv2d(child, scheme).train(child.training))
-            elif isinstance(child, Sum):
-                setattr(module, name, QuantizedSum(scheme).train(child.training))
+    quantized = {
+        path: QuantizedSum(scheme) if isinstance(module, Sum) else QuantizedConv2d(module, scheme)
+        for path, module in network.named_modules()
+        if isinstance(module, (nn.Conv2d, Sum))
+    }
+    for name in float_layers:
+        below = [path for path in quantized if path == name or path.startswith(f"{name}.")]
+        if not below:
+            raise UsageError(
+                f"float_layers has {name!r}, which is no layer of the network: expected names such as "
+                f"{', '.join(list(quantized)[:_NAMED])}",
+                hint="Separate several names by commas, or leave float_layers out to train all layers in 8 bits.",
+            )
+        for path in below:
+            del quantized[path]
+    for path, module in quantized.items():
+        parent, _, name = path.rpartition(".")
+        plain = network.get_submodule(path)
+        setattr(network.get_submodule(parent), name, module.train(plain.training))
     return network
+
+
+def float_layers_of(network: nn.Module) -> list[str]:
+    """Return the paths of the convolutions and Adds that a fake-quantized network keeps in float."""
+    return [path for path, module in network.named_modules() if isinstance(module, (nn.Conv2d, Sum))]
 
 
 def observe(network: nn.Module, observing: bool) -> None:

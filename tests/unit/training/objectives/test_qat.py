@@ -12,7 +12,7 @@ from torch import nn
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import encode_range, encode_weight, scheme_named
 from edgedenoise.errors import UsageError
@@ -125,6 +125,12 @@ def test_a_dead_channel_and_a_dead_input_are_computed_as_zeros():
     assert not layer(torch.zeros(1, 2, 4, 4)).any()
 
 
+def test_unknown_layers_in_float_are_refused_with_the_names_that_exist():
+    network = build_network(network_spec("edge-tiny"), seed=0)
+    with pytest.raises(UsageError, match=r"'taill', which is no layer of the network: expected names such as head,"):
+        fake_quantized(network, U8S7, ["taill"])
+
+
 def test_without_rounding_the_network_is_the_one_it_was_made_from():
     """Folding keeps what it does; only the rounding is new, and it is fine."""
     network = build_network(network_spec("edge-tiny"), seed=0)
@@ -158,19 +164,19 @@ def test_the_exported_int8_graph_gives_what_the_run_trained(qat_run, photographs
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"),
+    ("name", "scheme", "float_layers"),
     [
-        ("edge-tiny", "s8s8"),
-        ("edge-level", "u8s7"),
-        ("edge-level", "s8s8"),
-        ("edge-plus", "u8s7"),
-        ("edge-plus", "s8s8"),
-        ("cbsn-6x2", "u8s7"),
-        ("cbsn-6x2", "coreml"),
+        ("edge-tiny", "s8s8", ""),
+        ("edge-level", "u8s7", ""),
+        ("edge-level", "s8s8", "tail"),
+        ("edge-plus", "u8s7", ""),
+        ("edge-plus", "s8s8", ""),
+        ("cbsn-6x2", "u8s7", "tail1, tail4, branch1.trunk.1"),
+        ("cbsn-6x2", "coreml", ""),
     ],
 )
-def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, tmp_path):
-    """Sums and joins, too: 60 dB and more between fake quantization and the oracle, by every kind of scheme."""
+def test_every_network_trains_as_its_graph_computes(name, scheme, float_layers, photographs, tmp_path):
+    """Add and Concat nodes and layers in float, too: 60 dB and more to the reference execution, in every scheme."""
     noisy = str(photographs / "noisy")
     begin = tmp_path / "float"
     how = (
@@ -181,7 +187,7 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
     edgedenoise.train(
         settings_of(
             photographs, run, network=name, objective="qat", init=str(begin), data=noisy, steps=6, patch=60,
-            scheme=scheme,
+            scheme=scheme, float_layers=float_layers,
         )
     )  # fmt: skip
     bundle = tmp_path / "qat.edge"
@@ -189,6 +195,10 @@ def test_every_network_trains_as_its_graph_computes(name, scheme, photographs, t
     edgedenoise.calibrate(bundle, photographs / "noisy", count=4, crop_px=48)
     edgedenoise.quantize(bundle, scheme=scheme)
     opened, network = Bundle.open(bundle), load_network(run)[0].eval()
+    encoding = opened.variant(f"onnx-int8-{scheme}").encoding
+    kinds = {"": [], "tail": ["Conv"], "tail1, tail4, branch1.trunk.1": ["Add", "Concat", *["Conv"] * 4]}[float_layers]
+    nodes = {node.output[0]: node.op_type for node in load_onnx(float_graph(opened)).graph.node}
+    assert sorted(nodes[layer] for layer in encoding.float_layers) == kinds
     limit = manifest.normalization_limit
     assert (limit is None) == (manifest.normalization == "unit")
     if limit is not None:
