@@ -29,7 +29,7 @@ from image_sets import HARM_SETS, MAIN_SETS, SETS, chosen_sets
 
 import edgedenoise
 from edgedenoise.imaging.image import to_unit
-from edgedenoise.imaging.metrics import psnr
+from edgedenoise.imaging.metrics import blotches_lsb, psnr
 from edgedenoise.runtimes.noise_plane import noise_of
 from edgedenoise.tables import table
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     Method = Callable[[Pixels], Pixels]
 
 WORSE_DB = 0.1
-BLOTCH_PX = 16
 LEVEL_FACTORS = {"OpenCV NLM": 0.8, "skimage wavelet": 1.0}
 """Strength of a classical method, in units of the estimated noise level in 8-bit levels."""
 
@@ -67,16 +66,6 @@ class Judged:
     ms_per_mp: float | None
 
 
-def blotches(image: Pixels, clean: Pixels) -> float:
-    """Return the root mean square of the low-frequency error of both colour differences, in 8-bit levels."""
-    error = image.astype(np.float64) - clean
-    chroma = np.stack([error[..., 0] - error[..., 1], error[..., 2] - error[..., 1]])
-    rows, columns = (side // BLOTCH_PX for side in error.shape[:2])
-    cut = chroma[:, : rows * BLOTCH_PX, : columns * BLOTCH_PX]
-    cells = cut.reshape(2, rows, BLOTCH_PX, columns, BLOTCH_PX).mean(axis=(2, 4))
-    return float(np.sqrt(np.square(cells).mean()))
-
-
 def judged(name: str, pairs: list[Pair], run: Method) -> Judged:
     """Run a method over all pairs of a set."""
     before, after, shifts, blotched = [], [], [], []
@@ -90,7 +79,7 @@ def judged(name: str, pairs: list[Pair], run: Method) -> Judged:
         after.append(psnr(answer, clean))
         shift = (answer.astype(np.float64) - clean).mean(axis=(0, 1))
         shifts.append(float(np.abs(shift).max()))
-        blotched.append(blotches(answer, clean))
+        blotched.append(blotches_lsb(answer, clean))
     # A clean input has an infinite PSNR: its gain says nothing, and its answer is judged by its own PSNR.
     finite = np.isfinite(before)
     gains = np.where(finite, np.array(after) - np.where(finite, before, 0), 0.0)

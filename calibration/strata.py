@@ -14,7 +14,8 @@ import numpy as np
 
 from edgedenoise.errors import UsageError
 from edgedenoise.imaging.tiling import reflected
-from edgedenoise.noise.estimation import BLOCK_PX, estimate_noise
+from edgedenoise.noise.blocks import BLOCK_PX
+from edgedenoise.noise.estimation import estimate_noise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -37,11 +37,16 @@ def is_installed(package: str) -> bool:
         return sys.modules.get(package) is not None
 
 
-def missing_package(error: ModuleNotFoundError) -> RuntimeUnavailableError | None:
-    """Return the error for a failed import of an optional package; None for any other package."""
+def missing_package(error: ModuleNotFoundError, extra: str = "") -> RuntimeUnavailableError | None:
+    """Return the error for a failed import of an optional package; None for any other package.
+
+    Args:
+        error: of the import.
+        extra: extra that the hint installs; empty for that of `EXTRA_OF`.
+    """
     package = (error.name or "").partition(".")[0]
-    extra = EXTRA_OF.get(package)
-    if extra is None:
+    extra = extra or EXTRA_OF.get(package, "")
+    if not extra:
         return None
     return RuntimeUnavailableError(
         f"the package {package} is needed for this and is not installed",

@@ -22,7 +22,8 @@ from edgedenoise.datacheck.traces import PERIODS, find_traces, profile_spectrum
 from edgedenoise.errors import DatasetError, ImageError
 from edgedenoise.imaging.files import EXTENSIONS, read_image, to_unit
 from edgedenoise.imaging.folders import list_images
-from edgedenoise.noise.estimation import BLOCK_PX, NoiseEstimate, estimate_noise
+from edgedenoise.noise.blocks import BLOCK_PX
+from edgedenoise.noise.estimation import NoiseEstimate, estimate_noise
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -15,20 +15,15 @@ import numpy as np
 
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.image import to_unit
+from edgedenoise.noise.blocks import BINS, BLOCK_PX, FEWEST_FLAT, as_blocks, coarse_activity, find_flat, without_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float32]
 
-BLOCK_PX = 16
-"""Side of a block in pixels, and the smallest side of an image that can be estimated."""
 LAGS = 8
 """Largest distance in pixels for which the autocorrelation is measured."""
-_COARSE_PX = 4  # flatness is measured on means of this many pixels squared
-_BINS = 16
-_FLAT_SHARE = 0.05  # the flattest twentieth: more blocks include texture, as measured on images
-_FEWEST_FLAT = 6
 _CLIPPED_SHARE = 0.05  # blocks with more pixels at black or white are left out
 _FLOOR_SHARE = 0.02
 _RISE_BLOCKS = 40  # a bin with fewer does not separate flat blocks from busy ones
@@ -97,25 +92,25 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
         raise ImageError(
             f"the image is too small: expected at least {BLOCK_PX} x {BLOCK_PX} pixels, got {height} x {width}"
         )
-    centres = (np.arange(_BINS) + 0.5) * 256 / _BINS
-    by_brightness = np.full((_BINS, 3), np.nan)
+    centres = (np.arange(BINS) + 0.5) * 256 / BINS
+    by_brightness = np.full((BINS, 3), np.nan)
     sigma = np.zeros(3)
     products, flat_blocks = np.zeros(LAGS + 1), 0
     floors: list[float] = []
     rises: list[tuple[float, int]] = []
     checkers, by_channel = np.zeros(2), np.zeros((3, LAGS + 1))
-    everywhere = np.stack([_activity(_blocks(levels[..., channel])) for channel in range(3)])
+    everywhere = np.stack([coarse_activity(as_blocks(levels[..., channel])) for channel in range(3)])
     for channel in range(3):
-        blocks, others = _blocks(levels[..., channel]), everywhere.sum(axis=0) - everywhere[channel]
+        blocks, others = as_blocks(levels[..., channel]), everywhere.sum(axis=0) - everywhere[channel]
         activity = everywhere[channel]
         clipped = ((blocks <= 0.5) | (blocks >= 254.5)).mean(axis=(1, 2))
-        if (clipped <= _CLIPPED_SHARE).sum() >= _FEWEST_FLAT:
+        if (clipped <= _CLIPPED_SHARE).sum() >= FEWEST_FLAT:
             unclipped = clipped <= _CLIPPED_SHARE
             blocks, activity, others = blocks[unclipped], activity[unclipped], others[unclipped]
         brightness = blocks.mean(axis=(1, 2))
-        residual = _without_plane(blocks)
+        residual = without_plane(blocks)
         variance = (residual**2).sum(axis=(1, 2)) / (BLOCK_PX**2 - 3)  # a plane takes three degrees of freedom
-        flat, bins = _flat_blocks(activity, brightness)
+        flat, bins = find_flat(activity, brightness)
         for bin_ in np.unique(bins[flat]):
             by_brightness[bin_, channel] = np.sqrt(np.median(variance[flat & (bins == bin_)]))
         known = np.isfinite(by_brightness[:, channel])
@@ -123,7 +118,7 @@ def estimate_noise(pixels: NDArray[Any]) -> NoiseEstimate:
         sigma[channel] = np.sqrt(np.mean(curve**2))
         even = residual / np.sqrt(np.maximum(variance, 1e-12))[:, None, None]
         products += _lag_products(even[flat])
-        by_channel[channel] = _lag_products(even[_flat_blocks(others, brightness)[0]])
+        by_channel[channel] = _lag_products(even[find_flat(others, brightness)[0]])
         checkers += [_checker(even[flat], 1), _checker(even[flat], 3)]
         flat_blocks += int(flat.sum())
         floors.append(float(np.sqrt(np.quantile(variance, _FLOOR_SHARE))))
@@ -168,52 +163,14 @@ def autocorrelation(noise: NDArray[Any]) -> NDArray[np.float64]:
         )
     products = np.zeros(LAGS + 1)
     for channel in range(noise.shape[2]):
-        products += _lag_products(_without_plane(_blocks(noise[..., channel].astype(np.float32))))
+        products += _lag_products(without_plane(as_blocks(noise[..., channel].astype(np.float32))))
     return products[1:] / products[0] if products[0] > 0 else np.zeros(LAGS)
-
-
-def _blocks(plane: Float) -> Float:
-    """Return the blocks of (H, W) as (N, 16, 16), without incomplete ones at the end."""
-    rows, columns = plane.shape[0] // BLOCK_PX, plane.shape[1] // BLOCK_PX
-    cut = plane[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX)
-    return cut.swapaxes(1, 2).reshape(-1, BLOCK_PX, BLOCK_PX)
-
-
-def _without_plane(blocks: Float) -> Float:
-    """Return (N, S, S) blocks, each without the plane that fits it best."""
-    side = blocks.shape[1]
-    ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    ramp /= np.sqrt((ramp**2).sum() * side)  # of length 1 over a block
-    down = np.einsum("nyx,y->n", blocks, ramp)[:, None, None] * ramp[:, None]
-    across = np.einsum("nyx,x->n", blocks, ramp)[:, None, None] * ramp
-    return np.asarray(blocks - blocks.mean(axis=(1, 2), keepdims=True) - down - across, np.float32)
-
-
-def _activity(blocks: Float) -> Float:
-    """Return the energy of each block's coarse structure, (N,): its means of 4 x 4 pixels without their plane."""
-    cells = BLOCK_PX // _COARSE_PX
-    coarse = blocks.reshape(-1, cells, _COARSE_PX, cells, _COARSE_PX).mean(axis=(2, 4))
-    return np.asarray((_without_plane(coarse) ** 2).sum(axis=(1, 2)), np.float32)
-
-
-def _flat_blocks(activity: Float, brightness: Float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Return which blocks are the flattest of their brightness bin, and the bin of each block."""
-    bins = np.clip(brightness * _BINS / 256, 0, _BINS - 1).astype(np.intp)
-    flat = np.zeros(len(activity), bool)
-    for bin_ in np.unique(bins):
-        members = np.flatnonzero(bins == bin_)
-        count = max(_FEWEST_FLAT, round(_FLAT_SHARE * len(members)))
-        if len(members) >= _FEWEST_FLAT:
-            flat[members[np.argsort(activity[members], kind="stable")[:count]]] = True
-    if not flat.any():  # a small image: use the flattest of all
-        flat[np.argsort(activity, kind="stable")[:_FEWEST_FLAT]] = True
-    return flat, bins
 
 
 def _texture_rises(activity: Float, variance: Float, bins: NDArray[np.intp]) -> list[tuple[float, int]]:
     """Return (rise, blocks) of every brightness bin with enough blocks, without the darkest and the brightest."""
     rises = []
-    for bin_ in range(1, _BINS - 1):
+    for bin_ in range(1, BINS - 1):
         members = np.flatnonzero(bins == bin_)
         count = len(members)
         if count < _RISE_BLOCKS:

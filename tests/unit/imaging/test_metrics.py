@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging.metrics import level_errors, psnr, psnr_unit, ssim
+from edgedenoise.imaging.metrics import blotches_lsb, level_errors, luma, ms_ssim, psnr, psnr_unit, ssim
 
 
 def pair(shape: tuple[int, ...], seed: int = 0, sigma: float = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -113,3 +113,34 @@ def test_ssim_of_a_tiny_image_and_psnr_of_nan_are_refused() -> None:
         ssim(np.zeros((10, 30), np.uint8), np.zeros((10, 30), np.uint8))
     with pytest.raises(ImageError, match="expected finite numbers"):
         psnr(np.full((3, 3), np.nan), np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("shape", [(176, 176, 3), (176, 256, 1), (272, 192, 3)])
+def test_ms_ssim_is_that_of_tensorflow(shape: tuple[int, ...]) -> None:
+    tensorflow = pytest.importorskip("tensorflow", reason='pip install "edgedenoise[tf]"')
+    smooth, noisy = pair(shape, sigma=35)
+    for a, b in ((smooth, noisy), (noisy, smooth[::-1])):  # the second has scales of negative structure
+        planes = [tensorflow.constant(luma(image)[None, ..., None], tensorflow.float64) for image in (a, b)]
+        theirs = float(tensorflow.image.ssim_multiscale(*planes, max_val=255)[0])
+        assert ms_ssim(a, b) == pytest.approx(theirs, abs=1e-5)
+
+
+def test_ms_ssim_is_1_for_equal_images_and_needs_five_scales() -> None:
+    a, b = pair((190, 177, 3))
+    assert ms_ssim(a, a) == pytest.approx(1, abs=1e-12)
+    assert 0 < ms_ssim(a, b) < 1
+    with pytest.raises(ImageError, match="too small for MS-SSIM: expected at least 176 x 176 pixels, got 175 x 200"):
+        ms_ssim(np.zeros((175, 200)), np.zeros((175, 200)))
+
+
+def test_blotches_are_colour_errors_in_large_areas_only() -> None:
+    clean, _ = pair((64, 70, 3))
+    rng = np.random.default_rng(1)
+    fine = np.clip(clean + rng.normal(0, 10, clean.shape), 0, 255).round().astype(np.uint8)
+    tinted = np.minimum(clean, 200).astype(np.uint8)
+    gray_error, red_error = tinted + np.uint8(9), tinted + np.array([9, 0, 0], np.uint8)
+    assert blotches_lsb(clean, clean) == 0
+    assert blotches_lsb(fine, clean) < 2
+    assert blotches_lsb(gray_error, tinted) == 0
+    assert blotches_lsb(red_error, tinted) == pytest.approx(9 / math.sqrt(2))
+    assert blotches_lsb(red_error[..., :1], tinted[..., :1]) == 0, "grayscale has no colour"

@@ -15,8 +15,9 @@ from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
 from edgedenoise.noise import sensor
+from edgedenoise.noise.blocks import BLOCK_PX
 from edgedenoise.noise.cameras import BLACK_HEADROOM, CAMERAS, CoarseNoise, InCameraDenoising
-from edgedenoise.noise.estimation import BLOCK_PX, autocorrelation, estimate_noise
+from edgedenoise.noise.estimation import autocorrelation, estimate_noise
 from edgedenoise.noise.in_camera import denoised_in_camera
 from edgedenoise.noise.synthesis import MAX_LEVEL, add_camera_noise, parameters_for_psnr, sample_noise
 
