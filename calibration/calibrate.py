@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ HISTOGRAMS_FILE = "calibration/histograms.npz"
 SET_FILE = "calibration/set.json"
 TRAINED_RANGES_FILE = "calibration/trained-ranges.json"
 """Ranges that the weights were trained with (`--objective qat`); they take precedence over measured ones."""
+_log = logging.getLogger(__name__)
 STRENGTHS = (0.5, 1.0, 2.0)
 """Strengths that the crops are given the noise level with, for networks that take it."""
 
@@ -62,6 +64,8 @@ class CalibrationReport(msgspec.Struct, frozen=True, rename={"images": "photogra
     """Images that were dropped because another one shows the same."""
     overlapping: int
     """Number of crops that were dropped because their image had no other place left."""
+    trained_ranges: int = 0
+    """Number of ranges that the weights were trained with; `quantize` prefers them to those of this set."""
 
 
 def calibrate(
@@ -135,8 +139,15 @@ def calibrate(
         )
     measurement = measure(model, hashlib.sha256(graph).hexdigest(), crops, inputs, manifest, progress)
     with BundleWriter.edit(opened) as writer:
-        writer.drop_variants({v.name for v in manifest.variants if v.encoding is not None})
+        quantized = [v.name for v in manifest.variants if v.encoding is not None]
+        writer.drop_variants(set(quantized))
         put_measurement(writer, measurement, levels)
+    if quantized:
+        _log.warning(
+            "removed %s, which had the ranges of the former set; to quantize again: %s",
+            ", ".join(quantized),
+            command_line("quantize", opened.source),
+        )
     return Bundle.open(opened.root)
 
 
@@ -236,7 +247,7 @@ def calibration_report(bundle: Bundle) -> CalibrationReport:
     Raises:
         CalibrationError: the bundle has not been calibrated.
     """
-    chosen = recorded_set(bundle)
+    chosen, trained = recorded_set(bundle), trained_ranges(bundle)
     known = bundle.manifest.calibration
     return CalibrationReport(
         crops=len(chosen.crops),
@@ -248,11 +259,17 @@ def calibration_report(bundle: Bundle) -> CalibrationReport:
         candidates=chosen.candidates,
         duplicates=chosen.duplicates,
         overlapping=chosen.overlapping,
+        trained_ranges=0 if trained is None else len(trained.tensors),
     )
 
 
-def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
+def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX, *, ignore_trained: bool = False) -> Ranges:
     """Return the ranges that a calibrator chooses from what a bundle stores; see `choose_ranges`.
+
+    Args:
+        bundle: a calibrated bundle.
+        calibrator: how a range is chosen.
+        ignore_trained: choose all ranges by the calibrator, also those that the weights were trained with.
 
     Raises:
         CalibrationError: there are none, they were measured on another graph, or histograms to choose from are missing.
@@ -267,7 +284,10 @@ def stored_ranges(bundle: Bundle, calibrator: Calibrator = MINMAX) -> Ranges:
                 hint=f"Measure them: {command_line('calibrate', bundle.source, '--data', 'noisy')}",
             )
         histograms = from_bytes(bundle.read(HISTOGRAMS_FILE), f"{bundle.source}: {HISTOGRAMS_FILE}")
-    return choose_ranges(measured, histograms or {}, calibrator, trained_ranges(bundle))
+    trained = trained_ranges(bundle)
+    if trained is not None and ignore_trained:  # the weights of its float layers have never been rounded
+        trained = msgspec.structs.replace(trained, tensors={})
+    return choose_ranges(measured, histograms or {}, calibrator, trained)
 
 
 def trained_ranges(bundle: Bundle) -> Ranges | None:

@@ -17,7 +17,7 @@ from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.runtimes import noise_plane
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
-from edgedenoise.runtimes.choosing import choose_variant
+from edgedenoise.runtimes.choosing import Choice, choose
 from edgedenoise.runtimes.machine import free_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.pipeline import run_image
@@ -113,15 +113,16 @@ def load(
     else:
         noise_plane.check_strength(strength, most=1.0)
     settings = _Settings(tile, strength, _checked_noise(noise, bundle))
-    variant = choose_variant(bundle, runtime, precision, device, trust_engine=trust_engine)
+    choice = choose(bundle, runtime, precision, device, trust_engine=trust_engine)
+    variant = choice.variant
     session = open_variant(bundle, variant, device=device, options=options)
 
     def open_float() -> tuple[Variant, CheckedSession]:
-        chosen = choose_variant(bundle, runtime, "fp32", device, trust_engine=trust_engine)
+        chosen = choose(bundle, runtime, "fp32", device, trust_engine=trust_engine).variant
         return chosen, open_variant(bundle, chosen, device=device, options=options)
 
     by_depth = precision == "auto" and variant.precision == "int8"
-    return Denoiser(bundle, variant, session, settings, open_float if by_depth else None)
+    return Denoiser(bundle, choice, session, settings, open_float if by_depth else None)
 
 
 def load_variant(
@@ -133,7 +134,7 @@ def load_variant(
         noise_plane.check_noise_level(bundle.manifest.noise_level, bundle.source)
     options = SessionOptions(threads=threads)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
-    return Denoiser(bundle, variant, session, _Settings("auto", 1.0, None))
+    return Denoiser(bundle, Choice(variant), session, _Settings("auto", 1.0, None))
 
 
 @dataclass(frozen=True)
@@ -162,16 +163,18 @@ class Denoiser:
     def __init__(
         self,
         bundle: Bundle,
-        variant: Variant,
+        choice: Choice,
         session: CheckedSession,
         settings: _Settings,
         open_float: Callable[[], tuple[Variant, CheckedSession]] | None = None,
     ) -> None:
         self.bundle = bundle
         """The opened bundle."""
-        self.variant = variant
+        self.choice = choice
+        """The variant that was chosen, and those that were passed over, with the reasons."""
+        self.variant = choice.variant
         """The variant that runs; images of more than 8 bits may run on a float variant, see `last_variant`."""
-        self.last_variant = variant
+        self.last_variant = choice.variant
         """The variant that ran the last image."""
         self.last_noise: float | None = None
         """Noise of the last image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from edgedenoise.exporting.onnx.float_bundle import FloatGraph
-    from edgedenoise.exporting.quantization.quantize import QuantizedGraph, QuantizeReport
+    from edgedenoise.exporting.quantization.quantize import QuantizedGraph
+    from edgedenoise.exporting.quantization.quantize_report import QuantizeReport
     from edgedenoise.exporting.verify import VerifyReport
     from edgedenoise.imaging.normalize import NormalizationKind
 
@@ -154,6 +155,7 @@ def _graphs(
         written.selftest,
         held_out_judge(written.data, drawn.crops, data, manifest, tuple(options.noise_levels)),
         trained_in_8_bits=graph.trained_ranges is not None,
+        trained_ranges=frozenset(graph.trained_ranges or ()),
     )
     kept: tuple[str, ...] = ()
     if source.judge is not None and search_seconds:

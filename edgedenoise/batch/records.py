@@ -47,6 +47,8 @@ def summary_record(report: BatchReport) -> dict[str, Any]:
         "megapixels": round(sum(file.megapixels or 0 for file in report.files if file.error is None), 6),
         "seconds": _rounded(report.seconds),
         "left_out": report.left_out,
+        "passed_over": report.passed_over,
+        "float_instead_of": report.float_instead_of,
     }
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgedenoise.errors import EdgeDenoiseError
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.runtimes.base import EffectiveDevice
+    from edgedenoise.runtimes.choosing import PassedOver
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class BatchReport:
     """Numbers of images written, failed and left out."""
     seconds: float = 0.0
     """Wall-clock seconds of the run, without opening the model."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """Variants that were not chosen, with the reasons."""
+    float_instead_of: tuple[PassedOver, ...] = ()
+    """INT8 variants among them, where a float variant ran although the precision was left open."""
 
     @property
     def failures(self) -> tuple[FileResult, ...]:

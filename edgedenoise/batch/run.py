@@ -96,4 +96,13 @@ def denoise_files(
         seconds = time.perf_counter() - start
         failed = sum(result.error is not None for result in results)
         counts = Counts(len(results) - failed, failed, len(plan.left_out))
-        return BatchReport(denoiser.variant.name, denoiser.effective, tuple(results), plan.left_out, counts, seconds)
+        return BatchReport(
+            denoiser.variant.name,
+            denoiser.effective,
+            tuple(results),
+            plan.left_out,
+            counts,
+            seconds,
+            denoiser.choice.passed_over,
+            denoiser.choice.int8_passed_over,
+        )

@@ -49,6 +49,9 @@ class Encoding(msgspec.Struct, frozen=True):
     """`mse`: the scales of weights are those of least squared error, which may clip the largest weights."""
     bias_correction: Literal["none", "mean"] = "none"
     """`mean`: biases restore the mean of each channel, which rounding had changed."""
+    trained_ranges: int | None = None
+    """Number of ranges of activations that the weights were trained with and that were used instead of the
+    calibrator's; None in bundles of earlier versions, which did not record it."""
 
 
 MOST_MEAN_LOSS_DB = 0.1
@@ -177,6 +180,19 @@ class NoiseLevel(msgspec.Struct, frozen=True):
     gain: float
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What `edgedenoise test` demands of a bundle; None where there is no limit."""
+
+    max_drop_db: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    """Largest loss of PSNR against the float variant, in the mean over images with ground truth."""
+    min_psnr_db: Annotated[float, msgspec.Meta(ge=0, le=1000)] | None = None
+    """Least PSNR to the float output, on each image."""
+    max_error_lsb: Annotated[float, msgspec.Meta(ge=0, le=255)] | None = None
+    """Largest absolute difference to the float output in 8-bit levels, on each image."""
+    max_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Largest median time of the network alone on one input, in milliseconds."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a host must know. The schema is additive: unknown fields of newer versions are ignored."""
 
@@ -194,6 +210,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     noise_level: NoiseLevel | None = None
     """How the fourth input channel is computed; None for networks that take the image alone."""
+    limits: Limits | None = None
+    """Limits that the bundle was made to keep; None where none were given."""
     about: str = ""
     """Markdown for the model card: data and their licence, measured quality."""
     files: dict[str, FileRecord] = {}

@@ -144,9 +144,11 @@ def write_manifest(root: Path, manifest: Manifest, unknown: tuple[UnknownVariant
     """
     values: dict[str, Any] = msgspec.to_builtins(manifest)
     # A bundle without them has the same bytes as in versions that had no such fields.
-    _drop_missing(values, "noise_level", "normalization_limit")
+    _drop_missing(values, "noise_level", "normalization_limit", "limits")
     for variant in values["variants"]:
         _drop_missing(variant, "loss")
+        if variant["encoding"] is not None:
+            _drop_missing(variant["encoding"], "trained_ranges")
     values["variants"] += [one.raw for one in unknown]
     values["digest"] = _digest(values)
     data = msgspec.json.format(msgspec.json.encode(values), indent=2)

@@ -70,4 +70,9 @@ def _lines(report: CalibrationReport) -> list[str]:
     if report.overlapping:
         kind = "candidates" if report.candidates else "crops"
         lines.append(f"dropped {report.overlapping} {kind} at the same place as others")
+    if report.trained_ranges:
+        lines.append(
+            f"the weights were trained with {report.trained_ranges} ranges, which `quantize` prefers to these; to use"
+            " these: quantize --ignore-trained-ranges"
+        )
     return lines

@@ -97,6 +97,8 @@ def command(
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
         )
+    for one in report.float_instead_of:
+        output.note(one_line(f"{report.variant} runs in float; {one.variant} is not used: {one.reason}"))
     for line in left_out_lines(report.left_out):
         output.note(line)
     for failure in report.failures:

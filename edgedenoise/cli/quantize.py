@@ -14,7 +14,7 @@ from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from edgedenoise.exporting.quantization.quantize import QuantizeReport
+    from edgedenoise.exporting.quantization.quantize_report import QuantizeReport
 
 
 @cli_command
@@ -49,12 +49,23 @@ def command(
         typer.Option(help="none, mean (restore the mean of each channel) or auto (where better). Needs --data."),
     ] = "none",
     runtime: Annotated[str, typer.Option(help="Backend whose speed the search compares.")] = "onnxruntime",
+    ignore_trained_ranges: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-trained-ranges", help="Use measured ranges, although the weights were trained with their own."
+        ),
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build the variants of other backends again that this removes.")
+    ] = False,
     wide: Wide = False,
 ) -> None:
     """Quantize a calibrated bundle to INT8.
 
     With --max-drop or --min-psnr, search for the fastest encoding within a budget of quality.
     """
+    from edgedenoise.exporting.rebuild import rebuild as rebuild_removed
+
     if max_drop is None and min_psnr is None:
         if clean is not None:
             raise UsageError(
@@ -65,13 +76,16 @@ def command(
             report = edgedenoise.quantize(
                 bundle,
                 scheme=scheme,
-                calibrator=calibrator or "minmax",
+                calibrator=calibrator,
                 data=data,
                 weight_clip=cast("Any", weight_clip),  # checked there
                 bias_correction=cast("Any", bias_correction),
+                ignore_trained_ranges=ignore_trained_ranges,
                 progress=progress,
             )
-        output.result(report, "\n".join(_lines(report, bundle)))
+            if rebuild:
+                rebuild_removed(bundle, report.removed, progress)
+        output.result(report, "\n".join(_lines(report, bundle, rebuilt=rebuild)))
         return
     if (weight_clip, bias_correction) != ("none", "none"):
         raise UsageError(
@@ -91,16 +105,23 @@ def command(
                 scheme=scheme,
                 calibrator=calibrator,
                 runtime=runtime,
+                ignore_trained_ranges=ignore_trained_ranges,
                 progress=progress,
             )
+            if rebuild:
+                rebuild_removed(bundle, found.quantized.removed, progress)
     except QuantizationError as error:
         if isinstance(error.plan, QuantizationPlan) and not output.as_json:  # in JSON it is a field of the error
             output.result(error.plan, plan_table(error.plan, wide=wide))
         raise
-    output.result(found, "\n".join([plan_table(found.plan, wide=wide), *_lines(found.quantized, bundle)]))
+    output.result(
+        found, "\n".join([plan_table(found.plan, wide=wide), *_lines(found.quantized, bundle, rebuilt=rebuild)])
+    )
 
 
-def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
+def _lines(report: QuantizeReport, bundle: Path, *, rebuilt: bool) -> list[str]:
+    from edgedenoise.exporting.rebuild import rebuild_command
+
     lines = [f"{report.variant}: {report.size_bytes / 1024:.0f} KB, float {report.float_size_bytes / 1024:.0f} KB"]
     lines.append(f"exact W8A8 to float on the self-test: {report.selftest_db:.1f} dB")
     if report.held_out_db is not None:
@@ -113,7 +134,15 @@ def _lines(report: QuantizeReport, bundle: Path) -> list[str]:
     ):
         if gain_db is not None:
             lines.append(f"{what}: {gain_db:+.2f} dB to float; kept: {kept}")
-    lines.append(f"next: {command_line('compile', bundle, '--target', _first_target(report))}")
+    if report.trained_ranges:
+        lines.append(
+            f"ranges: {report.trained_ranges} that the weights were trained with, {report.measured_ranges} measured"
+        )
+    for removed in report.removed:
+        again = "built again" if rebuilt else f"to build it again: {rebuild_command(bundle, removed)}"
+        lines.append(f"removed {removed.variant}, which held the former encoding; {again}")
+    if not report.removed:
+        lines.append(f"next: {command_line('compile', bundle, '--target', _first_target(report))}")
     return lines
 
 

@@ -9,7 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, Wide, cli_command
-from edgedenoise.errors import ParityError
+from edgedenoise.errors import MeasurementError, ParityError
 from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
@@ -31,6 +31,9 @@ def command(
     output.result(report, _text(report, wide=wide))
     if not report.passed:
         raise typer.Exit(ParityError.exit_code)
+    if not report.measured:
+        output.note("error: no variant was run or emulated here, so nothing is known about the numbers of this bundle")
+        raise typer.Exit(MeasurementError.exit_code)
 
 
 def variants_table(report: VerifyReport, *, wide: bool) -> str:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgedenoise.bundles.bundle import Bundle, report_file
-from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.manifest import Encoding, Limits, Variant
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
@@ -37,7 +39,7 @@ from edgedenoise.exporting.quantization.judge import SEARCH_CROPS, Judge, judge_
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.exporting.quantization.quantize import (
     EncodingOptions,
-    QuantizeReport,
+    check_calibrator,
     float_source,
     put_quantized,
     quantize_graph,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgedenoise.calibration.ranges import Ranges
+    from edgedenoise.exporting.quantization.quantize_report import QuantizeReport
     from edgedenoise.runtimes.base import Backend
 
 CALIBRATORS = ("minmax", "mse", "percentile-99.999", "percentile-99.99", "entropy")
@@ -81,6 +84,7 @@ def quantize_to_budget(
     calibrator: str | None = None,
     runtime: str = "onnxruntime",
     crops: int = SEARCH_CROPS,
+    ignore_trained_ranges: bool = False,
     progress: Progress = silent,
 ) -> BudgetReport:
     """Search for the fastest encoding within a budget and add it as a variant, with the plan beside it.
@@ -96,6 +100,7 @@ def quantize_to_budget(
         calibrator: try this calibrator alone; None tries all.
         runtime: backend whose speed counts; the variant must be faster than float there.
         crops: number of held-out images, or windows of larger ones, to judge on.
+        ignore_trained_ranges: choose all ranges by the calibrator, also those that the weights were trained with.
         progress: called after each step.
 
     Returns:
@@ -105,7 +110,7 @@ def quantize_to_budget(
         QuantizationError: no plan keeps the budget, or none is faster than float; its `plan` is the best one. The
             bundle stays as it was.
         UsageError: both limits or none, no ground truth for a drop, an unknown scheme, calibrator or runtime, or a
-            runtime that opens no ONNX graphs.
+            runtime that opens no ONNX graphs, or a calibrator for a bundle whose ranges were trained.
         CalibrationError: the bundle has no ranges, calibration has seen everything, or the images cannot be used.
 
     Example:
@@ -128,11 +133,12 @@ def quantize_to_budget(
             hint=_other_runtime(runtime),
         )
     check_editable(opened)
+    check_calibrator(opened, calibrator, ignore_trained_ranges=ignore_trained_ranges)
     folder, truth = (None if path is None else Path(path) for path in (data, clean))
     judge = judge_of(opened, folder, truth, crops, progress)
     budget.spare_db(judge.float_fidelity)  # a drop without a ground truth is refused before the search
-    search = _Search(opened, budget, judge, backend, progress)
-    plan = search.run(_schemes(scheme), _calibrators(opened, calibrator))
+    search = _Search(opened, budget, judge, backend, progress, ignore_trained_ranges)
+    plan = search.run(_schemes(scheme), _calibrators(opened, calibrator, ignore_trained_ranges))
     if not plan.met:
         raise QuantizationError(
             f"no plan keeps the budget of {plan.budget} with {LEAST_INT8_SHARE:.0%} of the multiply-accumulates in"
@@ -150,12 +156,14 @@ def quantize_to_budget(
         )
     chosen = plan.chosen
     options = EncodingOptions(chosen.calibrator, chosen.float_layers)
-    source = float_source(opened, chosen.calibrator)
+    source = float_source(opened, chosen.calibrator, ignore_trained_ranges=ignore_trained_ranges)
     quantized = quantize_graph(source, scheme_named(chosen.scheme), options, progress)
+    limits = Limits(max_drop_db=max_drop_db, min_psnr_db=min_psnr_db)
     with BundleWriter.edit(opened) as writer:
-        put_quantized(writer, quantized)
+        removed = put_quantized(writer, quantized)
         writer.write_json(report_file(quantized.variant.name), plan)
-    return BudgetReport(quantize_report(Bundle.open(opened.root), quantized), plan)
+        writer.manifest = msgspec.structs.replace(writer.manifest, limits=limits)
+    return BudgetReport(quantize_report(Bundle.open(opened.root), quantized, removed), plan)
 
 
 @dataclass
@@ -167,6 +175,7 @@ class _Search:
     judge: Judge
     runtime: Backend
     progress: Progress
+    ignore_trained_ranges: bool = False
     tried: list[Candidate] = field(default_factory=list)
     chosen_ranges: dict[str, Ranges] = field(default_factory=dict)
     """Calibrator -> the ranges that it chooses, which are the same for every candidate."""
@@ -242,7 +251,9 @@ class _Search:
 
     def _ranges(self, calibrator: str) -> Ranges:
         if calibrator not in self.chosen_ranges:
-            self.chosen_ranges[calibrator] = stored_ranges(self.bundle, calibrator_named(calibrator))
+            self.chosen_ranges[calibrator] = stored_ranges(
+                self.bundle, calibrator_named(calibrator), ignore_trained=self.ignore_trained_ranges
+            )
         return self.chosen_ranges[calibrator]
 
     def _share(self, kept: frozenset[str]) -> float:
@@ -291,8 +302,9 @@ def _schemes(wanted: str | None) -> tuple[str, ...]:
     return tuple(scheme.name for scheme in mine if scheme.weight_bits < 8 or not saturates_u8s8())
 
 
-def _calibrators(bundle: Bundle, wanted: str | None) -> tuple[str, ...]:
+def _calibrators(bundle: Bundle, wanted: str | None, ignore_trained_ranges: bool) -> tuple[str, ...]:
     """Return the calibrators to try; weights that were trained with ranges of their own leave no choice."""
     if wanted is not None:
         return (calibrator_named(wanted).name,)
-    return CALIBRATORS if bundle.has(HISTOGRAMS_FILE) and not bundle.has(TRAINED_RANGES_FILE) else (MINMAX.name,)
+    trained = bundle.has(TRAINED_RANGES_FILE) and not ignore_trained_ranges
+    return CALIBRATORS if bundle.has(HISTOGRAMS_FILE) and not trained else (MINMAX.name,)

@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
+from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.bundles.writer import BundleWriter, check_editable
-from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE, float_graph, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import (
+    FLOAT_VARIANT,
+    TRAINED_RANGES_FILE,
+    float_graph,
+    load_onnx,
+    stored_ranges,
+    trained_ranges,
+)
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
@@ -21,12 +28,14 @@ from edgedenoise.exporting.quantization.contracts import check_encoded
 from edgedenoise.exporting.quantization.correction import Auto, BiasCorrection, check_ways, mean_shifts, refine
 from edgedenoise.exporting.quantization.judge import Judge, held_out_set, judged_images, known_set
 from edgedenoise.exporting.quantization.qdq import encode
+from edgedenoise.exporting.quantization.quantize_report import QuantizeReport, Removed
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.selftest import selftest_pair
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -46,35 +55,6 @@ CORRECTION_CROPS = 8
 QUANTIZE_STEPS = 3
 """Steps that are reported as progress: held-out crops, encoding, distance to float."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class QuantizeReport:
-    """How close the reference execution (unfused W8A8) of a new graph is to float; `verify` checks the backends."""
-
-    bundle: Path
-    variant: str
-    scheme: str
-    selftest_db: float
-    """PSNR to the float output on the bundle's self-test image, unit range."""
-    held_out_db: float | None
-    """PSNR to the float output over held-out images; None without images."""
-    size_bytes: int
-    float_size_bytes: int
-    weight_clip: WeightClip = "none"
-    """Weight clipping that was kept."""
-    weight_clip_gain_db: float | None = None
-    """Gain of the weight clipping on held-out crops or, without images, on the self-test; None if it was not tried."""
-    bias_correction: BiasCorrection = "none"
-    """Bias correction that was kept."""
-    bias_correction_gain_db: float | None = None
-    """Gain of the bias correction, beside the weight clipping that was kept; None if it was not tried."""
-    held_out_crops: int = 0
-    """Number of images or windows that calibration has not seen and that `held_out_db` was measured on."""
-    loss: HeldOutLoss | None = None
-    """PSNR that is lost on them; None without images."""
-    float_layers: tuple[str, ...] = ()
-    """Outputs of the layers that are kept in float."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +87,8 @@ class FloatSource:
     correction_inputs: Sequence[NDArray[np.float32]] = ()
     """What the network is given, (1, C, h, w) each; the bias correction measures means on it."""
     trained_in_8_bits: bool = False
+    trained_ranges: frozenset[str] = frozenset()
+    """Tensors whose range in `ranges` was trained."""
 
     def selftest_db(self, model: onnx.ModelProto) -> float:
         """Run a graph's reference execution on the self-test image and return the PSNR to the float output."""
@@ -128,6 +110,8 @@ class QuantizedGraph:
     selftest_db: float
     held_out_db: float | None
     held_out_crops: int
+    ranges: int
+    """Number of activation ranges that it was encoded with."""
     weight_clip_gain_db: float | None
     bias_correction_gain_db: float | None
 
@@ -143,11 +127,12 @@ def quantize(
     bundle: Path | str,
     *,
     scheme: str | None = None,
-    calibrator: str = MINMAX.name,
+    calibrator: str | None = None,
     data: Path | str | None = None,
     excluded_layers: Collection[str] = (),
     weight_clip: WeightClip | Auto = "none",
     bias_correction: BiasCorrection | Auto = "none",
+    ignore_trained_ranges: bool = False,
     progress: Progress = silent,
 ) -> QuantizeReport:
     """Encode a bundle's float graph as a QDQ graph and add it as the variant `onnx-int8-SCHEME`.
@@ -155,21 +140,25 @@ def quantize(
     Args:
         bundle: a calibrated bundle folder.
         scheme: one of `edgedenoise.calibration.schemes.SCHEMES`; None for the one that any CPU runs.
-        calibrator: how ranges are chosen from the stored histograms; see `edgedenoise.calibration.calibrators`.
+        calibrator: how ranges are chosen from the stored histograms; see `edgedenoise.calibration.calibrators`. None
+            for `minmax`.
         data: images to measure the loss and the distance to float on as well, those that calibration has not seen.
         excluded_layers: outputs of layers that are kept in float; `quantize_to_budget` finds them.
         weight_clip: `mse` takes weight scales of least squared error; `auto` keeps that where it measures better, on
             crops of `data` or, without, on the self-test; never for weights that were trained in 8 bits.
         bias_correction: `mean` gives each channel the mean that it has in float, measured on crops of `data`; `auto`
             keeps that where it measures better.
+        ignore_trained_ranges: choose all ranges by the calibrator, also those that the weights were trained with.
         progress: called after each step.
 
     Returns:
-        How close the new graph is to float.
+        How close the new graph is to float, and which variants of other backends were removed: they held the old
+        encoding, and `edgedenoise.exporting.rebuild.rebuild` builds them again.
 
     Raises:
         CalibrationError: the bundle has no ranges.
-        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks images.
+        UsageError: there is no such scheme, calibrator, clipping or correction, or a correction lacks images; or a
+            calibrator was given for a bundle whose ranges were trained.
         QuantizationError: a tensor has no range.
         ExportError: the graph breaks the scheme's contract.
         BundleError: the bundle cannot be opened or changed.
@@ -180,7 +169,7 @@ def quantize(
         >>> report.variant
         'onnx-int8-u8s7'
     """
-    options = EncodingOptions(calibrator, excluded_layers, weight_clip, bias_correction)
+    options = EncodingOptions(calibrator or MINMAX.name, excluded_layers, weight_clip, bias_correction)
     if bias_correction != "none" and data is None:
         raise UsageError(
             f"the bias correction {bias_correction!r} was asked for without images to measure means on",
@@ -188,14 +177,37 @@ def quantize(
         )
     opened = Bundle.open(bundle)
     check_editable(opened)
+    check_calibrator(opened, calibrator, ignore_trained_ranges=ignore_trained_ranges)
     progress("quantize", 0, QUANTIZE_STEPS, "held-out crops")
     chosen = scheme_named(scheme or default_scheme())
-    source = float_source(opened, calibrator, None if data is None else Path(data), correct=bias_correction != "none")
+    source = float_source(
+        opened,
+        options.calibrator,
+        None if data is None else Path(data),
+        correct=bias_correction != "none",
+        ignore_trained_ranges=ignore_trained_ranges,
+    )
     quantized = quantize_graph(source, chosen, options, progress)
     with BundleWriter.edit(opened) as writer:
-        put_quantized(writer, quantized)
+        removed = put_quantized(writer, quantized)
     progress("quantize", QUANTIZE_STEPS, QUANTIZE_STEPS)
-    return quantize_report(Bundle.open(opened.root), quantized)
+    return quantize_report(Bundle.open(opened.root), quantized, removed)
+
+
+def check_calibrator(bundle: Bundle, calibrator: str | None, *, ignore_trained_ranges: bool) -> None:
+    """Check that a calibrator that was named would be used.
+
+    Raises:
+        UsageError: the ranges of the bundle were trained, so that the calibrator would choose few of them or none.
+    """
+    if calibrator is None or ignore_trained_ranges or not bundle.has(TRAINED_RANGES_FILE):
+        return
+    again = command_line("quantize", bundle.source, "--calibrator", calibrator, "--ignore-trained-ranges")
+    raise UsageError(
+        f"{bundle.source} was trained in 8 bits, and its trained ranges take precedence; expected no calibrator, got"
+        f" {calibrator}",
+        hint=f"Leave it out, or ignore the trained ranges, which costs quality: {again}",
+    )
 
 
 def default_scheme() -> str:
@@ -203,7 +215,14 @@ def default_scheme() -> str:
     return OnnxRuntime.schemes[0]
 
 
-def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, correct: bool = False) -> FloatSource:
+def float_source(
+    bundle: Bundle,
+    calibrator: str,
+    data: Path | None = None,
+    *,
+    correct: bool = False,
+    ignore_trained_ranges: bool = False,
+) -> FloatSource:
     """Return the float graph of a calibrated bundle with its ranges and held-out crops.
 
     Args:
@@ -211,6 +230,7 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
         calibrator: how ranges are chosen.
         data: images for held-out crops; None for none.
         correct: whether crops for a bias correction are drawn from `data` as well.
+        ignore_trained_ranges: choose all ranges by the calibrator.
 
     Raises:
         CalibrationError: the bundle has no ranges, or `data` cannot be used.
@@ -218,7 +238,8 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
     """
     manifest = bundle.manifest
     graph = float_graph(bundle)
-    ranges = stored_ranges(bundle, calibrator_named(calibrator))
+    ranges = stored_ranges(bundle, calibrator_named(calibrator), ignore_trained=ignore_trained_ranges)
+    trained = None if ignore_trained_ranges else trained_ranges(bundle)
     levels = tuple(manifest.calibration.noise_levels) if manifest.calibration is not None else ()
     inputs: list[NDArray[np.float32]] = []
     if data is not None and correct:
@@ -234,7 +255,8 @@ def float_source(bundle: Bundle, calibrator: str, data: Path | None = None, *, c
         selftest_pair(bundle),
         None if data is None else held_out_judge(graph, known_set(bundle), data, manifest, levels),
         inputs,
-        bundle.has(TRAINED_RANGES_FILE),
+        trained_in_8_bits=bundle.has(TRAINED_RANGES_FILE),
+        trained_ranges=frozenset(() if trained is None else trained.tensors),
     )
 
 
@@ -301,6 +323,7 @@ def quantize_graph(
         in_graph_order(source.model, {*options.excluded_layers, *source.ranges.float_layers}),
         refined.weight_clip,
         refined.bias_correction,
+        len(source.trained_ranges & source.ranges.tensors.keys()),
     )
     return QuantizedGraph(
         refined.model,
@@ -308,28 +331,34 @@ def quantize_graph(
         selftest_db,
         None if fidelity is None else fidelity.to_float_db,
         0 if source.judge is None else len(source.judge.crops),
+        len(source.ranges.tensors),
         refined.weight_clip_gain_db,
         refined.bias_correction_gain_db,
     )
 
 
-def put_quantized(writer: BundleWriter, quantized: QuantizedGraph) -> None:
+def put_quantized(writer: BundleWriter, quantized: QuantizedGraph) -> tuple[Removed, ...]:
     """Write a QDQ graph into a bundle that is being written; variants of the same scheme are replaced.
+
+    Returns:
+        The variants of other backends that were removed, because they held the old encoding.
 
     Raises:
         ExportError: the graph breaks the scheme's contract.
     """
     encoding = quantized.encoding
     # Files of backends hold the old encoding: they are compiled again from the new graph.
-    of_scheme = {v.name for v in writer.manifest.variants if v.encoding and v.encoding.scheme == encoding.scheme}
-    writer.drop_variants(of_scheme)
+    of_scheme = [v for v in writer.manifest.variants if v.encoding and v.encoding.scheme == encoding.scheme]
+    writer.drop_variants({v.name for v in of_scheme})
     writer.put_variant(quantized.variant)
     embed(quantized.model, writer.metadata(quantized.variant))
     check_encoded(quantized.model, encoding)
     writer.write(quantized.variant.path, quantized.model.SerializeToString())
+    others = [v for v in of_scheme if v.name != quantized.variant.name]
+    return tuple(Removed(v.name, v.runtime, v.precision, v.shapes) for v in others)
 
 
-def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport:
+def quantize_report(bundle: Bundle, quantized: QuantizedGraph, removed: tuple[Removed, ...] = ()) -> QuantizeReport:
     """Return the report about a QDQ graph that was added to a bundle."""
     encoding = quantized.encoding
     return QuantizeReport(
@@ -347,4 +376,7 @@ def quantize_report(bundle: Bundle, quantized: QuantizedGraph) -> QuantizeReport
         held_out_crops=quantized.held_out_crops,
         loss=quantized.variant.loss,
         float_layers=tuple(encoding.float_layers),
+        trained_ranges=encoding.trained_ranges or 0,
+        measured_ranges=quantized.ranges - (encoding.trained_ranges or 0),
+        removed=removed,
     )

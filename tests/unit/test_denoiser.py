@@ -27,7 +27,7 @@ from edgedenoise.errors import (
 )
 from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.metrics import psnr, psnr_unit
-from edgedenoise.runtimes.choosing import AUTO_INT8_FIDELITY_DB, choose_variant
+from edgedenoise.runtimes.choosing import AUTO_INT8_FIDELITY_DB, choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -312,10 +312,10 @@ def test_auto_takes_int8_only_where_it_does_not_show(committed_bundle: Path, fid
     bundle = Bundle.open(committed_bundle)
     floats, integers = bundle.manifest.variants
     bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, fidelity_db=fidelity_db, loss=None))
-    assert choose_variant(bundle, "auto", "auto").name == chosen
-    assert choose_variant(bundle, "onnxruntime", "auto").name == chosen
-    assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s7"  # who asks, gets it
-    assert choose_variant(bundle, "auto", "fp32").name == "onnx-fp32"
+    assert choose(bundle, "auto", "auto").variant.name == chosen
+    assert choose(bundle, "onnxruntime", "auto").variant.name == chosen
+    assert choose(bundle, "auto", "int8").variant.name == "onnx-int8-u8s7"  # who asks, gets it
+    assert choose(bundle, "auto", "fp32").variant.name == "onnx-fp32"
 
 
 def test_a_network_that_was_trained_in_8_bits_is_run_in_8_bits(committed_bundle: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_network_that_was_trained_in_8_bits_is_run_in_8_bits(committed_bundle:
         bundle, floats, msgspec.structs.replace(integers, fidelity_db=AUTO_INT8_FIDELITY_DB - 5, loss=None)
     )
     trained = msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1))
-    assert choose_variant(replace(bundle, manifest=trained), "auto", "auto").name == "onnx-int8-u8s7"
+    assert choose(replace(bundle, manifest=trained), "auto", "auto").variant.name == "onnx-int8-u8s7"
 
 
 @pytest.mark.parametrize(
@@ -341,17 +341,44 @@ def test_auto_takes_int8_only_where_its_measured_loss_is_small(
     bundle = with_variants(bundle, floats, msgspec.structs.replace(integers, loss=loss))
     trained = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, training=Training("qat", 1000, 0.1)))
     with caplog.at_level("INFO"):
-        assert choose_variant(bundle, "auto", "auto").name == chosen
-    assert choose_variant(trained, "auto", "auto").name == chosen, "a measured loss counts however it was trained"
-    assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s7"
-    reason = f"onnx-int8-u8s7 is not used: not recommended: {mean_db:.2f} dB lost in the mean and {worst_db:.2f} dB"
+        assert choose(bundle, "auto", "auto").variant.name == chosen
+    assert choose(trained, "auto", "auto").variant.name == chosen, "a measured loss counts however it was trained"
+    assert choose(bundle, "auto", "int8").variant.name == "onnx-int8-u8s7"
+    reason = f"onnx-int8-u8s7: not recommended: {mean_db:.2f} dB lost in the mean and {worst_db:.2f} dB"
     assert (reason in caplog.text) == (chosen == "onnx-fp32")
+
+
+def test_what_was_passed_over_has_its_reason(committed_bundle: Path) -> None:
+    bundle = Bundle.open(committed_bundle)
+    floats, rough = bundle.manifest.variants  # its measured loss is too large
+    engine = msgspec.structs.replace(floats, name="tensorrt-fp16", runtime="tensorrt", precision="fp16")
+    choice = choose(with_variants(bundle, floats, rough, engine))
+    reasons = {one.variant: one.reason for one in choice.passed_over}
+    assert choice.variant.name == "onnx-fp32"
+    assert reasons["onnx-int8-u8s7"].startswith("not recommended: 0.36 dB lost in the mean")
+    assert "NVIDIA" in reasons["tensorrt-fp16"] or "tensorrt" in reasons["tensorrt-fp16"]
+    assert [one.variant for one in choice.int8_passed_over] == ["onnx-int8-u8s7"]
+    assert str(choice).startswith("chose onnx-fp32; passed over onnx-int8-u8s7: not recommended")
+    asked = choose(bundle, precision="int8")
+    assert (asked.variant.name, asked.passed_over, asked.int8_passed_over) == ("onnx-int8-u8s7", (), ())
+    assert choose(bundle, precision="fp32").passed_over == (), "float that was asked for is no surprise"
+
+
+def test_int8_of_another_runtime_has_the_command_that_builds_its_like(committed_bundle: Path) -> None:
+    bundle = Bundle.open(committed_bundle)
+    choice = choose(with_variants(bundle, *bundle.manifest.variants, FLOATS[1]), "openvino")
+    assert choice.variant.name == "openvino-fp32"
+    (passed,) = choice.int8_passed_over
+    assert passed.reason == (
+        f"it is for onnxruntime; to build one for openvino: edgedenoise compile {committed_bundle} --target openvino"
+        " --precision int8"
+    )
 
 
 def test_a_bundle_of_rough_int8_alone_is_still_usable(committed_bundle: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     rough = msgspec.structs.replace(bundle.manifest.variants[1], fidelity_db=20.0)
-    assert choose_variant(with_variants(bundle, rough), "auto", "auto") == rough
+    assert choose(with_variants(bundle, rough), "auto", "auto").variant == rough
 
 
 def integers(scheme: str, runtime: str = "onnxruntime", fidelity_db: float = 50.0) -> Variant:
@@ -405,7 +432,7 @@ def test_auto_takes_integers_only_where_they_are_known_to_be_faster(
     monkeypatch.setattr("edgedenoise.runtimes.choosing._devices", lambda name: ("cpu",))  # both runtimes are here
     floats = FLOATS if any(v.runtime == "openvino" for v in variants) else FLOATS[:1]
     bundle = with_variants(Bundle.open(committed_bundle), *floats, *variants)
-    assert choose_variant(bundle, "auto", "auto").name == chosen
+    assert choose(bundle, "auto", "auto").variant.name == chosen
 
 
 def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
@@ -414,10 +441,10 @@ def test_who_asks_for_integers_gets_them_and_those_of_this_device_first(
     pretend(monkeypatch, AVX2)
     bundle = Bundle.open(committed_bundle)
     slow = with_variants(bundle, FLOATS[0], integers("u8s8"), integers("s8s8", fidelity_db=60.0))
-    assert choose_variant(slow, "onnxruntime", "auto").name == "onnx-fp32"
-    assert choose_variant(slow, "onnxruntime", "int8").name == "onnx-int8-u8s8"
+    assert choose(slow, "onnxruntime", "auto").variant.name == "onnx-fp32"
+    assert choose(slow, "onnxruntime", "int8").variant.name == "onnx-int8-u8s8"
     alone = with_variants(bundle, integers("s8s8"))
-    assert choose_variant(alone, "onnxruntime", "auto").name == "onnx-int8-s8s8"  # slow is better than nothing
+    assert choose(alone, "onnxruntime", "auto").variant.name == "onnx-int8-s8s8"  # slow is better than nothing
 
 
 def test_a_named_backend_leaves_out_what_would_saturate(
@@ -425,13 +452,13 @@ def test_a_named_backend_leaves_out_what_would_saturate(
 ) -> None:
     bundle = with_variants(Bundle.open(committed_bundle), FLOATS[1], integers("u8s8", "openvino", 60.0))
     pretend(monkeypatch, VNNI)
-    assert choose_variant(bundle, "openvino", "auto").name == "openvino-int8-u8s8"
+    assert choose(bundle, "openvino", "auto").variant.name == "openvino-int8-u8s8"
     pretend(monkeypatch, AVX2)
-    assert choose_variant(bundle, "openvino", "auto").name == "openvino-fp32"
+    assert choose(bundle, "openvino", "auto").variant.name == "openvino-fp32"
     # Who names it gets it, and opening it reports why it cannot run here.
-    assert choose_variant(bundle, "openvino", "int8").name == "openvino-int8-u8s8"
+    assert choose(bundle, "openvino", "int8").variant.name == "openvino-int8-u8s8"
     seven = with_variants(bundle, integers("u8s8", "openvino", 60.0), integers("u8s7", "openvino", 45.0))
-    assert choose_variant(seven, "openvino", "int8").name == "openvino-int8-u8s7"
+    assert choose(seven, "openvino", "int8").variant.name == "openvino-int8-u8s7"
 
 
 def test_integers_are_not_taken_to_a_gpu_that_has_no_kernels_for_them(
@@ -439,8 +466,8 @@ def test_integers_are_not_taken_to_a_gpu_that_has_no_kernels_for_them(
 ) -> None:
     monkeypatch.setattr("edgedenoise.runtimes.choosing._devices", lambda name: ("cpu", "cuda"))
     bundle = with_variants(Bundle.open(committed_bundle), FLOATS[0], integers("u8s7"))
-    assert choose_variant(bundle, "auto", "auto").name == "onnx-int8-u8s7"
-    assert choose_variant(bundle, "auto", "auto", "cuda").name == "onnx-fp32"
+    assert choose(bundle, "auto", "auto").variant.name == "onnx-int8-u8s7"
+    assert choose(bundle, "auto", "auto", "cuda").variant.name == "onnx-fp32"
 
 
 def test_auto_leaves_out_what_cannot_run_here(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,9 +476,9 @@ def test_auto_leaves_out_what_cannot_run_here(committed_bundle: Path, monkeypatc
     foreign = Variant("openvino-fp32", "openvino", "fp32", "openvino-fp32/model.xml")
     unknown = Variant("quantum-fp32", "quantum", "fp32", "quantum-fp32/model.q")
     both = with_variants(bundle, foreign, unknown, *bundle.manifest.variants)
-    assert choose_variant(both, "auto", "fp32").name == "onnx-fp32"
+    assert choose(both, "auto", "fp32").variant.name == "onnx-fp32"
     with pytest.raises(IncompatibleError, match=r"that can run here; it has openvino-fp32 \(openvino, fp32\)"):
-        choose_variant(with_variants(bundle, foreign), "auto", "auto")
+        choose(with_variants(bundle, foreign), "auto", "auto")
 
 
 def test_a_missing_package_is_named_by_the_command_that_installs_it(

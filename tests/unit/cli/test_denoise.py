@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -121,3 +122,22 @@ def test_a_full_disk_behind_the_standard_output_is_reported(
     assert "error: the standard output cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert read_image(tmp_path / "out.png").width == 50
+
+
+def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    """The INT8 variant of this bundle is not recommended, so that `auto` takes float."""
+    done = run("denoise", photo, "-o", tmp_path / "a.png", "-m", committed_bundle)
+    assert "onnx-fp32 runs in float; onnx-int8-u8s7 is not used: not recommended: 0.36 dB lost" in done.err
+    assert "chose onnx-fp32" not in done.err
+    verbose = run("denoise", photo, "-o", tmp_path / "b.png", "-m", committed_bundle, "-v")
+    assert "chose onnx-fp32; passed over onnx-int8-u8s7: not recommended" in verbose.err
+    recorded = run("denoise", photo, "-o", tmp_path / "c.png", "-m", committed_bundle, "--json", "-q")
+    found = json.loads(recorded.out.splitlines()[-1])
+    assert found["variant"] == "onnx-fp32"
+    (passed,) = found["passed_over"]
+    assert (passed["variant"], passed["precision"]) == ("onnx-int8-u8s7", "int8")
+    assert found["float_instead_of"] == [passed]
+    asked = run("denoise", photo, "-o", tmp_path / "d.png", "-m", committed_bundle, "--precision", "fp32")
+    assert "runs in float" not in asked.err

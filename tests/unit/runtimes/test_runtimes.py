@@ -28,7 +28,7 @@ from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.runtimes import machine as machine_module
 from edgedenoise.runtimes.base import Availability, Backend, EffectiveDevice, Session, SessionOptions, TensorInfo
 from edgedenoise.runtimes.checked import CheckedSession
-from edgedenoise.runtimes.choosing import choose_variant
+from edgedenoise.runtimes.choosing import choose
 from edgedenoise.runtimes.device_names import matching_device
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.opening import open_variant
@@ -605,8 +605,8 @@ def test_names_of_devices_may_be_in_upper_case(committed_bundle: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     session = open_variant(bundle, bundle.variant("onnx-fp32"), device="CPU", selftest=False)
     assert session.effective.device == "cpu"
-    assert choose_variant(bundle, device="CPU") == choose_variant(bundle, device="cpu")
-    assert choose_variant(bundle, device="AUTO") == choose_variant(bundle)
+    assert choose(bundle, device="CPU").variant == choose(bundle, device="cpu").variant
+    assert choose(bundle, device="AUTO").variant == choose(bundle).variant
 
 
 def test_the_device_for_auto_is_chosen_only_for_auto(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,9 +193,9 @@ def test_the_ranges_of_a_calibrator_are_chosen_once(
 ):
     chosen: list[str] = []
 
-    def counted(bundle: Bundle, calibrator: Calibrator) -> Ranges:
+    def counted(bundle: Bundle, calibrator: Calibrator, **options: bool) -> Ranges:
         chosen.append(calibrator.name)
-        return stored_ranges(bundle, calibrator)
+        return stored_ranges(bundle, calibrator, **options)
 
     monkeypatch.setattr(budget_module, "stored_ranges", counted)
     with pytest.raises(QuantizationError) as caught:

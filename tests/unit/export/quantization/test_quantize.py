@@ -35,7 +35,7 @@ from edgedenoise.exporting.quantization.correction import LEAST_GAIN_DB, mean_sh
 from edgedenoise.exporting.quantization.qdq import encode, quantized_layers
 from edgedenoise.imaging.normalize import WHOLE_IMAGE
 from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.choosing import choose_variant
+from edgedenoise.runtimes.choosing import choose
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import registry
@@ -485,9 +485,9 @@ def test_where_eight_bits_would_saturate_auto_takes_another_variant(
     edgedenoise.quantize(branched_bundle.root, scheme="u8s8")
     bundle = edgedenoise.compile(branched_bundle.root, target="openvino")
     pretend(monkeypatch, VNNI)
-    assert choose_variant(bundle, "auto", "int8").name == "openvino-int8-u8s8"
+    assert choose(bundle, "auto", "int8").variant.name == "openvino-int8-u8s8"
     pretend(monkeypatch, AVX2)
-    assert choose_variant(bundle, "auto", "int8").name == "onnx-int8-u8s8"
+    assert choose(bundle, "auto", "int8").variant.name == "onnx-int8-u8s8"
     report = edgedenoise.verify(bundle.root)
     assert report.passed
     assert {c.variant: c.status for c in report.variants}["openvino-int8-u8s8"] == "not run"
