@@ -211,3 +211,9 @@ class MeasurementError(EdgeDenoiseError):
     """A command that measures variants could not measure any of them."""
 
     exit_code = 100
+
+
+class ResultFileError(EdgeDenoiseError):
+    """A result file is unreadable, of an unknown schema, or not a result file."""
+
+    exit_code = 101

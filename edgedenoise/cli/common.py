@@ -33,6 +33,7 @@ __all__ = [
     "DEVICE",
     "INTERRUPTED",
     "NOISE_LEVEL",
+    "RESULTS",
     "SCHEME",
     "THREADS",
     "TRUST_ENGINE",
@@ -50,6 +51,7 @@ ABOUT = "Markdown file for the model card: the data, their licence, the measured
 CHECKPOINT = "Folder made by `edgedenoise train`."
 DEVICE = "auto, or a device that `edgedenoise doctor` lists."
 NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (highest), at most 1.25. Repeatable."
+RESULTS = "Result file (.json) that the raw samples, the machine and the checks are appended to."
 SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
 TRUST_ENGINE = "Load TensorRT engines that contain host code although another machine built them."

@@ -18,7 +18,14 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
     noisy: Annotated[Path, typer.Option(help="Folder of noisy images.")],
     clean: Annotated[Path | None, typer.Option(help="Folder of their ground truth, under the same names.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="HTML report to write, with crops.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="HTML report to write, with crops; or a .json file, which the raw results are appended to.",
+        ),
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Timed runs per variant.")] = 20,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
@@ -30,9 +37,13 @@ def command(
     """
     from edgedenoise.evaluation.report.page import compare_to_html
     from edgedenoise.evaluation.report.text_tables import compare_table
+    from edgedenoise.evaluation.result_files import SUFFIX, append_runs, check_appendable
 
+    results = out if out is not None and out.suffix.lower() == SUFFIX else None
+    if results is not None:
+        check_appendable(results)
     with output.progress() as progress:
-        if out is None:
+        if out is None or results is not None:
             report = edgedenoise.compare(
                 bundle, noisy, clean, repeats=repeats, device=device, threads=threads, progress=progress
             )
@@ -40,4 +51,6 @@ def command(
             report = compare_to_html(
                 bundle, noisy, clean, out, repeats=repeats, device=device, threads=threads, progress=progress
             )
+    if results is not None:
+        append_runs(results, [report.run])
     output.result(report, compare_table(report, wide=wide) + (f"\nreport: {one_line(out)}" if out else ""))

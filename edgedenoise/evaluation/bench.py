@@ -17,8 +17,9 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import IncompatibleError, MeasurementError, UsageError
-from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.evaluation.measurement import Measurement, summarize
+from edgedenoise.evaluation.recording import RunRecorder, variant_results
+from edgedenoise.evaluation.results import Run
 from edgedenoise.evaluation.worker import Worker
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
@@ -41,8 +42,9 @@ class BenchReport(msgspec.Struct, frozen=True):
     macs_per_px: int
     side_px: int
     repeats: int
-    environment: Environment
     variants: tuple[Measurement, ...]
+    run: Run
+    """Raw samples and the machine, as a result file holds them."""
 
 
 def bench(
@@ -83,6 +85,8 @@ def bench(
     if side_px < 1 or repeats < 1:
         raise UsageError(f"nothing to measure; expected side_px and repeats of at least 1, got {side_px} and {repeats}")
     opened = Bundle.open(bundle)
+    arguments = ["bench", str(opened.source), "--side", str(side_px), *timing_options(repeats, device, threads)]
+    recorder = RunRecorder(opened, arguments, threads=threads)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "noise.png"
         write_image(Image(_noise(side_px)), path)
@@ -91,7 +95,13 @@ def bench(
         check_measured(opened, workers)
         measured = summarize(opened, workers, samples)
     network = opened.manifest.network
-    return BenchReport(str(opened.source), network.name, network.macs_per_px, side_px, repeats, environment(), measured)
+    run = recorder.run(variant_results(opened, measured, (side_px, side_px)))
+    return BenchReport(str(opened.source), network.name, network.macs_per_px, side_px, repeats, measured, run)
+
+
+def timing_options(repeats: int, device: str, threads: int | None) -> list[str]:
+    """Return the words of the options that all commands that measure have."""
+    return ["--repeats", str(repeats), "--device", device, *([] if threads is None else ["--threads", str(threads)])]
 
 
 def start_workers(stack: ExitStack, bundle: Bundle, device: str, threads: int | None) -> list[Worker]:

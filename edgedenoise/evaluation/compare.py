@@ -12,12 +12,15 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
-from edgedenoise.evaluation.bench import DEFAULT_REPEATS, check_measured, start_workers, time_rounds
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, check_measured, start_workers, time_rounds, timing_options
 from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.evaluation.image_results import distance_to_float, image_quality, image_record, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
+from edgedenoise.evaluation.recording import RunRecorder, variant_results
+from edgedenoise.evaluation.results import ImageRecord, ImageResult, Run
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
-from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr_unit, quality_of
+from edgedenoise.imaging.metrics import Quality
 from edgedenoise.imaging.pairs import check_pair, list_comparable, list_pairs
 from edgedenoise.progress import Progress, silent
 
@@ -75,6 +78,8 @@ class CompareReport(msgspec.Struct, frozen=True):
     """(height, width) of the crop that was timed."""
     repeats: int
     environment: Environment
+    run: Run
+    """Raw samples, results per image and the machine, as a result file holds them."""
 
 
 class CompareOptions(TypedDict, total=False):
@@ -130,15 +135,19 @@ def compare(
         pairs = [(path, None) for path in list_comparable(Path(noisy))]
     else:
         pairs = list_pairs(Path(noisy), Path(clean))
+    recorder = RunRecorder(
+        opened, _arguments(opened, noisy, clean, timing_options(repeats, device, threads)), threads=threads
+    )
     megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
         workers = start_workers(stack, opened, device, threads)
-        noisy_quality, tallies = _denoise_all(workers, pairs, scratch, keep, progress)
+        images, tallies = _denoise_all(workers, pairs, scratch, keep, progress)
         check_measured(opened, workers)
         samples = time_rounds(workers, timed, repeats, progress)
         check_measured(opened, workers)
+        measured = summarize(opened, workers, samples)
         rows = tuple(
             Row(
                 measurement,
@@ -146,8 +155,9 @@ def compare(
                 tallies[worker.variant.name].fidelity(len(pairs)),
                 finite=not worker.not_finite,
             )
-            for worker, measurement in zip(workers, summarize(opened, workers, samples), strict=True)
+            for worker, measurement in zip(workers, measured, strict=True)
         )
+    results = {name: tally.results for name, tally in tallies.items()}
     network = opened.manifest.network
     return CompareReport(
         bundle=str(opened.source),
@@ -155,12 +165,19 @@ def compare(
         macs_per_px=network.macs_per_px,
         images=tuple(path.name for path, _ in pairs),
         megapixels=megapixels,
-        noisy=noisy_quality,
+        noisy=mean_of([image.noisy for image in images], len(pairs)),
         rows=rows,
         timed_px=timed_px,
         repeats=repeats,
         environment=environment(),
+        run=recorder.run(variant_results(opened, measured, timed_px, results), images),
     )
+
+
+def _arguments(bundle: Bundle, noisy: Path | str, clean: Path | str | None, timing: list[str]) -> list[str]:
+    """Return the words of the command line that repeats a comparison."""
+    truth = [] if clean is None else ["--clean", str(clean)]
+    return ["compare", str(bundle.source), "--noisy", str(noisy), *truth, *timing]
 
 
 def loss_to_float_db(report: CompareReport) -> dict[str, float]:
@@ -182,55 +199,55 @@ def loss_to_float_db(report: CompareReport) -> dict[str, float]:
 
 
 class _Tally:
-    """Sums over images, so that no more than one result per variant is in memory."""
+    """Results of one variant, image by image, so that no more than one denoised image per variant is in memory."""
 
     def __init__(self) -> None:
-        self._qualities: list[Quality] = []
-        self._to_float_db: list[float] = []
-        self._max_error_lsb = 0
+        self.results: list[ImageResult] = []
 
-    def against_truth(self, pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        self._qualities.append(quality_of(pixels, truth))
-
-    def against_float(self, unit: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
-        self._to_float_db.append(min(psnr_unit(unit, reference), EQUAL_DB))
-        self._max_error_lsb = max(self._max_error_lsb, level_errors(unit, reference).max_error_lsb)
+    def add(
+        self,
+        name: str,
+        unit: NDArray[np.float32],
+        truth: NDArray[np.uint8] | None,
+        reference: NDArray[np.float32] | None,
+    ) -> None:
+        """Measure the result of one image: (H, W, 3) in [0, 1]."""
+        quality = None if truth is None else image_quality(from_unit(unit, np.uint8), truth)
+        distance = None if reference is None else distance_to_float(unit, reference)
+        self.results.append(ImageResult(image=name, quality=quality, to_float=distance))
 
     def quality(self, expected: int) -> Quality | None:
         """Return the means, or None when an image is missing: a mean over fewer images would mislead."""
-        return mean_quality(self._qualities) if len(self._qualities) == expected else None
+        return mean_of([result.quality for result in self.results], expected)
 
     def fidelity(self, expected: int) -> DistanceToFloat | None:
-        if len(self._to_float_db) != expected:
+        found = [result.to_float for result in self.results if result.to_float is not None]
+        if len(found) != expected:
             return None
-        return DistanceToFloat(float(np.mean(self._to_float_db)), self._max_error_lsb)
+        psnrs = [EQUAL_DB if one.psnr_db is None else one.psnr_db for one in found]
+        return DistanceToFloat(float(np.mean(psnrs)), max(round(one.max_error_lsb) for one in found))
 
 
 def _denoise_all(
     workers: Sequence[Worker], pairs: Pairs, scratch: Path, keep: Path | None, progress: Progress
-) -> tuple[Quality | None, dict[str, _Tally]]:
-    """Run every variant over every image; return the quality of the input and the sums by variant."""
-    given = _Tally()
+) -> tuple[list[ImageRecord], dict[str, _Tally]]:
+    """Run every variant over every image; return the images, and the results by variant."""
+    images: list[ImageRecord] = []
     tallies = {worker.variant.name: _Tally() for worker in workers}
     for done, (noisy, clean) in enumerate(pairs):
         progress("denoise", done, len(pairs), noisy.name)
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
-        if truth is not None:
-            given.against_truth(from_unit(read_image(noisy).unit(), np.uint8), truth)
+        images.append(image_record(noisy, truth))
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
         reference = results.get(FLOAT_VARIANT)
         for name, result in results.items():
             if result is None:
                 continue
-            rounded = from_unit(result, np.uint8)
-            if truth is not None:
-                tallies[name].against_truth(rounded, truth)
-            if reference is not None and name != FLOAT_VARIANT:
-                tallies[name].against_float(result, reference)
+            tallies[name].add(images[-1].name, result, truth, None if name == FLOAT_VARIANT else reference)
             if keep is not None:
-                write_image(Image(rounded), keep / name / f"{noisy.stem}.png")
+                write_image(Image(from_unit(result, np.uint8)), keep / name / f"{noisy.stem}.png")
     progress("denoise", len(pairs), len(pairs))
-    return given.quality(len(pairs)), tallies
+    return images, tallies
 
 
 def _result(worker: Worker, path: Path, scratch: Path) -> NDArray[np.float32] | None:
