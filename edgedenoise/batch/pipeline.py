@@ -22,7 +22,6 @@ from edgedenoise.extras import missing_package
 from edgedenoise.imaging.files import check_can_hold, format_for, read_image, write_image
 from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.metadata.transfer import losses
-from edgedenoise.shell import command_line
 from edgedenoise.system_errors import system_error
 
 if TYPE_CHECKING:
@@ -244,8 +243,7 @@ def _error_of(job: FileJob, error: Exception) -> EdgeDenoiseError:
     if isinstance(error, EdgeDenoiseError):
         return error
     if isinstance(error, MemoryError):
-        again = command_line("denoise", job.source, "-o", job.output)
-        hint = f"Close other programs and run: {again}"
+        hint = f"Close other programs and run: {job.again}"
         return DeviceMemoryError(f"{job.source} does not fit into memory", hint=hint)
     if isinstance(error, OSError):
         return system_error(error, f"{job.source} cannot be denoised")
@@ -253,7 +251,7 @@ def _error_of(job: FileJob, error: Exception) -> EdgeDenoiseError:
     missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
     return missing or EdgeDenoiseError(
         f"{job.source} cannot be denoised: internal error: {type(error).__name__}: {error}",
-        hint=f"Report what this writes: {command_line('denoise', job.source, '-o', job.output, '-v')}",
+        hint=f"Report what this writes: {job.again} -v",
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from edgedenoise.atomic import check_writable
 from edgedenoise.errors import DatasetError, EdgeDenoiseError, ImageError, OutputError, UsageError
@@ -16,16 +18,23 @@ from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for,
 from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
 from edgedenoise.imaging.saving import SaveOptions
-from edgedenoise.shell import command_line
+from edgedenoise.shell import quoted
 from edgedenoise.system_errors import is_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edgedenoise.batch.command import RunCommand
     from edgedenoise.imaging.layout import Layout
 
 Existing = Literal["error", "overwrite", "skip"]
 """What to do with an output that exists already."""
+_NO_FILES: Final = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,8 @@ class FileJob:
     """File to read."""
     output: Path
     """File to write."""
+    again: str
+    """Command line that denoises this image alone, with the options of the run."""
     layout: Layout | None = None
     """What the header of the source states; None where it cannot be read."""
     error: EdgeDenoiseError | None = None
@@ -86,44 +97,45 @@ class Plan:
 @dataclass(frozen=True)
 class _Source:
     path: Path
-    place: Path
-    """Path of the output in the output folder."""
+    output: Path
     error: EdgeDenoiseError | None = None
 
 
-def plan_run(inputs: Sequence[Path], out: Path, *, recursive: bool, existing: Existing, max_pixels: int) -> Plan:
+def plan_run(command: RunCommand, *, recursive: bool, existing: Existing, max_pixels: int) -> Plan:
     """Return the plan of a run; only headers are read.
 
     Args:
-        inputs: image files, and folders of them.
-        out: one output file for one input file, or a folder.
+        command: the inputs, which are image files and folders of them, the output, which is one file for one input
+            file, or a folder, and the options that hints repeat.
         recursive: also search sub-folders; the tree is kept in the output folder.
         existing: `error` reports an output that exists as a failure of its image, `overwrite` replaces it, `skip`
             leaves its image out.
         max_pixels: largest number of pixels of an image that is accepted.
 
     Raises:
-        UsageError: there is nothing to do, two outputs have one name, or an output would overwrite its input.
+        UsageError: there is nothing to do, several outputs do not fit into one file, or no image has an output that
+            neither another image nor its own input has.
         ImageError: no input exists.
         DatasetError: the only input is a folder that cannot be read.
     """
     left_out: list[LeftOut] = []
-    sources = [source for item in inputs for source in _sources(item, out, recursive, left_out)]
+    to_file = _is_one_file(command)
+    found = [source for item in command.inputs for source in _sources(item, command.out, recursive, left_out)]
+    if to_file:
+        found = [replace(source, output=command.out) for source in found]
+    sources = _with_outputs_of_their_own(found, command, left_out)
     errors = [source.error for source in sources if source.error is not None]
     if errors and len(errors) == len(sources):
         raise errors[0]
     if not sources:
-        raise _nothing_to_do(inputs, left_out)
-    to_file = _is_one_file(inputs, out)
-    pairs = [(source, out if to_file else out / source.place) for source in sources]
-    _check_outputs([(source.path, output) for source, output in pairs if source.error is None])
+        raise _nothing_to_do(command, left_out)
     jobs: list[FileJob] = []
-    for source, output in pairs:
-        if existing == "skip" and source.error is None and _is_there(output):
+    for source in sources:
+        if existing == "skip" and source.error is None and _is_there(source.output):
             left_out.append(LeftOut(source.path, "its output exists already"))
         else:
-            jobs.append(_checked(source, output, existing, max_pixels))
-    return Plan(out.parent if to_file else out, tuple(jobs), tuple(left_out))
+            jobs.append(_checked(source, command, existing, max_pixels))
+    return Plan(command.out.parent if to_file else command.out, tuple(jobs), tuple(left_out))
 
 
 def _is_there(path: Path) -> bool:
@@ -133,49 +145,56 @@ def _is_there(path: Path) -> bool:
 
 def _sources(item: Path, out: Path, recursive: bool, left_out: list[LeftOut]) -> Iterator[_Source]:
     """Yield the images that one input stands for; add what it leaves out to `left_out`."""
-    if is_dir(item):
-        try:
-            found = find_images(item, recursive=recursive, apart_from=out)
-        except DatasetError as error:
-            yield _Source(item, Path(item.name), error)
-        else:
-            left_out += found.left_out
-            yield from (_Source(path, output_name(path.relative_to(item))) for path in found.images)
-    elif _is_there(item):
-        yield _Source(item, output_name(Path(item.name)))
-    elif os.path.islink(item):  # noqa: PTH114  (`Path.is_symlink` raises where a name is too long)
-        reason = f"{item} is a broken link: expected one to an image, got {os.readlink(item)}"  # noqa: PTH115
-        yield _Source(item, Path(item.name), ImageError(reason, hint="Name the image itself."))
+    if not is_dir(item):
+        yield _Source(item, out / output_name(Path(item.name)), _no_file(item))
+        return
+    try:
+        found = find_images(item, recursive=recursive, apart_from=out)
+    except DatasetError as error:
+        yield _Source(item, out / item.name, error)
     else:
+        left_out += found.left_out
+        yield from (_Source(path, out / output_name(path.relative_to(item))) for path in found.images)
+
+
+def _no_file(path: Path) -> ImageError | None:
+    """Return the reason why an input is no file that can be read; None where it is one."""
+    if os.path.islink(path) and not _is_there(path):  # noqa: PTH114  (`Path.is_symlink` raises where a name is too long)
+        reason = f"{path} is a broken link: expected one to an image, got {os.readlink(path)}"  # noqa: PTH115
+        return ImageError(reason, hint="Name the image itself.")
+    if not _is_there(path):
         hint = f"Check the name: relative paths start at {Path.cwd()}."
-        yield _Source(item, Path(item.name), ImageError(f"there is no file or folder {item}", hint=hint))
+        return ImageError(f"there is no file or folder {path}", hint=hint)
+    mode = path.stat().st_mode
+    kind = next((name for is_kind, name in _NO_FILES if is_kind(mode)), None)
+    if kind is None:
+        return None
+    copy = f"Copy it to a file first: {quoted('cat', path)} > {quoted(f'copy{path.suffix}')}"
+    return ImageError(
+        f"{path} cannot be read as an image: expected a file or a folder, got {kind}",
+        hint=copy if stat.S_ISFIFO(mode) else None,
+    )
 
 
-def _nothing_to_do(inputs: Sequence[Path], left_out: list[LeftOut]) -> UsageError:
+def _nothing_to_do(command: RunCommand, left_out: list[LeftOut]) -> UsageError:
     """Return the error for inputs without any image."""
     reasons = Counter(entry.reason for entry in left_out)
     found = "; ".join(f"{count} left out ({reason})" for reason, count in reasons.most_common())
     return UsageError(
         f"no images to denoise: expected files or folders with {', '.join(EXTENSIONS)}, "
-        f"got {', '.join(map(str, inputs)) or 'an empty list'}" + (f": {found}" if found else ""),
-        hint=_hint_for(inputs, left_out),
+        f"got {', '.join(map(str, command.inputs)) or 'an empty list'}" + (f": {found}" if found else ""),
+        hint=f"Read the sub-folders too: {command.line('-r')}" if SUB_FOLDER in reasons else None,
     )
 
 
-def _hint_for(inputs: Sequence[Path], left_out: list[LeftOut]) -> str | None:
-    """Return what would read the files of folders that hold no image."""
-    if any(entry.reason == SUB_FOLDER for entry in left_out):
-        return f"Read the sub-folders too: {command_line('denoise', '-r', *inputs, '-o', 'denoised')}"
-    return None
-
-
-def _is_one_file(inputs: Sequence[Path], out: Path) -> bool:
+def _is_one_file(command: RunCommand) -> bool:
     """Return whether the output is one file; raise where it would have to hold several images."""
+    inputs, out = command.inputs, command.out
     to_file = len(inputs) == 1 and not is_dir(inputs[0]) and out.suffix != "" and not is_dir(out)
     if not to_file and ((_is_there(out) and not is_dir(out)) or (out.suffix.lower() in EXTENSIONS and not is_dir(out))):
         raise UsageError(
             f"the outputs do not fit into one file: expected a folder, got {out}",
-            hint=f"Name a folder: {command_line('denoise', *inputs[:1], '-o', out.with_suffix(''))}",
+            hint=f"Name a folder: {command.line(out=out.with_suffix(''))}",
         )
     return to_file
 
@@ -186,45 +205,70 @@ def _key(path: Path) -> str:
     return unicodedata.normalize("NFC", name).casefold() if sys.platform == "darwin" else name
 
 
-def _check_outputs(pairs: list[tuple[Path, Path]]) -> None:
-    """Raise when two images have one output, or one would overwrite itself."""
-    sources: dict[str, Path] = {}
-    for source, output in pairs:
-        key = _key(output)
-        if key in sources and sources[key].samefile(source):
-            raise UsageError(
-                f"{source} is among the inputs twice: expected each image once, got {sources[key]} and {source}"
+def _with_outputs_of_their_own(
+    sources: Sequence[_Source], command: RunCommand, left_out: list[LeftOut]
+) -> list[_Source]:
+    """Return sources with the reason to refuse those whose output is that of another one, or their own input.
+
+    Of files with one output, the first that keeps its name has it. A file that is named twice is denoised once; the
+    second one is added to `left_out`.
+    """
+    owners: dict[str, _Source] = {}
+    for source in sorted(sources, key=lambda source: source.path.name != source.output.name):
+        if source.error is None:
+            owners.setdefault(_key(source.output), source)
+    taken = set(owners)
+    checked: list[_Source] = []
+    for source in sources:
+        owner = owners.get(_key(source.output), source)
+        if source.error is not None:
+            checked.append(source)
+        elif owner is source:
+            checked.append(replace(source, error=_onto_itself(source, command)))
+        elif owner.path.samefile(source.path):
+            left_out.append(LeftOut(source.path, "it is among the inputs twice"))
+        else:
+            again = command.line(inputs=[source.path], out=_free_name(source.output, taken))
+            error = UsageError(
+                f"{owner.path} and {source.path} would both be written to {source.output}, which is for {owner.path}",
+                hint=f"Write {source.path} under another name: {again}",
             )
-        if key in sources:
-            again = command_line("denoise", source, "-o", output.parent / source.parent.name)
-            raise UsageError(
-                f"{sources[key]} and {source} would both be written to {output}",
-                hint=f"Denoise them into two folders: {again}",
-            )
-        if _is_there(output) and output.samefile(source):
-            folder = source.resolve().parent
-            again = command_line("denoise", source, "-o", folder.with_name(f"{folder.name}-denoised"))
-            raise UsageError(f"{output} would overwrite its own input", hint=f"Write to another folder: {again}")
-        sources[key] = source
+            checked.append(replace(source, error=error))
+    return checked
 
 
-def _checked(source: _Source, output: Path, existing: Existing, max_pixels: int) -> FileJob:
+def _free_name(output: Path, taken: set[str]) -> Path:
+    """Return a name like `output` that no file and no other output has, and add it to `taken`."""
+    names = (output.with_stem(f"{output.stem}-{number}") for number in count(2))
+    free = next(name for name in names if _key(name) not in taken and not _is_there(name))
+    taken.add(_key(free))
+    return free
+
+
+def _onto_itself(source: _Source, command: RunCommand) -> UsageError | None:
+    """Return the reason to refuse an image whose output is the file that it is read from."""
+    if not _is_there(source.output) or not source.output.samefile(source.path):
+        return None
+    folder = source.path.resolve().parent
+    again = command.line(out=folder.with_name(f"{folder.name}-denoised"))
+    return UsageError(f"{source.output} would overwrite its own input", hint=f"Write to another folder: {again}")
+
+
+def _checked(source: _Source, command: RunCommand, existing: Existing, max_pixels: int) -> FileJob:
     """Return a job with the reason to refuse it, as far as names and headers show one."""
     layout = None if source.error is not None else read_layout(source.path)
     error = source.error
     try:
         if error is None:
-            format_for(output)
+            format_for(source.output)
             if layout is not None:
                 check_pixel_count(layout, str(source.path), max_pixels)
-                check_layout_fits(layout, output)
-            if existing == "error" and _is_there(output) and not is_dir(output):
-                error = _exists(source.path, output)
+                check_layout_fits(layout, source.output)
+            if existing == "error" and _is_there(source.output) and not is_dir(source.output):
+                error = OutputError(
+                    f"{source.output} exists already and was not replaced",
+                    hint=f"Replace existing outputs: {command.line('--overwrite')}",
+                )
     except EdgeDenoiseError as found:
         error = found
-    return FileJob(source.path, output, layout, error)
-
-
-def _exists(source: Path, output: Path) -> OutputError:
-    again = command_line("denoise", source, "-o", output, "--overwrite")
-    return OutputError(f"{output} exists already and was not replaced", hint=f"Replace it: {again}")
+    return FileJob(source.path, source.output, command.line(inputs=[source.path], out=source.output), layout, error)

@@ -74,10 +74,10 @@ class Counts:
 class BatchReport:
     """The results of a run, one per image."""
 
-    variant: str
-    """Name of the bundle's variant that ran."""
+    variant: str | None
+    """Name of the variant that ran the first image; None when nothing ran. `FileResult.variant` has that of each."""
     effective: EffectiveDevice
-    """Runtime and device that ran it."""
+    """Runtime and device that were opened."""
     files: tuple[FileResult, ...]
     """One result per image, in the order of the inputs."""
     left_out: tuple[LeftOut, ...]

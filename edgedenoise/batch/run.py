@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgedenoise.batch.command import RunCommand
 from edgedenoise.batch.pipeline import ignore, run_jobs
 from edgedenoise.batch.plan import Existing, plan_run
 from edgedenoise.batch.results import BatchReport, Counts
@@ -17,7 +20,7 @@ from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -70,8 +73,8 @@ def denoise_files(
         One result per image, what was left out, and the variant and device that ran.
 
     Raises:
-        UsageError: there is nothing to do, two outputs have one name, an output would overwrite its input, or the
-            quality or compression is for no output.
+        UsageError: there is nothing to do, every image would overwrite itself, or the quality or compression is for
+            no output.
         ImageError: no input exists.
         DatasetError: the only input is a folder that cannot be read.
         OutputError: the output folder cannot be written.
@@ -85,9 +88,19 @@ def denoise_files(
     """
     saving = SaveOptions(quality, compression)
     reading = ReadOptions(frames=True, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
-    plan = plan_run(
-        [Path(item) for item in inputs], Path(out), recursive=recursive, existing=existing, max_pixels=max_pixels
-    )
+    given = {
+        "model": model,
+        "recursive": recursive,
+        "existing": existing,
+        "quality": quality,
+        "compression": compression,
+        "max_pixels": max_pixels,
+        "convert_cmyk": convert_cmyk,
+        "raw": raw,
+        **options,
+    }
+    command = RunCommand(tuple(map(Path, inputs)), Path(out), _without_defaults(given))
+    plan = plan_run(command, recursive=recursive, existing=existing, max_pixels=max_pixels)
     plan.check_saving(saving)
     with load(model, **options) as denoiser:
         plan.check_writable()
@@ -96,8 +109,9 @@ def denoise_files(
         seconds = time.perf_counter() - start
         failed = sum(result.error is not None for result in results)
         counts = Counts(len(results) - failed, failed, len(plan.left_out))
+        ran = next((result.variant for result in results if result.variant is not None), None)
         return BatchReport(
-            denoiser.variant.name,
+            ran,
             denoiser.effective,
             tuple(results),
             plan.left_out,
@@ -106,3 +120,15 @@ def denoise_files(
             denoiser.choice.passed_over,
             denoiser.choice.int8_passed_over,
         )
+
+
+def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that differ from their defaults."""
+    return {name: value for name, value in options.items() if str(value) != str(_defaults()[name])}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return the default of each option of `denoise_files`."""
+    parameters = {**signature(load).parameters, **signature(denoise_files).parameters}
+    return {name: parameter.default for name, parameter in parameters.items()}

@@ -97,13 +97,11 @@ def command(
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
         )
-    for one in report.float_instead_of:
+    for one in report.float_instead_of if report.variant else ():
         output.note(one_line(f"{report.variant} runs in float; {one.variant} is not used: {one.reason}"))
     for line in left_out_lines(report.left_out):
         output.note(line)
-    for failure in report.failures:
-        if failure.error is not None:
-            output.failure(failure.error)
+    output.failures([failure.error for failure in report.failures if failure.error is not None])
     counts = report.counts
     variants = ", ".join(dict.fromkeys(file.variant for file in report.files if file.variant))
     left_out = f" and left out {counts.left_out}" if counts.left_out else ""

@@ -23,7 +23,7 @@ from edgedenoise.printable import one_line, paragraph, printable, printable_json
 from edgedenoise.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.progress import Task
 
@@ -105,10 +105,13 @@ class Output:
         if self.as_json:
             self._write_json(value, indent=None)
 
-    def failure(self, error: EdgeDenoiseError) -> None:
-        """Write the error of one image among others, which is part of the result in JSON."""
-        if not self.as_json:
-            _to_standard_error(error)
+    def failures(self, errors: Sequence[EdgeDenoiseError]) -> None:
+        """Write the errors of some images, which are part of the result in JSON; a hint once, after its last error."""
+        if self.as_json:
+            return
+        last = {error.hint: number for number, error in enumerate(errors)}
+        for number, error in enumerate(errors):
+            _to_standard_error(error, with_hint=last[error.hint] == number)
 
     def error(self, error: EdgeDenoiseError, *, name: str = "", exit_code: int | None = None) -> None:
         """Write the error that ends a command.
@@ -119,7 +122,7 @@ class Output:
             exit_code: exit code of the command; default: the one of `error`.
         """
         if not self.as_json:
-            self.failure(error)
+            _to_standard_error(error)
             return
         fields = {"record": "error", **_error_fields(error)}
         fields["error"] = name or fields["error"]
@@ -154,9 +157,9 @@ def _to_standard_output(text: str) -> None:
         ) from error
 
 
-def _to_standard_error(error: EdgeDenoiseError) -> None:
+def _to_standard_error(error: EdgeDenoiseError, *, with_hint: bool = True) -> None:
     typer.echo(f"error: {paragraph(error.message)}", err=True)
-    if error.hint:
+    if error.hint and with_hint:
         typer.echo(paragraph(error.hint), err=True)
 
 

@@ -69,7 +69,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 def jobs(count: int, side_px: int = 4) -> list[FileJob]:
     layout = Layout(side_px, side_px, 3, 8, False)
-    return [FileJob(Path(f"{number}.png"), Path(f"out/{number}.png"), layout) for number in range(count)]
+    return [FileJob(Path(f"{number}.png"), Path(f"out/{number}.png"), "again", layout) for number in range(count)]
 
 
 @dataclass
@@ -170,7 +170,7 @@ def test_a_result_has_the_size_and_the_seconds_of_the_stages_that_were_reached(d
         return image
 
     reported: list[FileResult] = []
-    refused = FileJob(Path("2.png"), Path("out/2.png"), None, ImageError("refused"))
+    refused = FileJob(Path("2.png"), Path("out/2.png"), "again", None, ImageError("refused"))
     run([*jobs(2), refused], network, reported)
     assert reported[0].source.name == "2.png"
     stages = {

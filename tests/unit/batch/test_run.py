@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,7 +32,6 @@ from edgedenoise.imaging.metadata.embedded import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Contents = Callable[[Path], dict[str, bytes]]
 
@@ -130,6 +130,7 @@ def test_an_image_that_needs_a_missing_package_is_reported_and_the_others_are_wr
     assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "c.png"]
     (failure,) = report.failures
     assert (failure.source.name, type(failure.error)) == ("b.tif", RuntimeUnavailableError)
+    assert report.variant is not None
     assert 'pip install "edgedenoise[io]"' in str(failure.error)
 
 
@@ -157,10 +158,13 @@ def test_an_image_that_does_not_fit_into_memory_is_reported_and_the_others_are_w
     else:
         is_b = failing(Denoiser.__call__, lambda image: isinstance(image, Image) and image.format == "JPEG")
         monkeypatch.setattr(Denoiser, "__call__", is_b)
-    report = denoise_files([photos], tmp_path / "out", committed_bundle)
+    report = denoise_files([photos], tmp_path / "out", committed_bundle, tile=64)
     assert sorted(contents(tmp_path / "out")) == ["a.png", "c.png"]
     (failure,) = report.failures
     assert (failure.source.name, type(failure.error)) == ("b.jpg", DeviceMemoryError)
+    if where == "reading" and isinstance(raised, MemoryError):
+        again = f"denoise {photos / 'b.jpg'} -o {tmp_path / 'out' / 'b.jpg'} --model {committed_bundle} --tile 64"
+        assert str(failure.error).endswith(f"edgedenoise {again}")
 
 
 def deep(tmp_path: Path) -> tuple[Path, str]:
@@ -225,20 +229,64 @@ def test_an_output_that_cannot_be_written_is_reported_before_any_tile_is_run(
     assert tiles == []
 
 
-def test_two_inputs_never_share_an_output(
+def test_of_two_inputs_with_one_output_the_second_is_refused_with_the_command_that_denoises_it(
     photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:
-    write_image(Image(pixels(9)), tmp_path / "other" / "a.png")
-    with pytest.raises(UsageError, match="would both be written to") as caught:
-        denoise_files([photos, tmp_path / "other" / "a.png"], tmp_path / "out", committed_bundle)
-    assert str(photos / "a.png") in str(caught.value)
-    assert not (tmp_path / "out").exists()
+    second, out = tmp_path / "other" / "a.png", tmp_path / "out"
+    write_image(Image(pixels(9)), second)
+    report = denoise_files([photos, second], out, committed_bundle, precision="fp32", strength=0.5)
+    assert sorted(contents(out)) == ["a.png", "b.jpg", "c.png"]
+    (failure,) = report.failures
+    assert failure.source == second
+    assert isinstance(failure.error, UsageError)
+    assert f"{photos / 'a.png'} and {second} would both be written to {out / 'a.png'}" in failure.error.message
+    again = f"edgedenoise denoise {second} -o {out / 'a-2.png'} --model {committed_bundle}"
+    assert str(failure.error.hint).endswith(f"{again} --precision fp32 --strength 0.5")
 
 
-def test_an_image_named_twice_is_refused_as_such(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a\.png is among the inputs twice") as caught:
-        denoise_files([photos, photos / "a.png"], tmp_path / "out", committed_bundle)
-    assert caught.value.hint is None
+def test_a_raw_file_beside_its_tiff_is_refused_and_is_no_existing_output(
+    photos: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    write_image(Image(pixels(7)), photos / "x.tif")
+    for name in ("x.NEF", "x.DNG"):
+        shutil.copy(photos / "x.tif", photos / name)
+    first = denoise_files([photos], tmp_path / "out", committed_bundle)
+    assert [(failure.source.name, type(failure.error)) for failure in first.failures] == [
+        ("x.DNG", UsageError),
+        ("x.NEF", UsageError),
+    ]
+    assert (tmp_path / "out" / "x.tif").exists()
+    assert [str(failure.error).rpartition("-o ")[2].split()[0] for failure in first.failures] == [
+        str(tmp_path / "out" / name) for name in ("x-2.tif", "x-3.tif")
+    ]
+    second = denoise_files([photos], tmp_path / "out", committed_bundle, existing="skip")
+    assert [failure.source.name for failure in second.failures] == ["x.DNG", "x.NEF"]
+
+
+def test_an_image_named_twice_is_denoised_once(
+    photos: Path, committed_bundle: Path, tmp_path: Path, contents: Contents
+) -> None:
+    report = denoise_files([photos, photos / "a.png"], tmp_path / "out", committed_bundle)
+    assert report.failures == ()
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "c.png"]
+    assert (photos / "a.png", "it is among the inputs twice") in [(e.path, e.reason) for e in report.left_out]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("recursive", [False, True])
+def test_pipes_and_devices_are_refused_without_being_opened(
+    photos: Path, committed_bundle: Path, tmp_path: Path, recursive: bool
+) -> None:
+    os.mkfifo(photos / "pipe.png")
+    given = [photos / "a.png", photos / "pipe.png", Path("/dev/null")]
+    report = denoise_files(given, tmp_path / "out", committed_bundle, recursive=recursive)
+    assert report.counts.denoised == 1
+    pipe, device = report.failures
+    assert "pipe.png cannot be read as an image: expected a file or a folder, got a pipe" in str(pipe.error)
+    assert f"cat {photos / 'pipe.png'} > copy.png" in str(pipe.error)
+    assert "got a device" in str(device.error)
+    found = denoise_files([photos], tmp_path / "all", committed_bundle, recursive=recursive)
+    assert (photos / "pipe.png", "not a file that can be read") in [(e.path, e.reason) for e in found.left_out]
 
 
 def test_a_broken_link_is_named_with_its_target(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
@@ -261,8 +309,8 @@ def test_macos_does_not_distinguish_names_by_case_and_composition(
     write_image(Image(pixels(9)), tmp_path / "one" / "caf\u00e9.png")
     write_image(Image(pixels(9)), tmp_path / "two" / "CAFE\u0301.png")
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(UsageError, match="would both be written to"):
-        denoise_files([tmp_path / "one", tmp_path / "two"], tmp_path / "out", committed_bundle)
+    report = denoise_files([tmp_path / "one", tmp_path / "two"], tmp_path / "out", committed_bundle)
+    assert ["would both be written to" in str(failure.error) for failure in report.failures] == [True]
 
 
 @pytest.mark.parametrize("how", ["folder onto itself", "file onto itself", "through a link"])
@@ -282,8 +330,10 @@ def test_an_input_is_never_overwritten(
 
 
 def test_several_inputs_do_not_fit_into_one_file(photos: Path, committed_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"out\.png"):
-        denoise_files([photos / "a.png", photos / "c.png"], tmp_path / "out.png", committed_bundle)
+    with pytest.raises(UsageError, match=r"out\.png") as caught:
+        denoise_files([photos / "a.png", photos / "c.png"], tmp_path / "out.png", committed_bundle, strength=0.5)
+    given = f"{photos / 'a.png'} {photos / 'c.png'} -o {tmp_path / 'out'} --model {committed_bundle} --strength 0.5"
+    assert caught.value.hint == f"Name a folder: edgedenoise denoise {given}"
     assert not (tmp_path / "out.png").exists()
 
 
@@ -325,7 +375,8 @@ def test_a_folder_of_sub_folders_alone_hints_at_the_option(committed_bundle: Pat
     write_image(Image(pixels(4)), tmp_path / "photos" / "trip" / "a.png")
     with pytest.raises(UsageError, match="1 left out") as caught:
         denoise_files([tmp_path / "photos"], tmp_path / "out", committed_bundle)
-    assert f"edgedenoise denoise -r {tmp_path / 'photos'} -o denoised" in str(caught.value.hint)
+    again = f"edgedenoise denoise {tmp_path / 'photos'} -o {tmp_path / 'out'} --model {committed_bundle} -r"
+    assert caught.value.hint == f"Read the sub-folders too: {again}"
 
 
 def test_a_missing_file_among_others_costs_itself_only(
@@ -355,7 +406,8 @@ def test_an_output_that_exists_is_replaced_on_request_only(
         (failure,) = report.failures
         assert failure.source == photos / "a.png"
         assert str(failure.error).startswith(f"{old} exists already and was not replaced")
-        assert f"edgedenoise denoise {photos / 'a.png'} -o {old} --overwrite" in str(failure.error)
+        again = f"edgedenoise denoise {photos} -o {tmp_path / 'out'} --model {committed_bundle} --overwrite"
+        assert str(failure.error).endswith(f": {again}")
     elif existing == "skip":
         assert (photos / "a.png", "its output exists already") in [(e.path, e.reason) for e in report.left_out]
         assert report.failures == ()
@@ -405,6 +457,7 @@ def test_an_error_of_any_kind_costs_its_image_only(
     report = denoise_files([photos], tmp_path / "out", committed_bundle)
     (failure,) = report.failures
     assert "b.jpg cannot be denoised: internal error: ArithmeticError: of a library" in str(failure.error)
+    assert f"denoise {photos / 'b.jpg'} -o {tmp_path / 'out' / 'b.jpg'} --model" in str(failure.error)
     assert report.counts.denoised == 2
 
 

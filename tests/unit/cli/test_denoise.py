@@ -74,6 +74,22 @@ def test_an_existing_output_is_kept_unless_an_option_replaces_it(
     assert "exclude each other" in both.err
 
 
+def test_existing_outputs_are_one_line_each_and_one_hint_with_the_options_of_the_user(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path
+) -> None:
+    for name in ("b.png", "c.png"):
+        write_image(read_image(photo), photo.parent / name)
+    arguments = ("denoise", photo.parent, "-o", tmp_path / "out", "-m", committed_bundle, "--strength", "0.5")
+    assert run(*arguments).code == 0
+    done = run(*arguments, "-q")
+    existing = [f"error: {tmp_path / 'out' / name} exists already" for name in ("b.png", "c.png", "photo.png")]
+    lines = done.err.splitlines()
+    assert [line.partition(" and was")[0] for line in lines[:-1]] == existing
+    given = f"{photo.parent} -o {tmp_path / 'out'} --model {committed_bundle} --strength 0.5 --overwrite"
+    assert lines[-1] == f"Replace existing outputs: edgedenoise denoise {given}"
+    assert run(*arguments, "--json").records()[-1]["variant"] is None
+
+
 def test_an_image_above_max_pixels_is_refused(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
     done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--max-pixels", "1999")
     assert done.code == errors.ImageError.exit_code
