@@ -12,9 +12,10 @@ from edgedenoise.calibration.strata import Measures
 from edgedenoise.imaging.image import to_unit
 from edgedenoise.imaging.normalize import UNIT, Normalization, Statistics, statistics
 from edgedenoise.imaging.tiling import Tiling, reflected
+from edgedenoise.noise.level import level_plane
 from edgedenoise.noise.synthesis import add_camera_noise, sample_noise
 from edgedenoise.runtimes import pipeline
-from edgedenoise.runtimes.noise_plane import ImageNoise, noise_of, with_plane
+from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,7 +138,7 @@ def network_input(
         planes = planes[:, inner, inner]
     if sigma is not None:
         strength = 1.0 if crop.strength is None else crop.strength
-        planes = with_plane(planes, ImageNoise(sigma, is_estimated=True).plane(strength))
+        planes = with_plane(planes, level_plane(sigma * np.float32(strength)))
     return pipeline.network_input(planes, window.stats)[None], window.stats
 
 

@@ -8,6 +8,7 @@ local brightness. docs/reference/bundle-format.md describes the channel for host
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,13 @@ import numpy as np
 
 from edgedenoise.bundles.manifest import NoiseLevel
 from edgedenoise.errors import IncompatibleError, UsageError
-from edgedenoise.noise.level import PLANE_GAIN, level_plane
-from edgedenoise.noise.level_estimator import LevelEstimator
+from edgedenoise.imaging.pixel_rows import BAND_ROWS
+from edgedenoise.noise.level import PLANE_GAIN, Brightness, NoiseCurve, level_plane
+from edgedenoise.noise.level_estimator import BlockMosaic, LevelEstimator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 SHIPPED = NoiseLevel("edgedenoise-level", 1, PLANE_GAIN)
@@ -32,26 +36,52 @@ _LSB = 255.0
 
 @dataclass(frozen=True, eq=False)
 class ImageNoise:
-    """The noise of one image."""
+    """The noise of one image. Its level is computed for the rows that are asked for: it is not held for every pixel."""
 
-    sigma: NDArray[np.float32]
-    """Standard deviation at each pixel, (H, W), with white as 1."""
-    is_estimated: bool
-    """Whether it was estimated; otherwise the user stated it."""
+    height: int
+    width: int
+    curve: NoiseCurve
+    """Standard deviation by brightness, with white as 1."""
+    brightness: Brightness | None
+    """Local brightness of the image; None where the user stated the noise, which then is the same everywhere."""
 
     @property
+    def is_estimated(self) -> bool:
+        """Whether it was estimated; otherwise the user stated it."""
+        return self.brightness is not None
+
+    def sigma_of(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the standard deviation at each pixel of rows start..stop-1, (rows, W), with white as 1."""
+        if self.brightness is None:
+            return np.full((stop - start, self.width), self.curve.at(0), np.float32)
+        return self.curve.at(self.brightness.rows(start, stop))
+
+    @property
+    def sigma(self) -> NDArray[np.float32]:
+        """Standard deviation at each pixel, (H, W), with white as 1."""
+        return self.sigma_of(0, self.height)
+
+    @cached_property
     def rms_lsb(self) -> float:
         """Root mean square over the image, in 8-bit levels."""
-        return float(np.sqrt(np.mean(np.square(self.sigma, dtype=np.float64)))) * _LSB
+        squares = (
+            np.square(self.sigma_of(top, min(top + BAND_ROWS, self.height)), dtype=np.float64).sum()
+            for top in range(0, self.height, BAND_ROWS)
+        )
+        return float(np.sqrt(sum(squares) / (self.height * self.width))) * _LSB
 
     @property
     def is_negligible(self) -> bool:
         """Whether the image is to be returned unchanged."""
         return self.rms_lsb < LEAST_LSB if self.is_estimated else self.rms_lsb == 0
 
+    def plane_of(self, start: int, stop: int, strength: float = 1.0) -> NDArray[np.float32]:
+        """Return the fourth input channel for rows start..stop-1, (rows, W) in [0, 1], for a strength."""
+        return level_plane(self.sigma_of(start, stop) * np.float32(strength))
+
     def plane(self, strength: float = 1.0) -> NDArray[np.float32]:
-        """Return the fourth input channel, (H, W) in [0, 1], for a strength."""
-        return level_plane(self.sigma * np.float32(strength))
+        """Return the fourth input channel of the whole image, (H, W) in [0, 1], for a strength."""
+        return self.plane_of(0, self.height, strength)
 
 
 def noise_of(unit: NDArray[np.float32]) -> ImageNoise:
@@ -60,12 +90,27 @@ def noise_of(unit: NDArray[np.float32]) -> ImageNoise:
     Args:
         unit: (H, W, 3) in [0, 1], the whole image; grayscale as three equal channels.
     """
-    return ImageNoise(LevelEstimator.shipped().curve(unit).map(unit), is_estimated=True)
+    return noise_of_rows([unit], unit.shape[0], unit.shape[1])
+
+
+def noise_of_rows(bands: Iterable[NDArray[np.float32]], height: int, width: int) -> ImageNoise:
+    """Estimate the noise of an image that is read by rows.
+
+    Args:
+        bands: (rows, W, 3) in [0, 1], from top to bottom; all but the last have a multiple of `BAND_ROWS` rows.
+        height: rows of the image.
+        width: columns of the image.
+    """
+    mosaic, brightness = BlockMosaic(height, width), Brightness(height, width)
+    for band in bands:
+        mosaic.add(band)
+        brightness.add(band)
+    return ImageNoise(height, width, LevelEstimator.shipped().curve(mosaic.unit), brightness)
 
 
 def stated_noise(lsb: float, height: int, width: int) -> ImageNoise:
     """Return noise of one level everywhere, which the user stated in 8-bit levels."""
-    return ImageNoise(np.full((height, width), lsb / _LSB, np.float32), is_estimated=False)
+    return ImageNoise(height, width, NoiseCurve.constant(lsb / _LSB), None)
 
 
 def with_plane(pixels: NDArray[np.float32], plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Pixels in, pixels out: normalize by the whole image, run exact tiles, undo the normalization.
 
-The Denoiser, the self-test and all measurements run a network through `run_image`.
+The self-test and all measurements run a network through `run_image`; the Denoiser runs it on stored pixels, through
+`image_bands` too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.imaging.normalize import Normalization, Statistics, statistics
-from edgedenoise.imaging.tiling import WHOLE, Tiling, largest_tile, plan_tiles, run_tiled
+from edgedenoise.imaging.pixel_rows import taken
+from edgedenoise.imaging.tiling import WHOLE, TilePlan, Tiling, joined, largest_tile, plan_tiles, run_bands
 from edgedenoise.runtimes.base import CHANNELS
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgedenoise.imaging.tiling import Cut
     from edgedenoise.runtimes.checked import CheckedSession
 
 
@@ -45,16 +48,35 @@ def run_image(
         (3, H, W) float32, not clipped.
     """
     stats = image_statistics(pixels, normalization)
+    height, width = pixels.shape[1:]
+
+    def cut(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        return network_input(taken(taken(pixels, rows, 1), columns, 2), stats)
+
+    plan = session_plan(session, height, width, tiling, tile)
+    return joined((stats.undo(band) for band in image_bands(session, plan, cut, on_tile)), height, width)
+
+
+def session_plan(
+    session: CheckedSession, height: int, width: int, tiling: Tiling, tile: int, *, top: int = 0
+) -> TilePlan:
+    """Return the plan of the tiles of an image from row `top` on, at most as large as the session accepts."""
     if session.largest_px is not None:
         tile = largest_tile(session.largest_px, tiling, tile)
-    plan = plan_tiles(pixels.shape[1], pixels.shape[2], tiling, tile)
+    return plan_tiles(height, width, tiling, tile, top=top)
+
+
+def image_bands(
+    session: CheckedSession, plan: TilePlan, cut: Cut, on_tile: Callable[[int, int], None] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Run a network over an image, and yield its output a row of tiles at a time; see `run_bands`."""
     with ExitStack() as streams:
 
         def stream(tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
             # Closed with the block: after an error, a traceback would keep the stream open and the session in use.
             return streams.enter_context(closing(session.stream(tiles)))
 
-        return stats.undo(run_tiled(network_input(pixels, stats), plan, stream, on_tile))
+        yield from run_bands(plan, cut, stream, on_tile)
 
 
 def image_statistics(pixels: NDArray[np.float32], normalization: Normalization) -> Statistics:
@@ -63,11 +85,11 @@ def image_statistics(pixels: NDArray[np.float32], normalization: Normalization) 
 
 
 def network_input(pixels: NDArray[np.float32], stats: Statistics) -> NDArray[np.float32]:
-    """Return what a network takes of a whole image.
+    """Return what a network takes of an image or a part of it.
 
     Args:
         pixels: (3, H, W) float32 in [0, 1]; (4, H, W) with the noise level.
-        stats: statistics of the image.
+        stats: statistics of the whole image.
 
     Returns:
         The same shape: the image normalized, the noise level as it is.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _BAND_SAMPLES = 1 << 17
+_GRAY_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +212,17 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
     return unit
 
 
+def check_pixels(array: NDArray[Any]) -> None:
+    """Check that an array is an image that `to_unit` accepts, without making another array.
+
+    Raises:
+        ImageError: as `to_unit`.
+    """
+    _check_array(array, stored=False)
+    if array.dtype.kind == "f":
+        _check_floats(array)
+
+
 def from_unit(unit: NDArray[np.floating[Any]], like: Any, channels: int = 3) -> NDArray[Any]:
     """Return float (H, W, 3) in [0, 1] as another type: the inverse of `to_unit`.
 
@@ -269,16 +281,28 @@ def from_unit_like(
     Raises:
         ImageError: as `from_unit`.
     """
-    if array.ndim == 3 and array.shape[2] == 3 and not _is_gray(array, visible):
-        return from_unit(unit, array.dtype)
-    gray = from_unit(unit, array.dtype, channels=1)
-    return gray.repeat(3, axis=2) if array.shape[2:] == (3,) else gray.reshape(array.shape)
+    channels = array[..., None] if array.ndim == 2 else array
+    gray = is_gray(channels, visible)
+    return from_unit_as(unit, array.dtype, channels.shape[2], gray=gray).reshape(array.shape)
 
 
-def _is_gray(array: NDArray[Any], visible: NDArray[np.bool_] | None) -> bool:
-    """Return whether the channels of (H, W, 3) are equal wherever they are visible."""
-    for part in (np.s_[::61, ::61], np.s_[:]):  # most images of colours show it at once
-        red, green, blue = (array[..., channel][part] for channel in range(3))
+def from_unit_as(
+    unit: NDArray[np.floating[Any]], dtype: np.dtype[Any], channels: int, *, gray: bool
+) -> NDArray[Any]:
+    """Return float (H, W, 3) in [0, 1] as stored pixels (H, W, channels) of a type; of a gray image, all are equal."""
+    if not gray:
+        return from_unit(unit, dtype)
+    one = from_unit(unit, dtype, channels=1)
+    return one if channels == 1 else one.repeat(channels, axis=2)
+
+
+def is_gray(pixels: NDArray[Any], visible: NDArray[np.bool_] | None = None) -> bool:
+    """Return whether (H, W, C) has one channel, or three that are equal wherever they are visible."""
+    if pixels.shape[2] == 1:
+        return True
+    for top in range(0, pixels.shape[0], _GRAY_ROWS):  # most images of colours show it at once
+        part = np.s_[top : top + _GRAY_ROWS]
+        red, green, blue = (pixels[part][..., channel] for channel in range(3))
         equal = (red == green) & (green == blue)
         if not (equal if visible is None else equal | ~visible[part]).all():
             return False
@@ -318,7 +342,7 @@ def _is_integer(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "u" and dtype.itemsize <= 2
 
 
-def _check_floats(unit: NDArray[np.float32]) -> None:
+def _check_floats(unit: NDArray[Any]) -> None:
     """Raise on NaN and infinity, and on floats that evidently run from 0 to 255."""
     low, high = float(unit.min()), float(unit.max())
     if not np.isfinite([low, high]).all():

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.pixel_rows import BAND_ROWS, PixelRows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
 NormalizationKind = Literal["whole-image", "whole-image-bounded", "unit"]
@@ -27,9 +30,6 @@ deviation where a value would exceed the limit. `unit`: pixels in [0, 1] as they
 
 DEFAULT_LIMIT = 4.0
 """Limit of `whole-image-bounded` in deviations; docs/results/int8.md has the measurements behind it."""
-
-_BAND_ROWS = 64
-
 
 @dataclass(frozen=True)
 class Normalization:
@@ -84,12 +84,24 @@ class Statistics:
     std: NDArray[np.float32]
     """(3,), in the same units, at least 1 / sqrt(H W)."""
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether normalized values are the pixels themselves."""
+        return not self.mean.any() and bool((self.std == 1).all())
+
     def apply(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (3, H, W) pixels in [0, 1] normalized, element by element: a tile gives the same as the whole."""
+        """Return (3, H, W) pixels in [0, 1] normalized, element by element: a tile gives the same as the whole.
+
+        Where pixels are taken as they are, that is the same array.
+        """
+        if self.is_identity:
+            return pixels
         return (pixels - self.mean[:, None, None]) / self.std[:, None, None]
 
     def undo(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (3, H, W) values of the graph as pixels, not clipped to [0, 1]."""
+        """Return (3, H, W) values of the graph as pixels, not clipped to [0, 1]; as `apply`, maybe the same array."""
+        if self.is_identity:
+            return values
         return values * self.std[:, None, None] + self.mean[:, None, None]
 
 
@@ -115,17 +127,77 @@ def statistics(pixels: NDArray[Any], normalization: Normalization, *, white: flo
         >>> round(float(limited.apply(image).max()), 3)
         4.0
     """
+    rows = PixelRows.of(pixels.transpose(1, 2, 0))
+    return statistics_of_rows(lambda: rows.start(BAND_ROWS), normalization, white=white)
+
+
+def statistics_of_rows(
+    start: Callable[[], Iterator[NDArray[Any]]], normalization: Normalization, *, white: float = 1.0
+) -> Statistics:
+    """Return the statistics of an image that is read by rows; otherwise as `statistics`.
+
+    Args:
+        start: begins a pass over bands (rows, W, C) of `BAND_ROWS` rows; C is 3, or 1 for three equal channels.
+            Integers are read once, floats twice.
+        normalization: normalization that the network was trained with.
+        white: value of a white pixel.
+    """
     if normalization.kind == "unit":
         return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
-    count = pixels.shape[1] * pixels.shape[2]
-    # float64 sums: float32 ones drift visibly on images of tens of megapixels.
-    mean = pixels.mean(axis=(1, 2), dtype=np.float64)
-    squares, farthest = np.zeros(3), np.zeros(3)
-    for top in range(0, pixels.shape[1], _BAND_ROWS):
-        band = pixels[:, top : top + _BAND_ROWS].astype(np.float64) - mean[:, None, None]
-        farthest = np.maximum(farthest, np.maximum(band.max(axis=(1, 2)), -band.min(axis=(1, 2))))
-        squares += np.square(band, out=band).sum(axis=(1, 2))
-    std = np.maximum(np.sqrt(squares / count) / white, 1.0 / np.sqrt(count))
+    moments = _moments(start)
+    std = np.maximum(np.sqrt(moments.variance) / white, 1.0 / np.sqrt(moments.count))
     if normalization.limit is not None:
-        std = np.maximum(std, farthest / white / normalization.limit)
-    return Statistics((mean / white).astype(np.float32), std.astype(np.float32))
+        std = np.maximum(std, moments.farthest / white / normalization.limit)
+    mean = moments.mean / white
+    return Statistics(np.broadcast_to(mean, 3).astype(np.float32), np.broadcast_to(std, 3).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Statistics of stored values, one number per channel."""
+
+    count: int
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    farthest: NDArray[np.float64]
+    """Largest distance from the mean."""
+
+
+def _moments(start: Callable[[], Iterator[NDArray[Any]]]) -> _Moments:
+    count = 0
+    sums: list[Any] = []
+    low = high = None
+    for band in start():
+        columns = [band[..., channel] for channel in range(band.shape[2])]
+        count += columns[0].size
+        sums.append([_sums(column) for column in columns])
+        lows, highs = ([edge(column) for column in columns] for edge in (np.min, np.max))
+        low = lows if low is None else np.minimum(low, lows)
+        high = highs if high is None else np.maximum(high, highs)
+    totals = [[sum(part) for part in zip(*bands, strict=True)] for bands in zip(*sums, strict=True)]
+    mean = np.array([total / count for total, _ in totals], np.float64)
+    if all(isinstance(total, int) for total, _ in totals):  # exact, whatever the bands are
+        variance = np.array([(count * squares - total**2) / count**2 for total, squares in totals])
+    else:
+        variance = _centred_squares(start(), mean) / count
+    farthest = np.maximum(np.subtract(high, mean, dtype=np.float64), np.subtract(mean, low, dtype=np.float64))
+    return _Moments(count, mean, variance, farthest)
+
+
+def _sums(values: NDArray[Any]) -> tuple[Any, Any]:
+    """Return the sum of values and of their squares: integers without rounding, floats without the squares."""
+    if values.dtype.kind != "u":
+        return float(values.sum(dtype=np.float64)), 0.0  # float32 sums drift visibly on tens of megapixels
+    flat = values.astype(np.float64).ravel()  # whose products are exact below 2 ** 53
+    per_row = (1 << 53) // (65535**2)
+    parts = [flat[at : at + per_row] for at in range(0, flat.size, per_row)]
+    return int(values.sum(dtype=np.uint64)), sum(int(np.dot(part, part)) for part in parts)
+
+
+def _centred_squares(bands: Iterator[NDArray[Any]], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of the squared distances from the mean, which rounding hardly touches."""
+    squares = np.zeros(len(mean))
+    for band in bands:
+        distance = band.astype(np.float64) - mean
+        squares += np.square(distance, out=distance).sum(axis=(0, 1))
+    return squares

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import DeviceMemoryError, UsageError
+from edgedenoise.imaging.pixel_rows import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Stream = Callable[[Iterable[NDArray[np.float32]]], Iterator[NDArray[np.float32]]]
+    Cut = Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float32]]
 
 WHOLE = 0
 """Tile size that stands for the whole image as one tile."""
@@ -62,11 +64,13 @@ class TilePlan:
     """Rows that each tile contributes. All tiles have one shape, so a backend prepares one shape only."""
     tile_width: int
     margin_px: int
+    top: int = 0
+    """First row that the tiles cover; rows above it are context."""
 
     @property
     def rows(self) -> int:
         """Number of tiles from top to bottom."""
-        return -(-self.height // self.tile_height)
+        return -(-(self.height - self.top) // self.tile_height)
 
     @property
     def columns(self) -> int:
@@ -82,10 +86,17 @@ class TilePlan:
         """Yield (y, x) of each tile's first own pixel, row by row."""
         for row in range(self.rows):
             for column in range(self.columns):
-                yield row * self.tile_height, column * self.tile_width
+                yield self.top + row * self.tile_height, column * self.tile_width
+
+    def needed_from(self, row: int) -> int:
+        """Return the first row of the image that tiles from row `row` on need, also those of a plan with less tall tiles.
+
+        Below the image its rows are mirrored, at most as far as a margin and a tile.
+        """
+        return max(0, min(row - self.margin_px, self.height - self.margin_px - self.tile_height))
 
 
-def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
+def plan_tiles(height: int, width: int, tiling: Tiling, tile: int, *, top: int = 0) -> TilePlan:
     """Split an image into equal tiles of at most `tile` pixels per side.
 
     Tiles are balanced: a side of 1000 with `tile=512` becomes two of 500. The overlap at the far border therefore
@@ -96,6 +107,7 @@ def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
         width: columns of the image, at least 1.
         tiling: requirements of the network.
         tile: largest side of a tile without margins; `WHOLE` (0) for one tile.
+        top: first row to cover, a multiple of `multiple_of`.
 
     Returns:
         The grid of tiles.
@@ -108,7 +120,8 @@ def plan_tiles(height: int, width: int, tiling: Tiling, tile: int) -> TilePlan:
             f"the tile size is not accepted: expected 0 (the whole image) or at least {tiling.multiple_of} pixels,"
             f" got {tile}"
         )
-    return TilePlan(height, width, _balanced(height, tile, tiling), _balanced(width, tile, tiling), tiling.margin_px)
+    sides = _balanced(height - top, tile, tiling), _balanced(width, tile, tiling)
+    return TilePlan(height, width, *sides, tiling.margin_px, top)
 
 
 def run_tiled(
@@ -128,23 +141,57 @@ def run_tiled(
     Returns:
         (3, H, W) float32.
     """
-    rows = reflected(-plan.margin_px, plan.rows * plan.tile_height + plan.margin_px, plan.height)
-    columns = reflected(-plan.margin_px, plan.columns * plan.tile_width + plan.margin_px, plan.width)
+
+    def cut(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
+        return taken(taken(image, rows, 1), columns, 2)
+
+    return joined(run_bands(plan, cut, stream, on_tile), plan.height, plan.width)
+
+
+def run_bands(
+    plan: TilePlan, cut: Cut, stream: Stream, on_tile: Callable[[int, int], None] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Run a network over every tile of a plan, and yield its output a row of tiles at a time.
+
+    Args:
+        plan: made by `plan_tiles`.
+        cut: returns the input (C, h, w) of the network at the given rows and columns of the image. Each changes by one
+            from index to index.
+        stream: takes (1, C, h, w) tiles and yields (1, 3, h, w) outputs in order.
+        on_tile: called with (done, total) after each tile.
+
+    Yields:
+        (3, rows, W) float32, from row `plan.top` on.
+    """
+    margin, total = plan.margin_px, plan.rows * plan.columns
+    rows = reflected(plan.top - margin, plan.top + plan.rows * plan.tile_height + margin, plan.height)
+    columns = reflected(-margin, plan.columns * plan.tile_width + margin, plan.width)
     input_height, input_width = plan.input_shape
 
     def inputs() -> Iterator[NDArray[np.float32]]:
         for y, x in plan.origins():
-            window = image[:, rows[y : y + input_height, None], columns[None, x : x + input_width]]
-            yield np.ascontiguousarray(window[None])
+            tile = cut(rows[y - plan.top :][:input_height], columns[x:][:input_width])
+            yield np.ascontiguousarray(tile[None])
 
-    result = np.empty((3, plan.height, plan.width), np.float32)
-    margin = plan.margin_px
-    total = plan.rows * plan.columns
+    band = np.empty((3, 0, plan.width), np.float32)
     for done, ((y, x), answer) in enumerate(zip(plan.origins(), stream(inputs()), strict=True), start=1):
         height, width = min(plan.tile_height, plan.height - y), min(plan.tile_width, plan.width - x)
-        result[:, y : y + height, x : x + width] = answer[0, :, margin : margin + height, margin : margin + width]
+        if x == 0:
+            band = np.empty((3, height, plan.width), np.float32)
+        band[:, :, x : x + width] = answer[0, :, margin : margin + height, margin : margin + width]
         if on_tile is not None:
             on_tile(done, total)
+        if x + width == plan.width:
+            yield band
+
+
+def joined(bands: Iterable[NDArray[np.float32]], height: int, width: int) -> NDArray[np.float32]:
+    """Return bands (3, rows, W) as one array (3, H, W)."""
+    result = np.empty((3, height, width), np.float32)
+    top = 0
+    for band in bands:
+        result[:, top : top + band.shape[1]] = band
+        top += band.shape[1]
     return result
 
 

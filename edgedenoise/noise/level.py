@@ -94,8 +94,34 @@ def level_plane(sigma: NDArray[Any]) -> Float:
 
 def local_brightness(unit: NDArray[Any]) -> Float:
     """Return the mean of all channels around every pixel of an image (H, W, 3): (H, W)."""
-    height, width = unit.shape[:2]
-    return spread(window_mean(cell_means(np.asarray(unit, np.float32).mean(axis=2))), (height, width))
+    brightness = Brightness(unit.shape[0], unit.shape[1])
+    brightness.add(unit)
+    return brightness.rows(0, unit.shape[0])
+
+
+class Brightness:
+    """The local brightness of an image that is read by bands of rows; one number for each cell is kept."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self._cells = np.empty((-(-height // CELL_PX), -(-width // CELL_PX)), np.float32)
+        self._next = 0
+
+    def add(self, unit: NDArray[Any]) -> None:
+        """Add the next rows (rows, W, 3); all but the last are a multiple of `CELL_PX`."""
+        cells = cell_means(np.asarray(unit, np.float32).mean(axis=2))
+        self._cells[self._next : self._next + len(cells)] = cells
+        self._next += len(cells)
+
+    def rows(self, start: int, stop: int) -> Float:
+        """Return the mean of all channels around every pixel of rows start..stop-1: (rows, W)."""
+        last = len(self._cells) - 1
+        # Pixels are interpolated between the cells around them. At the edges the first and last means are repeated.
+        means = np.clip(np.arange(start // CELL_PX - 1, (stop - 1) // CELL_PX + 2), 0, last)
+        around = np.clip(np.arange(means[0] - 2, means[-1] + 3), 0, last)
+        smooth = window_mean(self._cells[around])[2:-2][means - means[0]]
+        first = (start // CELL_PX - 1) * CELL_PX
+        return spread(smooth, (stop - first, self.width))[start - first :]
 
 
 def cell_means(values: NDArray[Any]) -> Float:

@@ -210,13 +210,36 @@ def weighted_quantiles(values: NDArray[Any], weight: NDArray[Any], quantiles: tu
 
 def spread_blocks(unit: NDArray[Any]) -> NDArray[Any]:
     """Return an image (H, W, 3) as it is, or if it has more than `MOST_BLOCKS` blocks, a mosaic of part of them."""
-    rows, columns = unit.shape[0] // BLOCK_PX, unit.shape[1] // BLOCK_PX
-    step = int(np.ceil(np.sqrt(rows * columns / MOST_BLOCKS)))
-    if step <= 1:
-        return unit
-    blocks = unit[: rows * BLOCK_PX, : columns * BLOCK_PX].reshape(rows, BLOCK_PX, columns, BLOCK_PX, 3)
-    some = blocks[::step, :, ::step]
-    return some.reshape(some.shape[0] * BLOCK_PX, some.shape[2] * BLOCK_PX, 3)
+    mosaic = BlockMosaic(unit.shape[0], unit.shape[1])
+    mosaic.add(unit)
+    return mosaic.unit
+
+
+class BlockMosaic:
+    """The blocks of an image that are judged, gathered while the image is read by bands of rows."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._rows, self._columns = height // BLOCK_PX, width // BLOCK_PX
+        self._step = max(1, int(np.ceil(np.sqrt(self._rows * self._columns / MOST_BLOCKS))))
+        self._next = 0
+        self._parts: list[NDArray[Any]] = []
+
+    def add(self, unit: NDArray[Any]) -> None:
+        """Add the next rows (rows, W, 3); all but the last are a multiple of `BLOCK_PX`."""
+        if self._step == 1:
+            self._parts.append(unit)
+            return
+        first, count = self._next, len(unit) // BLOCK_PX
+        self._next += count
+        blocks = unit[: count * BLOCK_PX, : self._columns * BLOCK_PX].reshape(count, BLOCK_PX, self._columns, BLOCK_PX, 3)
+        some = blocks[-first % self._step :: self._step, :, :: self._step]
+        if len(some):
+            self._parts.append(some.reshape(len(some) * BLOCK_PX, -1, 3))
+
+    @property
+    def unit(self) -> NDArray[Any]:
+        """The whole image, or a mosaic of the blocks: (rows, columns, 3)."""
+        return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
 
 
 def features(unit: NDArray[Any]) -> Float:
