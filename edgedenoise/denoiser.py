@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypedDict, TypeVar, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 
-from edgedenoise.bundles.manifest import MAX_SIDE_PX
 from edgedenoise.bundles.pretrained import DEFAULT, resolve
-from edgedenoise.errors import DeviceMemoryError, ImageError, IncompatibleError, UsageError
-from edgedenoise.imaging.image import Image, from_unit_like, to_unit
+from edgedenoise.errors import ImageError, IncompatibleError, UsageError
+from edgedenoise.imaging.image import Frames, Image, check_pixels
 from edgedenoise.imaging.pillow import from_pil, to_pil
-from edgedenoise.runtimes import noise_plane
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import Choice, choose
-from edgedenoise.runtimes.machine import free_memory_bytes
+from edgedenoise.runtimes.machine import free_memory_bytes, used_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
-from edgedenoise.runtimes.pipeline import run_image
+from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
 from edgedenoise.runtimes.tile_choice import first_tile, next_tile
+from edgedenoise.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -34,25 +33,14 @@ if TYPE_CHECKING:
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision, Variant
+    from edgedenoise.imaging.pixel_rows import PixelRows
     from edgedenoise.runtimes.checked import CheckedSession
+    from edgedenoise.runtimes.noise_plane import ImageNoise
+    from edgedenoise.settings import LoadOptions
 
     ImageT = TypeVar("ImageT", NDArray[Any], Image, PILImage)
 
 _log = logging.getLogger(__name__)
-_MAX_NOISE = 255
-
-
-class LoadOptions(TypedDict, total=False):
-    """Options of `load`, for functions that pass them on."""
-
-    runtime: str
-    precision: Precision | Literal["auto"]
-    device: str
-    tile: int | Literal["auto"]
-    strength: float
-    noise: float | None
-    threads: int | None
-    trust_engine: bool
 
 
 def load(
@@ -65,6 +53,7 @@ def load(
     strength: float = 1.0,
     noise: float | None = None,
     threads: int | None = None,
+    max_memory: int | None = None,
     trust_engine: bool = False,
 ) -> Denoiser:
     """Open a bundle (folder, archive, or lone model file) for denoising.
@@ -83,6 +72,8 @@ def load(
         noise: standard deviation of the noise in 8-bit levels, for a network that takes the noise level; None to
             estimate it for each image.
         threads: threads within one inference; None for the backend's own choice.
+        max_memory: bytes of memory that the whole process may take, from which `tile="auto"` chooses; None for what
+            the machine has free.
         trust_engine: load a TensorRT engine that contains code for the host although another machine built it; do so
             only if you trust whoever built it.
 
@@ -104,15 +95,9 @@ def load(
         ((64, 64, 3), dtype('uint8'))
     """
     options = SessionOptions(threads=threads, trust_engine=trust_engine)
-    tile = _checked_tile(tile)
-    noise_plane.check_strength(strength)
+    settings = Settings(tile, strength, noise, max_memory)
     bundle = open_model(resolve(model))
-    level = bundle.manifest.noise_level
-    if level is not None:
-        noise_plane.check_noise_level(level, bundle.source)
-    else:
-        noise_plane.check_strength(strength, most=1.0)
-    settings = _Settings(tile, strength, _checked_noise(noise, bundle))
+    settings.check_for(bundle)
     choice = choose(bundle, runtime, precision, device, trust_engine=trust_engine)
     variant = choice.variant
     session = open_variant(bundle, variant, device=device, options=options)
@@ -130,19 +115,11 @@ def load_variant(
 ) -> Denoiser:
     """Open one variant by its name, for measurements; otherwise as `load`."""
     variant = bundle.variant(name)
-    if bundle.manifest.noise_level is not None:
-        noise_plane.check_noise_level(bundle.manifest.noise_level, bundle.source)
+    settings = Settings()
+    settings.check_for(bundle)
     options = SessionOptions(threads=threads)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
-    return Denoiser(bundle, Choice(variant), session, _Settings("auto", 1.0, None))
-
-
-@dataclass(frozen=True)
-class _Settings:
-    tile: int | Literal["auto"]
-    strength: float
-    noise: float | None
-    """Noise level that the user stated, in 8-bit levels; None to estimate it."""
+    return Denoiser(bundle, Choice(variant), session, settings)
 
 
 class Denoiser:
@@ -165,7 +142,7 @@ class Denoiser:
         bundle: Bundle,
         choice: Choice,
         session: CheckedSession,
-        settings: _Settings,
+        settings: Settings,
         open_float: Callable[[], tuple[Variant, CheckedSession]] | None = None,
     ) -> None:
         self.bundle = bundle
@@ -217,11 +194,13 @@ class Denoiser:
             DeviceMemoryError: it does not fit into memory even with the smallest tile.
         """
         if isinstance(image, Image):
-            clean = image.with_unit(self._denoise_unit(image.unit(), on_tile, bits=image.bits))
+            pixels = self._denoised(StoredImage.of(image.pixels, image.alpha), on_tile, bits=image.bits)
+            clean = replace(image, pixels=pixels, following=Frames())
             return clean.followed_by(self(frame, on_tile=on_tile) for frame in image.following)
         if isinstance(image, np.ndarray):
-            unit = self._denoise_unit(to_unit(image), on_tile, bits=16 if image.dtype.str[1:] == "u2" else 8)
-            return from_unit_like(unit, image)
+            check_pixels(image)
+            bits = 16 if image.dtype.str[1:] == "u2" else 8
+            return self._denoised(StoredImage.of(image), on_tile, bits=bits).reshape(image.shape)
         if type(image).__module__.startswith("PIL."):
             return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
         raise ImageError(
@@ -246,28 +225,46 @@ class Denoiser:
     ) -> None:
         self.close()
 
-    def _denoise_unit(
-        self, unit: NDArray[np.float32], on_tile: Callable[[int, int], None] | None, *, bits: int
-    ) -> NDArray[np.float32]:
-        """Denoise (H, W, 3) in [0, 1] of a depth and return the result, not clipped."""
-        self.last_variant, session = self._session_for(bits)
-        strength = self._settings.strength
-        if strength == 0:
-            return unit
-        pixels = np.ascontiguousarray(unit.transpose(2, 0, 1))
-        if self.bundle.manifest.noise_level is None:
-            answer = self._run_with_back_off(session, pixels, on_tile).transpose(1, 2, 0)
-            return answer if strength == 1 else unit + np.float32(strength) * (answer - unit)
-        noise = self._noise_of(unit)
-        if noise.is_negligible:
-            return unit
-        given = noise_plane.with_plane(pixels, noise.plane(strength))
-        return self._run_with_back_off(session, given, on_tile).transpose(1, 2, 0)
+    def _denoised(self, image: StoredImage, on_tile: Callable[[int, int], None] | None, *, bits: int) -> NDArray[Any]:
+        """Return an image in memory denoised, (H, W, C)."""
+        pixels = image.pixels
+        result = np.empty((pixels.height, pixels.width, pixels.channels), pixels.dtype)
+        top = 0
+        for band in self._bands(image, on_tile, bits=bits, held_bytes=result.nbytes):
+            result[top : top + len(band)] = band
+            top += len(band)
+        return result
 
-    def _noise_of(self, unit: NDArray[np.float32]) -> noise_plane.ImageNoise:
-        """Return the noise of (H, W, 3) in [0, 1], as the user stated it or estimated."""
-        stated = self._settings.noise
-        noise = noise_plane.noise_of(unit) if stated is None else noise_plane.stated_noise(stated, *unit.shape[:2])
+    def _bands(
+        self, image: StoredImage, on_tile: Callable[[int, int], None] | None, *, bits: int, held_bytes: int = 0
+    ) -> Iterator[NDArray[Any]]:
+        """Yield an image of a depth denoised, as it is stored, in bands of rows."""
+        self.last_variant, session = self._session_for(bits)
+        manifest, strength = self.bundle.manifest, self._settings.strength
+        run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile)
+        if strength == 0:
+            yield from run.unchanged()
+            return
+        if manifest.noise_level is not None:
+            run = replace(run, noise=self._noise_of(image))
+            if run.noise is not None and run.noise.is_negligible:
+                yield from run.unchanged()
+                return
+        run = replace(run, stats=image.statistics(manifest.input_normalization))
+        tile = self._first_tile(image.pixels, session, held_bytes)
+
+        def smaller(height: int, too_large: int) -> int:
+            nonlocal tile
+            tile = next_tile(height, image.pixels.width, manifest.tiling, session.shapes, too_large)
+            return tile
+
+        yield from run.bands(tile, smaller if self._settings.tile == "auto" else None)  # a chosen tile stands
+        self.last_tile = tile
+        _log.info("denoised %dx%d with tiles of %s pixels", image.pixels.width, image.pixels.height, tile or "all")
+
+    def _noise_of(self, image: StoredImage) -> ImageNoise:
+        """Return the noise of an image, as the user stated it or estimated."""
+        noise = image.noise(self._settings.noise)
         self.last_noise = round(noise.rms_lsb, 2)
         unchanged = "; the image is returned unchanged" if noise.is_negligible else ""
         _log.info("noise: %.1f 8-bit levels%s", noise.rms_lsb, unchanged)
@@ -288,30 +285,20 @@ class Denoiser:
                 _log.info("images of more than 8 bits run on %s instead of %s", self._float[0].name, self.variant.name)
             return self._float
 
-    def _run_with_back_off(
-        self, session: CheckedSession, pixels: NDArray[np.float32], on_tile: Callable[[int, int], None] | None
-    ) -> NDArray[np.float32]:
-        manifest, shapes = self.bundle.manifest, session.shapes
-        height, width = pixels.shape[1:]
-        automatic = self._settings.tile == "auto"
-        tile = (
-            first_tile(height, width, manifest.tiling, shapes, free_memory_bytes())
-            if self._settings.tile == "auto"
-            else self._settings.tile
-        )
-        while True:
-            try:
-                answer = run_image(
-                    session, pixels, manifest.input_normalization, manifest.tiling, tile=tile, on_tile=on_tile
-                )
-            except DeviceMemoryError:
-                if not automatic:  # the user's own choice stands
-                    raise
-                tile = next_tile(height, width, manifest.tiling, shapes, tile)
-            else:
-                self.last_tile = tile
-                _log.info("denoised %dx%d with tiles of %s pixels", width, height, tile or "all")
-                return answer
+    def _first_tile(self, pixels: PixelRows, session: CheckedSession, held_bytes: int) -> int:
+        """Return the tile that the user chose, or the one that fits into the memory that is left.
+
+        Args:
+            pixels: the image.
+            session: what runs it.
+            held_bytes: memory that the output will take.
+        """
+        if self._settings.tile != "auto":
+            return int(self._settings.tile)
+        free = free_memory_bytes()
+        if self._settings.max_memory is not None:
+            free = min(free, self._settings.max_memory - used_memory_bytes() - held_bytes)
+        return first_tile(pixels.height, pixels.width, self.bundle.manifest.tiling, session.shapes, free)
 
 
 def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOptions]) -> ImageT:
@@ -339,26 +326,3 @@ def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOp
     """
     with load(model, **options) as denoiser:
         return denoiser(image)
-
-
-def _checked_tile(tile: int | str) -> int | Literal["auto"]:
-    if tile == "auto":
-        return "auto"
-    if isinstance(tile, (int, np.integer)) and not isinstance(tile, bool) and 0 <= tile <= MAX_SIDE_PX:
-        return int(tile)
-    raise UsageError(
-        f"tile is {tile!r}; expected 'auto', 0 (the whole image) or a number of pixels up to {MAX_SIDE_PX}"
-    )
-
-
-def _checked_noise(noise: float | None, bundle: Bundle) -> float | None:
-    if noise is None:
-        return None
-    if bundle.manifest.noise_level is None:
-        raise UsageError(
-            f"{bundle.source} has a network that does not take the noise level; expected no noise, got {noise!r}",
-            hint="Leave it out; the strength (0 to 1) blends the input and the output.",
-        )
-    if not noise_plane.is_number(noise) or not 0 <= noise <= _MAX_NOISE:
-        raise UsageError(f"noise is {noise!r}; expected 0 to {_MAX_NOISE}, in 8-bit levels")
-    return noise

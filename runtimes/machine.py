@@ -65,6 +65,21 @@ def free_memory_bytes() -> int:
     return min(limits, default=_FALLBACK_FREE_BYTES)
 
 
+def used_memory_bytes() -> int:
+    """Return how many bytes of memory this process holds, as far as the system reports it; otherwise 0."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError):
+        pass
+    try:
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+    except ImportError:
+        return 0
+
+
 def cpu_name() -> str:
     """Return the CPU's marketing name, or the architecture when it has none."""
     try:

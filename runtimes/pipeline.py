@@ -17,7 +17,7 @@ from edgedenoise.imaging.tiling import WHOLE, TilePlan, Tiling, joined, largest_
 from edgedenoise.runtimes.base import CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ def session_plan(
 
 def image_bands(
     session: CheckedSession, plan: TilePlan, cut: Cut, on_tile: Callable[[int, int], None] | None = None
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Run a network over an image, and yield its output a row of tiles at a time; see `run_bands`."""
     with ExitStack() as streams:
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from edgedenoise.batch.results import FileResult
-    from edgedenoise.denoiser import LoadOptions
+    from edgedenoise.settings import LoadOptions
 
 
 def denoise_files(

@@ -29,9 +29,7 @@ class HiddenColours:
     """(H / 2, W / 2, C), rounded up: the colour of each block of 2 x 2 pixels."""
 
     @classmethod
-    def of(
-        cls, visible: NDArray[np.bool_], unit: Callable[[int, int], NDArray[np.float32]]
-    ) -> HiddenColours | None:
+    def of(cls, visible: NDArray[np.bool_], unit: Callable[[int, int], NDArray[np.float32]]) -> HiddenColours | None:
         """Return the colours for an image; None where all pixels are visible, or none.
 
         Args:
@@ -53,9 +51,7 @@ class HiddenColours:
             colours.append(summed / np.maximum(counted, 1)[..., None])
         return cls(visible, fill_hidden(np.concatenate(colours), np.concatenate(counts) > 0))
 
-    def fill(
-        self, unit: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]
-    ) -> NDArray[np.float32]:
+    def fill(self, unit: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the pixels (h, w, C) at some rows and columns of the image, filled where they are hidden."""
         seen = self.visible[rows[:, None], columns][..., None]
         return np.where(seen, unit, self.colours[rows[:, None] // 2, columns // 2])

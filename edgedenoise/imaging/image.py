@@ -286,9 +286,7 @@ def from_unit_like(
     return from_unit_as(unit, array.dtype, channels.shape[2], gray=gray).reshape(array.shape)
 
 
-def from_unit_as(
-    unit: NDArray[np.floating[Any]], dtype: np.dtype[Any], channels: int, *, gray: bool
-) -> NDArray[Any]:
+def from_unit_as(unit: NDArray[np.floating[Any]], dtype: np.dtype[Any], channels: int, *, gray: bool) -> NDArray[Any]:
     """Return float (H, W, 3) in [0, 1] as stored pixels (H, W, channels) of a type; of a gray image, all are equal."""
     if not gray:
         return from_unit(unit, dtype)

@@ -31,6 +31,7 @@ deviation where a value would exceed the limit. `unit`: pixels in [0, 1] as they
 DEFAULT_LIMIT = 4.0
 """Limit of `whole-image-bounded` in deviations; docs/results/int8.md has the measurements behind it."""
 
+
 @dataclass(frozen=True)
 class Normalization:
     """How the pixels of an image become the values that a graph takes.
@@ -105,6 +106,10 @@ class Statistics:
         return values * self.std[:, None, None] + self.mean[:, None, None]
 
 
+IDENTITY = Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
+"""Statistics of the normalization `unit`: values are the pixels themselves."""
+
+
 def statistics(pixels: NDArray[Any], normalization: Normalization, *, white: float = 1.0) -> Statistics:
     """Return the statistics of a whole image, using memory that does not grow with it.
 
@@ -143,7 +148,7 @@ def statistics_of_rows(
         white: value of a white pixel.
     """
     if normalization.kind == "unit":
-        return Statistics(np.zeros(3, np.float32), np.ones(3, np.float32))
+        return IDENTITY
     moments = _moments(start)
     std = np.maximum(np.sqrt(moments.variance) / white, 1.0 / np.sqrt(moments.count))
     if normalization.limit is not None:
@@ -166,21 +171,21 @@ class _Moments:
 def _moments(start: Callable[[], Iterator[NDArray[Any]]]) -> _Moments:
     count = 0
     sums: list[Any] = []
-    low = high = None
+    lows: list[list[Any]] = []
+    highs: list[list[Any]] = []
     for band in start():
         columns = [band[..., channel] for channel in range(band.shape[2])]
         count += columns[0].size
         sums.append([_sums(column) for column in columns])
-        lows, highs = ([edge(column) for column in columns] for edge in (np.min, np.max))
-        low = lows if low is None else np.minimum(low, lows)
-        high = highs if high is None else np.maximum(high, highs)
+        lows.append([column.min() for column in columns])
+        highs.append([column.max() for column in columns])
     totals = [[sum(part) for part in zip(*bands, strict=True)] for bands in zip(*sums, strict=True)]
     mean = np.array([total / count for total, _ in totals], np.float64)
     if all(isinstance(total, int) for total, _ in totals):  # exact, whatever the bands are
         variance = np.array([(count * squares - total**2) / count**2 for total, squares in totals])
     else:
         variance = _centred_squares(start(), mean) / count
-    farthest = np.maximum(np.subtract(high, mean, dtype=np.float64), np.subtract(mean, low, dtype=np.float64))
+    farthest = np.maximum(np.max(highs, axis=0) - mean, mean - np.min(lows, axis=0))
     return _Moments(count, mean, variance, farthest)
 
 

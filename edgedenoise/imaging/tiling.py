@@ -89,7 +89,7 @@ class TilePlan:
                 yield self.top + row * self.tile_height, column * self.tile_width
 
     def needed_from(self, row: int) -> int:
-        """Return the first row of the image that tiles from row `row` on need, also those of a plan with less tall tiles.
+        """Return the first row of the image that tiles from row `row` on need, also where they are less tall than here.
 
         Below the image its rows are mirrored, at most as far as a margin and a tile.
         """

@@ -231,7 +231,9 @@ class BlockMosaic:
             return
         first, count = self._next, len(unit) // BLOCK_PX
         self._next += count
-        blocks = unit[: count * BLOCK_PX, : self._columns * BLOCK_PX].reshape(count, BLOCK_PX, self._columns, BLOCK_PX, 3)
+        blocks = unit[: count * BLOCK_PX, : self._columns * BLOCK_PX].reshape(
+            count, BLOCK_PX, self._columns, BLOCK_PX, 3
+        )
         some = blocks[-first % self._step :: self._step, :, :: self._step]
         if len(some):
             self._parts.append(some.reshape(len(some) * BLOCK_PX, -1, 3))

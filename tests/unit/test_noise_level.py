@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,8 +19,11 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import denoise, load, load_variant
 from edgedenoise.errors import IncompatibleError, InferenceError, UsageError
 from edgedenoise.imaging.image import Image, Metadata
+from edgedenoise.imaging.pixel_rows import PixelRows
 from edgedenoise.noise.level import level_plane
 from edgedenoise.runtimes.noise_plane import SHIPPED, noise_of, stated_noise
+from edgedenoise.runtimes.opening import open_variant
+from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +81,18 @@ def test_tiles_give_the_whole_image(level_bundle: Path, tile: int) -> None:
     whole, tiled = (denoise(given, level_bundle, tile=size) for size in (0, tile))
     assert np.abs(whole - given).max() > 0.01
     assert np.abs(tiled - whole).max() == 0
+
+
+def test_rows_give_the_whole_image(level_bundle: Path) -> None:
+    given = noisy((190, 130, 3))
+    bundle = Bundle.open(level_bundle)
+    with load(level_bundle, tile=0) as opened:
+        whole = opened(given)
+    rows = replace(PixelRows.of(given), start=lambda n: (given[y : y + n] for y in range(0, 190, n)), in_memory=False)
+    stored = StoredImage(rows)
+    with open_variant(bundle, bundle.variant("onnx-fp32"), selftest=False) as session:
+        run = ImageRun(stored, session, bundle.manifest.tiling, noise=stored.noise(None))
+        np.testing.assert_array_equal(np.concatenate(list(run.bands(40))), whole)
 
 
 # ---------------------------------------------------------------- strength and stated noise

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgedenoise.errors import UsageError
-from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE, Normalization, statistics
+from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE, Normalization, statistics, statistics_of_rows
 
 BOUNDED = Normalization("whole-image-bounded", 4.0)
 
@@ -147,3 +147,14 @@ def test_a_limit_is_a_positive_number(limit: float) -> None:
 
 def test_the_range_of_the_input_is_known_except_without_a_limit() -> None:
     assert (UNIT.input_range, WHOLE_IMAGE.input_range, BOUNDED.input_range) == ((0, 1), None, (-4, 4))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_statistics_of_integers_do_not_depend_on_the_bands(dtype: type) -> None:
+    white = np.iinfo(dtype).max
+    stored = np.random.default_rng(5).integers(0, white, (130, 70, 3), dtype=dtype, endpoint=True)
+    expected = statistics(stored.transpose(2, 0, 1), BOUNDED, white=white)
+    for rows in (1, 7, 130):
+        bands = [stored[top : top + rows] for top in range(0, 130, rows)]
+        found = statistics_of_rows(lambda bands=bands: iter(bands), BOUNDED, white=white)
+        np.testing.assert_array_equal((found.mean, found.std), (expected.mean, expected.std))

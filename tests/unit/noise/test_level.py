@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgedenoise.noise.level import (
     CELL_PX,
     CONTEXT_PX,
     KNOTS,
+    Brightness,
     NoiseCurve,
     cell_means,
     level_plane,
+    local_brightness,
     spread,
     true_curve,
 )
@@ -62,3 +65,15 @@ def test_a_tile_with_its_context_has_the_levels_of_the_whole_image():
     assert np.array_equal(tile, curve.map(noisy)[40:120, 48:128])
     less = curve.map(noisy[44 - CONTEXT_PX : 124, 48 - CONTEXT_PX : 128])[CONTEXT_PX - 4 :, CONTEXT_PX:]
     assert not np.array_equal(less[:80], curve.map(noisy)[40:120, 48:128]), "and needs that much"
+
+
+@pytest.mark.parametrize("height", [1, 3, 4, 63, 64, 130])
+def test_the_brightness_of_rows_is_that_of_the_whole_image(height: int):
+    noisy = image(height, 41)
+    brightness = Brightness(height, 41)
+    for top in range(0, height, 64):
+        brightness.add(noisy[top : top + 64])
+    whole = local_brightness(noisy)
+    for start in range(0, height, 5):
+        stop = min(start + 17, height)
+        assert np.array_equal(brightness.rows(start, stop), whole[start:stop])

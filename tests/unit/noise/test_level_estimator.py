@@ -14,6 +14,7 @@ from edgedenoise.noise.level_estimator import (
     FEATURES,
     IMAGE_FEATURES,
     MOST_BLOCKS,
+    BlockMosaic,
     LevelEstimator,
     Perceptron,
     features,
@@ -125,3 +126,12 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_pixels_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(ImageError, match="expected finite pixels, got NaN or infinity"):
         LevelEstimator.shipped().curve(np.full((64, 64, 3), value, np.float32))
+
+
+@pytest.mark.parametrize("size", [(40, 50), (700, 1000), (1610, 1333)], ids=str)
+def test_blocks_that_are_gathered_by_rows_are_those_of_the_whole_image(size):
+    noisy = image(*size)
+    mosaic = BlockMosaic(*size)
+    for top in range(0, size[0], 64):
+        mosaic.add(noisy[top : top + 64])
+    assert np.array_equal(mosaic.unit, spread_blocks(noisy))
