@@ -26,20 +26,35 @@ FUZZ_SEED ?= 1
 # Kills of `make faults`.
 KILLS ?= 200
 
+# Where `make bench-baseline` appends its runs, how many, and the bundle that is measured.
+BENCH_BASELINE ?= build/benchmarks/bench-baseline.json
+BENCH_NOW ?= build/benchmarks/bench-now.json
+BENCH_RUNS ?= 3
+BENCH_ARGS ?= edge-tiny --side 256 --threads 1
+
 # Further options of the demo: `make demo DEMO_ARGS=--quick`
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz faults lint format typecheck docs serve-docs clean
+.PHONY: help demo test bench-baseline bench-check fuzz faults lint format typecheck docs serve-docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY) ## train, quantize and compare a small denoiser; writes build/demo/report.html
 	$(BIN)/edgedenoise demo --out build/demo $(DEMO_ARGS)
 
 test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part of it
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
+
+bench-baseline: $(READY) ## measure the speed on this machine for `make bench-check`; BENCH_RUNS=5 for a firmer spread
+	for run in $$(seq $(BENCH_RUNS)); do $(BIN)/edgedenoise bench $(BENCH_ARGS) -o $(BENCH_BASELINE) || exit; done
+
+bench-check: $(READY) ## measure the speed again; fails on a regression beyond the spread of the baseline
+	@test -f $(BENCH_BASELINE) || { echo "There is no baseline yet. Measure one before the change: make bench-baseline" >&2; exit 1; }
+	rm -f $(BENCH_NOW)
+	for run in $$(seq $(BENCH_RUNS)); do $(BIN)/edgedenoise bench $(BENCH_ARGS) -o $(BENCH_NOW) || exit; done
+	$(BIN)/edgedenoise history $(BENCH_BASELINE) --check $(BENCH_NOW)
 
 fuzz: $(READY) ## try many damaged inputs on every parser; FUZZ=100000 for about an hour, FUZZ_SEED for others
 	EDGEDENOISE_FUZZ=$(FUZZ) EDGEDENOISE_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz

@@ -217,3 +217,9 @@ class ResultFileError(EdgeDenoiseError):
     """A result file is unreadable, of an unknown schema, or not a result file."""
 
     exit_code = 101
+
+
+class RegressionError(EdgeDenoiseError):
+    """A measurement is worse than earlier ones by more than their spread."""
+
+    exit_code = 102

@@ -27,6 +27,7 @@ COMMANDS = (
     "denoise",
     "compare",
     "bench",
+    "history",
     "inspect",
     "doctor",
     "pack",

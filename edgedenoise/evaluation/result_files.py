@@ -55,6 +55,15 @@ def read_results(path: Path) -> ResultFile:
         raise ResultFileError(f"{path} does not keep to the schema {SCHEMA}: {error}", hint=_HINT) from error
 
 
+def is_result_file(path: Path) -> bool:
+    """Return whether a file is a result file, of any version of the schema."""
+    try:
+        raw = msgspec.json.decode(_content(path), type=dict[str, Any])
+    except (ResultFileError, msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return _is_ours(raw)
+
+
 def check_appendable(path: Path) -> None:
     """Check, before long work, that runs can be appended to a result file.
 
@@ -124,5 +133,8 @@ def _other_schema(raw: dict[str, Any]) -> str:
 
 
 def _hint(raw: dict[str, Any]) -> str:
-    newer = str(raw.get("schema", "")).startswith(SCHEMA.partition("/")[0] + "/")
-    return "Upgrade with: pip install -U edgedenoise" if newer else _HINT
+    return "Upgrade with: pip install -U edgedenoise" if _is_ours(raw) else _HINT
+
+
+def _is_ours(raw: dict[str, Any]) -> bool:
+    return str(raw.get("schema", "")).startswith(SCHEMA.partition("/")[0] + "/")
