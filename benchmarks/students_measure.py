@@ -18,7 +18,7 @@ from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.evaluation.bench import DEFAULT_SIDE_PX
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Latency
 from edgedenoise.imaging.metrics import Quality, mean_quality, quality_of
-from edgedenoise.runtimes.timing import WARM_UP, speed_ratio, time_in_turns
+from edgedenoise.runtimes.timing import speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,7 +220,8 @@ def timed_crop(noisy: Pixels) -> Pixels:
 
 def take_turns(methods: dict[str, Callable[..., Any]], pixels: Pixels, repeats: int) -> dict[str, Speed]:
     """Time every method once per round, in this process: peers are no variants of a bundle, which `bench` needs."""
-    megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
+    height, width = pixels.shape[:2]
+    megapixels = height * width / 1e6
     cpu: dict[str, list[float]] = {label: [] for label in methods}
 
     def timed(label: str) -> Callable[[], float]:
@@ -229,12 +230,15 @@ def take_turns(methods: dict[str, Callable[..., Any]], pixels: Pixels, repeats: 
             methods[label](pixels)
             took = time.perf_counter() - start
             cpu[label].append((time.process_time() - cpu_start) * 1000 / megapixels)
-            return took * 1000 / megapixels
+            return took * 1000
 
         return run
 
-    wall = time_in_turns({label: timed(label) for label in methods}, repeats)
-    return {label: Speed(Latency.of(wall[label]), float(np.median(cpu[label][WARM_UP:]))) for label in methods}
+    wall = time_in_turns({label: timed(label) for label in methods}, repeats).samples
+    return {
+        label: Speed(Latency.of(wall[label], height, width), float(np.median(cpu[label][-repeats:])))
+        for label in methods
+    }
 
 
 def measure_speeds(

@@ -41,7 +41,7 @@ def speed_cells(speed: Speed | None) -> list[str]:
         return ["", "", "", ""]
     ratio = "" if speed.speed_vs_float is None else f"{speed.speed_vs_float:.2f}x"
     times = (speed.wall.p50_ms_per_mp, speed.wall.p90_ms_per_mp, speed.cpu_p50_ms_per_mp)
-    return [*(f"{value:.0f}" for value in times), ratio]
+    return [*("-" if value is None else f"{value:.0f}" for value in times), ratio]
 
 
 def quality_table(report: Report, cell: Callable[[Quality], str]) -> str:

@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from edgedenoise.runtimes.checked import CheckedSession
 
 WARM_UP = 2
-"""Number of rounds that are not counted: the first runs allocate, pack weights and compile for the shape."""
+"""Least number of rounds that are not counted: the first runs allocate, pack weights and compile for the shape."""
+MAX_WARM_UP = 10
+"""Most rounds that are not counted."""
+STILL_FALLING = 0.95
+"""A time below this part of the best one before means that the warm-up is not finished."""
 DEFAULT_ROUNDS = 9
+_SEED = 0
+
+Key = TypeVar("Key", bound="Hashable")
+
+
+@dataclass(frozen=True)
+class Turns(Generic[Key]):
+    """Times of runs that were measured in turns; a run that failed has fewer."""
+
+    samples: dict[Key, list[float]]
+    """Times of the rounds that count, in order."""
+    warm_up: dict[Key, list[float]]
+    """Times of the rounds before them."""
+    stable: bool
+    """Whether no time was still falling when the warm-up ended."""
 
 
 def time_in_turns(
-    runs: Mapping[str, Callable[[], float | None]], rounds: int, progress: Progress = silent
-) -> dict[str, list[float]]:
-    """Run each model once per round, and measure the times.
+    runs: Mapping[Key, Callable[[], float | None]], rounds: int, progress: Progress = silent
+) -> Turns[Key]:
+    """Run each model once per round, in random order within a round, and measure the times.
+
+    The warm-up ends when no time has fallen by more than a twentieth below the best one before, at the latest after
+    `MAX_WARM_UP` rounds. Other work on the machine makes times longer and not shorter, so it does not prolong the
+    warm-up.
 
     Args:
         runs: by name, a function that runs the model once and returns its time in any unit, or None when it failed.
         rounds: number of rounds that are counted, after the warm-up.
-        progress: called before each round.
+        progress: called before each round, in two stages: `warm up` and `measure`.
 
     Returns:
-        Times by name, in order of the rounds; a model that failed has fewer.
+        Times by name. The order within the rounds is a fixed sequence of random ones.
     """
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(WARM_UP + rounds):
-        progress("measure", round_, WARM_UP + rounds, "warm-up" if round_ < WARM_UP else "")
-        for name, run in runs.items():
-            value = run()
-            if value is not None and round_ >= WARM_UP:
-                samples[name].append(value)
-    progress("measure", WARM_UP + rounds, WARM_UP + rounds)
-    return samples
+    order = np.random.default_rng(_SEED)
+    warm_up: dict[Key, list[float]] = {key: [] for key in runs}
+    samples: dict[Key, list[float]] = {key: [] for key in runs}
+    stable = False
+    for done in range(MAX_WARM_UP):
+        progress("warm up", done, MAX_WARM_UP)
+        _run_round(runs, warm_up, order)
+        if done + 1 >= WARM_UP and all(map(_has_settled, warm_up.values())):
+            stable = True
+            break
+    progress("warm up", MAX_WARM_UP, MAX_WARM_UP)
+    for done in range(rounds):
+        progress("measure", done, rounds)
+        _run_round(runs, samples, order)
+    progress("measure", rounds, rounds)
+    return Turns(samples, warm_up, stable)
+
+
+def _run_round(
+    runs: Mapping[Key, Callable[[], float | None]], into: dict[Key, list[float]], order: np.random.Generator
+) -> None:
+    keys = list(runs)
+    for index in order.permutation(len(keys)):
+        value = runs[keys[index]]()
+        if value is not None:
+            into[keys[index]].append(value)
+
+
+def _has_settled(times: Sequence[float]) -> bool:
+    """Return whether the last time is not much below the best one before; also for a run that failed."""
+    return len(times) < 2 or times[-1] >= STILL_FALLING * min(times[:-1])
+
+
+def round_ratios(reference: Sequence[float], times: Sequence[float]) -> list[float]:
+    """Return reference time / time of each round (above 1 is faster); none unless every round was timed."""
+    if not times or len(times) != len(reference):
+        return []
+    return [float(one) for one in np.array(reference) / np.array(times)]
 
 
 def speed_ratio(reference: Sequence[float], times: Sequence[float]) -> float | None:
     """Return the median over rounds of reference time / time (above 1 is faster); None unless every round was timed."""
-    if not times or len(times) != len(reference):
-        return None
-    return _median_ratio(reference, times)
+    ratios = round_ratios(reference, times)
+    return float(np.median(ratios)) if ratios else None
 
 
 def speed_against(
@@ -80,9 +132,5 @@ def speed_against(
 
         return run
 
-    samples = time_in_turns({"reference": seconds(reference), "other": seconds(other)}, rounds)
-    return _median_ratio(samples["reference"], samples["other"])
-
-
-def _median_ratio(reference: Sequence[float], times: Sequence[float]) -> float:
-    return float(np.median(np.array(reference) / np.array(times)))
+    samples = time_in_turns({"reference": seconds(reference), "other": seconds(other)}, rounds).samples
+    return float(np.median(round_ratios(samples["reference"], samples["other"])))

@@ -9,6 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import DEVICE, THREADS, Output, Wide, cli_command
+from edgedenoise.errors import MeasurementError
 from edgedenoise.printable import one_line
 
 
@@ -35,6 +36,7 @@ def command(
 
     Each variant runs in its own process.
     """
+    from edgedenoise.evaluation.measurement import failures
     from edgedenoise.evaluation.report.page import compare_to_html
     from edgedenoise.evaluation.report.text_tables import compare_table
     from edgedenoise.evaluation.result_files import SUFFIX, append_runs, check_appendable
@@ -53,4 +55,7 @@ def command(
             )
     if results is not None:
         append_runs(results, [report.run])
-    output.result(report, compare_table(report, wide=wide) + (f"\nreport: {one_line(out)}" if out else ""))
+    lines = [compare_table(report, wide=wide), *report.run.environment.remarks]
+    output.result(report, "\n".join([*lines, *([f"report: {one_line(out)}"] if out else [])]))
+    if failures(row.measurement for row in report.rows):
+        raise typer.Exit(MeasurementError.exit_code)

@@ -12,12 +12,13 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
-from edgedenoise.evaluation.bench import DEFAULT_REPEATS, check_measured, start_workers, time_rounds, timing_options
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
 from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.evaluation.image_results import distance_to_float, image_quality, image_record, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
 from edgedenoise.evaluation.results import ImageRecord, ImageResult, Run
+from edgedenoise.evaluation.rounds import check_measured, start_workers, time_rounds
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality
@@ -145,7 +146,7 @@ def compare(
         workers = start_workers(stack, opened, device, threads)
         images, tallies = _denoise_all(workers, pairs, scratch, keep, progress)
         check_measured(opened, workers)
-        samples = time_rounds(workers, timed, repeats, progress)
+        samples = time_rounds(workers, timed, timed_px, repeats, progress)
         check_measured(opened, workers)
         measured = summarize(opened, workers, samples)
         rows = tuple(
@@ -170,7 +171,7 @@ def compare(
         timed_px=timed_px,
         repeats=repeats,
         environment=environment(),
-        run=recorder.run(variant_results(opened, measured, timed_px, results), images),
+        run=recorder.run(variant_results(opened, measured, samples, results), images, samples.remarks),
     )
 
 

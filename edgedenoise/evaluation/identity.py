@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 from edgedenoise.evaluation.results import Machine
+from edgedenoise.evaluation.sensors import gpus
 from edgedenoise.runtimes.machine import cpu_features, cpu_name
 
 _INT8_FEATURES = ("avx2", "avx512", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
@@ -32,6 +33,7 @@ def this_machine() -> Machine:
         cores=usable_cores(),
         model=_model(),
         memory_bytes=_physical_memory(),
+        accelerators=tuple(gpu.name for gpu in gpus()),
         cpu_features=tuple(sorted(flag for flag in cpu_features() if flag.startswith(_INT8_FEATURES))),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from datetime import datetime, timezone
@@ -12,7 +13,9 @@ from edgedenoise.evaluation.environment import environment
 from edgedenoise.evaluation.identity import this_machine
 from edgedenoise.evaluation.results import (
     CALL,
+    NETWORK,
     BundleIdentity,
+    Check,
     Client,
     Conditions,
     ImageRecord,
@@ -22,12 +25,27 @@ from edgedenoise.evaluation.results import (
     RunEnvironment,
     VariantResult,
 )
+from edgedenoise.evaluation.sensors import (
+    board_power_w,
+    cpu_clocks_mhz,
+    cpu_temperature_c,
+    energy_j,
+    gpus,
+    power_mode,
+    stalled_seconds,
+    throttle_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.evaluation.measurement import Measurement
+    from edgedenoise.evaluation.rounds import Samples
+
+MOST_STALLED = 0.1
+"""Part of the time in which work may wait for a CPU before the machine counts as contended."""
+_SETTINGS = ("OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "CUDA_VISIBLE_DEVICES")
 
 
 class RunRecorder:
@@ -39,18 +57,27 @@ class RunRecorder:
         self._threads = threads
         self._started = datetime.now(timezone.utc)
         self._start = time.monotonic()
+        self._stalled_s, self._throttles = stalled_seconds(), throttle_count()
         self._conditions = [self._reading()]
 
-    def run(self, variants: Sequence[VariantResult], images: Sequence[ImageRecord] = ()) -> Run:
+    def run(
+        self,
+        variants: Sequence[VariantResult],
+        images: Sequence[ImageRecord] = (),
+        remarks: Sequence[str] = (),
+        checks: Sequence[Check] = (),
+    ) -> Run:
         """Return the run, which ends now.
 
         Args:
             variants: the results.
             images: the images that were denoised.
+            remarks: warnings about the measurement, each as a sentence; those about the machine are added.
+            checks: limits that were checked.
         """
         self._conditions.append(self._reading())
         manifest = self._bundle.manifest
-        here = environment()
+        here, stalled, throttled = environment(), self._stalled_share(), self._throttled()
         return Run(
             id=secrets.token_hex(8),
             command=self._arguments[0],
@@ -62,6 +89,11 @@ class RunRecorder:
             environment=RunEnvironment(
                 versions={"python": here.python, **here.packages},
                 threads=self._threads,
+                power_mode=power_mode(),
+                settings={name: os.environ[name] for name in _SETTINGS if name in os.environ},
+                contended=None if stalled is None else stalled > MOST_STALLED,
+                throttled=throttled,
+                remarks=(*remarks, *_machine_remarks(stalled, throttled)),
                 conditions=tuple(self._conditions),
             ),
             bundle=BundleIdentity(
@@ -73,22 +105,60 @@ class RunRecorder:
             ),
             variants=tuple(variants),
             images=tuple(images),
+            checks=tuple(checks),
         )
 
+    def _stalled_share(self) -> float | None:
+        """Return the part of the time in which work waited for a CPU, 0 to 1; None where it is not known."""
+        now, elapsed_s = stalled_seconds(), time.monotonic() - self._start
+        if now is None or self._stalled_s is None or elapsed_s <= 0:
+            return None
+        return min((now - self._stalled_s) / elapsed_s, 1.0)
+
+    def _throttled(self) -> bool | None:
+        """Return whether heat or a power limit lowered the clocks during the run; None where it is not known."""
+        known = [one.throttled for one in self._conditions if one.throttled is not None]
+        count = throttle_count()
+        if count is not None and self._throttles is not None:
+            known.append(count > self._throttles)
+        return any(known) if known else None
+
     def _reading(self) -> Conditions:
-        here = environment()
+        here, gpu, energy = environment(), next(iter(gpus()), None), energy_j()
+        clocks = cpu_clocks_mhz()
+        power_w = board_power_w() if gpu is None else gpu.power_w
+        temperature_c = cpu_temperature_c() if gpu is None or gpu.temperature_c is None else gpu.temperature_c
         return Conditions(
             elapsed_s=round(time.monotonic() - self._start, 3),
             load_average=here.load_average,
             cpu_pressure_percent=here.cpu_pressure,
             free_memory_bytes=here.free_memory_bytes,
+            cpu_clock_mhz=clocks,
+            gpu_clock_mhz=None if gpu is None else gpu.clock_mhz,
+            temperature_c=temperature_c,
+            power_w=power_w,
+            energy_j=None if energy is None else sum(energy.joules),
+            throttled=None if gpu is None else gpu.throttled,
         )
+
+
+def _machine_remarks(stalled: float | None, throttled: bool | None) -> list[str]:
+    """Return warnings about the machine, each as a sentence."""
+    remarks = []
+    if stalled is not None and stalled > MOST_STALLED:
+        remarks.append(
+            f"Other work slowed the measurement: work waited for a CPU in {stalled:.0%} of the time. Compare ratios,"
+            " not milliseconds."
+        )
+    if throttled:
+        remarks.append("Heat or a power limit lowered the clocks during the measurement.")
+    return remarks
 
 
 def variant_results(
     bundle: Bundle,
     measurements: Sequence[Measurement],
-    timed_px: tuple[int, int],
+    samples: Samples,
     images: Mapping[str, Sequence[ImageResult]] | None = None,
 ) -> tuple[VariantResult, ...]:
     """Return measurements as results of a run.
@@ -96,19 +166,28 @@ def variant_results(
     Args:
         bundle: the bundle that was measured.
         measurements: one per variant.
-        timed_px: (height, width) of the image that was timed.
+        samples: the raw times that they were computed from.
         images: results per image, by variant.
     """
-    return tuple(_variant_result(bundle, one, timed_px, (images or {}).get(one.variant, ())) for one in measurements)
+    return tuple(_variant_result(bundle, one, samples, (images or {}).get(one.variant, ())) for one in measurements)
 
 
-def _variant_result(
-    bundle: Bundle, one: Measurement, timed_px: tuple[int, int], images: Sequence[ImageResult]
-) -> VariantResult:
-    height, width = timed_px
+def _variant_result(bundle: Bundle, one: Measurement, samples: Samples, images: Sequence[ImageResult]) -> VariantResult:
     encoding = bundle.variant(one.variant).encoding
-    per_mp = () if one.latency is None else one.latency.samples_ms_per_mp
-    samples = tuple(value * height * width / 1e6 for value in per_mp)
+    timings = [
+        LatencySamples(
+            scope=scope,
+            height_px=latency.height_px,
+            width_px=latency.width_px,
+            samples_ms=tuple(timed[one.variant]),
+            warm_up_ms=tuple(warm_up.get(one.variant, ())),
+        )
+        for scope, latency, timed, warm_up in (
+            (CALL, one.latency, samples.call, samples.warm_up_call),
+            (NETWORK, one.network, samples.network, samples.warm_up_network),
+        )
+        if latency is not None
+    ]
     return VariantResult(
         name=one.variant,
         runtime=one.runtime,
@@ -120,7 +199,7 @@ def _variant_result(
         scheme="" if encoding is None else encoding.scheme,
         load_ms=one.load_ms,
         peak_rss_bytes=one.peak_rss_bytes,
-        timings=(LatencySamples(scope=CALL, height_px=height, width_px=width, samples_ms=samples),) if samples else (),
+        timings=tuple(timings),
         images=tuple(images),
         compared_with=one.compared_with,
         slower_because=one.slower_because,

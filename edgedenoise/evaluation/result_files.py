@@ -38,7 +38,7 @@ def read_results(path: Path) -> ResultFile:
         >>> from pathlib import Path
         >>> import edgedenoise
         >>> from edgedenoise.evaluation.result_files import append_runs, read_results
-        >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", side_px=64, repeats=2).run])
+        >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", shape=64, repeats=2).run])
         >>> [variant.name for variant in read_results(Path("laptop.json")).runs[0].variants]
         ['onnx-fp32', 'onnx-int8-u8s7']
     """

@@ -21,9 +21,18 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import Denoiser, load_variant
-from edgedenoise.errors import EdgeDenoiseError, InferenceError, NotFiniteError
+from edgedenoise.errors import (
+    DeviceNotFoundError,
+    EdgeDenoiseError,
+    IncompatibleError,
+    InferenceError,
+    NotFiniteError,
+    RuntimeUnavailableError,
+)
+from edgedenoise.evaluation.sensors import energy_between, energy_j
 from edgedenoise.imaging.files import read_image
 from edgedenoise.runtimes.opening import backend_of
+from edgedenoise.runtimes.shapes import accepted_side
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,12 +56,19 @@ class Job(msgspec.Struct, frozen=True):
     threads: int | None = None
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, tag="image"):
     """An image file to denoise."""
 
     path: str
     out: str | None = None
     """File to write the result to, as .npy of (H, W, 3) float32 in [0, 1]; None when only the time is needed."""
+
+
+class NetworkRequest(msgspec.Struct, frozen=True, tag="network"):
+    """An input to run the network alone on."""
+
+    height_px: int
+    width_px: int
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):
@@ -73,16 +89,32 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     megapixels: float
     peak_rss_bytes: int | None
     """Peak resident memory of this process since its start; None where the system does not report it."""
+    energy_j: float | None = None
+    """Energy that the processor used meanwhile, other programs included; None where it cannot be read."""
+
+
+class NetworkAnswer(msgspec.Struct, frozen=True, tag="network answer"):
+    """The network was run."""
+
+    seconds: float
+    """Time of one inference, without checks of its input and output."""
+    height_px: int
+    """Rows of the input that was run: those that were asked for, or the next ones that the file accepts."""
+    width_px: int
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """The variant could not be opened, or the image could not be denoised."""
 
-    kind: Literal["not finite", "error"]
+    kind: Literal["unavailable", "not finite", "error"]
+    """`unavailable`: this machine cannot run the variant; nothing is wrong with it."""
     message: str
 
 
-Reply = Opened | Answer | Failure
+Reply = Opened | Answer | NetworkAnswer | Failure
+SHORT_S = 0.1
+"""Time below which an inference is repeated, so that caches are warm."""
+_UNAVAILABLE = (RuntimeUnavailableError, IncompatibleError, DeviceNotFoundError)
 
 
 class Worker:
@@ -92,6 +124,11 @@ class Worker:
         self.variant = variant
         self.error = ""
         self.not_finite = False
+        self.unavailable = False
+        self.network_px: tuple[int, int] | None = None
+        """(height, width) of the input that the network alone was run on."""
+        self.energy_j: list[float] = []
+        """Energy of each call, where it can be read."""
         self.opened: Opened | None = None
         self.peak_rss_bytes: int | None = None
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
@@ -106,14 +143,26 @@ class Worker:
             self.opened = reply
 
     def denoise(self, path: Path, out: Path | None = None) -> float | None:
-        """Run the variant on an image file; return milliseconds per megapixel, or None once the worker has failed."""
+        """Run the variant on an image file; return the milliseconds of the call, or None once the worker has failed."""
         if self.error:
             return None
         reply = self._ask(Request(str(path), None if out is None else str(out)))
         if not isinstance(reply, Answer):
             return None
         self.peak_rss_bytes = reply.peak_rss_bytes
-        return reply.seconds * 1000 / reply.megapixels
+        if reply.energy_j is not None:
+            self.energy_j.append(reply.energy_j)
+        return reply.seconds * 1000
+
+    def run_network(self, height_px: int, width_px: int) -> float | None:
+        """Run the network alone on an input in memory; return milliseconds, or None once the worker has failed."""
+        if self.error:
+            return None
+        reply = self._ask(NetworkRequest(height_px, width_px))
+        if not isinstance(reply, NetworkAnswer):
+            return None
+        self.network_px = (reply.height_px, reply.width_px)
+        return reply.seconds * 1000
 
     def __enter__(self) -> Worker:
         return self
@@ -133,7 +182,7 @@ class Worker:
             self._process.stdout.close()
         self._stderr.close()
 
-    def _ask(self, message: Job | Request) -> Reply | None:
+    def _ask(self, message: Job | Request | NetworkRequest) -> Reply | None:
         if self._process.stdin is None or self._process.stdout is None:
             raise InferenceError("the worker process has no pipes")
         try:
@@ -148,6 +197,7 @@ class Worker:
         reply: Reply = msgspec.json.decode(line, type=Reply)
         if isinstance(reply, Failure):
             self.error, self.not_finite = reply.message, reply.kind == "not finite"
+            self.unavailable = reply.kind == "unavailable"
         return reply
 
     def _stderr_tail(self) -> str:
@@ -171,26 +221,59 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
         denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, selftest=False)
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
-        reply(Failure("error", error.one_line))
+        reply(Failure("unavailable" if isinstance(error, _UNAVAILABLE) else "error", error.one_line))
         return
     with denoiser:
         effective = denoiser.effective
         reply(Opened(milliseconds, effective.version, effective.device, effective.detail))
         for line in lines:
-            reply(_answer(denoiser, msgspec.json.decode(line, type=Request)))
+            request = msgspec.json.decode(line, type=Request | NetworkRequest)
+            reply(_answer(denoiser, request) if isinstance(request, Request) else _network_answer(denoiser, request))
 
 
 def _answer(denoiser: Denoiser, request: Request) -> Reply:
     try:
         unit = read_image(Path(request.path)).unit()
-        start = time.perf_counter()
+        energy, start = energy_j(), time.perf_counter()
         result = denoiser(unit)
         seconds = time.perf_counter() - start
     except EdgeDenoiseError as error:
-        return Failure("not finite" if isinstance(error, NotFiniteError) else "error", error.one_line)
+        return _failure(error)
+    used = energy_between(energy, energy_j())
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
-    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes())
+    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes(), used)
+
+
+def _network_answer(denoiser: Denoiser, request: NetworkRequest) -> Reply:
+    """Time the network alone, on an input of the size that was asked for or of the next one that it accepts.
+
+    A short inference is repeated at once, as tools that time the network alone do: the first one finds cold caches.
+    """
+    height, width = accepted_input(denoiser, request.height_px, request.width_px)
+    x = np.random.default_rng(0).random((1, denoiser.session.channels, height, width), np.float32)
+    try:
+        seconds = denoiser.session.time_run(x)
+        if seconds < SHORT_S:
+            seconds = denoiser.session.time_run(x)
+    except EdgeDenoiseError as error:
+        return _failure(error)
+    return NetworkAnswer(seconds, height, width)
+
+
+def accepted_input(denoiser: Denoiser, height_px: int, width_px: int) -> tuple[int, int]:
+    """Return the sides of the input that a variant is run on alone: the given ones, or the next that it accepts."""
+    step = denoiser.bundle.manifest.tiling.multiple_of
+    height, width = (-(-side // step) * step for side in (height_px, width_px))
+    shapes = denoiser.session.shapes
+    if shapes is None:
+        return height, width
+    side = accepted_side(shapes, min(max(height, width), shapes.sides_px[-1]))
+    return side, side
+
+
+def _failure(error: EdgeDenoiseError) -> Failure:
+    return Failure("not finite" if isinstance(error, NotFiniteError) else "error", error.one_line)
 
 
 def peak_rss_bytes() -> int | None:

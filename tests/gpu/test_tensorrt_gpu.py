@@ -100,7 +100,9 @@ def test_latency_is_printed(bundle: Bundle, target: str) -> None:
     x = np.random.default_rng(0).random((1, 3, TILE_PX, TILE_PX), np.float32)
     sessions = {v.name: open_variant(bundle, v) for v in variants(bundle, target)}
     try:
-        times = time_in_turns({name: partial(milliseconds, session, x) for name, session in sessions.items()}, 20)
+        times = time_in_turns(
+            {name: partial(milliseconds, session, x) for name, session in sessions.items()}, 20
+        ).samples
     finally:
         for session in sessions.values():
             session.close()

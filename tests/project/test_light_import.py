@@ -11,9 +11,7 @@ import pytest
 # Packages for training, export and reports, which a device may not have.
 HEAVY = frozenset(
     {
-        "av",
         "coremltools",
-        "cv2",
         "imagecodecs",
         "jinja2",
         "matplotlib",

@@ -42,7 +42,7 @@ def test_what_bench_writes_keeps_to_the_schema(tmp_path: Path) -> None:
     schema = json.loads(tool().TARGET.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     out = tmp_path / "result.json"
-    append_runs(out, [edgedenoise.bench(ROOT / "tests" / "fixtures" / "tiny.edge", side_px=32, repeats=1).run])
+    append_runs(out, [edgedenoise.bench(ROOT / "tests" / "fixtures" / "tiny.edge", shape=32, repeats=1).run])
     written = json.loads(out.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(written)
     written["runs"][0]["variants"][0]["size_bytes"] = "many"

@@ -132,7 +132,7 @@ def test_it_is_verified_and_run(command: Command, bundle: Path, images: Path, tm
 
 
 def test_it_is_measured_and_int8_is_compared_with_its_fp16(command: Command, bundle: Path, images: Path) -> None:
-    timed = {one["variant"]: one for one in command("bench", bundle, "--side", 64, "--repeats", 3)["variants"]}
+    timed = {one["variant"]: one for one in command("bench", bundle, "--shape", 64, "--repeats", 3)["variants"]}
     report = command("compare", bundle, "--noisy", images / "noisy", "--clean", images / "clean", "--repeats", 1)
     compared = {row["measurement"]["variant"]: row["measurement"] for row in report["rows"]}
     for found in (timed, compared):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.measurement import Measurement
 
 NO_VALUE = "-"
-_NARROW_BENCH = ("variant", "p50 ms/MP", "p90", "vs float", "load ms", "peak MB", "size KB")
+_NARROW_BENCH = ("variant", "network ms", "call ms", "call ms/MP", "vs float", "load ms", "peak MB")
 _NARROW_COMPARE = ("variant", "PSNR dB", "SSIM", "to float dB", "max LSB", "p50 ms/MP", "vs float")
 
 
@@ -30,7 +30,7 @@ def bench_table(measurements: Sequence[Measurement], *, wide: bool = False) -> s
     Returns:
         The table and a line for every variant that failed or is slower than float.
     """
-    cells = [{"variant": m.variant, **_speed_cells(m)} for m in measurements]
+    cells = [{"variant": m.variant, **_network_cells(m), **_speed_cells(m)} for m in measurements]
     columns = tuple(cells[0]) if wide else _NARROW_BENCH
     return "\n".join([_table(columns, cells), *_remarks(measurements)])
 
@@ -83,17 +83,41 @@ def _row_cells(report: CompareReport, row: Row) -> dict[str, str]:
     }
 
 
+def _network_cells(m: Measurement) -> dict[str, str]:
+    latency, network = m.latency, m.network
+    return {
+        "network ms": _rounded(None if network is None else network.p50_ms),
+        "network ms/MP": _rounded(None if network is None else network.p50_ms_per_mp),
+        "network px": NO_VALUE if network is None else f"{network.height_px}x{network.width_px}",
+        "call ms": _rounded(None if latency is None else latency.p50_ms),
+        "call ms/MP": _rounded(None if latency is None else latency.p50_ms_per_mp),
+        "images/s": NO_VALUE if latency is None else f"{latency.images_per_s:.3g}",
+        "J": NO_VALUE if m.energy_j is None else f"{m.energy_j:.3g}",
+    }
+
+
 def _speed_cells(m: Measurement) -> dict[str, str]:
     latency = m.latency
+    interval = None if latency is None else latency.p50_interval_ms_per_mp
     return {
-        "p50 ms/MP": NO_VALUE if latency is None else f"{latency.p50_ms_per_mp:.0f}",
-        "p90": NO_VALUE if latency is None else f"{latency.p90_ms_per_mp:.0f}",
-        "p99": NO_VALUE if latency is None else f"{latency.p99_ms_per_mp:.0f}",
+        "p50 ms/MP": _rounded(None if latency is None else latency.p50_ms_per_mp),
+        "95 % of p50": NO_VALUE if interval is None else f"{_rounded(interval[0])}-{_rounded(interval[1])}",
+        "p90": _rounded(None if latency is None else latency.p90_ms_per_mp),
+        "p95": _rounded(None if latency is None else latency.p95_ms_per_mp),
+        "p99": _rounded(None if latency is None else latency.p99_ms_per_mp),
         "vs float": NO_VALUE if m.speed_vs_float is None else f"{m.speed_vs_float:.2f}x",
+        "95 %": NO_VALUE if m.speed_interval is None else "{:.2f}-{:.2f}".format(*m.speed_interval),
         "load ms": NO_VALUE if m.load_ms is None else f"{m.load_ms:.0f}",
         "peak MB": NO_VALUE if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 2**20:.0f}",
         "size KB": f"{m.size_bytes / 1024:.0f}",
     }
+
+
+def _rounded(value: float | None) -> str:
+    """Return milliseconds with three digits."""
+    if value is None:
+        return NO_VALUE
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _remarks(measurements: Sequence[Measurement]) -> list[str]:

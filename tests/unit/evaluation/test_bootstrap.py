@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgedenoise.evaluation.bootstrap import mean_interval
+from edgedenoise.evaluation.bootstrap import mean_interval, median_interval
 
 
 def test_the_interval_contains_the_true_mean_in_about_95_of_100_samples() -> None:
@@ -30,3 +30,10 @@ def test_the_interval_is_the_same_each_time_and_none_for_four_values() -> None:
     assert mean_interval(values) == mean_interval(values)
     assert mean_interval(values[:4]) is None
     assert mean_interval([0.5] * 5) == (0.5, 0.5)
+
+
+def test_the_interval_of_a_median_is_not_moved_by_an_outlier() -> None:
+    values = [10.0, 10.1, 9.9, 10.2, 9.8, 10.0, 10.1]
+    low, high = median_interval([*values, 90.0])  # type: ignore[misc]
+    assert 9.8 <= low <= 10.05 <= high <= 10.2
+    assert median_interval(values[:4]) is None

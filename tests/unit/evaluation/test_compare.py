@@ -78,8 +78,10 @@ def test_what_was_measured_is_kept(report: CompareReport) -> None:
         assert found.latency is not None
         samples = found.latency.samples_ms_per_mp
         assert len(samples) == REPEATS
-        assert min(samples) <= found.latency.p50_ms_per_mp <= found.latency.p90_ms_per_mp
-        assert found.latency.p90_ms_per_mp <= found.latency.p99_ms_per_mp <= max(samples)
+        assert min(samples) <= found.latency.p50_ms_per_mp <= max(samples)
+        assert found.latency.p90_ms_per_mp is None, "three samples have no such percentile"
+        assert found.network is not None
+        assert len(found.network.samples_ms_per_mp) == REPEATS
         if sys.platform == "linux":
             assert found.peak_rss_bytes is not None
             assert 20 << 20 < found.peak_rss_bytes < 2 << 30

@@ -11,9 +11,17 @@ import pytest
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Precision, Variant
 from edgedenoise.bundles.writer import BundleWriter
-from edgedenoise.evaluation.bench import start_workers
-from edgedenoise.evaluation.measurement import NOT_WORTH_IT, float_reference, summarize, why_slower
+from edgedenoise.evaluation.measurement import (
+    NOT_WORTH_IT,
+    Latency,
+    Measurement,
+    failures,
+    float_reference,
+    summarize,
+    why_slower,
+)
 from edgedenoise.evaluation.report.text_tables import bench_table
+from edgedenoise.evaluation.rounds import Samples, start_workers
 from edgedenoise.evaluation.worker import Opened, Worker
 from edgedenoise.runtimes.fusion import Fusion
 
@@ -54,7 +62,7 @@ def test_integers_have_a_ratio_where_fp16_is_the_only_float(tiny_bundle: Path) -
     bundle = Bundle.open(tiny_bundle)
     with ExitStack() as stack:
         workers = start_workers(stack, bundle, "auto", 1)
-        found = summarize(bundle, workers, {"onnx-fp32": [4.0, 4.0], "onnx-int8-u8s7": [2.0, 2.0]})
+        found = summarize(bundle, workers, Samples({"onnx-fp32": [4.0, 4.0], "onnx-int8-u8s7": [2.0, 2.0]}, (10, 10)))
     half, integers = sorted(found, key=lambda one: one.variant)
     assert (half.precision, half.speed_vs_float, half.compared_with) == ("fp16", None, "")
     assert (integers.speed_vs_float, integers.compared_with) == (2.0, "onnx-fp32")
@@ -64,7 +72,7 @@ def test_a_float_variant_that_failed_midway_is_no_reference(committed_bundle: Pa
     bundle = Bundle.open(committed_bundle)
     with ExitStack() as stack:
         workers = start_workers(stack, bundle, "auto", 1)
-        _, integers = summarize(bundle, workers, {"onnx-fp32": [4.0], "onnx-int8-u8s7": [2.0, 2.0]})
+        _, integers = summarize(bundle, workers, Samples({"onnx-fp32": [4.0], "onnx-int8-u8s7": [2.0, 2.0]}, (10, 10)))
     assert (integers.speed_vs_float, integers.compared_with) == (None, "")
 
 
@@ -76,7 +84,9 @@ def test_integers_that_are_slower_than_float_are_marked(
     with ExitStack() as stack:
         workers = start_workers(stack, bundle, "auto", 1)
         # One round of the first is slower, as a neighbour's work makes it: the median decides.
-        floats, integers = summarize(bundle, workers, {"onnx-fp32": [4.0, 4.0, 4.0], "onnx-int8-u8s7": list(times)})
+        floats, integers = summarize(
+            bundle, workers, Samples({"onnx-fp32": [4.0, 4.0, 4.0], "onnx-int8-u8s7": list(times)}, (10, 10))
+        )
     assert (floats.mark, floats.speed_vs_float) == ("", None)
     assert integers.mark == ("" if worth_it else NOT_WORTH_IT)
     assert ("Q/DQ nodes" in integers.slower_because or "fusion is not known" in integers.slower_because) != worth_it
@@ -110,3 +120,25 @@ def test_a_package_in_the_working_directory_is_not_imported(
     with Worker(bundle, bundle.variant("onnx-fp32")) as worker:
         assert worker.opened is not None, worker.error
     assert not (tmp_path / "code-ran").exists()
+
+
+def test_percentiles_need_samples_beyond_them() -> None:
+    few, more, many = (Latency.of([float(i) for i in range(1, count + 1)], 1000, 1000) for count in (9, 20, 100))
+    assert (few.p90_ms_per_mp, few.p95_ms_per_mp, few.p99_ms_per_mp) == (None, None, None)
+    assert (more.p90_ms_per_mp, more.p95_ms_per_mp, more.p99_ms_per_mp) == (pytest.approx(18.1), 19.05, None)
+    assert many.p99_ms_per_mp == pytest.approx(99.01)
+
+
+def test_times_are_per_image_and_per_megapixel() -> None:
+    found = Latency.of([20.0, 30.0, 40.0, 30.0, 30.0], 500, 1000)
+    assert (found.p50_ms, found.p50_ms_per_mp) == (30.0, 60.0)
+    assert found.images_per_s == pytest.approx(1000 / 30)
+    low, high = found.p50_interval_ms_per_mp
+    assert 40 <= low <= 60 <= high <= 80
+
+
+def test_what_failed_is_told_from_what_cannot_run_here() -> None:
+    sound = Measurement("a", "onnxruntime", "fp32", 1)
+    absent = msgspec.structs.replace(sound, variant="b", error="no GPU", unavailable=True)
+    broken = msgspec.structs.replace(sound, variant="c", error="damaged")
+    assert failures([sound, absent, broken]) == ["c: damaged"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def run(committed_bundle: Path) -> Run:
-    return edgedenoise.bench(committed_bundle, side_px=32, repeats=3, threads=1).run
+    return edgedenoise.bench(committed_bundle, shape=32, repeats=3, threads=1).run
 
 
 def test_bench_records_every_sample_and_the_machine(run: Run, committed_bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +36,7 @@ from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.openvino.backend import OpenVino
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.registry import BUILT_IN, Registry, registry
-from edgedenoise.runtimes.timing import WARM_UP, speed_against, speed_ratio, time_in_turns
+from edgedenoise.runtimes.timing import MAX_WARM_UP, WARM_UP, speed_against, speed_ratio, time_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -330,7 +331,42 @@ def test_a_ratio_needs_every_round_of_both() -> None:
 def test_one_that_fails_does_not_stop_the_others() -> None:
     times = iter([9.0, 9.0, 1.0, 2.0])
     found = time_in_turns({"sound": lambda: next(times), "failed": lambda: None}, 2)
-    assert found == {"sound": [1.0, 2.0], "failed": []}
+    assert found.samples == {"sound": [1.0, 2.0], "failed": []}
+    assert found.warm_up == {"sound": [9.0, 9.0], "failed": []}
+    assert found.stable
+
+
+def test_the_warm_up_goes_on_while_times_fall() -> None:
+    times = iter([9.0, 5.0, 3.0, 3.1, 3.0, 3.2])
+    found = time_in_turns({"compiled late": lambda: next(times)}, 2)
+    assert found.warm_up == {"compiled late": [9.0, 5.0, 3.0, 3.1]}
+    assert found.samples == {"compiled late": [3.0, 3.2]}
+    falling = iter([0.5**n for n in range(MAX_WARM_UP + 1)])
+    assert not time_in_turns({"never": lambda: next(falling)}, 1).stable
+
+
+def test_the_order_within_rounds_is_random_and_the_same_each_time() -> None:
+    def order() -> list[str]:
+        ran: list[str] = []
+
+        def run(name: str) -> float:
+            ran.append(name)
+            return 1.0
+
+        time_in_turns({name: partial(run, name) for name in "abc"}, 8)
+        return ran
+
+    rounds = ["".join(order()[i : i + 3]) for i in range(0, 30, 3)]
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert len(set(rounds)) > 2
+    assert order() == order()
+
+
+def test_the_backend_alone_is_timed_with_checks_outside_the_clock(committed_bundle: Path) -> None:
+    session, _ = opened(committed_bundle, "onnx-fp32")
+    assert session.time_run(np.zeros((1, 3, 24, 40), np.float32)) > 0
+    with pytest.raises(InferenceError, match="expected float32"):
+        session.time_run(np.zeros((1, 3, 24), np.float32))
 
 
 def test_protection_chooses_the_exact_kernels(committed_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
