@@ -17,7 +17,6 @@ from edgedenoise.errors import DatasetError, EdgeDenoiseError, ImageError, Outpu
 from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for, output_name
 from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
-from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.shell import quoted
 from edgedenoise.system_errors import is_dir
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.batch.command import RunCommand
     from edgedenoise.imaging.layout import Layout
+    from edgedenoise.imaging.saving import SaveOptions
 
 Existing = Literal["error", "overwrite", "skip"]
 """What to do with an output that exists already."""
@@ -81,17 +81,7 @@ class Plan:
         Raises:
             UsageError: it is for none.
         """
-        formats = {EXTENSIONS.get(job.output.suffix.lower(), "") for job in self.jobs}
-        given = {
-            f"--quality {options.quality}": SaveOptions(options.quality).formats,
-            f"--compression {options.compression}": SaveOptions(compression=options.compression).formats,
-        }
-        for option, expected in given.items():
-            if expected and not expected & formats:
-                raise UsageError(
-                    f"{option} is for no output: expected outputs in {' or '.join(sorted(expected))}, "
-                    f"got {', '.join(sorted(formats))}"
-                )
+        options.check_for({EXTENSIONS.get(job.output.suffix.lower(), "") for job in self.jobs})
 
 
 @dataclass(frozen=True)

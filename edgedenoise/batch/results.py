@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from edgedenoise.denoiser import Denoiser
     from edgedenoise.errors import EdgeDenoiseError
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.runtimes.base import EffectiveDevice
@@ -95,3 +97,29 @@ class BatchReport:
     def failures(self) -> tuple[FileResult, ...]:
         """Results of the images that could not be denoised."""
         return tuple(result for result in self.files if result.error is not None)
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """What a run opened."""
+
+    effective: EffectiveDevice
+    """Runtime and device."""
+    passed_over: tuple[PassedOver, ...]
+    """As in `BatchReport`."""
+    float_instead_of: tuple[PassedOver, ...]
+    """As in `BatchReport`."""
+
+    @classmethod
+    def by(cls, denoiser: Denoiser) -> OpenedModel:
+        """Return what a denoiser opened."""
+        return cls(denoiser.effective, denoiser.choice.passed_over, denoiser.choice.int8_passed_over)
+
+    def report(self, files: Sequence[FileResult], left_out: tuple[LeftOut, ...], seconds: float) -> BatchReport:
+        """Return the report of a run."""
+        failed = sum(result.error is not None for result in files)
+        counts = Counts(len(files) - failed, failed, len(left_out))
+        ran = next((result.variant for result in files if result.variant is not None), None)
+        return BatchReport(
+            ran, self.effective, tuple(files), left_out, counts, seconds, self.passed_over, self.float_instead_of
+        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgedenoise.batch.command import RunCommand
 from edgedenoise.batch.pipeline import ignore, run_jobs
 from edgedenoise.batch.plan import Existing, plan_run
-from edgedenoise.batch.results import BatchReport, Counts
+from edgedenoise.batch.results import BatchReport, OpenedModel
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.imaging.layout import MAX_PIXELS
@@ -107,19 +107,7 @@ def denoise_files(
         start = time.perf_counter()
         results = run_jobs(denoiser, plan.jobs, saving=saving, reading=reading, progress=progress, on_result=on_result)
         seconds = time.perf_counter() - start
-        failed = sum(result.error is not None for result in results)
-        counts = Counts(len(results) - failed, failed, len(plan.left_out))
-        ran = next((result.variant for result in results if result.variant is not None), None)
-        return BatchReport(
-            ran,
-            denoiser.effective,
-            tuple(results),
-            plan.left_out,
-            counts,
-            seconds,
-            denoiser.choice.passed_over,
-            denoiser.choice.int8_passed_over,
-        )
+        return OpenedModel.by(denoiser).report(results, plan.left_out, seconds)
 
 
 def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

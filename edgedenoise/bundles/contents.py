@@ -1,7 +1,4 @@
-"""Read JSON and NumPy arrays of a bundle: whatever is wrong with the bytes is one error, and memory is bounded.
-
-`numpy.load` raises a dozen classes for damaged files, and allocates what a header claims before it looks for the data.
-"""
+"""Read JSON and NumPy arrays of a bundle: whatever is wrong with the bytes is one error, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-import numpy as np
 
 from edgedenoise.errors import EdgeDenoiseError, IntegrityError
+from edgedenoise.imaging.arrays import NUMBERS, parse_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 
     Content = TypeVar("Content")
 
-_NUMBERS: Final = "biuf"
-"""Kinds of accepted element types: Booleans, integers and floats; `U`, texts, for names."""
 _MAX_ARRAYS_BYTES: Final = 1 << 30
 """Most memory that the arrays of one file may take."""
 
@@ -66,22 +61,7 @@ def read_array(data: bytes, what: str) -> NDArray[Any]:
         IntegrityError: it is not such a file, or the header claims more than there is; `what` names the file.
     """
     with damage_reported(what):
-        stream = BytesIO(data)
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read_header:
-            raise ValueError(f"the version {version} of the format is not known")
-        shape, _, kind = read_header[version](stream)
-        count = 1
-        for side in shape:
-            count *= side
-        if kind.kind not in (*_NUMBERS, "U") or kind.hasobject or min(shape, default=0) < 0:
-            raise ValueError(f"it has the shape {shape} and the type {kind}")
-        if count * kind.itemsize != len(data) - stream.tell():
-            raise ValueError(f"it has {len(data) - stream.tell()} bytes of data; expected {count * kind.itemsize}")
-        stream.seek(0)
-        array: NDArray[Any] = np.load(stream, allow_pickle=False)
-        return array
+        return parse_array(data, NUMBERS + "U")  # and texts, for names
 
 
 def read_arrays(data: bytes, what: str) -> dict[str, NDArray[Any]]:

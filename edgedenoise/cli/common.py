@@ -192,9 +192,10 @@ class CommandGroup(TyperGroup):
 
 
 def _as_path(word: str) -> str:
-    """Return an argument such as `./edge` as an absolute path: as a `Path` it would be the name of a shipped bundle."""
+    """Return an argument such as `./edge` or `./-` as an absolute path: as a `Path` it would lose the dot."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    return word if value in SHIPPED or str(Path(value)) not in SHIPPED else f"{option}{equals}{Path(value).absolute()}"
+    names = (*SHIPPED, "-")
+    return word if value in names or str(Path(value)) not in names else f"{option}{equals}{Path(value).absolute()}"
 
 
 class _LogFormatter(logging.Formatter):

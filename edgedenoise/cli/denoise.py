@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,17 +11,22 @@ import typer
 
 import edgedenoise
 from edgedenoise.batch.records import file_record, summary_record
+from edgedenoise.batch.single import STANDARD_STREAM, Streams, denoise_single, is_single
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE, Output, cli_command
+from edgedenoise.cli import denoising
+from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from edgedenoise.batch.results import BatchReport
     from edgedenoise.imaging.folders import LeftOut
+    from edgedenoise.settings import LoadOptions
 
 
 _NAMED = 5
@@ -30,50 +36,76 @@ _NAMED = 5
 def command(
     output: Output,
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output file (for one input file) or folder.")],
-    model: Annotated[
-        Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")
-    ] = Path(DEFAULT),
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images; - for the standard input.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Output file (for one input file) or folder; - for the standard output."),
+    ],
+    model: denoising.Model = Path(DEFAULT),
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read sub-folders too; keep the tree.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist already.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out images whose output exists already.")
     ] = False,
-    runtime: Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto",
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto",
-    strength: Annotated[
-        float,
-        typer.Option(help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."),
-    ] = 1.0,
-    noise: Annotated[
-        float | None,
-        typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
-    quality: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP. Default: that of the input.")
-    ] = None,
-    compression: Annotated[
+    format_: Annotated[
         str | None,
-        typer.Option(help="none, lzw or deflate (TIFF), 0 to 9 (PNG), lossless (WebP). Default: that of the input."),
+        typer.Option("--format", help="Format of `-o -`: png, jpeg, tiff, npy, ... Default: that of the input."),
     ] = None,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
-    ] = MAX_PIXELS,
-    convert_cmyk: Annotated[
-        bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")
-    ] = False,
-    raw: Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")] = "srgb",
-    trust_engine: Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)] = False,
+    runtime: denoising.Runtime = "auto",
+    precision: denoising.Precision = "auto",
+    device: denoising.Device = "auto",
+    tile: denoising.Tile = "auto",
+    strength: denoising.Strength = 1.0,
+    noise: denoising.Noise = None,
+    threads: denoising.Threads = None,
+    quality: denoising.Quality = None,
+    compression: denoising.Compression = None,
+    max_pixels: denoising.MaxPixels = MAX_PIXELS,
+    convert_cmyk: denoising.ConvertCmyk = False,
+    raw: denoising.Raw = "srgb",
+    trust_engine: denoising.TrustEngine = False,
 ) -> None:
     """Denoise images and keep their size, depth, metadata and time."""
-    if tile != "auto" and not tile.isdecimal():
-        raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {tile!r}")
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
+    load_options: LoadOptions = {
+        "runtime": runtime,
+        "precision": cast("Any", precision),  # `load` checks it
+        "device": device,
+        "tile": denoising.tile_side(tile),
+        "strength": strength,
+        "noise": noise,
+        "threads": threads,
+        "trust_engine": trust_engine,
+    }
+    file_options: dict[str, Any] = {
+        "quality": quality,
+        "compression": compression,
+        "max_pixels": max_pixels,
+        "convert_cmyk": convert_cmyk,
+        "raw": raw,
+    }
+    if is_single(inputs, out):
+        if recursive or skip_existing:
+            raise UsageError("-r and --skip-existing are for folders: expected neither with - or an .npy file")
+        with _streams(output, inputs, out) as streams, output.progress() as progress:
+            report = denoise_single(
+                inputs,
+                out,
+                model,
+                streams=streams,
+                format_=format_,
+                overwrite=overwrite,
+                progress=progress,
+                **file_options,
+                **load_options,
+            )
+        for result in report.files:
+            output.record(file_record(result))
+        _write_report(output, report, to=output.note if out == STANDARD_STREAM else output.message)
+        return
+    if format_ is not None:
+        raise UsageError("--format is for the standard output: expected -o -, because files have their extension")
     with output.progress() as progress, _continued_by(None if overwrite else context.obj):
         report = edgedenoise.denoise_files(
             inputs,
@@ -81,22 +113,16 @@ def command(
             model,
             recursive=recursive,
             existing="overwrite" if overwrite else "skip" if skip_existing else "error",
-            quality=quality,
-            compression=compression,
-            max_pixels=max_pixels,
-            convert_cmyk=convert_cmyk,
-            raw=cast("Any", raw),  # `ReadOptions` checks it
-            runtime=runtime,
-            precision=cast("Any", precision),  # `load` checks it
-            device=device,
-            tile="auto" if tile == "auto" else int(tile),
-            strength=strength,
-            noise=noise,
-            threads=threads,
-            trust_engine=trust_engine,
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
+            **file_options,
+            **load_options,
         )
+    _write_report(output, report, to=output.message)
+
+
+def _write_report(output: Output, report: BatchReport, *, to: Callable[[str], None]) -> None:
+    """Write what became of the images, and exit with the code of the first failure."""
     for one in report.float_instead_of if report.variant else ():
         output.note(one_line(f"{report.variant} runs in float; {one.variant} is not used: {one.reason}"))
     for line in left_out_lines(report.left_out):
@@ -109,9 +135,28 @@ def command(
     if variants:
         text += f" with {variants} on {report.effective}"
     output.record(summary_record(report))
-    output.message(text)
+    to(text)
     if report.failures and report.failures[0].error is not None:
         raise typer.Exit(report.failures[0].error.exit_code)
+
+
+@contextmanager
+def _streams(output: Output, inputs: Sequence[Path], out: Path) -> Iterator[Streams]:
+    """Yield the standard streams that a run names."""
+    with ExitStack() as stack:
+        if STANDARD_STREAM in inputs and sys.stdin.isatty():
+            raise UsageError(
+                "the standard input is a terminal: expected an image from a file or another program",
+                hint="Send one with < or |, or name a file instead of -.",
+            )
+        if out != STANDARD_STREAM:
+            yield Streams(sys.stdin.buffer, None)
+            return
+        if output.as_json:
+            raise UsageError(
+                "--json and -o - both need the standard output: expected one of them", hint="Name a file after -o."
+            )
+        yield Streams(sys.stdin.buffer, stack.enter_context(binary_standard_output()))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ files write one JSON value per line. With `--quiet` nothing is written but error
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextCol
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from edgedenoise.errors import EdgeDenoiseError, OutputError
+from edgedenoise.errors import EdgeDenoiseError, OutputError, UsageError
 from edgedenoise.printable import one_line, paragraph, printable, printable_json, utf8
 from edgedenoise.progress import silent
 
@@ -140,14 +142,57 @@ class Output:
         _to_standard_output(printable_json(text.decode()))
 
 
+@dataclass(frozen=True)
+class _StandardOutput:
+    """Writes bytes to the descriptor of the standard output."""
+
+    descriptor: int
+
+    def write(self, data: bytes) -> int:
+        """Write bytes and return how many of them were taken."""
+        with _output_errors():
+            return os.write(self.descriptor, data)
+
+
+@contextmanager
+def binary_standard_output() -> Iterator[_StandardOutput]:
+    """Yield the standard output for bytes; what libraries print meanwhile goes to the standard error.
+
+    Raises:
+        UsageError: it is a terminal.
+        OutputError: it is a file on a full disk, or closed.
+    """
+    if sys.stdout.isatty():
+        raise UsageError(
+            "the standard output is a terminal: expected a file or another program, because images are binary",
+            hint="Send it to a file with > or to a program with |, or name a file after -o.",
+        )
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield _StandardOutput(kept)
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _to_standard_output(text: str) -> None:
     """Write to the standard output.
 
     Raises:
         OutputError: it is a file on a full disk, or closed.
     """
-    try:
+    with _output_errors():
         typer.echo(text)
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    """Translate errors of the system that occur while the standard output is written."""
+    try:
+        yield
     except BrokenPipeError:  # its reader has seen enough, which is no error
         raise
     except OSError as error:

@@ -159,10 +159,18 @@ def read_image(
         DamagedImageError: the image is cut short or corrupt.
         RuntimeUnavailableError: it has 16-bit colour and the `io` extra is not installed.
     """
-    path = Path(path)
     options = ReadOptions(frames=frames, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
+    return decode_image(read_file(Path(path)), name=str(path), options=options)
+
+
+def read_file(path: Path) -> bytes:
+    """Read the bytes of an image file.
+
+    Raises:
+        ImageError: there is no such file, or it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(
             f"{path} does not exist", hint=f"Check the name: relative paths start at {Path.cwd()}."
@@ -170,7 +178,6 @@ def read_image(
     except OSError as error:
         reason, hint = reason_and_hint(error, path)
         raise ImageError(f"{path} cannot be read: {reason}", hint=hint) from error
-    return decode_image(data, name=str(path), options=options)
 
 
 def write_image(image: Image, path: Path | str, options: SaveOptions = AS_READ) -> None:

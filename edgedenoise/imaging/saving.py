@@ -17,6 +17,8 @@ from edgedenoise.imaging.metadata.encoding import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from edgedenoise.imaging.image import Image
 
 TIFF_COMPRESSIONS: Final = {"none": NOT_COMPRESSED, "lzw": LZW, "deflate": DEFLATE}
@@ -56,6 +58,23 @@ class SaveOptions:
         elif self.compression == "lossless":
             found.add("WEBP")
         return found
+
+    def check_for(self, formats: Set[str]) -> None:
+        """Check that each option is for a format of the outputs.
+
+        Raises:
+            UsageError: it is for none.
+        """
+        given = {
+            f"--quality {self.quality}": SaveOptions(self.quality).formats,
+            f"--compression {self.compression}": SaveOptions(compression=self.compression).formats,
+        }
+        for option, expected in given.items():
+            if expected and not expected & formats:
+                raise UsageError(
+                    f"{option} is for no output: expected outputs in {' or '.join(sorted(expected))}, "
+                    f"got {', '.join(sorted(formats))}"
+                )
 
     def jpeg(self, image: Image) -> JpegEncoding:
         """Return the compression of a JPEG file."""

@@ -157,3 +157,18 @@ def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
     assert found["float_instead_of"] == [passed]
     asked = run("denoise", photo, "-o", tmp_path / "d.png", "-m", committed_bundle, "--precision", "fp32")
     assert "runs in float" not in asked.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-", "-o", "-", "-r"), "-r and --skip-existing are for folders"),
+        (("a.npy", "-o", "b.npy", "--skip-existing"), "-r and --skip-existing are for folders"),
+        (("photo.png", "-o", "-", "--json"), "--json and -o - both need the standard output"),
+        (("photo.png", "-o", "out.png", "--format", "png"), "expected -o -"),
+    ],
+)
+def test_options_that_streams_exclude_are_refused(run: Run, words: tuple[str, ...], message: str) -> None:
+    done = run("denoise", *words)
+    assert done.code == errors.UsageError.exit_code
+    assert message in done.out + done.err

@@ -1,0 +1,50 @@
+"""Options that all commands share which denoise images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE
+from edgedenoise.errors import UsageError
+
+Model = Annotated[Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")]
+Runtime = Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")]
+Device = Annotated[str, typer.Option(help=DEVICE)]
+Tile = Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")]
+Strength = Annotated[
+    float,
+    typer.Option(help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."),
+]
+Noise = Annotated[
+    float | None,
+    typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
+]
+Threads = Annotated[int | None, typer.Option(help=THREADS)]
+Quality = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP. Default: that of the input.")
+]
+Compression = Annotated[
+    str | None,
+    typer.Option(help="none, lzw or deflate (TIFF), 0 to 9 (PNG), lossless (WebP). Default: that of the input."),
+]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")]
+ConvertCmyk = Annotated[bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")]
+Raw = Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")]
+TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)]
+
+
+def tile_side(text: str) -> int | Literal["auto"]:
+    """Return the value of `--tile`.
+
+    Raises:
+        UsageError: it is neither `auto` nor a number.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {text!r}")
+    return int(text)
