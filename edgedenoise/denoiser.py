@@ -13,17 +13,20 @@ from edgedenoise.bundles.pretrained import DEFAULT, resolve
 from edgedenoise.errors import ImageError, IncompatibleError, UsageError
 from edgedenoise.imaging.image import Frames, Image, check_pixels
 from edgedenoise.imaging.pillow import from_pil, to_pil
+from edgedenoise.imaging.similarity import SimilarityFilter
+from edgedenoise.imaging.stream import FrameStream, Policy
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import Choice, choose
 from edgedenoise.runtimes.machine import free_memory_bytes, used_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
+from edgedenoise.runtimes.temporal import Temporal
 from edgedenoise.runtimes.tile_choice import first_tile, next_tile
 from edgedenoise.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.pixel_rows import PixelRows
     from edgedenoise.runtimes.checked import CheckedSession
     from edgedenoise.runtimes.noise_plane import ImageNoise
+    from edgedenoise.runtimes.temporal import WholeFrame
     from edgedenoise.settings import LoadOptions
 
     ImageT = TypeVar("ImageT", NDArray[Any], Image, PILImage)
@@ -194,16 +198,90 @@ class Denoiser:
             ImageError: the image is of no accepted type.
             DeviceMemoryError: it does not fit into memory even with the smallest tile.
         """
+        return self._denoise(image, lambda stored, bits: self._denoised(stored, on_tile, bits=bits))
+
+    def for_video(self, *, smooth: bool = True, reuse: bool = False) -> Callable[[ImageT], ImageT]:
+        """Return a function that denoises the frames of one video; call it with them in order, from one thread.
+
+        Args:
+            smooth: average over time what the network is given besides the pixels: the statistics of `whole-image`
+                networks, and the estimated noise level. Otherwise noise in them is seen as flicker.
+            reuse: show the previous output where the image has not moved. It saves time and removes more noise where
+                the camera stands still, and costs some time where it does not.
+
+        Returns:
+            A function from an image to an image, as the `Denoiser` itself.
+
+        Example:
+            >>> import edgedenoise, numpy
+            >>> frames = [numpy.full((64, 64, 3), brightness, numpy.uint8) for brightness in (60, 61, 62)]
+            >>> with edgedenoise.load("edge-tiny") as denoiser:
+            ...     denoise = denoiser.for_video(reuse=True)
+            ...     clean = [denoise(frame) for frame in frames]
+            >>> len(clean), clean[0].shape
+            (3, (64, 64, 3))
+        """
+        temporal = Temporal(self.bundle.manifest.tiling, smooth=smooth, reuse=reuse)
+        return lambda image: self._denoise(image, lambda stored, bits: self._next_frame(stored, temporal, bits=bits))
+
+    def stream(
+        self,
+        frames: Iterable[ImageT],
+        *,
+        policy: Policy = "latest",
+        max_queue: int = 1,
+        similarity: float | None = None,
+        smooth: bool = True,
+        reuse: bool = False,
+    ) -> FrameStream[ImageT]:
+        """Denoise the frames of a camera or another live source, which a thread reads.
+
+        Args:
+            frames: arrays, `Image`s or PIL images.
+            policy: `latest` keeps the newest frames that wait and drops the others, so that results are never old.
+                `block` makes the source wait, so that no frame is lost.
+            max_queue: number of frames that may wait, at least 1.
+            similarity: similarity, 0 to 1, from which a frame may be answered with the result before: 0.98 suits most
+                cameras. None to denoise every frame. See `edgedenoise.imaging.similarity`.
+            smooth: as for `for_video`.
+            reuse: as for `for_video`.
+
+        Returns:
+            An iterator of results, each with its image, number and delay. Its `report` has the counts of frames and
+            the percentiles of the delays. Use it as a context manager, which stops the source.
+
+        Raises:
+            UsageError: an option has a value that is not accepted.
+
+        Example:
+            >>> import edgedenoise, numpy
+            >>> frames = (numpy.full((64, 64, 3), brightness, numpy.uint8) for brightness in range(60, 70))
+            >>> with edgedenoise.load("edge-tiny") as denoiser, denoiser.stream(frames, policy="block") as stream:
+            ...     numbers = [result.index for result in stream]
+            >>> numbers == list(range(10)), stream.report.dropped
+            (True, 0)
+        """
+        is_similar = None if similarity is None else SimilarityFilter(similarity)
+        return FrameStream(
+            frames,
+            self.for_video(smooth=smooth, reuse=reuse),
+            policy=policy,
+            max_queue=max_queue,
+            is_skippable=None if is_similar is None else lambda frame: is_similar(_array_of(frame)),
+        )
+
+    def _denoise(self, image: Any, run: Callable[[StoredImage, int], NDArray[Any]]) -> Any:
+        """Return an image of any type with what `run` gives for its pixels and the bits of their type."""
         if isinstance(image, Image):
-            pixels = self._denoised(StoredImage.of(image.pixels, image.alpha), on_tile, bits=image.bits)
+            pixels = run(StoredImage.of(image.pixels, image.alpha), image.bits)
             clean = replace(image, pixels=pixels, following=Frames())
-            return clean.followed_by(self(frame, on_tile=on_tile) for frame in image.following)
+            return clean.followed_by(self._denoise(frame, run) for frame in image.following)
         if isinstance(image, np.ndarray):
             check_pixels(image)
             bits = 16 if image.dtype.str[1:] == "u2" else 8
-            return self._denoised(StoredImage.of(image), on_tile, bits=bits).reshape(image.shape)
+            return run(StoredImage.of(image), bits).reshape(image.shape)
         if type(image).__module__.startswith("PIL."):
-            return to_pil(self(from_pil(image), on_tile=on_tile), like=image)
+            return to_pil(self._denoise(from_pil(image), run), like=image)
         raise ImageError(
             f"cannot denoise a {type(image).__name__}; expected a NumPy array, a PIL image or an edgedenoise Image",
             hint="For files use edgedenoise.denoise_files",
@@ -226,20 +304,50 @@ class Denoiser:
     ) -> None:
         self.close()
 
-    def _denoised(self, image: StoredImage, on_tile: Callable[[int, int], None] | None, *, bits: int) -> NDArray[Any]:
+    def _next_frame(self, image: StoredImage, temporal: Temporal, *, bits: int) -> NDArray[Any]:
+        """Return the next frame of a video denoised, (H, W, C)."""
+        manifest = self.bundle.manifest
+        noise = None if manifest.noise_level is None else self._noise_of(image)
+        whole = temporal.frame(image, manifest.input_normalization, noise)
+        if temporal.reuse is None or image.visible is not None:  # the colours of hidden pixels depend on the whole
+            return self._denoised(image, None, bits=bits, whole=whole)
+        return temporal.reused(image, whole, lambda part, known: self._denoised(part, None, bits=bits, whole=known))
+
+    def _denoised(
+        self,
+        image: StoredImage,
+        on_tile: Callable[[int, int], None] | None,
+        *,
+        bits: int,
+        whole: WholeFrame | None = None,
+    ) -> NDArray[Any]:
         """Return an image in memory denoised, (H, W, C)."""
         pixels = image.pixels
         result = np.empty((pixels.height, pixels.width, pixels.channels), pixels.dtype)
         top = 0
-        for band in self._bands(image, on_tile, bits=bits, held_bytes=result.nbytes):
+        for band in self._bands(image, on_tile, bits=bits, held_bytes=result.nbytes, whole=whole):
             result[top : top + len(band)] = band
             top += len(band)
         return result
 
     def _bands(
-        self, image: StoredImage, on_tile: Callable[[int, int], None] | None, *, bits: int, held_bytes: int = 0
+        self,
+        image: StoredImage,
+        on_tile: Callable[[int, int], None] | None,
+        *,
+        bits: int,
+        held_bytes: int = 0,
+        whole: WholeFrame | None = None,
     ) -> Iterator[NDArray[Any]]:
-        """Yield an image of a depth denoised, as it is stored, in bands of rows."""
+        """Yield an image of a depth denoised, as it is stored, in bands of rows.
+
+        Args:
+            image: the image, or a part of a frame.
+            on_tile: called after each tile.
+            bits: bits per sample.
+            held_bytes: memory that the output will take.
+            whole: what is known of the frame; None to find it in the image.
+        """
         self.last_variant, session = self._session_for(bits)
         manifest, strength = self.bundle.manifest, self._settings.strength
         run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile)
@@ -247,11 +355,13 @@ class Denoiser:
             yield from run.unchanged()
             return
         if manifest.noise_level is not None:
-            run = replace(run, noise=self._noise_of(image))
-            if run.noise is not None and run.noise.is_negligible:
+            noise = self._noise_of(image) if whole is None else whole.noise
+            run = replace(run, noise=noise)
+            if noise is not None and (noise.is_negligible if whole is None else whole.is_negligible):
                 yield from run.unchanged()
                 return
-        run = replace(run, stats=image.statistics(manifest.input_normalization))
+        stats = image.statistics(manifest.input_normalization) if whole is None else whole.stats
+        run = replace(run, stats=stats)
         tile = self._first_tile(image.pixels, session, held_bytes)
 
         def smaller(height: int, too_large: int) -> int:
@@ -327,3 +437,8 @@ def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOp
     """
     with load(model, **options) as denoiser:
         return denoiser(image)
+
+
+def _array_of(image: Any) -> NDArray[Any]:
+    """Return the pixels of an array, an `Image` or a PIL image."""
+    return np.asarray(image.pixels if isinstance(image, Image) else image)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXTRA_OF: Mapping[str, str] = {
+    "av": "video",
+    "cv2": "camera",
     "imagecodecs": "io",
     "jinja2": "report",
     "onnx": "quantize",

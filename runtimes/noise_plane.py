@@ -7,7 +7,7 @@ local brightness. docs/reference/bundle-format.md describes the channel for host
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -44,6 +44,10 @@ class ImageNoise:
     """Standard deviation by brightness, with white as 1."""
     brightness: Brightness | None
     """Local brightness of the image; None where the user stated the noise, which then is the same everywhere."""
+    top: int = 0
+    """First row of a part of the image that `brightness` is of."""
+    left: int = 0
+    """First column of that part."""
 
     @property
     def is_estimated(self) -> bool:
@@ -54,7 +58,13 @@ class ImageNoise:
         """Return the standard deviation at each pixel of rows start..stop-1, (rows, W), with white as 1."""
         if self.brightness is None:
             return np.full((stop - start, self.width), self.curve.at(0), np.float32)
-        return self.curve.at(self.brightness.rows(start, stop))
+        rows = self.brightness.rows(self.top + start, self.top + stop)
+        return self.curve.at(rows[:, self.left : self.left + self.width])
+
+    def part(self, rows: slice, columns: slice) -> ImageNoise:
+        """Return the noise of a part of the image, with the levels that its pixels have in the whole."""
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        return replace(self, height=height, width=width, top=self.top + rows.start, left=self.left + columns.start)
 
     @property
     def sigma(self) -> NDArray[np.float32]:

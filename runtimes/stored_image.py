@@ -44,6 +44,8 @@ class StoredImage:
     """Colours or gray as they are stored."""
     visible: NDArray[np.bool_] | None = None
     """(H, W), True where a pixel is not fully transparent; None where all are visible."""
+    known_gray: bool | None = None
+    """Whether it is gray, where that is known: a part is gray where the whole image is."""
 
     @classmethod
     def of(cls, array: NDArray[Any], alpha: NDArray[Any] | None = None) -> StoredImage:
@@ -53,6 +55,8 @@ class StoredImage:
     @cached_property
     def is_gray(self) -> bool:
         """Whether its visible pixels have one channel, or three equal ones."""
+        if self.known_gray is not None:
+            return self.known_gray
         if self.pixels.channels == 1:
             return True
         top = 0

@@ -28,7 +28,9 @@ FOLDERS = {
 
 # Heavy package -> the files that are about it, which alone may import it at module level.
 ABOUT: dict[str, tuple[str, ...]] = {
+    "av": (),
     "coremltools": (),
+    "cv2": (),
     "imagecodecs": (),
     "jinja2": (),
     "matplotlib": (),

@@ -11,7 +11,9 @@ import pytest
 # Packages for training, export and reports, which a device may not have.
 HEAVY = frozenset(
     {
+        "av",
         "coremltools",
+        "cv2",
         "imagecodecs",
         "jinja2",
         "matplotlib",

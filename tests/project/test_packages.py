@@ -23,9 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Packages that edgedenoise works with, or may later, and that ".[dev]" does not install.
 NOT_INSTALLED = frozenset(
     {
-        "av",
         "coremltools",
-        "cv2",
         "matplotlib",
         "ncnn",
         "nncf",

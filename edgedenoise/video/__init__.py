@@ -1,0 +1,1 @@
+"""Videos and cameras: read, denoise and write them frame by frame (extra `video`)."""
