@@ -30,7 +30,7 @@ KILLS ?= 200
 BENCH_BASELINE ?= build/benchmarks/bench-baseline.json
 BENCH_NOW ?= build/benchmarks/bench-now.json
 BENCH_RUNS ?= 3
-BENCH_ARGS ?= edge-tiny --side 256 --threads 1
+BENCH_ARGS ?= edge-tiny --shape 256 --threads 1
 
 # Further options of the demo: `make demo DEMO_ARGS=--quick`
 DEMO_ARGS ?=

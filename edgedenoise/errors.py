@@ -223,3 +223,15 @@ class RegressionError(EdgeDenoiseError):
     """A measurement is worse than earlier ones by more than their spread."""
 
     exit_code = 102
+
+
+class HostError(EdgeDenoiseError):
+    """A device given with `--on` cannot be reached, lacks something, or its connection ended."""
+
+    exit_code = 110
+
+
+class RemoteCommandError(EdgeDenoiseError):
+    """A command failed on a device given with `--on`."""
+
+    exit_code = 111

@@ -5,7 +5,11 @@ Library functions take a `Progress` and default to `silent`. The command line sh
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from typing import NamedTuple, Protocol
+
+JSON_PROGRESS = "EDGEDENOISE_PROGRESS"
+"""Environment variable; with the value `json`, commands write their progress as lines of JSON for programs."""
 
 
 class Progress(Protocol):
@@ -17,3 +21,40 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """Report nothing."""
+
+
+class Reading(NamedTuple):
+    """The arguments of one call of a `Progress`."""
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+def progress_line(reading: Reading) -> str:
+    """Return a reading as one line of JSON.
+
+    Example:
+        >>> progress_line(Reading("measure", 1, 20))
+        '{"progress": ["measure", 1, 20, ""]}'
+    """
+    return json.dumps({"progress": reading})
+
+
+def parse_progress(line: str) -> Reading | None:
+    """Return the reading of a line that `progress_line` made, or None for any other line.
+
+    Example:
+        >>> parse_progress('{"progress": ["measure", 1, 20, ""]}')
+        Reading(stage='measure', done=1, total=20, note='')
+        >>> parse_progress("warning: 1 image is small") is None
+        True
+    """
+    if not line.startswith('{"progress": ['):
+        return None
+    try:
+        stage, done, total, note = json.loads(line)["progress"]
+        return Reading(str(stage), int(done), int(total), str(note))
+    except (ValueError, TypeError):
+        return None

@@ -10,11 +10,12 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, Wide, cli_command
+from edgedenoise.cli.remote import on_devices
 from edgedenoise.errors import MeasurementError, UsageError
-from edgedenoise.printable import one_line
 
 
 @cli_command
+@on_devices(results="out")
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
@@ -55,8 +56,7 @@ def command(
         )
     if out is not None:
         append_runs(out, [report.run])
-    lines = [bench_table(report.variants, wide=wide), *report.run.environment.remarks]
-    output.result(report, "\n".join([*lines, *([one_line(f"results: {out}")] if out else [])]))
+    output.result(report, "\n".join([bench_table(report.variants, wide=wide), *report.run.environment.remarks]))
     if failures(report.variants):
         raise typer.Exit(MeasurementError.exit_code)
 

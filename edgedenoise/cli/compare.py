@@ -9,11 +9,13 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import DEVICE, THREADS, Output, Wide, cli_command
+from edgedenoise.cli.remote import on_devices
 from edgedenoise.errors import MeasurementError
 from edgedenoise.printable import one_line
 
 
 @cli_command
+@on_devices(results="out")
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
@@ -56,6 +58,6 @@ def command(
     if results is not None:
         append_runs(results, [report.run])
     lines = [compare_table(report, wide=wide), *report.run.environment.remarks]
-    output.result(report, "\n".join([*lines, *([f"report: {one_line(out)}"] if out else [])]))
+    output.result(report, "\n".join([*lines, *([f"report: {one_line(out)}"] if out and results is None else [])]))
     if failures(row.measurement for row in report.rows):
         raise typer.Exit(MeasurementError.exit_code)

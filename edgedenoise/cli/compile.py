@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import edgedenoise
 from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.remote import on_devices
 from edgedenoise.errors import UsageError
 from edgedenoise.printable import one_line
 
 
+def _extras(arguments: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a device needs for compiling: onnx, and the package of the backend."""
+    from edgedenoise.runtimes.registry import registry
+
+    extra = registry[arguments["target"]].extra if arguments["target"] in registry else None
+    return tuple({"quantize", *([] if extra is None else [extra])})
+
+
 @cli_command
+@on_devices(writes=("bundle",), extras=_extras)
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from edgedenoise.errors import EdgeDenoiseError, OutputError, UsageError
 from edgedenoise.printable import one_line, paragraph, printable, printable_json, utf8
-from edgedenoise.progress import silent
+from edgedenoise.progress import JSON_PROGRESS, Reading, progress_line, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +60,9 @@ class Output:
         """Show a bar per stage with the time left, unless quiet."""
         if self.quiet:
             yield silent
+            return
+        if os.environ.get(JSON_PROGRESS) == "json":
+            yield _write_reading
             return
         bars = Bars(
             TextColumn("{task.description:<16}", markup=False),
@@ -176,6 +179,11 @@ def binary_standard_output() -> Iterator[_StandardOutput]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _write_reading(stage: str, done: int, total: int, note: str = "") -> None:
+    """Write a progress as a line of JSON, for a program that has asked for it."""
+    typer.echo(progress_line(Reading(stage, done, total, note)), err=True)
 
 
 def _to_standard_output(text: str) -> None:

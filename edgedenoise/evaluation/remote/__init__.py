@@ -1,0 +1,1 @@
+"""Run commands on other devices over SSH, and bring their results back."""
