@@ -36,6 +36,7 @@ _PUBLIC = {
     "quantize_to_budget": "edgedenoise.exporting.quantization.budget",
     "train": "edgedenoise.training.loop.trainer",
     "verify": "edgedenoise.exporting.verify",
+    "watch": "edgedenoise.batch.watching",
 }
 
 _DEPRECATED = {
@@ -60,6 +61,7 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from edgedenoise.batch.run import denoise_files as denoise_files
+    from edgedenoise.batch.watching import watch as watch
     from edgedenoise.bundles.bundle import Bundle as Bundle
     from edgedenoise.calibration.calibrate import calibrate as calibrate
     from edgedenoise.calibration.sets import CalibrationSet as CalibrationSet

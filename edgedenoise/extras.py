@@ -21,12 +21,14 @@ EXTRA_OF: Mapping[str, str] = {
     "pillow_heif": "heic",
     "psutil": "bench",
     "rawpy": "raw",
+    "ray": "ray",
     "safetensors": "train,export",
     "skimage": "demo",
     "tensorflow": "tf",
     "tifffile": "io",
     "tomli": "train",
     "torch": "train,export",
+    "watchfiles": "watch",
 }
 """Import name -> extras of edgedenoise that the code which imports it needs; backends name their own packages."""
 

@@ -21,8 +21,9 @@ from edgedenoise.shell import quoted
 from edgedenoise.system_errors import is_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from edgedenoise.batch.arrivals import Arrival
     from edgedenoise.batch.command import RunCommand
     from edgedenoise.imaging.layout import Layout
     from edgedenoise.imaging.saving import SaveOptions
@@ -126,6 +127,14 @@ def plan_run(command: RunCommand, *, recursive: bool, existing: Existing, max_pi
         else:
             jobs.append(_checked(source, command, existing, max_pixels))
     return Plan(command.out.parent if to_file else command.out, tuple(jobs), tuple(left_out))
+
+
+def plan_arrivals(arrivals: Iterable[Arrival], command: RunCommand, *, max_pixels: int) -> list[FileJob]:
+    """Return the jobs of files that have arrived in a watched folder; outputs that exist are replaced."""
+    return [
+        _checked(_Source(arrival.path, arrival.output, arrival.error), command, "overwrite", max_pixels)
+        for arrival in arrivals
+    ]
 
 
 def _is_there(path: Path) -> bool:

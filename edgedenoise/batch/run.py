@@ -99,7 +99,7 @@ def denoise_files(
         "raw": raw,
         **options,
     }
-    command = RunCommand(tuple(map(Path, inputs)), Path(out), _without_defaults(given))
+    command = RunCommand(tuple(map(Path, inputs)), Path(out), without_defaults(given))
     plan = plan_run(command, recursive=recursive, existing=existing, max_pixels=max_pixels)
     plan.check_saving(saving)
     with load(model, **options) as denoiser:
@@ -110,7 +110,7 @@ def denoise_files(
         return OpenedModel.by(denoiser).report(results, plan.left_out, seconds)
 
 
-def _without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that differ from their defaults."""
     return {name: value for name, value in options.items() if str(value) != str(_defaults()[name])}
 

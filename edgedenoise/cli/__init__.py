@@ -25,6 +25,7 @@ COMMANDS = (
     "compile",
     "verify",
     "denoise",
+    "watch",
     "compare",
     "bench",
     "history",

@@ -41,6 +41,7 @@ NEEDS = {
     "openvino": ('target="openvino"',),
     "tensorflow": (".import_tf(",),
     "torch": ("runs/mine", ".train("),
+    "watchfiles": (".watch(",),
 }
 """Package -> texts of examples that run only where it is installed."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -1,0 +1,86 @@
+"""`edgedenoise watch`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+import edgedenoise
+from edgedenoise.batch.records import file_record
+from edgedenoise.bundles.pretrained import DEFAULT
+from edgedenoise.cli import denoising
+from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.interrupts import terminated_like_interrupted
+from edgedenoise.imaging.layout import MAX_PIXELS
+from edgedenoise.printable import one_line
+
+if TYPE_CHECKING:
+    from edgedenoise.batch.results import FileResult
+
+
+@cli_command
+def command(
+    output: Output,
+    folder: Annotated[Path, typer.Argument(help="Folder to watch, with its sub-folders.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the outputs.")],
+    model: denoising.Model = Path(DEFAULT),
+    settle: Annotated[
+        float, typer.Option(min=0, help="Seconds for which the size and time of a complete file do not change.")
+    ] = 2.0,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look through the folder again and again: for network folders.")
+    ] = False,
+    runtime: denoising.Runtime = "auto",
+    precision: denoising.Precision = "auto",
+    device: denoising.Device = "auto",
+    tile: denoising.Tile = "auto",
+    strength: denoising.Strength = 1.0,
+    noise: denoising.Noise = None,
+    threads: denoising.Threads = None,
+    quality: denoising.Quality = None,
+    compression: denoising.Compression = None,
+    max_pixels: denoising.MaxPixels = MAX_PIXELS,
+    convert_cmyk: denoising.ConvertCmyk = False,
+    raw: denoising.Raw = "srgb",
+    trust_engine: denoising.TrustEngine = False,
+) -> None:
+    """Denoise the images of a folder as they arrive, until Ctrl-C."""
+    counts = {"denoised": 0, "failed": 0}
+
+    def report(result: FileResult) -> None:
+        counts["denoised" if result.error is None else "failed"] += 1
+        output.record(file_record(result))
+        if result.error is not None:
+            output.failures([result.error])
+        else:
+            output.message(f"denoised {one_line(result.source)} to {one_line(result.output)} with {result.variant}")
+
+    output.note(f"watching {one_line(folder)}; press Ctrl-C to stop")
+    with suppress(KeyboardInterrupt), terminated_like_interrupted():
+        edgedenoise.watch(
+            folder,
+            out,
+            model,
+            settle_s=settle,
+            poll=poll,
+            quality=quality,
+            compression=compression,
+            max_pixels=max_pixels,
+            convert_cmyk=convert_cmyk,
+            raw=cast("Any", raw),  # `ReadOptions` checks it
+            on_result=report,
+            runtime=runtime,
+            precision=cast("Any", precision),  # `load` checks it
+            device=device,
+            tile=denoising.tile_side(tile),
+            strength=strength,
+            noise=noise,
+            threads=threads,
+            trust_engine=trust_engine,
+        )
+    output.record({"record": "summary", "counts": counts})
+    failed = f", {counts['failed']} failed" if counts["failed"] else ""
+    output.message(f"stopped: denoised {counts['denoised']}{failed}")
