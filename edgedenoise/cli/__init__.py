@@ -28,6 +28,7 @@ COMMANDS = (
     "watch",
     "compare",
     "bench",
+    "report",
     "history",
     "inspect",
     "doctor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ def command(
             help="HTML report to write, with crops; or a .json file, which the raw results are appended to.",
         ),
     ] = None,
+    task: Annotated[
+        Literal["edges", "keypoints"] | None,
+        typer.Option(help="Measure a downstream task, too: finding the edges or keypoints of the ground truth."),
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Timed runs per variant.")] = 20,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
@@ -49,11 +53,11 @@ def command(
     with output.progress() as progress:
         if out is None or results is not None:
             report = edgedenoise.compare(
-                bundle, noisy, clean, repeats=repeats, device=device, threads=threads, progress=progress
+                bundle, noisy, clean, task=task, repeats=repeats, device=device, threads=threads, progress=progress
             )
         else:
             report = compare_to_html(
-                bundle, noisy, clean, out, repeats=repeats, device=device, threads=threads, progress=progress
+                bundle, noisy, clean, out, task=task, repeats=repeats, device=device, threads=threads, progress=progress
             )
     if results is not None:
         append_runs(results, [report.run])

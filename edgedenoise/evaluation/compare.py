@@ -12,13 +12,15 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
+from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.evaluation.image_results import distance_to_float, image_quality, image_record, mean_of
+from edgedenoise.evaluation.image_results import Judge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
 from edgedenoise.evaluation.results import ImageRecord, ImageResult, Run
 from edgedenoise.evaluation.rounds import check_measured, start_workers, time_rounds
+from edgedenoise.evaluation.tasks import check_task
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgedenoise.evaluation.tasks import Task
     from edgedenoise.evaluation.worker import Worker
 
     Pairs = Sequence[tuple[Path, Path | None]]
@@ -86,6 +89,7 @@ class CompareReport(msgspec.Struct, frozen=True):
 class CompareOptions(TypedDict, total=False):
     """Options of `compare` that other functions pass on."""
 
+    task: str | None
     repeats: int
     device: str
     threads: int | None
@@ -96,6 +100,7 @@ def compare(
     noisy: Path | str,
     clean: Path | str | None = None,
     *,
+    task: str | None = None,
     repeats: int = DEFAULT_REPEATS,
     device: str = "auto",
     threads: int | None = None,
@@ -108,6 +113,7 @@ def compare(
         bundle: a bundle folder or archive, or the name of a shipped bundle.
         noisy: folder of noisy images.
         clean: folder of their ground truth under the same names (suffixes may differ); None without ground truth.
+        task: downstream task that is measured on every result: `edges` or `keypoints`. It needs ground truth.
         repeats: timed runs per variant, interleaved, after the warm-up.
         device: `auto` or a device of the runtimes.
         threads: threads within one inference; None for the runtime's own choice.
@@ -121,6 +127,8 @@ def compare(
         BundleError: the bundle cannot be opened or has no variants.
         DatasetError: there are no images, or one has no ground truth or one of another size.
         MeasurementError: no variant could be measured.
+        RuntimeUnavailableError: `task` needs scikit-image.
+        UsageError: `task` is unknown, or there is no ground truth for it.
 
     Example:
         >>> import edgedenoise
@@ -130,6 +138,11 @@ def compare(
         onnx-fp32 True
         onnx-int8-u8s7 True
     """
+    if task is not None and clean is None:
+        raise UsageError(
+            f"the task {task} cannot be measured: expected ground truth, got none", hint="Name its folder with --clean."
+        )
+    chosen_task = None if task is None else check_task(task)
     opened = Bundle.open(bundle)
     pairs: Pairs
     if clean is None:
@@ -137,14 +150,14 @@ def compare(
     else:
         pairs = list_pairs(Path(noisy), Path(clean))
     recorder = RunRecorder(
-        opened, _arguments(opened, noisy, clean, timing_options(repeats, device, threads)), threads=threads
+        opened, _arguments(opened, noisy, clean, task, timing_options(repeats, device, threads)), threads=threads
     )
     megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
         workers = start_workers(stack, opened, device, threads)
-        images, tallies = _denoise_all(workers, pairs, scratch, keep, progress)
+        images, tallies = _denoise_all(workers, pairs, scratch, keep, chosen_task, progress)
         check_measured(opened, workers)
         samples = time_rounds(workers, timed, timed_px, repeats, progress)
         check_measured(opened, workers)
@@ -175,10 +188,13 @@ def compare(
     )
 
 
-def _arguments(bundle: Bundle, noisy: Path | str, clean: Path | str | None, timing: list[str]) -> list[str]:
+def _arguments(
+    bundle: Bundle, noisy: Path | str, clean: Path | str | None, task: str | None, timing: list[str]
+) -> list[str]:
     """Return the words of the command line that repeats a comparison."""
     truth = [] if clean is None else ["--clean", str(clean)]
-    return ["compare", str(bundle.source), "--noisy", str(noisy), *truth, *timing]
+    downstream = [] if task is None else ["--task", task]
+    return ["compare", str(bundle.source), "--noisy", str(noisy), *truth, *downstream, *timing]
 
 
 def loss_to_float_db(report: CompareReport) -> dict[str, float]:
@@ -205,18 +221,6 @@ class _Tally:
     def __init__(self) -> None:
         self.results: list[ImageResult] = []
 
-    def add(
-        self,
-        name: str,
-        unit: NDArray[np.float32],
-        truth: NDArray[np.uint8] | None,
-        reference: NDArray[np.float32] | None,
-    ) -> None:
-        """Measure the result of one image: (H, W, 3) in [0, 1]."""
-        quality = None if truth is None else image_quality(from_unit(unit, np.uint8), truth)
-        distance = None if reference is None else distance_to_float(unit, reference)
-        self.results.append(ImageResult(image=name, quality=quality, to_float=distance))
-
     def quality(self, expected: int) -> Quality | None:
         """Return the means, or None when an image is missing: a mean over fewer images would mislead."""
         return mean_of([result.quality for result in self.results], expected)
@@ -230,7 +234,7 @@ class _Tally:
 
 
 def _denoise_all(
-    workers: Sequence[Worker], pairs: Pairs, scratch: Path, keep: Path | None, progress: Progress
+    workers: Sequence[Worker], pairs: Pairs, scratch: Path, keep: Path | None, task: Task | None, progress: Progress
 ) -> tuple[list[ImageRecord], dict[str, _Tally]]:
     """Run every variant over every image; return the images, and the results by variant."""
     images: list[ImageRecord] = []
@@ -238,13 +242,14 @@ def _denoise_all(
     for done, (noisy, clean) in enumerate(pairs):
         progress("denoise", done, len(pairs), noisy.name)
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
-        images.append(image_record(noisy, truth))
+        judge = Judge(noisy, truth, task)
+        images.append(judge.record())
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
         reference = results.get(FLOAT_VARIANT)
         for name, result in results.items():
             if result is None:
                 continue
-            tallies[name].add(images[-1].name, result, truth, None if name == FLOAT_VARIANT else reference)
+            tallies[name].results.append(judge.result(result, None if name == FLOAT_VARIANT else reference))
             if keep is not None:
                 write_image(Image(from_unit(result, np.uint8)), keep / name / f"{noisy.stem}.png")
     progress("denoise", len(pairs), len(pairs))

@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.evaluation.results import ImageDistance, ImageQuality, ImageRecord
+from edgedenoise.evaluation.results import ImageDistance, ImageQuality, ImageRecord, ImageResult
+from edgedenoise.evaluation.tasks import task_score
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import from_unit
-from edgedenoise.imaging.metrics import Quality, level_errors, mean_quality, psnr_unit, quality_of
+from edgedenoise.imaging.metrics import (
+    MS_SSIM_MIN_SIDE,
+    Quality,
+    blotches_lsb,
+    level_errors,
+    mean_quality,
+    ms_ssim,
+    psnr_unit,
+    quality_of,
+)
+from edgedenoise.noise.blocks import BLOCK_PX
+from edgedenoise.noise.no_reference import Places
 from edgedenoise.printable import utf8
 
 if TYPE_CHECKING:
@@ -20,22 +32,70 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgedenoise.evaluation.tasks import Task
 
-def image_record(path: Path, truth: NDArray[np.uint8] | None) -> ImageRecord:
-    """Return what is recorded of a noisy image.
+
+class Judge:
+    """Measures the versions of one image. What is the same for all of them is computed once.
 
     Args:
-        path: the image file.
-        truth: its ground truth, (H, W, 3); None without one.
+        path: the noisy image file.
+        truth: its ground truth, (H, W, 3), 8 bits; None without one.
+        task: downstream task that is measured against the ground truth; None for none.
     """
-    unit = read_image(path).unit()
-    noisy = None if truth is None else image_quality(from_unit(unit, np.uint8), truth)
-    height, width = unit.shape[:2]
-    return ImageRecord(name=utf8(path.name), height_px=height, width_px=width, sha256=sha256_of(path), noisy=noisy)
+
+    def __init__(self, path: Path, truth: NDArray[np.uint8] | None, task: Task | None = None) -> None:
+        self._path = path
+        self._truth = truth
+        self._task = task
+        self._noisy = from_unit(read_image(path).unit(), np.uint8)
+        self._places = Places(self._noisy) if min(self._noisy.shape[:2]) >= BLOCK_PX else None
+
+    @property
+    def name(self) -> str:
+        """File name of the image, as results record it."""
+        return utf8(self._path.name)
+
+    def record(self) -> ImageRecord:
+        """Return what is recorded of the noisy image."""
+        height, width = self._noisy.shape[:2]
+        return ImageRecord(
+            name=self.name,
+            height_px=height,
+            width_px=width,
+            sha256=sha256_of(self._path),
+            noisy=self._quality(self._noisy),
+            measures=self._measures(self._noisy),
+        )
+
+    def result(self, unit: NDArray[np.float32], reference: NDArray[np.float32] | None) -> ImageResult:
+        """Measure a result.
+
+        Args:
+            unit: (H, W, 3) in [0, 1].
+            reference: the float variant's, in the same form; None for that variant itself.
+        """
+        pixels = from_unit(unit, np.uint8)
+        return ImageResult(
+            image=self.name,
+            quality=self._quality(pixels),
+            to_float=None if reference is None else distance_to_float(unit, reference),
+            measures=self._measures(pixels),
+        )
+
+    def _quality(self, pixels: NDArray[np.uint8]) -> ImageQuality | None:
+        return None if self._truth is None else image_quality(pixels, self._truth, self._task)
+
+    def _measures(self, pixels: NDArray[np.uint8]) -> dict[str, float]:
+        if self._places is None:
+            return {}
+        found = self._places.measure(pixels)
+        detail = {} if found.detail_kept is None else {"detail_kept": found.detail_kept}
+        return {"residual_noise_lsb": found.residual_noise_lsb, **detail}
 
 
-def image_quality(pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> ImageQuality:
-    """Measure an 8-bit image (H, W, 3) against its ground truth.
+def image_quality(pixels: NDArray[np.uint8], truth: NDArray[np.uint8], task: Task | None = None) -> ImageQuality:
+    """Measure an 8-bit image (H, W, 3) against its ground truth, and how well a task works on it.
 
     Example:
         >>> import numpy as np
@@ -45,7 +105,14 @@ def image_quality(pixels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> ImageQ
         (48.13, (1.0, 1.0, 1.0))
     """
     found = quality_of(pixels, truth)
-    return ImageQuality(psnr_db=_finite(found.psnr_db), ssim=found.ssim, color_shift_lsb=color_shift_lsb(pixels, truth))
+    more = {"blotches_lsb": blotches_lsb(pixels, truth)}
+    if min(truth.shape[:2]) >= MS_SSIM_MIN_SIDE:
+        more["ms_ssim"] = ms_ssim(pixels, truth)
+    if task is not None:
+        more[task] = task_score(task, pixels, truth)
+    return ImageQuality(
+        psnr_db=_finite(found.psnr_db), ssim=found.ssim, color_shift_lsb=color_shift_lsb(pixels, truth), more=more
+    )
 
 
 def distance_to_float(unit: NDArray[np.float32], reference: NDArray[np.float32]) -> ImageDistance:

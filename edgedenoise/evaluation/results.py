@@ -129,7 +129,8 @@ class ImageQuality(msgspec.Struct, frozen=True, kw_only=True):
     color_shift_lsb: tuple[float, float, float] | None = None
     """Mean of (image - truth) of red, green and blue, in 8-bit levels."""
     more: dict[str, float] = {}
-    """Further measures by name, such as `ms_ssim`."""
+    """Further measures by name: `ms_ssim`, `blotches_lsb`, and the task `edges` or `keypoints`, where they were
+    measured."""
 
 
 class ImageDistance(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +155,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the file."""
     noisy: ImageQuality | None = None
     """Quality of the noisy image; null without ground truth."""
+    measures: dict[str, float] = {}
+    """Measures of the noisy image that need no ground truth, by name, such as `residual_noise_lsb`."""
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +170,8 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     """Null for the float reference itself."""
     finite: bool = True
     """Whether the result was free of NaN and infinity."""
+    measures: dict[str, float] = {}
+    """Measures that need no ground truth, by name: `residual_noise_lsb` and `detail_kept`."""
 
 
 class LatencySamples(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,57 +1,49 @@
-"""The HTML report of a comparison: one page with images and tables, and the same numbers as JSON beside it."""
+"""The HTML report: one file with verdicts, crops, plots and tables, and the raw results as JSON beside it.
+
+The page needs no network. Its only script and style are named by their hashes in a content security policy, which
+refuses everything else.
+"""
 
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from edgedenoise.atomic import check_writable, write_bytes
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import OutputError, UsageError
 from edgedenoise.evaluation.compare import CompareReport, compare
+from edgedenoise.evaluation.joining import load_runs
+from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS
+from edgedenoise.evaluation.report.columns import EXPLANATIONS, image_columns, image_rows, present_measures
+from edgedenoise.evaluation.report.crops import Source, choose_crops
 from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
-from edgedenoise.evaluation.report.text_tables import html_rows
+from edgedenoise.evaluation.report.markdown import markdown
+from edgedenoise.evaluation.report.view import commands, device_view, shown_runs
+from edgedenoise.evaluation.result_files import encoded
+from edgedenoise.evaluation.results import SCHEMA, ResultFile
 from edgedenoise.extras import missing_package
-from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.folders import list_images
-from edgedenoise.imaging.image import Image, from_unit
-from edgedenoise.imaging.pillow import to_pil
 from edgedenoise.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
     from typing_extensions import Unpack
 
     from edgedenoise.evaluation.compare import CompareOptions
+    from edgedenoise.evaluation.report.crops import Crop
+    from edgedenoise.evaluation.results import Run
 
-CROP_PX = 176
-SHOWN_IMAGES = 4
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One crop on the page."""
-
-    caption: str
-    source: str
-    """PNG as a data URI, so that the page is a single file."""
-
-
-@dataclass(frozen=True)
-class FigureRow:
-    """The same crop of one image: the input, each variant's result, and the ground truth if there is one."""
-
-    image: str
-    figures: tuple[Figure, ...]
+TEMPLATES = Path(__file__).with_name("templates")
+_OFFERED_VARIANTS = 6
+"""Variants of a crop in the page: each adds about 200 kilobytes."""
 
 
 def compare_to_html(
@@ -64,13 +56,13 @@ def compare_to_html(
     progress: Progress = silent,
     **options: Unpack[CompareOptions],
 ) -> CompareReport:
-    """Run `compare`, and write its report as HTML and, beside it, as JSON.
+    """Run `compare`, and write its report as HTML and, beside it, its results as JSON.
 
     Args:
         bundle: as in `compare`.
         noisy: as in `compare`.
         clean: as in `compare`.
-        out: the HTML file to write; the JSON file has the same name with the suffix `.json`.
+        out: the HTML file to write; the result file has the same name with the suffix `.json`.
         keep: folder for the denoised images; None to not keep them.
         progress: as in `compare`.
         **options: other options of `compare`.
@@ -84,20 +76,191 @@ def compare_to_html(
         RuntimeUnavailableError: jinja2 is not installed.
         EdgeDenoiseError: as in `compare`.
     """
-    template = page_template()  # first, so that a missing package or a wrong output does not cost minutes
+    templates()  # first, so that a missing package or a wrong output does not cost minutes
     json_file = _checked_json_file(Path(out))
     with tempfile.TemporaryDirectory() as folder:
         kept = keep or Path(folder)
         report = compare(bundle, noisy, clean, keep=kept, progress=progress, **options)
-        rows = _figure_rows(report, Path(noisy), None if clean is None else Path(clean), kept)
-    write_bytes(Path(out), render(template, report, rows, plan_charts(Bundle.open(bundle))).encode())
-    numbers = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    write_bytes(json_file, numbers + b"\n")
+        truths = None if clean is None else Path(clean)
+        crops = choose_crops(_sources(report.run, Path(noisy), truths, kept))
+    page = render([report.run], crops, plan_charts(Bundle.open(bundle)), file_name=Path(out).stem)
+    write_bytes(Path(out), page.encode())
+    write_bytes(json_file, encoded(ResultFile(runs=(report.run,))))
     return report
 
 
+def report_of(results: Sequence[Path], out: Path) -> list[Run]:
+    """Write one report of the result files of any number of devices.
+
+    Args:
+        results: result files, and folders of them.
+        out: file to write: `.html` for a page, `.md` for Markdown.
+
+    Returns:
+        The runs that are shown: of each device and bundle the latest one with images, otherwise the latest.
+
+    Raises:
+        UsageError: `out` has another suffix.
+        OutputError: `out` cannot be written.
+        ResultFileError: a result file cannot be read, or there are none.
+        RuntimeUnavailableError: jinja2 is not installed.
+
+    Example:
+        >>> from edgedenoise.evaluation.result_files import append_runs
+        >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", side_px=64, repeats=2).run])
+        >>> [run.command for run in report_of([Path("laptop.json")], Path("devices.md"))]
+        ['bench']
+    """
+    if out.suffix.lower() not in {".html", ".md"}:
+        raise UsageError(
+            f"the report cannot be written to {out}: expected a name that ends in .html or .md, got {out.name}",
+            hint=f"Name it {out.with_suffix('.html')}",
+        )
+    check_writable(out)
+    runs = shown_runs(load_runs(results))
+    if out.suffix.lower() == ".html":
+        text = render(runs, file_name=out.stem)
+    else:
+        text = markdown(_title(runs), [device_view(run) for run in runs], commands(runs))
+    write_bytes(out, text.encode())
+    return runs
+
+
+def render(
+    runs: Sequence[Run], crops: Sequence[Crop] = (), plans: Sequence[PlanChart] = (), *, file_name: str = "report"
+) -> str:
+    """Return the page of one or several runs, one per device.
+
+    Args:
+        runs: at least one; the page shows each as a device.
+        crops: crops to show; none where the images are not at hand.
+        plans: charts of the layers of variants that were quantized within a budget.
+        file_name: name of the downloaded files, without a suffix.
+
+    Raises:
+        RuntimeUnavailableError: jinja2 is not installed.
+    """
+    devices = [device_view(run) for run in runs]
+    summaries = [device.summary for device in devices]
+    title = _title(runs)
+    repeating = commands(runs)
+    style, script = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    result = encoded(ResultFile(runs=tuple(runs))).decode()
+    page: str = (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            subtitle=_subtitle(runs),
+            devices=devices,
+            crops=crops,
+            plans=plans,
+            image_columns=image_columns(summaries),
+            fixed_columns=["device", "image", "variant"][len(devices) == 1 :],
+            image_rows=image_rows(summaries),
+            variant_names=list(dict.fromkeys(one.name for summary in summaries for one in summary.variants)),
+            has_truth=any(summary.has_truth for summary in summaries),
+            explanations=[EXPLANATIONS[name] for name in present_measures(summaries)],
+            commands=repeating,
+            style=_raw(style),
+            style_hash=_hash(style),
+            script=_raw(script),
+            script_hash=_hash(script),
+            json_text=_raw(script_json(result)),
+            markdown_text=_raw(script_json(markdown(title, devices, repeating))),
+            schema=SCHEMA,
+            file_name=file_name,
+        )
+    )
+    return page
+
+
+def script_json(text: str) -> str:
+    r"""Return a text as a JSON string that can stand in a script element.
+
+    Example:
+        >>> script_json("</script>")
+        '"\\u003c/script\\u003e"'
+    """
+    encoded_text = msgspec.json.encode(text).decode()
+    for character in "<>&\u2028\u2029":
+        encoded_text = encoded_text.replace(character, f"\\u{ord(character):04x}")
+    return encoded_text
+
+
+def templates() -> Any:
+    """Return the jinja2 environment with the templates of the page.
+
+    Raises:
+        RuntimeUnavailableError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from error
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _raw(text: str) -> Any:
+    """Return a text of our own that is not escaped."""
+    import markupsafe  # a dependency of jinja2
+
+    return markupsafe.Markup(text)  # noqa: S704  (no text of users: scripts, styles and escaped JSON)
+
+
+def _hash(text: str) -> str:
+    """Return the SHA-256 that a content security policy names a script or style by."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _title(runs: Sequence[Run]) -> str:
+    names = list(dict.fromkeys(run.bundle.name for run in runs))
+    where = f" on {len(runs)} devices" if len(runs) > 1 else ""
+    return f"{', '.join(names)}: INT8 against float{where}"
+
+
+def _subtitle(runs: Sequence[Run]) -> str:
+    run = runs[0]
+    pixels = sum(image.height_px * image.width_px for image in run.images) / 1e6
+    count = len(run.images)
+    parts = [run.bundle.network]
+    if run.bundle.macs_per_px:
+        parts.append(f"{run.bundle.macs_per_px:,} multiply-accumulates per pixel")
+    if count:
+        parts.append(f"{count} image{'' if count == 1 else 's'}, {pixels:.1f} megapixels")
+    return "; ".join([*filter(None, parts), max(one.started for one in runs)[:10]])
+
+
+def _sources(run: Run, noisy: Path, clean: Path | None, kept: Path) -> Iterator[Source]:
+    """Yield the images of a comparison with the files of all versions."""
+    truths = {} if clean is None else {path.stem: path for path in list_images(clean)}
+    for path in list_images(noisy):
+        results = {one.name: kept / one.name / f"{path.stem}.png" for one in run.variants}
+        results = {name: file for name, file in results.items() if file.is_file()}
+        floats = {one.name for one in run.variants if one.precision in FLOAT_PRECISIONS}
+        reference = FLOAT_VARIANT if FLOAT_VARIANT in results else next((n for n in results if n in floats), "")
+        others = [name for name in results if name != reference]
+        integers = [name for name in others if name not in floats][:_OFFERED_VARIANTS]
+        more = [name for name in others if name in floats][: max(0, _OFFERED_VARIANTS - len(integers))]
+        yield Source(
+            name=path.name,
+            noisy=path,
+            reference=reference,
+            float_result=results.get(reference),
+            integer_results={name: results[name] for name in integers},
+            other_results={name: results[name] for name in more},
+            truth=truths.get(path.stem),
+        )
+
+
 def _checked_json_file(out: Path) -> Path:
-    """Return the JSON file of a report, after checking that it and the page can be written.
+    """Return the result file of a report, after checking that it and the page can be written.
 
     Raises:
         UsageError: `out` does not end in `.html`.
@@ -117,80 +280,3 @@ def _checked_json_file(out: Path) -> Path:
     for file in (out, json_file):
         check_writable(file)
     return json_file
-
-
-def render(template: Any, report: CompareReport, rows: Sequence[FigureRow], plans: Sequence[PlanChart]) -> str:
-    """Return the HTML of a comparison.
-
-    Args:
-        template: what `page_template` returned.
-        report: the comparison.
-        rows: crops to show.
-        plans: charts of the layers of variants that were quantized within a budget.
-    """
-    page: str = template.render(report=report, figure_rows=rows, table=html_rows(report), plans=plans)
-    return page
-
-
-def page_template() -> Any:
-    """Return the jinja2 template of the page.
-
-    Raises:
-        RuntimeUnavailableError: jinja2 is not installed.
-    """
-    try:
-        import jinja2
-    except ModuleNotFoundError as error:
-        raise (missing_package(error) or error) from error
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
-
-
-def _figure_rows(report: CompareReport, noisy: Path, clean: Path | None, kept: Path) -> list[FigureRow]:
-    """Cut the same crop, the most detailed one, out of the input, each variant's result and the ground truth."""
-    names = report.images
-    count = min(SHOWN_IMAGES, len(names))
-    shown = [names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(count)]
-    truths = {} if clean is None else {path.stem: path for path in list_images(clean)}
-    rows = []
-    for name in dict.fromkeys(shown):
-        stem = Path(name).stem
-        sources = [("noisy input", noisy / name)]
-        for row in report.rows:
-            path = kept / row.measurement.variant / f"{stem}.png"
-            if path.is_file():
-                sources.append((row.measurement.variant, path))
-        if stem in truths:
-            sources.append(("ground truth", truths[stem]))
-        guide = read_image(sources[1][1] if len(sources) > 1 else sources[0][1]).unit()
-        y, x = _detailed_place(guide)
-        figures = [
-            Figure(caption, _data_uri(read_image(path).unit()[y : y + CROP_PX, x : x + CROP_PX]))
-            for caption, path in sources
-        ]
-        rows.append(FigureRow(name, tuple(figures)))
-    return rows
-
-
-def _detailed_place(unit: NDArray[np.float32]) -> tuple[int, int]:
-    """Return (y, x) of the crop with the most contrast, of a grid of candidates."""
-    height, width = unit.shape[:2]
-    gray = unit.mean(axis=2)
-    candidates = [
-        (y, x)
-        for y in range(0, max(1, height - CROP_PX + 1), CROP_PX // 2)
-        for x in range(0, max(1, width - CROP_PX + 1), CROP_PX // 2)
-    ]
-    return max(candidates, key=lambda place: _contrast(gray, *place))
-
-
-def _contrast(gray: NDArray[np.float32], y: int, x: int) -> float:
-    return float(gray[y : y + CROP_PX, x : x + CROP_PX].std())
-
-
-def _data_uri(unit: NDArray[np.float32]) -> str:
-    stream = io.BytesIO()
-    to_pil(Image(from_unit(unit, np.uint8))).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

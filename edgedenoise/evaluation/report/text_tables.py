@@ -1,4 +1,4 @@
-"""Tables of measurements: for a terminal, and as rows of the HTML page."""
+"""Tables of measurements for a terminal."""
 
 from __future__ import annotations
 
@@ -55,14 +55,6 @@ def compare_table(report: CompareReport, *, wide: bool = False) -> str:
     images = "1 image" if len(report.images) == 1 else f"{len(report.images)} images"
     method = f"{images}, {report.megapixels:.1f} MP; latency on a {height}x{width} crop, {runs}"
     return "\n".join([_table(columns, cells), method, *_remarks([row.measurement for row in report.rows])])
-
-
-def html_rows(report: CompareReport) -> list[dict[str, str]]:
-    """Return the rows of the page's table, one mapping of column to text per variant."""
-    return [
-        _row_cells(report, row) | {"remark": _remark(row.measurement), "device": _device(row.measurement)}
-        for row in report.rows
-    ]
 
 
 def _table(columns: Sequence[str], cells: Sequence[dict[str, str]]) -> str:
@@ -133,13 +125,6 @@ def _remark(m: Measurement) -> str:
     if m.mark and m.speed_vs_float is not None:
         remarks.append(f"{m.mark}: {m.speed_vs_float:.2f} times as fast as {m.compared_with}; {m.slower_because}")
     return "; ".join(remarks)
-
-
-def _device(measurement: Measurement) -> str:
-    if not measurement.runtime_version:
-        return f"{measurement.runtime}: did not run"
-    compared = f"; speed compared with {measurement.compared_with}" if measurement.compared_with else ""
-    return f"{measurement.runtime} {measurement.runtime_version}, {measurement.detail}{compared}"
 
 
 def _finite(row: Row) -> str:

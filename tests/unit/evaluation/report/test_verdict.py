@@ -1,0 +1,82 @@
+"""The verdict recommends the fastest variant that keeps the quality of float, and states its price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from reports import INT8_CHANGES_DB, run, variant
+
+from edgedenoise.evaluation.report.summary import summarize_run
+from edgedenoise.evaluation.report.verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from edgedenoise.evaluation.results import Run
+
+FLOAT = variant("onnx-fp32", 200)
+TOO_MUCH = (-0.3,) * 6
+ONE_BAD = (0.0, 0.0, -0.55, 0.0, 0.0, 0.0)
+
+
+def judged(found: Run) -> Verdict:
+    return verdict(summarize_run(found))
+
+
+def test_the_fastest_variant_within_the_limits_is_shipped() -> None:
+    found = judged(run())
+    assert found.variant == "openvino-int8"
+    assert found.sentence == "Ship openvino-int8: 1.9x as fast as openvino-fp32 for 0.08 dB; worst image -0.30 dB."
+    assert found.reasons == ()
+
+
+def test_a_variant_that_gains_is_without_a_loss() -> None:
+    found = judged(run(FLOAT, variant("onnx-int8", 100, (0.01,) * 6)))
+    assert found.sentence == "Ship onnx-int8: 2.0x as fast as onnx-fp32 without a loss; worst image +0.01 dB."
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "reason"),
+    [
+        (TOO_MUCH, {}, "onnx-int8 is 2.00x as fast as onnx-fp32, but it loses 0.30 dB in the mean, more than 0.1 dB."),
+        (ONE_BAD, {}, "onnx-int8 is 2.00x as fast as onnx-fp32, but it loses 0.55 dB on c.png, more than 0.3 dB."),
+        (
+            INT8_CHANGES_DB,
+            {"not_recommended": "not recommended: 0.36 dB lost in the mean"},
+            "onnx-int8 is 2.00x as fast as onnx-fp32, but 0.36 dB lost in the mean.",
+        ),
+    ],
+)
+def test_a_fast_variant_that_loses_too_much_is_passed_over_with_the_reason(
+    changes: tuple[float, ...], options: dict[str, str], reason: str
+) -> None:
+    found = judged(run(FLOAT, variant("onnx-int8", 100, changes, **options)))  # type: ignore[arg-type]
+    assert found.variant == "onnx-fp32"
+    assert found.sentence.startswith("Ship onnx-fp32: float is the fastest variant that keeps the quality")
+    assert found.reasons == (reason,)
+
+
+def test_integers_that_are_not_faster_are_not_recommended() -> None:
+    found = judged(run(FLOAT, variant("onnx-int8", 195, INT8_CHANGES_DB)))
+    assert found.variant == "onnx-fp32"
+    assert any("it is not faster than float here" in reason for reason in found.reasons)
+
+
+def test_without_ground_truth_the_distance_to_float_decides() -> None:
+    found = judged(run(FLOAT, variant("onnx-int8", 100, truth=False), truth=False))
+    assert found.sentence == (
+        "Ship onnx-int8: 2.0x as fast as onnx-fp32 with output 52.0 dB from float, at most 7 levels off."
+    )
+    assert "The images have no ground truth: quality is the distance to float." in found.reasons
+    far = variant("onnx-int8", 100, (-6.0,) * 6, truth=False)
+    assert judged(run(FLOAT, far, truth=False)).variant == "onnx-fp32"
+
+
+def test_failures_and_conditions_are_part_of_the_verdict() -> None:
+    nothing = judged(run(variant("onnx-fp32", 1, error="it is damaged")))
+    assert (nothing.variant, nothing.sentence) == ("", "No variant could be measured on this device.")
+    busy = judged(run(contended=True, throttled=True))
+    assert [reason.split(":")[0] for reason in busy.reasons] == [
+        "Other work ran on this machine",
+        "The machine lowered its clocks because of heat or a power limit.",
+    ]
+    assert judged(run(contended=True, remarks=["Work waited."])).reasons == ("Work waited.",)
