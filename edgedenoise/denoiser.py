@@ -67,7 +67,8 @@ def load(
         runtime: `auto`, or the name of a backend that `edgedenoise doctor` lists; `auto` prefers the fastest one here.
         precision: `auto`, `fp32`, `fp16`, `w8a16` or `int8`; `auto` takes INT8 where the difference from float cannot
             be seen and INT8 is known to be faster, from the backend and the CPU's features: nothing is timed. Images
-            of more than 8 bits then run in float all the same, where the bundle has a float variant that fits.
+            of more than 8 bits, and those with so little noise that INT8 was measured to lose too much, then run in
+            float all the same, where the bundle has a float variant that fits.
         device: `auto`, or a device of the backend, in upper or lower case; a named device never falls back silently.
         tile: largest tile side in pixels; 0 for the whole image; `auto` for one that fits into the free memory and the
             sizes that the model file was built for.
@@ -110,8 +111,8 @@ def load(
         chosen = choose(bundle, runtime, "fp32", device, trust_engine=trust_engine).variant
         return chosen, open_variant(bundle, chosen, device=device, options=options)
 
-    by_depth = precision == "auto" and variant.precision == "int8"
-    return Denoiser(bundle, choice, session, settings, open_float if by_depth else None)
+    by_image = precision == "auto" and variant.precision == "int8"
+    return Denoiser(bundle, choice, session, settings, open_float if by_image else None)
 
 
 def load_variant(
@@ -154,7 +155,7 @@ class Denoiser:
         self.choice = choice
         """The variant that was chosen, and those that were passed over, with the reasons."""
         self.variant = choice.variant
-        """The variant that runs; images of more than 8 bits may run on a float variant, see `last_variant`."""
+        """The variant that runs; some images may run on a float variant instead, see `last_variant`."""
         self.last_variant = choice.variant
         """The variant that ran the last image."""
         self.last_noise: float | None = None
@@ -348,18 +349,19 @@ class Denoiser:
             held_bytes: memory that the output will take.
             whole: what is known of the frame; None to find it in the image.
         """
-        self.last_variant, session = self._session_for(bits)
         manifest, strength = self.bundle.manifest, self._settings.strength
-        run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile)
-        if strength == 0:
+        noise = None
+        if manifest.noise_level is not None and strength:
+            noise = self._noise_of(image) if whole is None else whole.noise
+        unchanged = strength == 0
+        if noise is not None:
+            unchanged = noise.is_negligible if whole is None else whole.is_negligible
+        float_reason = None if unchanged else self._float_reason(bits, noise)
+        self.last_variant, session = self._session_for(float_reason)
+        run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile, noise=noise)
+        if unchanged:
             yield from run.unchanged()
             return
-        if manifest.noise_level is not None:
-            noise = self._noise_of(image) if whole is None else whole.noise
-            run = replace(run, noise=noise)
-            if noise is not None and (noise.is_negligible if whole is None else whole.is_negligible):
-                yield from run.unchanged()
-                return
         stats = image.statistics(manifest.input_normalization) if whole is None else whole.stats
         run = replace(run, stats=stats)
         tile = self._first_tile(image.pixels, session, held_bytes)
@@ -381,19 +383,28 @@ class Denoiser:
         _log.info("noise: %.1f 8-bit levels%s", noise.rms_lsb, unchanged)
         return noise
 
-    def _session_for(self, bits: int) -> tuple[Variant, CheckedSession]:
-        """Return what runs images of a depth; the float variant is opened for the first image of more than 8 bits."""
-        if bits == 8 or self._open_float is None:
+    def _float_reason(self, bits: int, noise: ImageNoise | None) -> str | None:
+        """Return what about an image calls for float where INT8 was chosen unasked; None where nothing does."""
+        if bits > 8:
+            return "images of more than 8 bits"
+        loss = self.variant.loss
+        if loss is None or noise is None or noise.rms_lsb * self._settings.strength >= loss.least_noise_lsb:
+            return None
+        return f"images with less noise than {loss.least_noise_lsb:g} LSB"
+
+    def _session_for(self, float_reason: str | None) -> tuple[Variant, CheckedSession]:
+        """Return what runs an image; the float variant is opened for the first image that calls for it."""
+        if float_reason is None or self._open_float is None:
             return self.variant, self.session
         with self._opening:
             if self._float is None:
                 try:
                     self._float = self._open_float()
                 except IncompatibleError as error:
-                    _log.info("images of more than 8 bits run on %s: %s", self.variant.name, error.message)
+                    _log.info("%s run on %s: %s", float_reason, self.variant.name, error.message)
                     self._open_float = None
                     return self.variant, self.session
-                _log.info("images of more than 8 bits run on %s instead of %s", self._float[0].name, self.variant.name)
+                _log.info("%s run on %s instead of %s", float_reason, self._float[0].name, self.variant.name)
             return self._float
 
     def _first_tile(self, pixels: PixelRows, session: CheckedSession, held_bytes: int) -> int:

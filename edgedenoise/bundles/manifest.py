@@ -71,6 +71,10 @@ class HeldOutLoss(msgspec.Struct, frozen=True):
     truth: Literal["clean", "replayed"]
     """What the PSNR is taken to. `clean`: the clean images. `replayed`: the float output, to which the noise that it
     lacks was added again at another place, because there are no clean images."""
+    least_noise_lsb: Annotated[float, msgspec.Meta(ge=0, le=255)] = 0.0
+    """Least noise of an image in 8-bit levels (RMS, as estimated) for which integers are recommended. Images with less
+    run in float and are not counted here. 0 where all are counted, and for networks that do not take the noise level.
+    """
 
     @property
     def recommended(self) -> bool:
@@ -78,7 +82,10 @@ class HeldOutLoss(msgspec.Struct, frozen=True):
         return self.mean_db <= MOST_MEAN_LOSS_DB and self.worst_db <= MOST_WORST_LOSS_DB
 
     def __str__(self) -> str:
-        return f"{self.mean_db:.2f} dB lost in the mean and {self.worst_db:.2f} dB on the worst of {self.images} images"
+        which = f"{self.images} images"
+        if self.least_noise_lsb:
+            which += f" with a noise of {self.least_noise_lsb:g} LSB or more; those with less run in float"
+        return f"{self.mean_db:.2f} dB lost in the mean and {self.worst_db:.2f} dB on the worst of {which}"
 
 
 MAX_SIDE_PX = 1 << 16

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px, in_graph_order
+from edgedenoise.exporting.quantization.judge import AIM
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.exporting.quantization.sensitivity import layer_costs
 from edgedenoise.progress import Progress, silent
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 LEAST_INT8_SHARE = 0.75
 """Smallest accepted share of the multiply-accumulates in integers."""
-AIM = 0.5
-"""Part of the recommended loss that a search aims at, because other images may lose more."""
 
 _log = logging.getLogger(__name__)
 

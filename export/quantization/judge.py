@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.bundles.manifest import Encoding, HeldOutLoss, Variant
+from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB, Encoding, HeldOutLoss, Variant
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.calibrate import SET_FILE, float_graph, recorded_set
 from edgedenoise.calibration.drawing import DEFAULT_CROP_PX, SetOptions
@@ -30,6 +30,7 @@ from edgedenoise.exporting.quantization.search_result import Fidelity
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.pairs import list_pairs
+from edgedenoise.noise.level import PLANE_GAIN
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CHANNELS, SessionOptions
 from edgedenoise.runtimes.checked import CheckedSession
@@ -37,7 +38,7 @@ from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import onnx
@@ -58,6 +59,9 @@ SENSITIVITY_SIDE_PX = 128
 _MOST_IMAGES, _FEWEST_IMAGES = 12, 4
 _MACS = 3e11
 """Work of one pass over the images, which large networks pass over fewer images for."""
+AIM = 0.5
+"""Part of the recommended loss that choices aim at, because other images may lose more."""
+_LEAST_COUNTED = 0.5  # part of the images that must have enough noise for integers
 _EQUAL_DB = 200.0  # stands for equal answers: JSON has no infinity
 _HELD_OUT_SEED = 1  # added to the seed of the calibration set
 
@@ -72,6 +76,12 @@ class HeldOutCrop:
     float_answer: NDArray[np.float32]
     truth: NDArray[np.float32] | None
     """The clean image; None where it is unknown."""
+
+    @property
+    def noise_lsb(self) -> float | None:
+        """Estimated noise in 8-bit levels (RMS); None for a network that does not take it."""
+        planes = self.given[:, CHANNELS:]
+        return float(np.sqrt(np.square(planes, dtype=np.float64).mean())) / PLANE_GAIN * 255 if planes.size else None
 
 
 class Judge:
@@ -114,7 +124,7 @@ class Judge:
     def float_fidelity(self) -> Fidelity:
         """Fidelity of the float graph to itself."""
         drop = None if self.crops[0].truth is None else 0.0
-        return Fidelity(_EQUAL_DB, drop, drop)
+        return Fidelity(_EQUAL_DB, drop, drop, len(self.crops))
 
     def judge(self, model: onnx.ModelProto, scheme: Scheme | None = None) -> Fidelity:
         """Run a graph over the images and return how close it is to float.
@@ -133,17 +143,18 @@ class Judge:
             for answer, crop in zip(answers, self.crops, strict=True)
             if crop.truth is not None
         ]
-        return Fidelity(
-            min(_EQUAL_DB, -10 * math.log10(mean)) if mean else _EQUAL_DB,
-            float(np.mean(drops)) if drops else None,
-            float(np.max(drops)) if drops else None,
-        )
+        to_float_db = min(_EQUAL_DB, -10 * math.log10(mean)) if mean else _EQUAL_DB
+        if not drops:
+            return Fidelity(to_float_db, None)
+        counted, least_lsb = noisy_enough(drops, [crop.noise_lsb for crop in self.crops if crop.truth is not None])
+        return Fidelity(to_float_db, float(np.mean(counted)), max(counted), len(counted), least_lsb)
 
     def loss_of(self, fidelity: Fidelity) -> HeldOutLoss | None:
         """Return the loss of a judged graph as bundles record it; None without clean images."""
         if fidelity.drop_db is None or fidelity.worst_drop_db is None:
             return None
-        return HeldOutLoss(round(fidelity.drop_db, 4), round(fidelity.worst_drop_db, 4), len(self.crops), self.truth)
+        mean_db, worst_db = (round(drop, 4) for drop in (fidelity.drop_db, fidelity.worst_drop_db))
+        return HeldOutLoss(mean_db, worst_db, fidelity.images, self.truth, fidelity.least_noise_lsb)
 
     def middle(self, side_px: int = SENSITIVITY_SIDE_PX) -> Judge:
         """Return a judge on the middle of each image, whose pixels and float outputs are the same."""
@@ -154,6 +165,32 @@ class Judge:
     def _answer(self, session: CheckedSession, given: NDArray[np.float32], stats: Statistics) -> NDArray[np.float32]:
         """Return (3, h, w) in unit range, without the margin."""
         return _without_margin(np.clip(stats.undo(session.run(given)[0]), 0, 1), self.tiling)
+
+
+def noisy_enough(drops: Sequence[float], noise_lsb: Sequence[float | None]) -> tuple[list[float], float]:
+    """Return the drops of the images on which a graph in integers is to run, and the least noise of these.
+
+    Where images with little noise lose too much, they are left to the float graph: those below the least level above
+    which the drops are within `AIM` of what is recommended. At least half of the images must remain; otherwise, and
+    without noise levels, all are returned, with 0.
+
+    Args:
+        drops: loss of each image in dB.
+        noise_lsb: estimated noise of each image in 8-bit levels; None for unknown.
+
+    Example:
+        >>> noisy_enough([0.0, 0.7, 0.0, 0.1], [20.0, 1.5, 10.0, 4.0])
+        ([0.0, 0.0, 0.1], 4.0)
+    """
+    known = [level for level in noise_lsb if level is not None]
+    if len(known) == len(drops):
+        for least in sorted({0.0, *known}):
+            counted = [drop for drop, level in zip(drops, known, strict=True) if level >= least]
+            if len(counted) < _LEAST_COUNTED * len(drops):
+                break
+            if np.mean(counted) <= AIM * MOST_MEAN_LOSS_DB and max(counted) <= AIM * MOST_WORST_LOSS_DB:
+                return counted, math.ceil(least * 10) / 10
+    return list(drops), 0.0
 
 
 def judge_of(

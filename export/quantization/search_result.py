@@ -66,6 +66,10 @@ class Fidelity(msgspec.Struct, frozen=True):
     """Mean PSNR of the float output to the ground truth minus that of this answer; None without a ground truth."""
     worst_drop_db: float | None = None
     """The same on the image that loses most."""
+    images: int = 0
+    """Number of images that both count."""
+    least_noise_lsb: float = 0.0
+    """Least noise of an image that both count, in 8-bit levels; see `HeldOutLoss`."""
 
 
 class LayerCost(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from PIL import Image as PILImage
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.bundles.manifest import HeldOutLoss
 from edgedenoise.denoiser import denoise, load, load_variant
 from edgedenoise.errors import IncompatibleError, InferenceError, UsageError
+from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.pixel_rows import PixelRows
 from edgedenoise.noise.level import level_plane
@@ -218,7 +221,35 @@ def test_a_lone_file_takes_the_level(level_bundle: Path) -> None:
     np.testing.assert_array_equal(found, denoise(given, level_bundle))
 
 
-# ---------------------------------------------------------------- 16 bits
+# ---------------------------------------------------------------- float for some images
+
+
+def test_images_with_little_noise_run_in_float(
+    level_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch, VNNI)
+    photos, bundle = tmp_path / "photos", tmp_path / "int8.edge"
+    shutil.copytree(level_bundle, bundle)
+    for seed in range(4):
+        write_image(Image(noisy((96, 96, 3), seed=seed), None, Metadata(), "PNG"), photos / f"{seed}.png")
+    edgedenoise.calibrate(bundle, photos, count=4, crop_px=48)
+    edgedenoise.quantize(bundle)
+    variants = msgspec.to_builtins(Bundle.open(bundle).manifest.variants)
+    loss = msgspec.to_builtins(HeldOutLoss(0.01, 0.02, 8, "clean", least_noise_lsb=6.0))
+    rewrite_manifest(bundle, variants=[{**one, "loss": loss} if one["encoding"] else one for one in variants])
+    weak = np.asarray(noisy(dtype="float32") * 0.25 + 0.4, np.float32)
+    with load_variant(Bundle.open(bundle), "onnx-fp32") as opened:
+        expected = opened(weak)
+    with caplog.at_level(logging.INFO, "edgedenoise"), load(bundle) as opened:
+        opened(noisy())
+        assert opened.last_variant.name == "onnx-int8-u8s7"
+        np.testing.assert_array_equal(opened(weak), expected)
+        assert opened.last_variant.name == "onnx-fp32"
+    assert "images with less noise than 6 LSB run on onnx-fp32 instead of onnx-int8-u8s7" in caplog.text
+    for options, name in (({"strength": 0.3}, "onnx-fp32"), ({"strength": 0.3, "precision": "int8"}, "onnx-int8-u8s7")):
+        with load(bundle, **options) as opened:
+            opened(noisy())
+            assert opened.last_variant.name == name, options
 
 
 def test_16_bits_run_in_float_where_auto_takes_int8(

@@ -20,7 +20,7 @@ from edgedenoise.exporting.quantization.float_layers import (
     find_float_layers,
     smallest_prefix,
 )
-from edgedenoise.exporting.quantization.judge import Judge, judged_images
+from edgedenoise.exporting.quantization.judge import Judge, judged_images, noisy_enough
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.exporting.quantization.search_result import Fidelity
 from edgedenoise.imaging.metrics import psnr_unit
@@ -122,6 +122,21 @@ def test_a_search_ends_with_its_time(
     find_float_layers(model, ranges, U8S7, judge, seconds=100)
     assert 1 <= len(measured) <= 3
     assert "ended after 100 s, unfinished" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("drops", "noise", "counted", "least"),
+    [
+        ([0.01, 0.02], [5.0, 9.0], [0.01, 0.02], 0.0),
+        ([0.70, 0.01, 0.02, 0.03], [1.5, 4.05, 9.0, 9.0], [0.01, 0.02, 0.03], 4.1),
+        ([0.70, 0.09, 0.02, 0.03], [1.5, 4.0, 9.0, 9.0], [0.09, 0.02, 0.03], 4.0),
+        ([0.70, 0.16, 0.02, 0.03], [1.5, 4.0, 9.0, 9.0], [0.02, 0.03], 9.0),
+        ([0.70, 0.16, 0.16, 0.03], [1.5, 4.0, 9.0, 9.5], [0.70, 0.16, 0.16, 0.03], 0.0),
+        ([0.70, 0.01], [None, None], [0.70, 0.01], 0.0),
+    ],
+)
+def test_images_with_little_noise_are_left_to_float(drops, noise, counted, least) -> None:
+    assert noisy_enough(drops, noise) == (counted, pytest.approx(least))
 
 
 def test_the_worst_image_counts_as_much_as_the_mean() -> None:
