@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING
 
 import platformdirs
 
-from edgedenoise.atomic import output_errors, remove_leftovers
+from edgedenoise.atomic import output_errors, remove_folder, remove_leftovers
 from edgedenoise.bundles.archive import MAX_TOTAL_BYTES, unpack_stream
 from edgedenoise.errors import BundleError, IntegrityError
 from edgedenoise.system_errors import input_errors
@@ -86,7 +85,7 @@ def _evict(cache: Path, kept: Path) -> None:
         for folder in folders:
             used, count = used + _size(folder), count + 1
             if used > MAX_CACHE_BYTES or count > MAX_CACHED_BUNDLES:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
 
 def _size(folder: Path) -> int:
