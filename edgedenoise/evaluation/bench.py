@@ -98,7 +98,7 @@ def bench(
     recorder = RunRecorder(opened, arguments, threads=threads)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "noise.png"
-        write_image(Image(_noise((height, width))), path)
+        write_image(Image(noise_image((height, width))), path)
         workers = start_workers(stack, opened, device, threads, selection)
         samples = time_rounds(workers, path, (height, width), repeats, progress)
         check_measured(opened, workers)
@@ -122,5 +122,6 @@ def _checked_shape(shape: int | tuple[int, int], repeats: int) -> tuple[int, int
     return height, width
 
 
-def _noise(shape_px: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def noise_image(shape_px: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the image that is timed: (H, W, 3) of random levels."""
     return np.random.default_rng(0).integers(0, 256, (*shape_px, 3), dtype=np.uint8)
