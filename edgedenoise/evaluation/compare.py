@@ -15,7 +15,7 @@ from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.evaluation.image_results import Judge, mean_of
+from edgedenoise.evaluation.image_results import ImageJudge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
 from edgedenoise.evaluation.results import ImageRecord, ImageResult, Run
@@ -242,7 +242,7 @@ def _denoise_all(
     for done, (noisy, clean) in enumerate(pairs):
         progress("denoise", done, len(pairs), noisy.name)
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
-        judge = Judge(noisy, truth, task)
+        judge = ImageJudge(noisy, truth, task)
         images.append(judge.record())
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
         reference = results.get(FLOAT_VARIANT)
