@@ -14,7 +14,7 @@ from edgedenoise.batch.records import file_record, summary_record
 from edgedenoise.batch.single import STANDARD_STREAM, Streams, denoise_single, is_single
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, TrustEngine, cli_command
 from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
@@ -63,7 +63,7 @@ def command(
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
-    trust_engine: denoising.TrustEngine = False,
+    trust_engine: TrustEngine = False,
 ) -> None:
     """Denoise images and keep their size, depth, metadata and time."""
     if overwrite and skip_existing:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedenoise.cli.bench import parse_shape
-from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, cli_command
+from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, TrustEngine, cli_command
 from edgedenoise.cli.quantize import decibels
 from edgedenoise.cli.remote import on_devices
 
@@ -41,6 +41,7 @@ def command(
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 20,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    trust_engine: TrustEngine = False,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML file to write.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help=RESULTS)] = None,
 ) -> None:
@@ -73,6 +74,7 @@ def command(
         repeats=repeats,
         device=device,
         threads=threads,
+        trust_engine=trust_engine,
         always_timed=out is not None,
     )
     with output.progress() as progress:

@@ -29,6 +29,7 @@ from edgedenoise.evaluation.limits import WORST_FACTOR, LimitsReport, Outcome, S
 from edgedenoise.evaluation.recording import RunRecorder
 from edgedenoise.evaluation.results import SelfTest, VariantResult
 from edgedenoise.evaluation.speed_checks import SpeedChecks
+from edgedenoise.evaluation.worker import OpenOptions
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.selftest import run_selftest
 
@@ -61,6 +62,8 @@ class CheckOptions:
     repeats: int = 20
     device: str = "auto"
     threads: int | None = None
+    trust_engine: bool = False
+    """Load TensorRT engines that contain code for the host although another machine built them."""
     always_timed: bool = False
     """Time the variants also where no limit needs it, for a result file that later serves as baseline."""
 
@@ -112,7 +115,11 @@ class BundleChecks:
         self._opened: _Opened | None = None
         options = self.options
         self.speed = SpeedChecks(
-            self.bundle, options.shape, options.repeats, options.device, options.threads, options.baseline
+            self.bundle,
+            options.shape,
+            options.repeats,
+            OpenOptions(options.device, options.threads, options.trust_engine),
+            options.baseline,
         )
 
     def plan(self) -> list[PlannedCheck]:
@@ -187,7 +194,12 @@ class BundleChecks:
             options = self.options
             try:
                 self._opened.denoiser = load_variant(
-                    self.bundle, name, device=options.device, threads=options.threads, selftest=False
+                    self.bundle,
+                    name,
+                    device=options.device,
+                    threads=options.threads,
+                    trust_engine=options.trust_engine,
+                    selftest=False,
                 )
             except EdgeDenoiseError as error:
                 self._opened.error = error

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.measurement import Measurement
     from edgedenoise.evaluation.results import Run, VariantResult
     from edgedenoise.evaluation.rounds import Samples
+    from edgedenoise.evaluation.worker import OpenOptions
 
 TOLERANCE = 0.1
 """Part of a ratio that it may lose against the baseline, beside the spread that was measured."""
@@ -38,8 +39,7 @@ class SpeedChecks:
         bundle: Bundle,
         shape_px: tuple[int, int],
         repeats: int,
-        device: str,
-        threads: int | None,
+        options: OpenOptions,
         baseline: Path | None,
     ) -> None:
         """Prepare the checks.
@@ -48,7 +48,7 @@ class SpeedChecks:
             ResultFileError: the baseline cannot be read.
         """
         self._bundle, self._shape_px, self._repeats = bundle, shape_px, repeats
-        self._device, self._threads = device, threads
+        self._options = options
         self._earlier = () if baseline is None else _baseline(baseline, bundle)
         self._measured: dict[str, Measurement] | EdgeDenoiseError | None = None
         self._samples: Samples | None = None
@@ -97,11 +97,11 @@ class SpeedChecks:
         )
 
     def _measure(self) -> dict[str, Measurement]:
-        recorder = RunRecorder(self._bundle, ["test", str(self._bundle.source)], threads=self._threads)
+        recorder = RunRecorder(self._bundle, ["test", str(self._bundle.source)], threads=self._options.threads)
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             path = Path(folder) / "noise.png"
             write_image(Image(noise_image(self._shape_px)), path)
-            workers = start_workers(stack, self._bundle, self._device, self._threads)
+            workers = start_workers(stack, self._bundle, self._options)
             self._samples = time_rounds(workers, path, self._shape_px, self._repeats)
             measured = summarize(self._bundle, workers, self._samples)
         run = recorder.run(variant_results(self._bundle, measured, self._samples))
