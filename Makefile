@@ -19,9 +19,10 @@ export NO_MKDOCS_2_WARNING := 1
 PYTEST_ARGS ?= -n 2 --dist loadfile
 OMP_NUM_THREADS ?= 1
 
-# Damaged inputs per parser, and which ones.
-FUZZ ?= 100000
+# How long `make fuzz` takes, and which damaged inputs it tries; FUZZ_ARGS=--record writes the page of results.
+MINUTES ?= 60
 FUZZ_SEED ?= 1
+FUZZ_ARGS ?=
 
 # Kills of `make faults`.
 KILLS ?= 200
@@ -56,8 +57,8 @@ bench-check: $(READY) ## measure the speed again; fails on a regression beyond t
 	for run in $$(seq $(BENCH_RUNS)); do $(BIN)/edgedenoise bench $(BENCH_ARGS) -o $(BENCH_NOW) || exit; done
 	$(BIN)/edgedenoise history $(BENCH_BASELINE) --check $(BENCH_NOW)
 
-fuzz: $(READY) ## try many damaged inputs on every parser; FUZZ=100000 for about an hour, FUZZ_SEED for others
-	EDGEDENOISE_FUZZ=$(FUZZ) EDGEDENOISE_FUZZ_SEED=$(FUZZ_SEED) $(BIN)/pytest $(PYTEST_ARGS) tests/fuzz
+fuzz: $(READY) ## try damaged inputs on every parser for an hour; MINUTES=5 for less, FUZZ_SEED=2 for others
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/campaign.py --minutes $(MINUTES) --seed $(FUZZ_SEED) $(FUZZ_ARGS)
 
 faults: $(READY) ## kill commands at 200 random instants, and fill disks; KILLS=20 for fewer
 	EDGEDENOISE_KILLS=$(KILLS) $(BIN)/pytest $(PYTEST_ARGS) tests/faults

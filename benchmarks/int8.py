@@ -33,11 +33,11 @@ from edgedenoise.calibration.calibrate import (
     TRAINED_RANGES_FILE,
     choose_ranges,
     float_graph,
-    load_onnx,
     stored_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.schemes import SCHEMES, scheme_named
 from edgedenoise.calibration.sets import draw_set

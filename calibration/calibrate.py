@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.contents import damage_reported, read_json
+from edgedenoise.bundles.contents import read_json
 from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, SetOptions
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.histograms import Histogram, Range, from_bytes, to_bytes
 from edgedenoise.calibration.images import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.sets import CalibrationSet, DrawnSet, draw_set
 from edgedenoise.calibration.strata import Stratify
 from edgedenoise.errors import CalibrationError, IncompatibleError, IntegrityError, UsageError
-from edgedenoise.extras import missing_package
 from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import INPUT_NAME
@@ -369,18 +369,3 @@ def float_graph(bundle: Bundle) -> bytes:
 def export_hint(bundle: Bundle) -> str:
     """Return the command that writes a bundle's float graph; only the user knows where its checkpoint is."""
     return f"Export it first: {command_line('export', 'CHECKPOINT', '--out', bundle.source)}"
-
-
-def load_onnx(data: bytes) -> onnx.ModelProto:
-    """Read a serialized ONNX model.
-
-    Raises:
-        RuntimeUnavailableError: the package onnx is not installed.
-        IntegrityError: it is not an ONNX model.
-    """
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise (missing_package(error) or error) from error
-    with damage_reported("the ONNX model"):
-        return onnx.load_model_from_string(data)

@@ -124,6 +124,14 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder: it is gone at once, and a kill leaves no part of it under its name; errors are ignored."""
+    aside = _temporary(folder, "new")
+    with suppress(OSError):
+        folder.replace(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def check_writable(target: Path) -> None:
     """Check, before long work, that `target` can be written; its parent folders are made.
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import EdgeDenoiseError
 from edgedenoise.shell import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
@@ -63,6 +67,25 @@ def reason_and_hint(error: OSError, path: Path) -> tuple[str, str | None]:
     if error.errno == errno.ENAMETOOLONG:
         return reason, "Choose a shorter name."
     return reason, None
+
+
+@contextmanager
+def input_errors(path: Path, kind: type[EdgeDenoiseError], what: str = "") -> Iterator[None]:
+    """Translate errors of the system, such as missing permissions, that occur in the block while `path` is read.
+
+    Args:
+        path: the file or folder.
+        kind: class of the error.
+        what: how the message names the file; empty for its path.
+
+    Raises:
+        EdgeDenoiseError: of the class `kind`, when the block cannot read.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason, hint = reason_and_hint(error, path)
+        raise kind(f"{what or path} cannot be read: {reason}", hint=hint) from error
 
 
 def system_error(error: OSError, doing: str = "") -> EdgeDenoiseError:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.contents import damage_reported
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
@@ -23,6 +24,7 @@ from edgedenoise.exporting.quantization.divergence import (
     pieces_on,
     reference_bound,
 )
+from edgedenoise.extras import is_installed
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import SessionOptions
@@ -186,8 +188,9 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     from edgedenoise.exporting.onnx.graph import channel_problems, lint
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
-    problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
-    return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
+    with damage_reported(f"{bundle.source}: {variant.path}"):
+        problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
+        return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
 
 
 def _wrong_tiling(bundle: Bundle, graph: onnx.ModelProto) -> list[str]:
@@ -348,12 +351,9 @@ def _divergence(
 
 def _loaded(bundle: Bundle, variant: Variant) -> onnx.ModelProto | None:
     """Return a variant's graph; None without the package onnx."""
-    try:
-        import onnx
-    except ImportError:
+    if not is_installed("onnx"):
         return None
-    with damage_reported(f"{bundle.source}: {variant.path}"):
-        return onnx.load_model_from_string(bundle.model_files(variant).onnx_data)
+    return load_onnx(bundle.model_files(variant).onnx_data, f"{bundle.source}: {variant.path}")
 
 
 def _whole_multiple(pixels: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from edgedenoise.bundles.manifest_json import (
     read_manifest_bytes,
 )
 from edgedenoise.errors import BundleError, IntegrityError
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,13 +103,8 @@ def unpack(source: Path, target: Path) -> None:
         IntegrityError: the archive is damaged or hostile.
         OutputError: `target` cannot be written.
     """
-    try:
-        with source.open("rb") as stream:
-            unpack_stream(stream, source, target)
-    except OSError as error:
-        raise BundleError(
-            f"{source} cannot be read: {error.strerror or error}", hint=f"Check the permissions of {source}."
-        ) from error
+    with input_errors(source, BundleError), source.open("rb") as stream:
+        unpack_stream(stream, source, target)
 
 
 def unpack_stream(stream: IO[bytes], source: Path, target: Path) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING
 
 import platformdirs
 
-from edgedenoise.atomic import output_errors, remove_leftovers
+from edgedenoise.atomic import output_errors, remove_folder, remove_leftovers
 from edgedenoise.bundles.archive import MAX_TOTAL_BYTES, unpack_stream
 from edgedenoise.errors import BundleError, IntegrityError
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,16 +59,9 @@ def unpack_to_cache(source: Path) -> Path:
 def _sha256(source: Path, copy: IO[bytes] | None, cache: Path) -> str:
     """Return the hash of a file; the bytes that were hashed are written to `copy`, which is in the cache."""
     digest, size = hashlib.sha256(), 0
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise _unreadable(source, error) from error
-    with stream:
+    with input_errors(source, BundleError), source.open("rb") as stream:
         while True:
-            try:
-                piece = stream.read(_PIECE)
-            except OSError as error:
-                raise _unreadable(source, error) from error
+            piece = stream.read(_PIECE)
             if not piece:
                 return digest.hexdigest()
             size += len(piece)
@@ -78,12 +71,6 @@ def _sha256(source: Path, copy: IO[bytes] | None, cache: Path) -> str:
             if copy is not None:
                 with output_errors(cache):
                     copy.write(piece)
-
-
-def _unreadable(source: Path, error: OSError) -> BundleError:
-    return BundleError(
-        f"{source} cannot be read: {error.strerror or error}", hint=f"Check the permissions of {source}."
-    )
 
 
 def _evict(cache: Path, kept: Path) -> None:
@@ -98,7 +85,7 @@ def _evict(cache: Path, kept: Path) -> None:
         for folder in folders:
             used, count = used + _size(folder), count + 1
             if used > MAX_CACHE_BYTES or count > MAX_CACHED_BUNDLES:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
 
 def _size(folder: Path) -> int:

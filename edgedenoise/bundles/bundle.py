@@ -20,7 +20,7 @@ from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVar
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.pretrained import resolve, suggestion
 from edgedenoise.errors import BundleError, IncompatibleError, ManifestError, UsageError
-from edgedenoise.system_errors import is_dir, is_file
+from edgedenoise.system_errors import input_errors, is_dir, is_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +150,8 @@ class Bundle:
             IntegrityError: the file is missing, is a link, or differs from the manifest's record.
         """
         if self.is_lone_file:
-            return (self.root / relative).read_bytes()
+            with input_errors(self.root / relative, BundleError):
+                return (self.root / relative).read_bytes()
         return self._files.read(relative)
 
     def file(self, relative: str) -> Path:

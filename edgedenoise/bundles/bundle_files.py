@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import BundleError, IntegrityError
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,10 +84,8 @@ class BundleFiles:
                 self._refuse_link(relative)
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise IntegrityError(f"{self.source}: the file {relative} is missing", hint=self.hint) from None
-            raise BundleError(
-                f"{self.source}: {relative} cannot be read: {error.strerror or error}",
-                hint=f"Check the permissions of {self.root / relative}.",
-            ) from error
+            with input_errors(self.root / relative, BundleError, f"{self.source}: {relative}"):
+                raise
         if digest.hexdigest() != record.sha256:
             raise IntegrityError(
                 f"{self.source}: {relative} is damaged or was changed: its SHA-256 begins {digest.hexdigest()[:12]},"

@@ -12,6 +12,7 @@ import msgspec
 from edgedenoise.bundles.manifest import SCHEMA, VARIANT_NAME, Manifest, Variant
 from edgedenoise.errors import IntegrityError, ManifestError
 from edgedenoise.shell import command_line
+from edgedenoise.system_errors import input_errors
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -112,13 +113,8 @@ def is_inside(relative: str) -> bool:
 
 def _content(path: Path) -> bytes:
     """Return the content of a manifest, up to a size that none of ours has."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(
-            f"{path} cannot be read: {error.strerror or error}", hint="Check the permissions of the file."
-        ) from error
+    with input_errors(path, ManifestError), path.open("rb") as stream:
+        data = stream.read(MAX_MANIFEST_BYTES + 1)
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{path} is too large: expected at most {MAX_MANIFEST_BYTES} bytes", hint=REPLACE_HINT)
     return data

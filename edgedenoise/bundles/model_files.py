@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.onnx_data import external_tensor
 from edgedenoise.errors import BundleError, InferenceError, IntegrityError
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,10 +94,8 @@ class ModelFiles:
             companion = path.with_suffix(_COMPANIONS.get(path.suffix.lower(), path.suffix))
             files = [path] if companion == path or not companion.is_file() else [path, companion]
         root = path.parent if package is None else package.parent
-        try:
+        with input_errors(path, BundleError):
             return cls(path, root, {file.relative_to(root).as_posix(): file.read_bytes() for file in files})
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _check_onnx(path: Path, data: bytes) -> None:

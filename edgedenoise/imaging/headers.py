@@ -109,8 +109,8 @@ def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") ->
     if format_ in {"RAW", "HEIF", "AVIF"}:
         return None
     if format_ == "GIF":
-        width, height = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
-        return Layout(width, height, 3, 8, read_gif(data).transparent)
+        found = read_gif(data)
+        return Layout(*found.canvas, 3, 8, found.transparent)
     with open_with_pillow(data, format_, name) as image:
         gray = image.mode in {"1", "L"} or image.mode.startswith("I")
         return Layout(*image.size, 1 if gray else 3, 16 if image.mode.startswith("I") else 8, image.mode == "RGBA")

@@ -34,6 +34,7 @@ DECODING_ERRORS: Final = (
     ArithmeticError,
     RuntimeError,
     struct.error,
+    PILImage.DecompressionBombError,
 )
 """What Pillow raises for damaged files, beside ValueError."""
 _lock = threading.Lock()  # warnings and the limit of Pillow belong to the whole process
@@ -146,14 +147,20 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
 
 
 @contextmanager
-def unhindered() -> Iterator[None]:
-    """Silence Pillow's warnings about unusual metadata, which we copy as it is, and lift its limit of pixels.
+def unhindered(max_pixels: int | None = None) -> Iterator[None]:
+    """Silence Pillow's warnings about unusual metadata, which we copy as it is, and replace its limit of pixels.
 
-    The limit belongs to the whole process and is too low for large cameras; sizes are checked against ours before.
+    Pillow's limit belongs to the whole process and is too low for large cameras.
+
+    Args:
+        max_pixels: the limit; None where the size has been checked before.
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+        ours = (
+            None if max_pixels is None else -(-max_pixels // 2)
+        )  # Pillow warns above its limit, and fails above twice
+        limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, ours
         try:
             yield
         finally:

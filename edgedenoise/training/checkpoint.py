@@ -21,6 +21,7 @@ from safetensors.torch import save
 from edgedenoise.atomic import atomic_file
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import OutputError, TrainingError, UsageError
+from edgedenoise.system_errors import input_errors
 from edgedenoise.training.config.config import QATConfig, SelfQATConfig, TrainConfig, config_of
 from edgedenoise.training.networks.fake_quant import fake_quantized
 from edgedenoise.training.networks.families import NetworkSpec, build_network
@@ -124,14 +125,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path}")
     try:
-        with safe_open(path, framework="pt") as stream:
+        with (
+            input_errors(path, TrainingError, f"the checkpoint {path}"),
+            safe_open(path, framework="pt") as stream,
+        ):
             header = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no dict
-    except OSError as error:
-        raise TrainingError(
-            f"the checkpoint {path} cannot be read: {error.strerror or error}",
-            hint=f"Check the permissions of {path}.",
-        ) from error
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise TrainingError(
             f"the checkpoint {path} is damaged: {error}", hint="Take it from a backup, or train again."

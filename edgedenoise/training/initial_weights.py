@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.contents import damage_reported
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import BundleError, TrainingError, UsageError
 from edgedenoise.system_errors import is_file
@@ -87,15 +87,13 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
         IntegrityError: the graph is not the one that the manifest recorded.
         TrainingError: the bundle has no float ONNX graph.
     """
-    import onnx
     from onnx import numpy_helper
 
     floats = [v for v in bundle.manifest.variants if v.runtime == "onnxruntime" and v.precision == "fp32"]
     if not floats:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
-    with damage_reported(f"{bundle.source}: {floats[0].path}"):
-        model = onnx.load_model_from_string(bundle.model_files(floats[0]).onnx_data)
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    model = load_onnx(bundle.model_files(floats[0]).onnx_data, f"{bundle.source}: {floats[0].path}")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
     return {
         name.removeprefix("network."): torch.from_numpy(array.copy())

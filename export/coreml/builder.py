@@ -16,6 +16,7 @@ import msgspec
 from edgedenoise.bundles.bundle import METADATA_KEY
 from edgedenoise.bundles.manifest import InputShapes, Precision, Variant
 from edgedenoise.calibration.calibrate import float_graph
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.exporting.coreml.program import to_program
@@ -67,12 +68,10 @@ def build(job: BuildJob) -> Variant:
     _check_io(options, job)
     target = _target(options, job.precision)
     shapes = input_shapes(job.options, job.bundle.manifest.tiling)
-    import onnx
-
     with coremltools_quietly() as coremltools:
-        graph = onnx.load(job.graph)
+        graph = load_onnx(job.graph.read_bytes(), str(job.graph))
         if job.precision != "fp32":
-            check_fp16(job.bundle, onnx.load_model_from_string(float_graph(job.bundle)))
+            check_fp16(job.bundle, load_onnx(float_graph(job.bundle)))
         channels = job.bundle.manifest.input_channels
         model = _converted(coremltools, graph, job.precision, shapes, target, channels, image=options.io == "image")
         name = f"{CoreML.name}-{job.precision}" + ("-image" if options.io == "image" else "")

@@ -8,6 +8,7 @@ import msgspec
 
 from edgedenoise.bundles.bundle import METADATA_KEY
 from edgedenoise.bundles.manifest import Variant
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.errors import ExportError, UsageError
 from edgedenoise.exporting.build_options import backend_options
 from edgedenoise.exporting.fp16 import check_fp16
@@ -45,9 +46,7 @@ def build(job: BuildJob) -> Variant:
 
     source, half = job.source, job.precision == "fp16"
     if half:
-        import onnx
-
-        check_fp16(job.bundle, onnx.load(job.graph))
+        check_fp16(job.bundle, load_onnx(job.graph.read_bytes(), str(job.graph)))
     name = "openvino-fp16" if half else source.name.replace("onnx-", "openvino-", 1)
     variant = Variant(
         name,

@@ -22,10 +22,10 @@ from edgedenoise.calibration.calibrate import (
     HISTOGRAMS_FILE,
     TRAINED_RANGES_FILE,
     float_graph,
-    load_onnx,
     stored_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px

@@ -14,12 +14,12 @@ from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
     float_graph,
-    load_onnx,
     stored_ranges,
     trained_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
 from edgedenoise.calibration.sets import draw_set
 from edgedenoise.errors import CalibrationError, UsageError

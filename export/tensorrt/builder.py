@@ -23,6 +23,7 @@ import platformdirs
 from edgedenoise.atomic import sha256_of, write_bytes
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.calibration.calibrate import float_graph
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.errors import ExportError, IncompatibleError, OutputError, RuntimeUnavailableError, UsageError
 from edgedenoise.exporting.build_options import backend_options, input_shapes
 from edgedenoise.exporting.fp16 import check_fp16, to_fp16
@@ -138,9 +139,7 @@ def emulate(bundle: Bundle, variant: Variant) -> Session:
         )
     model, runtime = bundle.model_files(source), OnnxRuntime()
     if variant.precision == "fp16":
-        import onnx
-
-        half = to_fp16(onnx.load_model_from_string(model.onnx_data)).SerializeToString()
+        half = to_fp16(load_onnx(model.onnx_data, str(model.path))).SerializeToString()
         return runtime.open(source, replace(model, contents={model.name: half}), "cpu", SessionOptions())
     return runtime.open(source, model, "cpu", SessionOptions(fused=variant.precision != "int8"))
 
@@ -230,7 +229,7 @@ def _typed_graph(job: BuildJob, by: _Builder, scratch: Path) -> Path:
         return job.graph
     import onnx
 
-    model = onnx.load_model_from_string(float_graph(job.bundle))
+    model = load_onnx(float_graph(job.bundle))
     check_fp16(job.bundle, model)
     if not by.strongly_typed:
         return job.graph  # a builder flag selects float16

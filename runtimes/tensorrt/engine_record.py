@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.atomic import write_bytes
+from edgedenoise.bundles.contents import read_json
 from edgedenoise.bundles.manifest import InputShapes, Precision
 from edgedenoise.errors import IntegrityError
 from edgedenoise.runtimes.base import CHANNELS
@@ -87,10 +88,7 @@ def read_record(engine: ModelFiles) -> EngineRecord:
             hint="Copy the whole bundle, or build the engine again:"
             f" {command_line('compile', engine.path.parent.parent, '--target', 'tensorrt')}",
         )
-    try:
-        return msgspec.json.decode(data, type=EngineRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"{path} is not an engine's record: {error}") from None
+    return read_json(data, EngineRecord, str(path))
 
 
 def mismatch(record: EngineRecord, module: str, version: str, gpu: Gpu | None, here_platform: str) -> str | None:

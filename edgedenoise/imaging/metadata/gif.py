@@ -36,6 +36,8 @@ class GifInfo:
     """XMP packet."""
     transparent: bool
     """Whether a frame has a transparent colour."""
+    canvas: tuple[int, int]
+    """(width, height) of the screen and of all frames: a frame that reaches beyond the screen enlarges it."""
 
 
 def read_gif(data: bytes | mmap.mmap) -> GifInfo:
@@ -48,6 +50,7 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     comments: list[bytes] = []
     xmp: bytes | None = None
     plays, control, transparent = 1, (0, 0), False
+    canvas = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
     for kind, body in _blocks(data):
         if kind == _CONTROL and len(body) >= 4:
             control = struct.unpack_from("<BH", body)
@@ -60,6 +63,8 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
         elif kind == _IMAGE:
             controls.append(control)
             control = (0, 0)
+            left, top, width, height = struct.unpack("<HHHH", body)
+            canvas = max(canvas[0], left + width), max(canvas[1], top + height)
     if not controls:
         raise ValueError("it holds no frame")
     start = data.find(_XMP)
@@ -70,7 +75,7 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     timings = tuple(
         FrameTiming(Fraction(delay, 100), _DISPOSALS.get(flags >> 2 & 7, "keep"), plays) for flags, delay in controls
     )
-    return GifInfo(timings, tuple(comments), xmp, transparent)
+    return GifInfo(timings, tuple(comments), xmp, transparent, canvas)
 
 
 def file_header(width: int, height: int, timing: FrameTiming | None, comments: tuple[bytes, ...]) -> bytes:
@@ -110,7 +115,7 @@ def frame_block(still: bytes, timing: FrameTiming | None, transparent: int | Non
 
 
 def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
-    """Yield (kind, body) of every extension, and (image, b"") of every frame."""
+    """Yield (kind, body) of every extension, and (image, position and size) of every frame."""
     if len(data) < 13:
         raise ValueError(f"it ends after {len(data)} bytes, inside its header")
     flags = data[10]
@@ -129,7 +134,7 @@ def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             flags = data[at + 9]
             frames += 1
             end = _skip_sub_blocks(data, at + 11 + (3 * (2 << (flags & 7)) if flags & 0x80 else 0))
-            yield _IMAGE, b""
+            yield _IMAGE, data[at + 1 : at + 9]
         elif frames and mark not in {_EXTENSION, _IMAGE}:  # junk behind the last frame, which every program ignores
             return
         elif mark in {_EXTENSION, _IMAGE}:

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgedenoise.errors import ImageError
+from edgedenoise.imaging.headers import check_pixel_count
 from edgedenoise.imaging.image import Frames
+from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.pillow import DECODING_ERRORS, from_pil, open_with_pillow, unhindered
 
 if TYPE_CHECKING:
@@ -48,27 +50,31 @@ def animation(
     """
     if len(timings) > 1 and not options.frames:
         raise ImageError(f"{name} is an animation: expected one frame, got {len(timings)}")
-    first = next(_frames(data, format_, name, skipped), None)
+    first = next(_frames(data, format_, name, skipped, options.max_pixels), None)
     if first is None:
         raise ValueError("it holds no frame")
     if timings:
         metadata = replace(metadata, timing=timings[0])
 
     def following() -> Iterator[Image]:
-        frames = _frames(data, format_, name, skipped + 1)
+        frames = _frames(data, format_, name, skipped + 1, options.max_pixels)
         for frame, timing in zip(frames, timings[1:], strict=True):
             yield replace(frame, metadata=replace(metadata, timing=timing))
 
     return replace(first, metadata=metadata, format=format_, following=Frames(max(0, len(timings) - 1), following))
 
 
-def _frames(data: bytes, format_: str, name: str, start: int) -> Iterator[Image]:
-    """Yield the frames of an animation from number `start` on, each as the whole canvas shows it."""
+def _frames(data: bytes, format_: str, name: str, start: int, max_pixels: int) -> Iterator[Image]:
+    """Yield the frames of an animation from number `start` on, each as the whole canvas shows it.
+
+    A frame may enlarge the canvas, or clear a large part of it: `max_pixels` bounds what that takes.
+    """
     image = open_with_pillow(data, format_, name)
     for number in range(start, getattr(image, "n_frames", 1)):
         try:
-            with unhindered():
+            with unhindered(max_pixels):
                 image.seek(number)
+                check_pixel_count(Layout(*image.size, 3, 8, False), f"frame {number + 1} of {name}", max_pixels)
                 frame = image.copy()
         except DECODING_ERRORS as error:
             raise ValueError(f"frame {number + 1} cannot be decoded ({error})") from error

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from edgedenoise.errors import UsageError
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,9 +36,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: there is no such file, or it is not TOML.
     """
     try:
-        return load_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"the config {path} cannot be read: {error.strerror or error}") from None
+        with input_errors(path, UsageError, f"the config {path}"):
+            return load_toml(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
         raise UsageError(
             f"the config {path} is not TOML: {error}", hint='Write lines such as: network = "cbsn-24x4"'

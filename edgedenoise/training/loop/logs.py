@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from edgedenoise.atomic import atomic_file, output_errors
+from edgedenoise.errors import TrainingError
+from edgedenoise.shell import quoted
+from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,8 +42,9 @@ class RunLog:
             done: steps of the checkpoint; 0 for a new log.
         """
         header = ["step", "seconds", *columns]
-        rows = [row for row in _rows(path) if len(row) == len(header) and int(row[0]) <= done]
-        self.seconds_before = float(rows[-1][1]) if rows else 0.0
+        with _damage_reported(path):
+            rows = [row for row in _rows(path) if len(row) == len(header) and int(row[0]) <= done]
+            self.seconds_before = float(rows[-1][1]) if rows else 0.0
         with output_errors(path):
             with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
                 csv.writer(stream).writerows([header, *rows])
@@ -72,7 +78,8 @@ def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
     whole = [row for row in rows if len(row) == len(header)]
     if not whole:
         return {}
-    values = np.array([[float(number) for number in row] for row in whole])
+    with _damage_reported(path):
+        values = np.array([[float(number) for number in row] for row in whole])
     return dict(zip(header, values.T, strict=True))
 
 
@@ -80,9 +87,21 @@ def _rows(path: Path, *, header: bool = False) -> list[list[str]]:
     """Return the complete rows of a log; a kill may have truncated the last one."""
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return list(csv.reader(whole.splitlines()))[0 if header else 1 :]
+    with input_errors(path, TrainingError), _damage_reported(path):
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        return list(csv.reader(whole.splitlines()))[0 if header else 1 :]
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    """Report a log that is damaged; the run itself is in its checkpoints."""
+    try:
+        yield
+    except (ValueError, csv.Error, OverflowError) as error:  # also a UnicodeDecodeError
+        raise TrainingError(
+            f"the log {path} is damaged: {error}", hint=f"The training goes on without it: {quoted('rm', path)}"
+        ) from error
 
 
 def _board(folder: Path, *, purge_step: int) -> Any:

@@ -11,8 +11,9 @@ import pytest
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle, report_file
 from edgedenoise.bundles.manifest import Limits
-from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, stored_ranges
 from edgedenoise.calibration.calibrators import calibrator_named
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import DatasetError, QuantizationError, UsageError
 from edgedenoise.exporting.quantization import budget as budget_module

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import edgedenoise
-from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, stored_ranges
 from edgedenoise.calibration.drawing import SetOptions
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.calibration.sets import draw_set

@@ -12,7 +12,8 @@ from torch import nn
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.calibration.calibrate import float_graph, load_onnx, stored_ranges
+from edgedenoise.calibration.calibrate import float_graph, stored_ranges
+from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.histograms import Range
 from edgedenoise.calibration.schemes import encode_range, encode_weight, scheme_named
 from edgedenoise.errors import UsageError

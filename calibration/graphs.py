@@ -1,0 +1,37 @@
+"""Read ONNX graphs of bundles: what is returned is a whole graph, whose constants can be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgedenoise.bundles.contents import damage_reported
+from edgedenoise.extras import missing_package
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def load_onnx(data: bytes, what: str = "the ONNX model") -> onnx.ModelProto:
+    """Read a serialized ONNX model and check it by ONNX's own rules.
+
+    Args:
+        data: the serialized ModelProto, with all its weights.
+        what: the file, for messages.
+
+    Raises:
+        RuntimeUnavailableError: the package onnx is not installed.
+        IntegrityError: it is not an ONNX model, or a damaged one.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from error
+    with damage_reported(what):
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+        if not model.graph.input or not model.graph.output:
+            raise ValueError("it has no input, or no output")
+        for tensor in model.graph.initializer:
+            numpy_helper.to_array(tensor)  # the checker does not compare the size with the shape
+        return model
