@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.manifest_json import is_inside
 from edgedenoise.errors import HostError
 from edgedenoise.evaluation.remote import agent
@@ -318,8 +319,7 @@ def _unpack(data: bytes, target: Path, host: Host) -> bool:
                 if stream is None or (name != "." and not is_inside(PurePosixPath(name).as_posix())):
                     raise HostError(f"{host.label} sent a file that is not accepted: {member.name!r}")
                 path = target / name if name != "." else target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(stream.read())
+                write_bytes(path, stream.read())
                 found = True
     except tarfile.TarError as error:
         raise HostError(f"{host.label} sent a damaged archive: {error}") from None

@@ -76,7 +76,10 @@ def test_options_for_devices_are_checked_first(run: Run, tiny_bundle: Path, tmp_
         (("bench", tiny_bundle, "--wheels", tmp_path, *board), "--wheels is for --install"),
         (("compare", tiny_bundle, "--noisy", tmp_path / "none", *board), "none does not exist"),
         (("compare", tiny_bundle, "--noisy", tmp_path, "-o", tmp_path / "a.html", *board), "ends in .json"),
-        (("compile", tiny_bundle, "--target", "openvino", *board, "--on", "ssh://b"), "expected one device, got 2"),
+        (
+            ("compile", tiny_bundle, "--target", "openvino", *board, "--on", "ssh://b"),
+            "expected one device, got 2",
+        ),
     ):
         done = run(*words)
         assert done.code == UsageError.exit_code
