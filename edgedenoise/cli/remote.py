@@ -138,7 +138,7 @@ def _run(
     if options["wheels"] and not options["install"]:
         raise UsageError("--wheels is for --install, which is missing: expected both", hint="Add --install.")
     line = _words_of(ctx, skip={results}, written=set(writes))
-    more = ([f"--{results}", RESULT] if results else []) + (["--json"] if output.as_json else [])
+    more = ([f"--{results}", RESULT] if out is not None else []) + (["--json"] if output.as_json else [])
     changed = [arguments[name] for name in changes]
     job = RemoteJob(
         words=(*line.words, *more),

@@ -14,7 +14,7 @@ from edgedenoise.cli.remote import on_devices
 
 
 @cli_command
-@on_devices(results="out")
+@on_devices(results="out", writes=("junit",))
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],

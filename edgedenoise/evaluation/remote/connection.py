@@ -40,6 +40,8 @@ _MAX_GREETING = 1 << 16
 _MAX_BODY = 1 << 30
 _ARCHIVE_BYTES = 32 << 20
 """Size from which files are sent in a further archive, so that neither side holds all of them in memory."""
+_LEAVE_S = 60
+"""Time in which the device removes what was copied to it; an environment has thousands of files."""
 _NO_COMMAND = 127
 """Exit code of a shell that does not find a command."""
 
@@ -129,7 +131,7 @@ class Connection:
                 with suppress(OSError):
                     stream.close()
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=_LEAVE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
