@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.contents import damage_reported
-from edgedenoise.calibration.graphs import load_onnx
+from edgedenoise.calibration.graphs import channel_problems, load_onnx
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
@@ -185,12 +184,11 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     graph = _loaded(bundle, variant)
     if graph is None:
         return None
-    from edgedenoise.exporting.onnx.graph import channel_problems, lint
+    from edgedenoise.exporting.onnx.graph import lint
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
-    with damage_reported(f"{bundle.source}: {variant.path}"):
-        problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
-        return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
+    problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
+    return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
 
 
 def _wrong_tiling(bundle: Bundle, graph: onnx.ModelProto) -> list[str]:
