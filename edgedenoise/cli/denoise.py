@@ -11,10 +11,9 @@ import typer
 
 import edgedenoise
 from edgedenoise.batch.records import file_record, summary_record
-from edgedenoise.batch.single import STANDARD_STREAM, Streams, denoise_single, is_single
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgedenoise.batch.results import BatchReport
+    from edgedenoise.batch.single import Streams
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.settings import LoadOptions
 
@@ -63,9 +63,11 @@ def command(
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
-    trust_engine: TrustEngine = False,
+    trust_engine: denoising.TrustEngine = False,
 ) -> None:
     """Denoise images and keep their size, depth, metadata and time."""
+    from edgedenoise.batch.single import STANDARD_STREAM, denoise_single, is_single
+
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
     load_options: LoadOptions = {
@@ -143,6 +145,8 @@ def _write_report(output: Output, report: BatchReport, *, to: Callable[[str], No
 @contextmanager
 def _streams(output: Output, inputs: Sequence[Path], out: Path) -> Iterator[Streams]:
     """Yield the standard streams that a run names."""
+    from edgedenoise.batch.single import STANDARD_STREAM, Streams
+
     with ExitStack() as stack:
         if STANDARD_STREAM in inputs and sys.stdin.isatty():
             raise UsageError(
