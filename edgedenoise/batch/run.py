@@ -6,14 +6,16 @@ import time
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from edgedenoise.batch.cluster import run_on_cluster
 from edgedenoise.batch.command import RunCommand
 from edgedenoise.batch.pipeline import ignore, run_jobs
 from edgedenoise.batch.plan import Existing, plan_run
 from edgedenoise.batch.results import BatchReport, OpenedModel
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
+from edgedenoise.errors import UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.imaging.saving import SaveOptions
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from edgedenoise.settings import LoadOptions
 
 
+Engine = Literal["local", "ray"]
+"""Where the images of a run are denoised."""
+
+
 def denoise_files(
     inputs: Sequence[Path | str],
     out: Path | str,
@@ -40,6 +46,7 @@ def denoise_files(
     max_pixels: int = MAX_PIXELS,
     convert_cmyk: bool = False,
     raw: RawOutput = "srgb",
+    engine: Engine = "local",
     progress: Progress = silent,
     on_result: Callable[[FileResult], None] = ignore,
     **options: Unpack[LoadOptions],
@@ -64,6 +71,8 @@ def denoise_files(
         max_pixels: largest number of pixels of an image that is accepted.
         convert_cmyk: convert CMYK images to sRGB through their colour profile. Without it they are refused.
         raw: `srgb` or `linear`, the curve of camera raw files, which become 16-bit TIFF files.
+        engine: `local` for this process, or `ray` for the machines of a Ray cluster, one worker per device; it needs
+            the `ray` extra.
         progress: called after each tile and each image.
         on_result: called with the result of each image, once, as soon as the image is written or has failed; in the
             order in which images are finished.
@@ -73,12 +82,13 @@ def denoise_files(
         One result per image, what was left out, and the variant and device that ran.
 
     Raises:
-        UsageError: there is nothing to do, every image would overwrite itself, or the quality or compression is for
-            no output.
+        UsageError: there is nothing to do, every image would overwrite itself, the quality or compression is for no
+            output, or the engine is not known.
         ImageError: no input exists.
         DatasetError: the only input is a folder that cannot be read.
         OutputError: the output folder cannot be written.
-        BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
+        BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`; with `ray`, when it
+            fails on all nodes.
 
     Example:
         >>> import edgedenoise
@@ -86,6 +96,8 @@ def denoise_files(
         >>> report.counts
         Counts(denoised=8, failed=0, left_out=0)
     """
+    if engine not in get_args(Engine):
+        raise UsageError(f"the engine is not accepted: expected {' or '.join(get_args(Engine))}, got {engine!r}")
     saving = SaveOptions(quality, compression)
     reading = ReadOptions(frames=True, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
     given = {
@@ -97,11 +109,19 @@ def denoise_files(
         "max_pixels": max_pixels,
         "convert_cmyk": convert_cmyk,
         "raw": raw,
+        "engine": engine,
         **options,
     }
     command = RunCommand(tuple(map(Path, inputs)), Path(out), without_defaults(given))
     plan = plan_run(command, recursive=recursive, existing=existing, max_pixels=max_pixels)
     plan.check_saving(saving)
+    if engine == "ray":
+        plan.check_writable()
+        start = time.perf_counter()
+        opened, results = run_on_cluster(
+            plan.jobs, model, options, saving=saving, reading=reading, progress=progress, on_result=on_result
+        )
+        return opened.report(results, plan.left_out, time.perf_counter() - start)
     with load(model, **options) as denoiser:
         plan.check_writable()
         start = time.perf_counter()

@@ -51,6 +51,9 @@ def command(
         str | None,
         typer.Option("--format", help="Format of `-o -`: png, jpeg, tiff, npy, ... Default: that of the input."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: the machines of a Ray cluster, one worker per device.")
+    ] = "local",
     runtime: denoising.Runtime = "auto",
     precision: denoising.Precision = "auto",
     device: denoising.Device = "auto",
@@ -88,8 +91,8 @@ def command(
         "raw": raw,
     }
     if is_single(inputs, out):
-        if recursive or skip_existing:
-            raise UsageError("-r and --skip-existing are for folders: expected neither with - or an .npy file")
+        if recursive or skip_existing or engine != "local":
+            raise UsageError("-r, --skip-existing and --engine are for folders: expected none with - or an .npy file")
         with _streams(output, inputs, out) as streams, output.progress() as progress:
             report = denoise_single(
                 inputs,
@@ -115,6 +118,7 @@ def command(
             model,
             recursive=recursive,
             existing="overwrite" if overwrite else "skip" if skip_existing else "error",
+            engine=cast("Any", engine),  # `denoise_files` checks it
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
             **file_options,

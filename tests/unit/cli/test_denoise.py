@@ -179,8 +179,8 @@ def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("-", "-o", "-", "-r"), "-r and --skip-existing are for folders"),
-        (("a.npy", "-o", "b.npy", "--skip-existing"), "-r and --skip-existing are for folders"),
+        (("-", "-o", "-", "-r"), "-r, --skip-existing and --engine are for folders"),
+        (("a.npy", "-o", "b.npy", "--skip-existing"), "-r, --skip-existing and --engine are for folders"),
         (("photo.png", "-o", "-", "--json"), "--json and -o - both need the standard output"),
         (("photo.png", "-o", "out.png", "--format", "png"), "expected -o -"),
     ],
