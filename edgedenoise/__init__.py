@@ -26,6 +26,7 @@ _PUBLIC = {
     "compile": "edgedenoise.exporting.compile",
     "denoise": "edgedenoise.denoiser",
     "denoise_files": "edgedenoise.batch.run",
+    "denoise_video": "edgedenoise.video.denoise",
     "diagnose": "edgedenoise.doctor",
     "evaluate": "edgedenoise.training.scoring",
     "export": "edgedenoise.exporting.onnx.to_onnx",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from edgedenoise.training.loop.trainer import train as train
     from edgedenoise.training.scoring import evaluate as evaluate
     from edgedenoise.training.tf_import import import_tf as import_tf
+    from edgedenoise.video.denoise import denoise_video as denoise_video
 
 
 def __getattr__(name: str) -> object:

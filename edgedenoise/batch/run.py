@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
+from edgedenoise.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +48,7 @@ def denoise_files(
     max_pixels: int = MAX_PIXELS,
     convert_cmyk: bool = False,
     raw: RawOutput = "srgb",
+    video: VideoOptions | None = None,
     engine: Engine = "local",
     progress: Progress = silent,
     on_result: Callable[[FileResult], None] = ignore,
@@ -58,7 +61,7 @@ def denoise_files(
     read and the last ones written while one is denoised. Outputs keep the time of their inputs.
 
     Args:
-        inputs: image files, and folders of them.
+        inputs: image and video files, and folders of images.
         out: one output file for one input file, or a folder (made when missing) in which each file keeps its name.
         model: bundle or lone model file, or the name of a shipped bundle.
         recursive: also search the sub-folders of folders, and keep their tree in the output folder.
@@ -71,6 +74,8 @@ def denoise_files(
         max_pixels: largest number of pixels of an image that is accepted.
         convert_cmyk: convert CMYK images to sRGB through their colour profile. Without it they are refused.
         raw: `srgb` or `linear`, the curve of camera raw files, which become 16-bit TIFF files.
+        video: codec, quality and decoder of videos, which are denoised after all images; None for the defaults. Videos
+            in folders are left out.
         engine: `local` for this process, or `ray` for the machines of a Ray cluster, one worker per device; it needs
             the `ray` extra.
         progress: called after each tile and each image.
@@ -109,6 +114,7 @@ def denoise_files(
         "max_pixels": max_pixels,
         "convert_cmyk": convert_cmyk,
         "raw": raw,
+        **({} if video is None else asdict(video)),
         "engine": engine,
         **options,
     }
@@ -116,6 +122,11 @@ def denoise_files(
     plan = plan_run(command, recursive=recursive, existing=existing, max_pixels=max_pixels)
     plan.check_saving(saving)
     if engine == "ray":
+        if any(job.is_video for job in plan.jobs):
+            raise UsageError(
+                "videos are not denoised on a cluster: expected images, got a video",
+                hint="Denoise the video without --engine ray.",
+            )
         plan.check_writable()
         start = time.perf_counter()
         opened, results = run_on_cluster(
@@ -125,7 +136,15 @@ def denoise_files(
     with load(model, **options) as denoiser:
         plan.check_writable()
         start = time.perf_counter()
-        results = run_jobs(denoiser, plan.jobs, saving=saving, reading=reading, progress=progress, on_result=on_result)
+        results = run_jobs(
+            denoiser,
+            plan.jobs,
+            saving=saving,
+            reading=reading,
+            video=video,
+            progress=progress,
+            on_result=on_result,
+        )
         seconds = time.perf_counter() - start
         return OpenedModel.by(denoiser).report(results, plan.left_out, seconds)
 
@@ -139,4 +158,4 @@ def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
 def _defaults() -> dict[str, Any]:
     """Return the default of each option of `denoise_files`."""
     parameters = {**signature(load).parameters, **signature(denoise_files).parameters}
-    return {name: parameter.default for name, parameter in parameters.items()}
+    return {name: parameter.default for name, parameter in parameters.items()} | asdict(VideoOptions())

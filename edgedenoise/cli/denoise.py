@@ -19,6 +19,7 @@ from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
+from edgedenoise.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,7 @@ _NAMED = 5
 def command(
     output: Output,
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images; - for the standard input.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or videos; - for standard input.")],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="Output file (for one input file) or folder; - for the standard output."),
@@ -66,9 +67,13 @@ def command(
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
+    codec: denoising.Codec = "auto",
+    crf: denoising.Crf = None,
+    hwaccel: denoising.Hwaccel = None,
+    reuse: denoising.Reuse = False,
     trust_engine: denoising.TrustEngine = False,
 ) -> None:
-    """Denoise images and keep their size, depth, metadata and time."""
+    """Denoise images and videos, and keep their size, depth, metadata and time."""
     from edgedenoise.batch.single import STANDARD_STREAM, denoise_single, is_single
 
     if overwrite and skip_existing:
@@ -118,6 +123,7 @@ def command(
             model,
             recursive=recursive,
             existing="overwrite" if overwrite else "skip" if skip_existing else "error",
+            video=VideoOptions(codec=codec, crf=crf, hwaccel=hwaccel, reuse=reuse),
             engine=cast("Any", engine),  # `denoise_files` checks it
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
