@@ -39,6 +39,8 @@ _WHY: Mapping[Precision, str] = {
     "int8": "8-bit activations came with iOS 17 and macOS 14; the Neural Engine multiplies them from A17 Pro and M4 on",
 }
 _PACKAGE = "model.mlpackage"
+_DATE = "com.github.apple.coremltools.conversion_date"
+"""Key of the metadata that coremltools writes the date into."""
 
 
 class PackageOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,6 +208,7 @@ def _save(model: Any, package: Path) -> None:
         first = Path(scratch) / _PACKAGE
         model.save(str(first))
         spec = model.get_spec()
+        spec.description.metadata.userDefined.pop(_DATE, None)  # it would make every day's package another one
         if spec.description.input[0].type.WhichOneof("Type") == "imageType":
             _give_images(spec)
         model_file = next(first.rglob("model.mlmodel"))

@@ -317,6 +317,8 @@ def test_a_package_carries_its_own_description(built: Bundle) -> None:
     assert [f.name for f in spec.description.output] == ["denoised"]
     assert "context on each side" in spec.description.input[0].shortDescription
     assert METADATA_KEY in spec.description.metadata.userDefined
+    dates = [key for key in spec.description.metadata.userDefined if "date" in key]
+    assert not dates, "the same bundle would give other bytes on another day"
 
 
 def test_without_coremltools_verify_still_tells_everything_else(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_openvino_tells_what_it_fused(compiled: Bundle) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (65, 130), (201, 157), (530, 389)])
 def test_tiles_equal_the_whole_within_one_level(compiled: Bundle, precision: str, size: tuple[int, int]) -> None:
     name = next(v.name for v in compiled.manifest.variants if v.runtime == "openvino" and v.precision == precision)
-    session = load_variant(compiled, name)._session
+    session = load_variant(compiled, name).session
     x = np.random.default_rng(0).random((3, *size), np.float32)
     whole = run_image(session, x, WHOLE_IMAGE, compiled.manifest.tiling)
     for tile in (64, 96, 128, 256, 512):
@@ -218,14 +218,14 @@ def test_out_of_memory_makes_auto_use_smaller_tiles(floats: Bundle, stage: str, 
     image = np.random.default_rng(0).integers(0, 256, (200, 260, 3), dtype=np.uint8)
     with load_variant(floats, "openvino-fp32", selftest=False) as denoiser:
         expected = denoiser(image)
-        session = denoiser._session._inner
+        session = denoiser.session._inner
         session._core = Full(stage, 100, says)  # type: ignore[union-attr]
         session._shape = ()  # type: ignore[union-attr]
         found = denoiser(image)
         assert denoiser.last_tile == 65
         np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
         with pytest.raises(DeviceMemoryError, match="OpenVINO ran out of memory on a 120x120 tile") as told:
-            denoiser._session.run(np.zeros((1, 3, 120, 120), np.float32))
+            denoiser.session.run(np.zeros((1, 3, 120, 120), np.float32))
     assert told.value.suggested_tile == 60
 
 

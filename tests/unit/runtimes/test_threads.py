@@ -170,7 +170,7 @@ def test_closing_waits_for_the_streams_of_other_threads() -> None:
 
 def test_neither_a_session_nor_a_denoiser_can_be_pickled_or_copied(committed_bundle: Path) -> None:
     with load(committed_bundle, precision="fp32") as denoiser:
-        for one in (denoiser, denoiser._session):
+        for one in (denoiser, denoiser.session):
             for use in (pickle.dumps, copy.copy, copy.deepcopy):
                 with pytest.raises(UsageError, match="cannot be pickled or copied") as caught:
                     use(one)

@@ -469,7 +469,7 @@ def test_tiles_of_a_network_that_shuffles_pixels_equal_the_whole(
     edgedenoise.quantize(made.root)
     bundle = Bundle.open(made.root)
     name = next(v.name for v in bundle.manifest.variants if v.precision == precision)
-    session = load_variant(bundle, name)._session
+    session = load_variant(bundle, name).session
     x = np.random.default_rng(0).random((3, *size), np.float32)
     whole = run_image(session, x, WHOLE_IMAGE, bundle.manifest.tiling)
     for tile in (8, 15, 64):
