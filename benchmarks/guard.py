@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 import torch
 from harness import check_out, markdown_table, parser_of, positive, run_benchmark, write_results
 
@@ -58,6 +57,8 @@ def graphs() -> dict[tuple[str, bool], onnx.ModelProto]:
 
 def on_onnxruntime(model: onnx.ModelProto) -> Run:
     """Return what runs a graph on one thread of ONNX Runtime."""
+    import onnxruntime  # after edgedenoise, which switches its telemetry off
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgedenoise.atomic import check_writable, write_bytes
-from edgedenoise.errors import EdgeDenoiseError
+from edgedenoise.errors import EdgeDenoiseError, UsageError
 from edgedenoise.evaluation.environment import Environment, environment
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("EDGEDENOISE_DATA") or ROOT.parent / "shared" / "data")
 """Folder of the data sets; CONTRIBUTING.md, "Real images", lists them."""
 OUT = ROOT / "build" / "benchmarks"
+PAGE = ROOT / "docs" / "results" / "speed.md"
+"""Page of the documentation with the tables of `write_table`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,40 @@ def parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"folder for {name}.json; default: {OUT}")
     return parser
+
+
+def page_parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
+    """Return a parser with the options `--out` and `--page`."""
+    parser = parser_of(description, name)
+    parser.add_argument(
+        "--page", type=Path, nargs="?", const=PAGE, metavar="FILE", help=f"write the table into a page; default: {PAGE}"
+    )
+    return parser
+
+
+def write_table(page: Path, results: Path, text: str) -> None:
+    """Replace the table of a benchmark in a page, between two comments, with its command, date and machine.
+
+    Args:
+        page: a Markdown file with the comments `<!-- NAME: ... -->` and `<!-- NAME end -->`.
+        results: the file `NAME.json` that the benchmark wrote.
+        text: the table as Markdown.
+
+    Raises:
+        UsageError: the page has no place for the table.
+    """
+    name = results.stem
+    begin, end = f"<!-- {name}: written by benchmarks/{name}.py --page -->\n", f"<!-- {name} end -->\n"
+    old = page.read_text(encoding="utf-8")
+    before, found, rest = old.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UsageError(f"{page} has no place for the table: expected the lines {begin.strip()} and {end.strip()}")
+    made = msgspec.json.decode(results.read_bytes())["provenance"]
+    machine = made["environment"]
+    cores = f"{machine['cpu']}, {machine['cores']} processors"
+    source = f"{made['date'][:10]}, {cores}:\n\n    {made['command']}\n"
+    write_bytes(page, f"{before}{begin}\n{text}\n\n{source}\n{end}{after}".encode())
 
 
 def check_out(folder: Path, name: str) -> None:

@@ -22,11 +22,11 @@ _PUBLIC = {
     "bench": "edgedenoise.evaluation.bench",
     "build": "edgedenoise.exporting.build",
     "calibrate": "edgedenoise.calibration.calibrate",
-    "check_limits": "edgedenoise.evaluation.checks",
     "compare": "edgedenoise.evaluation.compare",
     "compile": "edgedenoise.exporting.compile",
     "denoise": "edgedenoise.denoiser",
     "denoise_files": "edgedenoise.batch.run",
+    "denoise_video": "edgedenoise.video.denoise",
     "diagnose": "edgedenoise.doctor",
     "evaluate": "edgedenoise.training.scoring",
     "export": "edgedenoise.exporting.onnx.to_onnx",
@@ -72,7 +72,6 @@ if TYPE_CHECKING:
     from edgedenoise.doctor import diagnose as diagnose
     from edgedenoise.errors import EdgeDenoiseError as EdgeDenoiseError
     from edgedenoise.evaluation.bench import bench as bench
-    from edgedenoise.evaluation.checks import check_limits as check_limits
     from edgedenoise.evaluation.compare import compare as compare
     from edgedenoise.exporting.build import build as build
     from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)
@@ -86,6 +85,7 @@ if TYPE_CHECKING:
     from edgedenoise.training.loop.trainer import train as train
     from edgedenoise.training.scoring import evaluate as evaluate
     from edgedenoise.training.tf_import import import_tf as import_tf
+    from edgedenoise.video.denoise import denoise_video as denoise_video
 
 
 def __getattr__(name: str) -> object:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from edgedenoise.atomic import output_errors
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ def one_writer(target: Path, error: type[EdgeDenoiseError]) -> Iterator[None]:
         OutputError: no lock can be made beside `target`.
         EdgeDenoiseError: of the class `error`, when another command, or another thread, is writing `target`.
     """
+    from filelock import FileLock, Timeout  # commands that only read do not wait for its import
+
     target = target.resolve()
     path = target.with_name(f".{target.name}.lock")
     with output_errors(target):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgedenoise.bundles.manifest import Precision
-from edgedenoise.bundles.writer import editable_copy, lone_file_hint
 from edgedenoise.errors import DeviceNotFoundError, IncompatibleError, UsageError
 from edgedenoise.runtimes.device_names import AUTO, matching_device
 from edgedenoise.runtimes.registry import registry
@@ -148,6 +147,8 @@ def choose(
 
 def _hint(bundle: Bundle, runtime: str, precision: str) -> str:
     """Return the command that adds a fitting variant, on a copy where the bundle cannot be changed."""
+    from edgedenoise.bundles.writer import editable_copy, lone_file_hint  # needed after an error only
+
     if bundle.is_lone_file:
         return lone_file_hint(bundle)
     if runtime != AUTO and registry[runtime].precisions:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Backend
 
 _log = logging.getLogger(__name__)
+_BUNDLE = ".edge"
+"""Suffix of bundles, which no backend has: to know that, they need not be imported."""
 
 
 def open_model(path: Path) -> Bundle:
@@ -111,6 +113,6 @@ def backend_of(variant: Variant) -> Backend:
 
 def _backend_of_lone_file(path: Path) -> Backend | None:
     suffix = path.suffix.lower()
-    if not suffix or not (is_file(path) or is_dir(path)):  # the name of a shipped bundle
+    if suffix in ("", _BUNDLE) or not (is_file(path) or is_dir(path)):  # the latter: the name of a shipped bundle
         return None
     return next((backend for backend in registry.values() if suffix in backend.suffixes), None)  # a package is a folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
 from edgedenoise.errors import UsageError
@@ -93,6 +92,8 @@ class Registry(Mapping[str, Backend]):
 
     def _others(self) -> dict[str, Backend]:
         if not self._is_read:
+            from importlib.metadata import entry_points
+
             self._is_read = True
             for entry in entry_points(group=self._group):
                 self._add(entry)

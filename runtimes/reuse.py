@@ -193,4 +193,4 @@ def _spread(blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the blocks and their eight neighbours."""
     padded = np.pad(blocks, 1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    return windows.any(axis=(2, 3))
+    return np.asarray(windows.any(axis=(2, 3)), np.bool_)

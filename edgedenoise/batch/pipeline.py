@@ -23,6 +23,8 @@ from edgedenoise.imaging.files import check_can_hold, format_for, read_image, wr
 from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.system_errors import system_error
+from edgedenoise.video.denoise import write_denoised
+from edgedenoise.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.readers.options import ReadOptions
     from edgedenoise.imaging.saving import SaveOptions
     from edgedenoise.progress import Progress
+    from edgedenoise.video.denoise import VideoReport
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ def run_jobs(
     *,
     saving: SaveOptions,
     reading: ReadOptions,
+    video: VideoOptions | None = None,
     progress: Progress,
     on_result: Callable[[FileResult], None] = ignore,
 ) -> list[FileResult]:
@@ -77,11 +81,12 @@ def run_jobs(
         jobs: the images; those with an error are reported and left out.
         saving: compression of the outputs.
         reading: how inputs are read.
+        video: how videos are read and written; None for the defaults.
         progress: called after each tile and each image.
         on_result: called in this thread with each result, once, as soon as it is final.
     """
     pool = ThreadPoolExecutor(min(8, max(2, (os.cpu_count() or 1) // 2)), thread_name_prefix="edgedenoise-files")
-    pipeline = _Pipeline(denoiser, jobs, saving, reading, pool, on_result)
+    pipeline = _Pipeline(denoiser, jobs, saving, reading, video or VideoOptions(), pool, on_result)
     try:
         return pipeline.run(progress)
     except KeyboardInterrupt:
@@ -101,6 +106,7 @@ class _Pipeline:
         jobs: Sequence[FileJob],
         saving: SaveOptions,
         reading: ReadOptions,
+        video: VideoOptions,
         pool: ThreadPoolExecutor,
         on_result: Callable[[FileResult], None],
     ) -> None:
@@ -108,10 +114,13 @@ class _Pipeline:
         self._jobs = jobs
         self._saving = saving
         self._reading = reading
+        self._video = video
         self._pool = pool
         self._on_result = on_result
         self._results = [planned_result(job) for job in jobs]
-        self._coming = deque(number for number, job in enumerate(jobs) if job.error is None)
+        to_do = [number for number, job in enumerate(jobs) if job.error is None]
+        self._coming = deque(number for number in to_do if not jobs[number].is_video)
+        self._videos = [number for number in to_do if jobs[number].is_video]
         self._reads: deque[tuple[int, Future[_Outcome[Image]]]] = deque()
         self._writes: deque[tuple[int, Future[_Outcome[Path]]]] = deque()
 
@@ -148,8 +157,36 @@ class _Pipeline:
             )
             self._write(number, denoised.value)
         self._finish_writes(0)
+        for number in self._videos:
+            progress("denoise", number, len(self._jobs), self._jobs[number].source.name)
+            self._denoise_video(number, progress)
         progress("denoise", len(self._jobs), len(self._jobs))
         return self._results
+
+    def _denoise_video(self, number: int, progress: Progress) -> None:
+        """Denoise a video; videos come after all images, because one may take hours."""
+        job = self._jobs[number]
+
+        def step() -> VideoReport:
+            report = write_denoised(self._denoiser, job.source, job.output, self._video, progress)
+            _keep_time(job)
+            return report
+
+        done = _attempt(job, step)
+        self._note(number, denoise=done.seconds)
+        if isinstance(done.value, EdgeDenoiseError):
+            self._finish(number, done.value)
+            return
+        report = done.value
+        self._results[number] = replace(
+            self._results[number],
+            variant=report.variant,
+            noise=self._denoiser.last_noise,
+            notes=report.notes,
+            width=report.width,
+            height=report.height,
+        )
+        self._finish(number, report.output)
 
     def report_written(self) -> None:
         """Report the images whose writing was under way when the run was interrupted; the pool has been shut down."""
@@ -278,12 +315,17 @@ def _denoised(denoiser: Denoiser, image: Image, on_tile: Callable[[int, int], No
 def _write(job: FileJob, image: Image, saving: SaveOptions) -> Path:
     """Write an image with the time of its source."""
     write_image(image, job.output, saving)
+    _keep_time(job)
+    return job.output
+
+
+def _keep_time(job: FileJob) -> None:
+    """Set the time of an output to that of its source."""
     try:
         status = job.source.stat()
         os.utime(job.output, ns=(status.st_atime_ns, status.st_mtime_ns))
     except OSError as error:  # a file system without times is no reason to lose the image
         _log.info("%s does not have the time of its source: %s", job.output, error.strerror or error)
-    return job.output
 
 
 def _size(job: FileJob) -> int:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from edgedenoise.atomic import check_writable
 from edgedenoise.errors import DatasetError, EdgeDenoiseError, ImageError, OutputError, UsageError
 from edgedenoise.imaging.files import EXTENSIONS, check_layout_fits, format_for, output_name
-from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images
+from edgedenoise.imaging.folders import SUB_FOLDER, LeftOut, find_images, is_video
 from edgedenoise.imaging.headers import check_pixel_count, read_layout
 from edgedenoise.shell import quoted
 from edgedenoise.system_errors import is_dir
+from edgedenoise.video.options import check_video_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,6 +53,11 @@ class FileJob:
     """What the header of the source states; None where it cannot be read."""
     error: EdgeDenoiseError | None = None
     """Reason why it is not denoised, found before anything is; None for a job to do."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video."""
+        return is_video(self.source)
 
 
 @dataclass(frozen=True)
@@ -190,7 +196,8 @@ def _is_one_file(command: RunCommand) -> bool:
     """Return whether the output is one file; raise where it would have to hold several images."""
     inputs, out = command.inputs, command.out
     to_file = len(inputs) == 1 and not is_dir(inputs[0]) and out.suffix != "" and not is_dir(out)
-    if not to_file and ((_is_there(out) and not is_dir(out)) or (out.suffix.lower() in EXTENSIONS and not is_dir(out))):
+    is_file_name = out.suffix.lower() in EXTENSIONS or is_video(out)
+    if not to_file and not is_dir(out) and (_is_there(out) or is_file_name):
         raise UsageError(
             f"the outputs do not fit into one file: expected a folder, got {out}",
             hint=f"Name a folder: {command.line(out=out.with_suffix(''))}",
@@ -255,11 +262,12 @@ def _onto_itself(source: _Source, command: RunCommand) -> UsageError | None:
 
 def _checked(source: _Source, command: RunCommand, existing: Existing, max_pixels: int) -> FileJob:
     """Return a job with the reason to refuse it, as far as names and headers show one."""
-    layout = None if source.error is not None else read_layout(source.path)
+    video = is_video(source.path)
+    layout = None if source.error is not None or video else read_layout(source.path)
     error = source.error
     try:
         if error is None:
-            format_for(source.output)
+            check_video_name(source.output) if video else format_for(source.output)
             if layout is not None:
                 check_pixel_count(layout, str(source.path), max_pixels)
                 check_layout_fits(layout, source.output)

@@ -15,6 +15,7 @@ from edgedenoise.batch.run import without_defaults
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.extras import missing_package
 from edgedenoise.imaging.folders import find_images
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
@@ -131,8 +132,10 @@ def _check(folder: Path, out: Path, settle_s: float) -> None:
 
 def _changes(folder: Path, settle_s: float, *, poll: bool, stop: threading.Event | None) -> Iterator[set[Path]]:
     """Yield what has changed: the whole folder first, and nothing after a while without changes."""
-    import watchfiles
-
+    try:
+        import watchfiles
+    except ModuleNotFoundError as error:
+        raise (missing_package(error) or error) from error
     root = folder.resolve()  # as some systems report paths
     events = watchfiles.watch(
         root,

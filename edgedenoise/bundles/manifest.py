@@ -197,7 +197,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_error_lsb: Annotated[float, msgspec.Meta(ge=0, le=255)] | None = None
     """Largest absolute difference to the float output in 8-bit levels, on each image."""
     max_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """Largest median time of a whole call on an image of 512x512 pixels, in milliseconds."""
+    """Largest median time of the network alone on one input, in milliseconds."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

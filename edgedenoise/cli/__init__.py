@@ -24,7 +24,6 @@ COMMANDS = (
     "quantize",
     "compile",
     "verify",
-    "test",
     "denoise",
     "watch",
     "compare",

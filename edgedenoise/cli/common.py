@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.cli.interrupts import Interruption, noted_interrupts
+from edgedenoise.cli.native import python_alone_writes
 from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, Interrupted, UsageError
 from edgedenoise.extras import missing_package
@@ -36,11 +36,11 @@ __all__ = [
     "RESULTS",
     "SCHEME",
     "THREADS",
+    "TRUST_ENGINE",
     "Command",
     "CommandGroup",
     "NormalizationOption",
     "Output",
-    "TrustEngine",
     "Which",
     "Wide",
     "cli_command",
@@ -54,6 +54,7 @@ NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (
 RESULTS = "Result file (.json) that the raw samples, the machine and the checks are appended to."
 SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
+TRUST_ENGINE = "Load TensorRT engines that contain host code although another machine built them."
 Which = Annotated[
     Literal["last", "best"], typer.Option(help="last: the end of training. best: the best on held-out images.")
 ]
@@ -62,13 +63,6 @@ NormalizationOption = Annotated[
     typer.Option(
         help="Normalization of the input: as trained, by the whole image, or the same with a limit for INT8."
         " Runs of import-tf need the last for INT8.",
-    ),
-]
-TrustEngine = Annotated[
-    bool,
-    typer.Option(
-        "--trust-engine",
-        help="Load TensorRT engines that contain host code although another machine built them.",
     ),
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]
@@ -108,7 +102,11 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
         as_json, verbose, quiet, debug = (arguments.pop(name) for name in _SHARED)
         output, interruption = Output(as_json, quiet), Interruption()
         try:
-            with _logging(verbose=verbose, quiet=quiet), noted_interrupts(interruption):
+            with (
+                python_alone_writes(quiet=quiet),
+                _logging(verbose=verbose, quiet=quiet),
+                noted_interrupts(interruption),
+            ):
                 function(output, **arguments)
         except EdgeDenoiseError as error:
             _fail(output, error, debug=debug)
@@ -244,6 +242,8 @@ def _fail(
     output: Output, error: EdgeDenoiseError, *, debug: bool, name: str = "", exit_code: int | None = None
 ) -> None:
     if debug:
+        from rich.console import Console
+
         Console(stderr=True).print_exception()
     output.error(error, name=name, exit_code=exit_code)
     raise typer.Exit(exit_code or error.exit_code) from None

@@ -11,20 +11,21 @@ import typer
 
 import edgedenoise
 from edgedenoise.batch.records import file_record, summary_record
-from edgedenoise.batch.single import STANDARD_STREAM, Streams, denoise_single, is_single
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
+from edgedenoise.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgedenoise.batch.results import BatchReport
+    from edgedenoise.batch.single import Streams
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.settings import LoadOptions
 
@@ -36,7 +37,7 @@ _NAMED = 5
 def command(
     output: Output,
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images; - for the standard input.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Images, folders of images, or videos; - for standard input.")],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="Output file (for one input file) or folder; - for the standard output."),
@@ -51,6 +52,9 @@ def command(
         str | None,
         typer.Option("--format", help="Format of `-o -`: png, jpeg, tiff, npy, ... Default: that of the input."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: the machines of a Ray cluster, one worker per device.")
+    ] = "local",
     runtime: denoising.Runtime = "auto",
     precision: denoising.Precision = "auto",
     device: denoising.Device = "auto",
@@ -63,9 +67,15 @@ def command(
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
-    trust_engine: TrustEngine = False,
+    codec: denoising.Codec = "auto",
+    crf: denoising.Crf = None,
+    hwaccel: denoising.Hwaccel = None,
+    reuse: denoising.Reuse = False,
+    trust_engine: denoising.TrustEngine = False,
 ) -> None:
-    """Denoise images and keep their size, depth, metadata and time."""
+    """Denoise images and videos, and keep their size, depth, metadata and time."""
+    from edgedenoise.batch.single import STANDARD_STREAM, denoise_single, is_single
+
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
     load_options: LoadOptions = {
@@ -86,8 +96,8 @@ def command(
         "raw": raw,
     }
     if is_single(inputs, out):
-        if recursive or skip_existing:
-            raise UsageError("-r and --skip-existing are for folders: expected neither with - or an .npy file")
+        if recursive or skip_existing or engine != "local":
+            raise UsageError("-r, --skip-existing and --engine are for folders: expected none with - or an .npy file")
         with _streams(output, inputs, out) as streams, output.progress() as progress:
             report = denoise_single(
                 inputs,
@@ -113,6 +123,8 @@ def command(
             model,
             recursive=recursive,
             existing="overwrite" if overwrite else "skip" if skip_existing else "error",
+            video=VideoOptions(codec=codec, crf=crf, hwaccel=hwaccel, reuse=reuse),
+            engine=cast("Any", engine),  # `denoise_files` checks it
             progress=progress,
             on_result=lambda result: output.record(file_record(result)),
             **file_options,
@@ -143,6 +155,8 @@ def _write_report(output: Output, report: BatchReport, *, to: Callable[[str], No
 @contextmanager
 def _streams(output: Output, inputs: Sequence[Path], out: Path) -> Iterator[Streams]:
     """Yield the standard streams that a run names."""
+    from edgedenoise.batch.single import STANDARD_STREAM, Streams
+
     with ExitStack() as stack:
         if STANDARD_STREAM in inputs and sys.stdin.isatty():
             raise UsageError(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgedenoise.cli.common import DEVICE, THREADS
+from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE
 from edgedenoise.errors import UsageError
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")]
@@ -34,6 +34,18 @@ Compression = Annotated[
 MaxPixels = Annotated[int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")]
 ConvertCmyk = Annotated[bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")]
 Raw = Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")]
+Codec = Annotated[
+    str,
+    typer.Option(help="Videos: auto (that of the input), h264, hevc, ..., or an encoder of FFmpeg such as h264_nvenc."),
+]
+Crf = Annotated[
+    int | None, typer.Option(min=0, max=63, help="Videos: constant quality, lower is better. Default: hardly any loss.")
+]
+Hwaccel = Annotated[str | None, typer.Option(help="Videos: device that decodes, such as cuda or vaapi. Default: CPU.")]
+Reuse = Annotated[
+    bool, typer.Option("--reuse", help="Reuse the output where the image has not moved: for cameras that stand still.")
+]
+TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)]
 
 
 def tile_side(text: str) -> int | Literal["auto"]:

@@ -10,42 +10,19 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
 
 from edgedenoise.errors import EdgeDenoiseError, OutputError, UsageError
-from edgedenoise.printable import one_line, paragraph, printable, printable_json, utf8
+from edgedenoise.printable import paragraph, printable, printable_json, utf8
 from edgedenoise.progress import JSON_PROGRESS, Reading, progress_line, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.progress import Task
-
     from edgedenoise.progress import Progress
-
-
-class Clock(ProgressColumn):
-    """The time left, then the time that a stage took; nothing below a second."""
-
-    max_refresh = 0.5
-
-    def render(self, task: Task) -> Text:
-        """Return the text for a stage."""
-        if task.finished:
-            return Text(_time("took {}", task.finished_time))
-        return Text(_time("{} left", task.time_remaining))
-
-
-def _time(text: str, seconds: float | None) -> str:
-    return text.format(timedelta(seconds=int(seconds))) if seconds is not None and seconds >= 1 else ""
 
 
 @dataclass(frozen=True)
@@ -64,29 +41,10 @@ class Output:
         if os.environ.get(JSON_PROGRESS) == "json":
             yield _write_reading
             return
-        bars = Bars(
-            TextColumn("{task.description:<16}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Clock(),
-            TextColumn("{task.fields[note]}", markup=False),  # may be the name of any file
-            console=Console(stderr=True),
-        )
-        tasks: dict[str, Any] = {}
+        from edgedenoise.cli.bars import progress_bars  # rich takes longer to import than all commands
 
-        def report(stage: str, done: int, total: int, note: str = "") -> None:
-            bars.start()
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note=note)
-            elif done == 0:  # the stage begins again, for the next image or target
-                bars.reset(tasks[stage], total=total)
-            bars.update(tasks[stage], completed=done, total=total, note=one_line(note))
-
-        try:
+        with progress_bars() as report:
             yield report
-        finally:
-            if tasks:  # without any, rich would write an empty line
-                bars.stop()
 
     def note(self, text: str) -> None:
         """Write a note to the standard error, unless quiet."""

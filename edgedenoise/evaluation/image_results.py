@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.tasks import Task
 
 
-class ImageJudge:
+class Judge:
     """Measures the versions of one image. What is the same for all of them is computed once.
 
     Args:

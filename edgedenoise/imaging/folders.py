@@ -14,6 +14,12 @@ from edgedenoise.system_errors import reason_and_hint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VIDEO_EXTENSIONS: Final = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
+)
+"""Extensions of video files, in lower case."""
+VIDEO: Final = "a video: name the file itself to denoise it"
+"""Reason why a video in a folder is left out: one may take longer than all images."""
 SUB_FOLDER: Final = "a sub-folder: add -r (recursive=True) to read it"
 """Reason why a folder in a folder is left out."""
 
@@ -61,6 +67,11 @@ def find_images(folder: Path | str, *, recursive: bool = False, apart_from: Path
         else:
             left_out.append(LeftOut(path, reason))
     return FoundImages(tuple(sorted(images)), tuple(sorted(left_out, key=lambda entry: entry.path)))
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file has the extension of a video."""
+    return path.suffix.lower() in VIDEO_EXTENSIONS
 
 
 def list_images(folder: Path | str) -> list[Path]:
@@ -122,6 +133,8 @@ def _is_hidden(path: Path) -> bool:
 
 def _reason(path: Path, *, is_file: bool) -> str | None:
     """Return why a file is left out; None for an image."""
+    if is_video(path):
+        return VIDEO
     if path.suffix.lower() not in READABLE:
         return f"no image format has the extension {path.suffix.lower()}" if path.suffix else "it has no extension"
     if path.name.startswith("."):

@@ -239,6 +239,8 @@ def test_paper_shows_all_crops_and_no_controls(opened: Opened) -> None:
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert opened.value("getComputedStyle(document.body).backgroundColor") == WHITE
     assert opened.page.locator(".strip img:visible").count() == 12
+    boxes = [image.bounding_box() for image in opened.page.locator(".strip img").all()]
+    assert all(box["width"] == pytest.approx(box["height"], abs=1) for box in boxes), "the crops are squares"
     assert opened.page.locator("button:visible").count() == opened.page.locator("#images thead button").count()
     assert opened.page.pdf().startswith(b"%PDF")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import edgedenoise
-from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.errors import DatasetError, RuntimeUnavailableError, UsageError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 
@@ -128,6 +128,13 @@ def test_a_folder_that_goes_away_ends_the_watch(tmp_path: Path) -> None:
             settle_s=0.05,
             on_result=lambda result: shutil.rmtree(tmp_path / "in"),
         )
+
+
+def test_without_watchfiles_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(tmp_path / "in" / "a.png")
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    with pytest.raises(RuntimeUnavailableError, match=r"edgedenoise\[watch\]"):
+        edgedenoise.watch(tmp_path / "in", tmp_path / "out", TINY)
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

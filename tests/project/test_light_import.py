@@ -76,6 +76,12 @@ def test_nothing_heavy_is_loaded(code: str, plain_environment: dict[str, str]) -
     assert not loaded & HEAVY
 
 
+def test_the_help_of_commands_needs_no_arrays_and_no_bars(plain_environment: dict[str, str]) -> None:
+    """`--help` takes a fifth of a second (benchmarks/startup.py) as long as it loads none of these."""
+    loaded = {module.partition(".")[0] for module in modules_after(HELP, plain_environment)}
+    assert not loaded & {"numpy", "PIL", "rich", "filelock"}
+
+
 def test_importing_the_package_loads_a_handful_of_modules(plain_environment: dict[str, str]) -> None:
     """Modules are counted, because times depend on the load of the machine."""
     loaded = modules_after(IMPORT, plain_environment)

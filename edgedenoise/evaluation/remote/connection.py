@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.manifest_json import is_inside
 from edgedenoise.errors import HostError
 from edgedenoise.evaluation.remote import agent
@@ -40,8 +39,6 @@ _MAX_GREETING = 1 << 16
 _MAX_BODY = 1 << 30
 _ARCHIVE_BYTES = 32 << 20
 """Size from which files are sent in a further archive, so that neither side holds all of them in memory."""
-_LEAVE_S = 60
-"""Time in which the device removes what was copied to it; an environment has thousands of files."""
 _NO_COMMAND = 127
 """Exit code of a shell that does not find a command."""
 
@@ -131,7 +128,7 @@ class Connection:
                 with suppress(OSError):
                     stream.close()
         try:
-            self._process.wait(timeout=_LEAVE_S)
+            self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -321,7 +318,8 @@ def _unpack(data: bytes, target: Path, host: Host) -> bool:
                 if stream is None or (name != "." and not is_inside(PurePosixPath(name).as_posix())):
                     raise HostError(f"{host.label} sent a file that is not accepted: {member.name!r}")
                 path = target / name if name != "." else target
-                write_bytes(path, stream.read())
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(stream.read())
                 found = True
     except tarfile.TarError as error:
         raise HostError(f"{host.label} sent a damaged archive: {error}") from None

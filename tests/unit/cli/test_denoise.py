@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image as PILImage
 
 from edgedenoise import errors
 from edgedenoise.cli.denoise import left_out_lines
@@ -125,6 +127,21 @@ def test_the_folder_of_a_training_check_writes_no_lines(run: Run, photo: Path, t
     assert not [line for line in (done.out + done.err).splitlines() if line.startswith("all is well")]
 
 
+def test_no_warning_of_a_library_is_written_when_quiet(committed_bundle: Path, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    PILImage.fromarray(rows).save(tmp_path / "in.tif", compression="tiff_adobe_deflate")
+    data = bytearray((tmp_path / "in.tif").read_bytes())
+    data[2000:2400] = bytes(400)
+    (tmp_path / "in.tif").write_bytes(data)
+    command = [sys.executable, "-m", "edgedenoise", "denoise", "in.tif", "-o", "out.tif", "-m", str(committed_bundle)]
+    loud, quiet = (
+        subprocess.run([*command, *more], capture_output=True, text=True, cwd=tmp_path, check=False).stderr
+        for more in ([], ["-q"])
+    )
+    assert "ZIPDecode" in loud  # libtiff, past Python
+    assert quiet == "error: in.tif is a damaged TIFF file: decoder error -2\nCopy the file again from its source.\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_full_disk_behind_the_standard_output_is_reported(
@@ -162,8 +179,8 @@ def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("-", "-o", "-", "-r"), "-r and --skip-existing are for folders"),
-        (("a.npy", "-o", "b.npy", "--skip-existing"), "-r and --skip-existing are for folders"),
+        (("-", "-o", "-", "-r"), "-r, --skip-existing and --engine are for folders"),
+        (("a.npy", "-o", "b.npy", "--skip-existing"), "-r, --skip-existing and --engine are for folders"),
         (("photo.png", "-o", "-", "--json"), "--json and -o - both need the standard output"),
         (("photo.png", "-o", "out.png", "--format", "png"), "expected -o -"),
     ],
