@@ -20,6 +20,7 @@ EXTRA_OF: Mapping[str, str] = {
     "onnxscript": "export",
     "pillow_heif": "heic",
     "psutil": "bench",
+    "pyvips": "large",
     "rawpy": "raw",
     "ray": "ray",
     "safetensors": "train,export",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
     from edgedenoise.imaging.layout import Layout
     from edgedenoise.imaging.metadata.embedded import Metadata, Trailer
-    from edgedenoise.imaging.metadata.encoding import JpegEncoding
 
 _16_BITS: Final = frozenset({"PNG", "PPM", "TIFF"})
 _ALPHA: Final = frozenset({"AVIF", "BMP", "GIF", "HEIF", "PNG", "TIFF", "WEBP"})
@@ -65,10 +64,19 @@ def check_encodable(image: Image, format_: str) -> None:
     """
     check_layout(image.layout, format_)
     check_sequence(image, format_)
+    check_metadata(image.metadata, format_)
+
+
+def check_metadata(metadata: Metadata, format_: str) -> None:
+    """Check that a format can hold the metadata of an image.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if format_ == "TIFF":
-        tiff.descriptive_tags(image.metadata)
+        tiff.descriptive_tags(metadata)
     elif format_ == "JPEG":
-        jpeg.blocks_of(image.metadata)
+        jpeg.blocks_of(metadata)
 
 
 def encode_image(image: Image, format_: str, options: SaveOptions = AS_READ) -> bytes:
@@ -133,7 +141,7 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
     stream = BytesIO()
     pixels = pixels_to_pil(image)
     if format_ == "JPEG":
-        pixels.save(stream, "JPEG", dpi=meta.dpi or (0, 0), **_jpeg_options(options.jpeg(first)))
+        pixels.save(stream, "JPEG", dpi=meta.dpi or (0, 0), **options.jpeg(first).options())
         return jpeg.with_trailer(jpeg.insert_blocks(stream.getvalue(), jpeg.blocks_of(meta)), _trailer(meta))
     if format_ == "WEBP":  # which has no field for the resolution but the one in EXIF
         profiles = {"icc_profile": meta.icc, "exif": _with_dpi_and_texts(meta).exif, "xmp": meta.xmp}
@@ -156,14 +164,6 @@ def _with_dpi_and_texts(meta: Metadata) -> Metadata:
 def _trailer(meta: Metadata) -> Trailer | None:
     """Return what follows the image in its file, if the metadata are those of that file."""
     return meta.trailer if meta.native_format == "JPEG" else None
-
-
-def _jpeg_options(encoding: JpegEncoding) -> dict[str, Any]:
-    """Return the options of Pillow for a JPEG file."""
-    quality = (
-        {"qtables": [list(table) for table in encoding.tables]} if encoding.tables else {"quality": encoding.quality}
-    )
-    return {**quality, "subsampling": encoding.subsampling, "progressive": encoding.progressive}
 
 
 def _is_16_bit_colour(image: Image) -> bool:

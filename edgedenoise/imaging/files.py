@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from edgedenoise.atomic import write_stream
 from edgedenoise.errors import ImageError
-from edgedenoise.imaging.codecs import check_encodable, check_layout, encode_to
+from edgedenoise.imaging.codecs import check_encodable, check_layout, check_metadata, encode_to
 from edgedenoise.imaging.image import Image, from_unit, to_unit
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.imaging.readers.raw import RAW_EXTENSIONS
+from edgedenoise.imaging.readers.rows import open_by_rows
+from edgedenoise.imaging.row_writers import WRITTEN_BY_ROWS, write_bands
 from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.system_errors import reason_and_hint
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgedenoise.imaging.layout import Layout
+    from edgedenoise.imaging.row_files import ImageRows
 
 __all__ = [
     "EXTENSIONS",
@@ -169,8 +172,73 @@ def read_file(path: Path) -> bytes:
     Raises:
         ImageError: there is no such file, or it cannot be read.
     """
-    try:
+    with _read_errors(path):
         return path.read_bytes()
+
+
+def open_rows(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageRows | None:
+    """Open an image file of any size to be read by rows; its metadata are read now.
+
+    Args:
+        path: PNG, JPEG or TIFF file.
+        max_pixels: largest number of pixels that is accepted.
+
+    Returns:
+        The image; None where it has to be decoded whole by `read_image`. That are images with alpha or a palette,
+        interlaced ones, CMYK, floats, several pages or frames, and other formats.
+
+    Raises:
+        ImageError, DamagedImageError: as `read_image`. Damage within the pixels is found when they are read.
+        RuntimeUnavailableError: the `large` extra is not installed.
+    """
+    path = Path(path)
+    with _read_errors(path):
+        return open_by_rows(path, str(path), max_pixels)
+
+
+def write_rows(image: ImageRows, path: Path | str, options: SaveOptions = AS_READ) -> None:
+    """Write an image by rows to a file, whole or not at all; otherwise as `write_image`.
+
+    JPEG files are sequential.
+
+    Args:
+        image: the image; its pixels are read once.
+        path: the file. Its extension decides the format, one of `WRITTEN_BY_ROWS`.
+        options: compression that replaces the one of the file that was read.
+
+    Raises:
+        ImageError, RuntimeUnavailableError: as `check_rows_fit`.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    format_ = check_rows_fit(image, path)
+    with _explained(path):
+        write_stream(path, lambda stream: write_bands(image, format_, stream, options))
+    _warn(path, losses(image.metadata, format_))
+
+
+def check_rows_fit(image: ImageRows, path: Path) -> str:
+    """Check that an image can be written by rows to a file, and return the format.
+
+    Raises:
+        ImageError: the extension is unknown or of another format than `WRITTEN_BY_ROWS`, or the format cannot hold the
+            depth, the size or the metadata of the image.
+        RuntimeUnavailableError: as `check_can_hold`.
+    """
+    format_ = format_for(path)
+    with _explained(path):
+        if format_ not in WRITTEN_BY_ROWS:
+            raise ValueError(f"expected {', '.join(sorted(WRITTEN_BY_ROWS))} for an image by rows, got {format_}")
+        check_layout(image.layout, format_)
+        check_metadata(image.metadata, format_)
+    return format_
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the system, when a file is read, into ours."""
+    try:
+        yield
     except FileNotFoundError:
         raise ImageError(
             f"{path} does not exist", hint=f"Check the name: relative paths start at {Path.cwd()}."
@@ -199,5 +267,9 @@ def write_image(image: Image, path: Path | str, options: SaveOptions = AS_READ) 
     format_ = check_can_hold(image, path)
     with _explained(path):
         write_stream(path, partial(encode_to, image, format_, options=options))
-    for sentence in losses(image.metadata, format_):
+    _warn(path, losses(image.metadata, format_))
+
+
+def _warn(path: Path, sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
         _log.warning("%s: %s", path, sentence)

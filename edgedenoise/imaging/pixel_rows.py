@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -77,6 +77,24 @@ class RowWindow:
         if self._held is not None and before > self._first:
             self._held = self._held[before - self._first :]
             self._first = before
+
+
+def regrouped(bands: Iterable[NDArray[Any]], rows: int) -> Iterator[NDArray[Any]]:
+    """Yield the same rows in bands of `rows` rows; the last may be shorter."""
+    held: list[NDArray[Any]] = []
+    count = 0
+    for band in bands:
+        start = 0
+        while count + len(band) - start >= rows:
+            stop = start + rows - count
+            part = band[start:stop]
+            yield np.concatenate([*held, part]) if held else part
+            held, count, start = [], 0, stop
+        if start < len(band):
+            held.append(band[start:])
+            count += len(band) - start
+    if held:
+        yield np.concatenate(held)
 
 
 def taken(array: NDArray[Any], indices: NDArray[np.intp], axis: int) -> NDArray[Any]:

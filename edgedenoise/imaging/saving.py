@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set
 
     from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.row_files import ImageRows
 
 TIFF_COMPRESSIONS: Final = {"none": NOT_COMPRESSED, "lzw": LZW, "deflate": DEFLATE}
 _PNG_LEVELS: Final = tuple(map(str, range(10)))
@@ -76,12 +77,12 @@ class SaveOptions:
                     f"got {', '.join(sorted(formats))}"
                 )
 
-    def jpeg(self, image: Image) -> JpegEncoding:
+    def jpeg(self, image: Image | ImageRows) -> JpegEncoding:
         """Return the compression of a JPEG file."""
         kept = image.encoding if isinstance(image.encoding, JpegEncoding) else JpegEncoding()
         return kept if self.quality is None else replace(kept, quality=self.quality, tables=())
 
-    def webp(self, image: Image) -> WebpEncoding:
+    def webp(self, image: Image | ImageRows) -> WebpEncoding:
         """Return the compression of a WebP file."""
         if self.compression == "lossless":
             return WebpEncoding()
@@ -89,13 +90,13 @@ class SaveOptions:
             return WebpEncoding(self.quality)
         return image.encoding if isinstance(image.encoding, WebpEncoding) else WebpEncoding()
 
-    def png(self, image: Image) -> PngEncoding:
+    def png(self, image: Image | ImageRows) -> PngEncoding:
         """Return the compression of a PNG file."""
         if self.compression in _PNG_LEVELS:
             return PngEncoding(int(self.compression or 0))
         return image.encoding if isinstance(image.encoding, PngEncoding) else PngEncoding()
 
-    def tiff(self, image: Image) -> TiffEncoding:
+    def tiff(self, image: Image | ImageRows) -> TiffEncoding:
         """Return the compression of a TIFF file."""
         if self.compression in TIFF_COMPRESSIONS:
             return TiffEncoding(TIFF_COMPRESSIONS[self.compression or ""], predictor=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgedenoise.imaging.metadata import jpeg
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
     from edgedenoise.imaging.metadata.embedded import Block
@@ -43,6 +44,11 @@ class JpegEncoding:
     """Resolution of the colours: 0 for 4:4:4 (full), 1 for 4:2:2, 2 for 4:2:0."""
     progressive: bool = False
     """Whether a viewer can show the image coarsely before it is complete."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of Pillow for a JPEG file."""
+        chosen = {"qtables": [list(table) for table in self.tables]} if self.tables else {"quality": self.quality}
+        return {**chosen, "subsampling": self.subsampling, "progressive": self.progressive}
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class TiffEncoding:
 Encoding = JpegEncoding | WebpEncoding | PngEncoding | TiffEncoding
 
 
-def encoding_of(data: bytes, format_: str) -> Encoding | None:
+def encoding_of(data: bytes | mmap.mmap, format_: str) -> Encoding | None:
     """Return how a sound file compresses its pixels; None for formats that compress in one way only.
 
     Of a TIFF file, each page is compressed by itself: see `tiff_encoding`.
@@ -132,14 +138,14 @@ def _quantization(body: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
         at += 1 + size
 
 
-def _png_encoding(data: bytes) -> PngEncoding:
+def _png_encoding(data: bytes | mmap.mmap) -> PngEncoding:
     at = data.find(b"IDAT") + 4
     level = _PNG_LEVELS[data[at + 1] >> 6]
     stored = data[at + 2] & 6 == 0  # the type of the first block
     return PngEncoding(0 if stored and level == 1 else level)
 
 
-def _webp_encoding(data: bytes) -> WebpEncoding:
+def _webp_encoding(data: bytes | mmap.mmap) -> WebpEncoding:
     at = 12
     while at + 8 <= len(data):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")

@@ -185,6 +185,18 @@ def insert_blocks(data: bytes, blocks: Sequence[Block]) -> bytes:
 
 def with_trailer(data: bytes, trailer: Trailer | None) -> bytes:
     """Return the JPEG file `data` with what followed the image that it was made of, and with a valid index of it."""
+    indexed = with_index(data, trailer, len(data))
+    return indexed if trailer is None else indexed + trailer.data
+
+
+def with_index(data: bytes, trailer: Trailer | None, image_end: int) -> bytes:
+    """Return the beginning of a JPEG file, or all of it, with a valid index of what follows the image, or without one.
+
+    Args:
+        data: all segments before the first scan at least.
+        trailer: what will follow the image.
+        image_end: length of the image with `data` as it is.
+    """
     segments, offsets, _ = _segments(data)
     for (marker, payload), at in zip(segments, offsets, strict=True):
         if marker != _APP2 or not payload.startswith(multi_picture.PREFIX):
@@ -193,12 +205,26 @@ def with_trailer(data: bytes, trailer: Trailer | None) -> bytes:
         index = None
         if trailer is not None and trailer.index_at is not None:
             index = multi_picture.moved_index(
-                payload[len(multi_picture.PREFIX) :], trailer.image_end, trailer.index_at, len(data), base
+                payload[len(multi_picture.PREFIX) :], trailer.image_end, trailer.index_at, image_end, base
             )
         if index is None:  # it would point at nothing
-            return with_trailer(data[: at - 4] + data[at + len(payload) :], trailer)
+            segment = 4 + len(payload)
+            return with_index(data[: at - 4] + data[at + len(payload) :], trailer, image_end - segment)
         data = data[:base] + index + data[base + len(index) :]
-    return data if trailer is None else data + trailer.data
+    return data
+
+
+def scan_start(data: bytes) -> int:
+    """Return the offset of the coded data of a JPEG file with one scan: behind its segments and the scan header."""
+    at = _segments(data)[2]
+    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def with_height(data: bytes, height: int) -> bytes:
+    """Return the beginning of a JPEG file with another height in its frame header."""
+    segments, offsets, _ = _segments(data)
+    at = next(at for (marker, _), at in zip(segments, offsets, strict=True) if marker in FRAMES)
+    return data[: at + 1] + struct.pack(">H", height) + data[at + 3 :]
 
 
 def _descriptive(segments: list[Block]) -> tuple[Block, ...]:

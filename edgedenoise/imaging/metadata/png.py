@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, Literal
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from edgedenoise.imaging.metadata.embedded import FrameTiming, Metadata, stated_dpi
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _IPTC_KEYWORD = b"Raw profile type iptc"
+_PIXELS = frozenset({b"IDAT", b"fdAT"})
+_PIECE_BYTES = 1 << 20
 _INCH_M = 0.0254
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {1: "background", 2: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 0, "background": 1, "previous": 2}
@@ -35,17 +38,31 @@ def read_chunks(data: bytes) -> list[Block]:
 
     Pillow does not check the checksums of pixel data, and libpng only warns about some truncated files.
     """
+    return _chunks(BytesIO(data), len(data), with_pixels=True)
+
+
+def read_chunks_of(stream: BinaryIO, size: int) -> list[Block]:
+    """Read the chunks of a PNG file of `size` bytes as `read_chunks`, but leave the bytes of its pixels out."""
+    return _chunks(stream, size, with_pixels=False)
+
+
+def _chunks(stream: BinaryIO, size: int, *, with_pixels: bool) -> list[Block]:
     chunks: list[Block] = []
-    at = len(SIGNATURE)
+    at = stream.seek(len(SIGNATURE))
     while not chunks or chunks[-1][0] != b"IEND":
-        if at + 12 > len(data):
-            raise ValueError(f"it ends after {len(data)} bytes, inside its chunk {len(chunks) + 1}")
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        if at + 12 + length > len(data):
-            raise ValueError(f"it ends after {len(data)} bytes, inside its chunk {len(chunks) + 1}")
-        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
-        if zlib.crc32(body, zlib.crc32(kind)) != checksum:
+        if at + 12 > size:
+            raise ValueError(f"it ends after {size} bytes, inside its chunk {len(chunks) + 1}")
+        length, kind = struct.unpack(">I4s", stream.read(8))
+        if at + 12 + length > size:
+            raise ValueError(f"it ends after {size} bytes, inside its chunk {len(chunks) + 1}")
+        if with_pixels or kind not in _PIXELS:
+            body = stream.read(length)
+            checksum = zlib.crc32(body, zlib.crc32(kind))
+        else:
+            body, checksum = b"", zlib.crc32(kind)
+            for start in range(0, length, _PIECE_BYTES):
+                checksum = zlib.crc32(stream.read(min(_PIECE_BYTES, length - start)), checksum)
+        if stream.read(4) != struct.pack(">I", checksum):
             raise ValueError(f"the checksum of its chunk {len(chunks) + 1} is wrong")
         chunks.append((kind, body))
         at += 12 + length

@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from io import BytesIO
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from edgedenoise.imaging.layout import Layout
 from edgedenoise.imaging.metadata import photoshop
 from edgedenoise.imaging.metadata.embedded import Metadata
-from edgedenoise.imaging.metadata.encoding import TiffEncoding
+from edgedenoise.imaging.metadata.encoding import NOT_COMPRESSED, TiffEncoding
 from edgedenoise.imaging.metadata.exif import text_values
 from edgedenoise.imaging.metadata.ifd import (
     EXIF_IFD,
@@ -28,6 +30,8 @@ from edgedenoise.imaging.metadata.ifd import (
 from edgedenoise.imaging.metadata.tiff_strips import rows_per_strip, strips
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from edgedenoise.imaging.metadata.ifd import Value
@@ -130,19 +134,30 @@ class TiffPages:
         Raises:
             ValueError: the EXIF block is damaged, or the file would be larger than 4 GB.
         """
+        height, width, channels = pixels.shape
+        layout = Layout(width, height, channels - alpha, pixels.dtype.itemsize * 8, alpha)
+        self.add_rows([pixels], layout, metadata)
+
+    def add_rows(self, bands: Iterable[NDArray[Any]], layout: Layout, metadata: Metadata) -> None:
+        """Append a page of a layout, whose rows come in bands (rows, W, C), alpha last; otherwise as `add`."""
         tags = descriptive_tags(metadata, self._order)
         if self._keeps_exif and self._link == 4:  # the directories of the first page are in the file, in their place
             tags = replace(tags, children={})
         at = self._stream.tell() - self._start
-        if at + pixels.nbytes > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + pixels.nbytes}")
-        raw = pixels.astype(f"{self._order}{pixels.dtype.kind}{pixels.dtype.itemsize}", copy=False)
-        encoding = replace(self._encoding, predictor=False) if raw.dtype.kind == "f" else self._encoding
-        lengths = [self._stream.write(strip) for strip in strips(raw, encoding)]
-        offsets = [at + sum(lengths[:number]) for number in range(len(lengths))]
+        if at + layout.stored_bytes > MAX_BYTES:
+            raise ValueError(
+                f"expected at most {MAX_BYTES} bytes of pixels in a TIFF file, got {at + layout.stored_bytes}"
+            )
+        encoding = replace(self._encoding, predictor=False) if layout.bits == 32 else self._encoding
+        rows = rows_per_strip(layout, encoding)
+        ordered = (band.astype(f"{self._order}{band.dtype.kind}{band.dtype.itemsize}", copy=False) for band in bands)
+        lengths = [self._stream.write(strip) for strip in strips(ordered, rows, encoding)]
+        if encoding.compression == NOT_COMPRESSED:
+            lengths = [sum(lengths)]
+        offsets = [at, *(at + length for length in accumulate(lengths[:-1]))]
         self._stream.write(bytes(sum(lengths) % 2))
-        values = {**tags.values, **_layout_tags(self._order, pixels, alpha=alpha)}
-        values |= _strip_tags(self._order, raw, offsets, lengths, encoding)
+        values = {**tags.values, **_layout_tags(self._order, layout)}
+        values |= _strip_tags(self._order, rows, offsets, lengths, encoding)
         body, directory = ifd_bytes(Ifd(self._order, values, tags.children), self._stream.tell() - self._start)
         end = self._stream.tell() - self._start + len(body)
         self._stream.write(body)
@@ -153,13 +168,13 @@ class TiffPages:
 
 
 def _strip_tags(
-    order: str, raw: NDArray[Any], offsets: list[int], lengths: list[int], encoding: TiffEncoding
+    order: str, rows: int, offsets: list[int], lengths: list[int], encoding: TiffEncoding
 ) -> dict[int, Value]:
     """Return the tags that describe where and how the pixels of a page are stored."""
     values = {
         259: whole_numbers(order, 3, encoding.compression),
         273: whole_numbers(order, 4, *offsets),
-        278: whole_numbers(order, 4, rows_per_strip(raw, encoding)),
+        278: whole_numbers(order, 4, rows),
         279: whole_numbers(order, 4, *lengths),
     }
     if encoding.has_predictor:
@@ -167,19 +182,19 @@ def _strip_tags(
     return values
 
 
-def _layout_tags(order: str, pixels: NDArray[Any], *, alpha: bool) -> dict[int, Value]:
+def _layout_tags(order: str, layout: Layout) -> dict[int, Value]:
     """Return the tags that describe the pixels of a page."""
-    height, width, channels = pixels.shape
+    samples = layout.channels + layout.alpha
     values = {
-        256: whole_numbers(order, 4, width),
-        257: whole_numbers(order, 4, height),
-        258: whole_numbers(order, 3, *[pixels.dtype.itemsize * 8] * channels),
-        262: whole_numbers(order, 3, 2 if channels - alpha == 3 else 1),  # RGB, or black is zero
-        277: whole_numbers(order, 3, channels),
+        256: whole_numbers(order, 4, layout.width),
+        257: whole_numbers(order, 4, layout.height),
+        258: whole_numbers(order, 3, *[layout.bits] * samples),
+        262: whole_numbers(order, 3, 2 if layout.channels == 3 else 1),  # RGB, or black is zero
+        277: whole_numbers(order, 3, samples),
         284: whole_numbers(order, 3, 1),
     }
-    if pixels.dtype.kind == "f":
-        values[339] = whole_numbers(order, 3, *[3] * channels)  # floating point
-    if alpha:
+    if layout.bits == 32:
+        values[339] = whole_numbers(order, 3, *[3] * samples)  # floating point
+    if layout.alpha:
         values[338] = whole_numbers(order, 3, 2)  # not premultiplied
     return values

@@ -11,39 +11,41 @@ from PIL import Image as PILImage
 
 from edgedenoise.imaging.metadata.encoding import DEFLATE, LZW, NOT_COMPRESSED, PACKBITS, TiffEncoding
 from edgedenoise.imaging.metadata.ifd import read_ifds
+from edgedenoise.imaging.pixel_rows import regrouped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    from edgedenoise.imaging.layout import Layout
 
 _STRIP_BYTES: Final = 1 << 18
 _PILLOW_NAMES: Final = {LZW: "tiff_lzw", PACKBITS: "packbits"}
 
 
-def rows_per_strip(pixels: NDArray[Any], encoding: TiffEncoding) -> int:
+def rows_per_strip(layout: Layout, encoding: TiffEncoding) -> int:
     """Return the number of rows in each strip but the last one."""
     if encoding.compression == NOT_COMPRESSED:
-        return len(pixels)
-    return max(1, _STRIP_BYTES // (pixels.nbytes // len(pixels)))
+        return layout.height
+    return max(1, _STRIP_BYTES // (layout.stored_bytes // layout.height))
 
 
-def strips(pixels: NDArray[Any], encoding: TiffEncoding) -> Iterator[bytes | memoryview]:
-    """Yield the strips of (H, W, C) pixels of the file's byte order.
+def strips(bands: Iterable[NDArray[Any]], rows: int, encoding: TiffEncoding) -> Iterator[bytes | memoryview]:
+    """Yield the strips of an image of the file's byte order; one without compression comes in parts.
 
     Args:
-        pixels: uint8, uint16, or float32 without a predictor.
+        bands: (rows, W, C) from top to bottom: uint8, uint16, or float32 without a predictor.
+        rows: number of rows of a strip, of `rows_per_strip`.
         encoding: compression, one that `edgedenoise.imaging.metadata.encoding.encoding_of` returns.
     """
-    rows = rows_per_strip(pixels, encoding)
     if encoding.compression == NOT_COMPRESSED:
-        yield np.ascontiguousarray(pixels).data
+        yield from (np.ascontiguousarray(band).data for band in bands)
         return
-    for top in range(0, pixels.shape[0], rows):
-        strip = pixels[top : top + rows]
+    for strip in regrouped(bands, rows):
         if encoding.has_predictor:
             differences = np.diff(strip, axis=1, prepend=np.zeros_like(strip[:, :1]))
-            strip = differences.astype(pixels.dtype, copy=False)
+            strip = differences.astype(strip.dtype, copy=False)
         raw = np.ascontiguousarray(strip)
         if encoding.compression == DEFLATE:
             yield zlib.compress(raw.data)

@@ -62,7 +62,7 @@ def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions |
     """
     format_ = _format_of(data, name)
     options = options or ReadOptions()
-    with _errors_of(format_, name):
+    with errors_of(format_, name):
         layout = layout_of(data, format_, name)
         if layout is not None:
             check_pixel_count(layout, name, options.max_pixels)
@@ -71,7 +71,7 @@ def decode_image(data: bytes, *, name: str = "the image", options: ReadOptions |
     later = image.following
 
     def following() -> Iterator[Image]:
-        with _errors_of(format_, name):
+        with errors_of(format_, name):
             yield from later
 
     return replace(image, following=Frames(len(later), following)) if later else image
@@ -85,7 +85,7 @@ def _decode(data: bytes, format_: str, name: str, options: ReadOptions) -> Image
 
 
 @contextmanager
-def _errors_of(format_: str, name: str) -> Iterator[None]:
+def errors_of(format_: str, name: str) -> Iterator[None]:
     """Turn the error of a parser, for a file that breaks its format's rules, into ours."""
     try:
         yield

@@ -17,7 +17,7 @@ from PIL import Image as PILImage
 from PIL.PngImagePlugin import PngInfo
 from programs import needs
 
-from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.files import open_rows, read_image, write_image, write_rows
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.metadata import jpeg, maker_notes, multi_picture, photoshop, xmp
 from edgedenoise.imaging.metadata.embedded import Metadata
@@ -25,7 +25,10 @@ from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds, write_ifd
 from edgedenoise.imaging.metadata.transfer import losses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    Written = Callable[[Path, Path], None]
 
 PIXELS = random_array((24, 32, 3))
 IPTC = b"\x1c\x02\x78\x00\x09a caption\x1c\x02\x19\x00\x05alpha"
@@ -67,16 +70,30 @@ def saved(path: Path, **options: Any) -> Path:
     return path
 
 
+def whole(source: Path, target: Path) -> None:
+    """Copy an image in memory."""
+    write_image(read_image(source), target)
+
+
+def by_rows(source: Path, target: Path) -> None:
+    """Copy an image by rows, as large ones are."""
+    pytest.importorskip("pyvips", reason='pip install "edgedenoise[large]"')
+    image = open_rows(source)
+    assert image is not None
+    write_rows(image, target)
+
+
 # ---------------------------------------------------------------- maker notes
 
 
+@pytest.mark.parametrize("written", [whole, by_rows])
 @pytest.mark.parametrize("endings", ["jpg tif", "jpg tif tif", "jpg tif jpg", "jpg png tif"])
-def test_maker_notes_stay_valid_through_tiff(tmp_path: Path, endings: str) -> None:
+def test_maker_notes_stay_valid_through_tiff(tmp_path: Path, endings: str, written: Written) -> None:
     first, *others = endings.split()
     path = saved(tmp_path / f"0.{first}", exif=b"Exif\x00\x00" + canon_exif())
     assert tags(path)["MakerNotes:OwnerName"] == "Owner of the camera"
     for number, ending in enumerate(others, start=1):
-        write_image(read_image(path), tmp_path / f"{number}.{ending}")
+        written(path, tmp_path / f"{number}.{ending}")
         path = tmp_path / f"{number}.{ending}"
         found = tags(path)
         assert found["MakerNotes:OwnerName"] == "Owner of the camera"
@@ -218,10 +235,13 @@ def gain_map_jpeg(path: Path) -> tuple[Path, bytes]:
     return path, gain_map
 
 
-def test_a_gain_map_stays_behind_its_image_and_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("written", [whole, by_rows])
+def test_a_gain_map_stays_behind_its_image_and_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, written: Written
+) -> None:
     path, gain_map = gain_map_jpeg(tmp_path / "a.jpg")
     with caplog.at_level(logging.WARNING):
-        write_image(read_image(path), tmp_path / "b.jpg")
+        written(path, tmp_path / "b.jpg")
     data = (tmp_path / "b.jpg").read_bytes()
     assert data.endswith(gain_map)
     found = tags(tmp_path / "b.jpg")
@@ -246,11 +266,14 @@ def test_a_gain_map_that_is_dropped_is_named_and_no_longer_claimed(
     assert not [name for name in found if name.startswith(claims)]
 
 
-def test_the_video_of_a_motion_photo_stays_behind_its_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("written", [whole, by_rows])
+def test_the_video_of_a_motion_photo_stays_behind_its_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, written: Written
+) -> None:
     video = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 8
     path = saved(tmp_path / "a.jpg", xmp=HDR)
     path.write_bytes(path.read_bytes() + video)
-    write_image(read_image(path), tmp_path / "b.jpg")
+    written(path, tmp_path / "b.jpg")
     assert (tmp_path / "b.jpg").read_bytes().endswith(video)
     with caplog.at_level(logging.WARNING):
         write_image(read_image(path), tmp_path / "b.webp")
