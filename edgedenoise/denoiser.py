@@ -13,16 +13,17 @@ from edgedenoise.bundles.pretrained import DEFAULT, resolve
 from edgedenoise.errors import ImageError, IncompatibleError, UsageError
 from edgedenoise.imaging.image import Frames, Image, check_pixels
 from edgedenoise.imaging.pillow import from_pil, to_pil
+from edgedenoise.imaging.pixel_rows import regrouped
 from edgedenoise.imaging.similarity import SimilarityFilter
 from edgedenoise.imaging.stream import FrameStream, Policy
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import Choice, choose
-from edgedenoise.runtimes.machine import free_memory_bytes, used_memory_bytes
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
 from edgedenoise.runtimes.temporal import Temporal
-from edgedenoise.runtimes.tile_choice import first_tile, next_tile
+from edgedenoise.runtimes.tile_budget import tile_within
+from edgedenoise.runtimes.tile_choice import next_tile
 from edgedenoise.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.bundles.manifest import Precision, Variant
-    from edgedenoise.imaging.pixel_rows import PixelRows
+    from edgedenoise.imaging.row_files import ImageRows
     from edgedenoise.runtimes.checked import CheckedSession
     from edgedenoise.runtimes.noise_plane import ImageNoise
     from edgedenoise.runtimes.temporal import WholeFrame
@@ -174,6 +175,11 @@ class Denoiser:
         """What really runs, as the backend reports it."""
         return self.session.effective
 
+    @property
+    def max_memory(self) -> int | None:
+        """Bytes of memory that the process may take; None for what the machine has free."""
+        return self._settings.max_memory
+
     @overload
     def __call__(self, image: NDArray[Any], *, on_tile: Callable[[int, int], None] | None = None) -> NDArray[Any]: ...
     @overload
@@ -288,6 +294,24 @@ class Denoiser:
             hint="For files use edgedenoise.denoise_files",
         )
 
+    def by_rows(self, image: ImageRows, *, on_tile: Callable[[int, int], None] | None = None) -> ImageRows:
+        """Return a large image whose rows are denoised while they are read; otherwise as a call.
+
+        A pass over the rows runs the network once, in little memory, whatever the size of the image.
+
+        Args:
+            image: as `edgedenoise.imaging.files.open_rows` returns it.
+            on_tile: called with (done, total) after each tile.
+
+        Returns:
+            The image, to be written with `edgedenoise.imaging.files.write_rows`.
+        """
+
+        def start(rows: int) -> Iterator[NDArray[Any]]:
+            return regrouped(self._bands(StoredImage(image.pixels), on_tile, bits=image.layout.bits), rows)
+
+        return replace(image, pixels=replace(image.pixels, start=start, in_memory=False))
+
     def close(self) -> None:
         """Release the sessions' memory; closing twice is allowed."""
         self.session.close()
@@ -364,7 +388,10 @@ class Denoiser:
             return
         stats = image.statistics(manifest.input_normalization) if whole is None else whole.stats
         run = replace(run, stats=stats)
-        tile = self._first_tile(image.pixels, session, held_bytes)
+        tile = self._settings.tile
+        if tile == "auto":
+            limit = self._settings.max_memory
+            tile = tile_within(image.pixels, manifest.tiling, session.shapes, limit, held_bytes=held_bytes)
 
         def smaller(height: int, too_large: int) -> int:
             nonlocal tile
@@ -406,21 +433,6 @@ class Denoiser:
                     return self.variant, self.session
                 _log.info("%s run on %s instead of %s", float_reason, self._float[0].name, self.variant.name)
             return self._float
-
-    def _first_tile(self, pixels: PixelRows, session: CheckedSession, held_bytes: int) -> int:
-        """Return the tile that the user chose, or the one that fits into the memory that is left.
-
-        Args:
-            pixels: the image.
-            session: what runs it.
-            held_bytes: memory that the output will take.
-        """
-        if self._settings.tile != "auto":
-            return int(self._settings.tile)
-        free = free_memory_bytes()
-        if self._settings.max_memory is not None:
-            free = min(free, self._settings.max_memory - used_memory_bytes() - held_bytes)
-        return first_tile(pixels.height, pixels.width, self.bundle.manifest.tiling, session.shapes, free)
 
 
 def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOptions]) -> ImageT:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from edgedenoise.atomic import check_writable
+from edgedenoise.batch.memory import MemoryBudget, denoise_by_rows
 from edgedenoise.batch.results import FileResult
 from edgedenoise.errors import DeviceMemoryError, EdgeDenoiseError
 from edgedenoise.extras import missing_package
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from edgedenoise.batch.plan import FileJob
     from edgedenoise.denoiser import Denoiser
     from edgedenoise.imaging.image import Image
+    from edgedenoise.imaging.metadata.embedded import Metadata
     from edgedenoise.imaging.readers.options import ReadOptions
+    from edgedenoise.imaging.row_files import ImageRows
     from edgedenoise.imaging.saving import SaveOptions
     from edgedenoise.progress import Progress
     from edgedenoise.video.denoise import VideoReport
@@ -43,8 +46,6 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _WAITING_IMAGES: Final = 4
 """Images that may wait to be denoised, and as many that may wait to be written."""
-_WAITING_BYTES: Final = 256 << 20
-"""Pixels that may wait; images above it are read, denoised and written one after another."""
 _UNKNOWN_BYTES: Final = 64 << 20
 """Assumed where the header of an image is not understood."""
 
@@ -117,6 +118,7 @@ class _Pipeline:
         self._video = video
         self._pool = pool
         self._on_result = on_result
+        self._budget = MemoryBudget.of(denoiser.max_memory)
         self._results = [planned_result(job) for job in jobs]
         to_do = [number for number, job in enumerate(jobs) if job.error is None]
         self._coming = deque(number for number in to_do if not jobs[number].is_video)
@@ -134,6 +136,9 @@ class _Pipeline:
             if result.error is not None:
                 self._on_result(result)
         while self._coming or self._reads:
+            if not self._reads and self._is_done_by_rows(self._coming[0], progress, on_tile):
+                self._coming.popleft()
+                continue
             number, read = self._next_image()
             job = self._jobs[number]
             progress("denoise", number, len(self._jobs), job.source.name)
@@ -149,12 +154,7 @@ class _Pipeline:
             if isinstance(denoised.value, EdgeDenoiseError):
                 self._finish(number, denoised.value)
                 continue
-            self._results[number] = replace(
-                self._results[number],
-                variant=self._denoiser.last_variant.name,
-                noise=self._denoiser.last_noise,
-                notes=losses(denoised.value.metadata, format_for(job.output)),
-            )
+            self._note_run(number, denoised.value.metadata)
             self._write(number, denoised.value)
         self._finish_writes(0)
         for number in self._videos:
@@ -187,6 +187,35 @@ class _Pipeline:
             height=report.height,
         )
         self._finish(number, report.output)
+
+    def _is_done_by_rows(self, number: int, progress: Progress, on_tile: Callable[[int, int], None]) -> bool:
+        """Denoise an image by rows if it has to be and can be; its stages overlap, so all of its time is one stage."""
+        job = self._jobs[number]
+        if not self._budget.wants_rows(job):
+            return False
+        self._finish_writes(0)
+        progress("denoise", number, len(self._jobs), job.source.name)
+        progress("tiles", 0, 1)
+        step = partial(_denoise_by_rows, self._denoiser, job, self._saving, self._reading, on_tile)
+        done = _attempt(job, step)
+        if done.value is None:
+            return False
+        self._note(number, denoise=done.seconds)
+        if isinstance(done.value, EdgeDenoiseError):
+            self._finish(number, done.value)
+        else:
+            self._note_run(number, done.value.metadata)
+            self._finish(number, job.output)
+        return True
+
+    def _note_run(self, number: int, metadata: Metadata) -> None:
+        """Add to a result what ran, and what the output does not hold of the metadata of the input."""
+        self._results[number] = replace(
+            self._results[number],
+            variant=self._denoiser.last_variant.name,
+            noise=self._denoiser.last_noise,
+            notes=losses(metadata, format_for(self._jobs[number].output)),
+        )
 
     def report_written(self) -> None:
         """Report the images whose writing was under way when the run was interrupted; the pool has been shut down."""
@@ -228,7 +257,7 @@ class _Pipeline:
             image = future.result()
         else:
             number = self._coming.popleft()
-            self._finish_writes(max(_WAITING_BYTES - _size(self._jobs[number]), 0))
+            self._finish_writes(max(self._budget.waiting_bytes - _size(self._jobs[number]), 0))
             image = self._read(number)
         if isinstance(image.value, DeviceMemoryError):  # alone it may fit
             self._finish_writes(0)
@@ -237,11 +266,13 @@ class _Pipeline:
 
     def _read_ahead(self, current_bytes: int) -> None:
         """Begin to read the next images as far as they may wait, after the writes that must make space."""
-        self._finish_writes(max(_WAITING_BYTES - current_bytes, 0))
+        self._finish_writes(max(self._budget.waiting_bytes - current_bytes, 0))
         waiting_bytes = sum(_size(self._jobs[number]) for number, _ in (*self._reads, *self._writes))
         while self._coming and len(self._reads) < _WAITING_IMAGES:
+            if self._budget.wants_rows(self._jobs[self._coming[0]]):
+                return
             waiting_bytes += _size(self._jobs[self._coming[0]])
-            if waiting_bytes > _WAITING_BYTES:
+            if waiting_bytes > self._budget.waiting_bytes:
                 return
             number = self._coming.popleft()
             self._reads.append((number, self._pool.submit(self._read, number)))
@@ -256,7 +287,7 @@ class _Pipeline:
             self._finish_write(number, future.result())
 
     def _read(self, number: int) -> _Outcome[Image]:
-        return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._reading))
+        return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._reading, self._budget))
 
 
 def planned_result(job: FileJob) -> FileResult:
@@ -292,8 +323,9 @@ def _error_of(job: FileJob, error: Exception) -> EdgeDenoiseError:
     )
 
 
-def _read(job: FileJob, reading: ReadOptions) -> Image:
+def _read(job: FileJob, reading: ReadOptions, budget: MemoryBudget) -> Image:
     """Read an image; every reason not to write its output is found here where it can be."""
+    budget.check(job)
     image = read_image(
         job.source,
         frames=True,
@@ -310,6 +342,21 @@ def _denoised(denoiser: Denoiser, image: Image, on_tile: Callable[[int, int], No
     """Denoise the first frame now, and those that follow it when they are written."""
     clean = denoiser(replace(image, following=Frames()), on_tile=on_tile)
     return replace(clean, following=image.following.map(denoiser))
+
+
+def _denoise_by_rows(
+    denoiser: Denoiser,
+    job: FileJob,
+    saving: SaveOptions,
+    reading: ReadOptions,
+    on_tile: Callable[[int, int], None],
+) -> ImageRows | None:
+    """Denoise an image from file to file; None where it has to be decoded whole."""
+    check_writable(job.output)
+    image = denoise_by_rows(denoiser, job, saving, reading.max_pixels, on_tile)
+    if image is not None:
+        _keep_time(job)
+    return image
 
 
 def _write(job: FileJob, image: Image, saving: SaveOptions) -> Path:

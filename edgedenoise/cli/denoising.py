@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,12 @@ Reuse = Annotated[
     bool, typer.Option("--reuse", help="Reuse the output where the image has not moved: for cameras that stand still.")
 ]
 TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Memory that the process may take, such as 1.5GB; tiles are chosen to fit.")
+]
+
+_BYTES = re.compile(r"(\d+(?:\.\d*)?) ?([kmgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def tile_side(text: str) -> int | Literal["auto"]:
@@ -59,3 +66,22 @@ def tile_side(text: str) -> int | Literal["auto"]:
     if not text.isdecimal():
         raise UsageError(f"--tile is not accepted: expected auto, 0 (whole image) or a side in pixels, got {text!r}")
     return int(text)
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """Return the value of `--max-memory` in bytes.
+
+    Raises:
+        UsageError: it is no size.
+
+    Example:
+        >>> memory_bytes("1.5GB"), memory_bytes("800M"), memory_bytes("2000000")
+        (1500000000, 800000000, 2000000)
+    """
+    if text is None:
+        return None
+    match = _BYTES.fullmatch(text.strip())
+    size = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if not 1 <= size < 1 << 60:
+        raise UsageError(f"--max-memory is not accepted: expected a size such as 1.5GB or 800MB, got {text!r}")
+    return int(size)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 WRITTEN_BY_ROWS: Final = frozenset({"JPEG", "PNG", "TIFF"})
 """Formats that are written by rows."""
 _PIECE_BYTES: Final = 1 << 20
-_BAND_BYTES: Final = 1 << 20
+_BAND_BYTES: Final = 1 << 17  # filters of PNG stay in the cache
 _MCU_ROWS: Final = 8  # of a strip: restart markers are numbered modulo 8
 _RESTART_7: Final = b"\xff\xd7"
 _END: Final = b"\xff\xd9"
