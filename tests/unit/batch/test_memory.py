@@ -19,6 +19,7 @@ from edgedenoise.errors import DamagedImageError, DeviceMemoryError, UsageError
 from edgedenoise.imaging.files import open_rows, read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
+from edgedenoise.runtimes.machine import used_memory_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +100,7 @@ def test_a_large_image_is_read_by_rows_in_python(tmp_path: Path) -> None:
 
 def job(tmp_path: Path, megapixels: float, *, alpha: bool = False, name: str = "a.png") -> FileJob:
     side = int((megapixels * 1e6) ** 0.5)
-    return FileJob(tmp_path / name, tmp_path / "out" / name, Layout(side, side, 3, 8, alpha))
+    return FileJob(tmp_path / name, tmp_path / "out" / name, layout=Layout(side, side, 3, 8, alpha))
 
 
 def test_rows_are_for_what_is_large_or_does_not_fit(tmp_path: Path) -> None:
@@ -117,9 +118,7 @@ def test_an_image_takes_its_input_its_output_and_what_pillow_holds() -> None:
     assert needed_bytes(Layout(1000, 1000, 3, 16, False)) == 18_000_000
 
 
-def test_what_does_not_fit_is_refused_with_what_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_fit_is_refused_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(Image(pixels(), pixels()[..., 0]), tmp_path / "alpha.png")
     report = edgedenoise.denoise_files([tmp_path / "alpha.png"], tmp_path / "out", "edge-tiny", max_memory=1_000_000)
     error = report.files[0].error
@@ -133,9 +132,7 @@ def test_what_does_not_fit_is_refused_with_what_helps(
     assert LARGE in str(report.files[0].error.hint)
 
 
-def test_without_the_extra_large_images_are_denoised_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_large_images_are_denoised_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvips", None)
     monkeypatch.setattr(memory, "BY_ROWS_PIXELS", 1000)
     write_image(Image(pixels()), tmp_path / "a.png")
@@ -144,8 +141,6 @@ def test_without_the_extra_large_images_are_denoised_in_memory(
 
 def test_tiles_are_chosen_from_what_may_be_taken() -> None:
     array, tiles = pixels(1500, 1500), []
-    from edgedenoise.runtimes.machine import used_memory_bytes
-
     for more in (40_000_000, 2_000_000_000):
         with load("edge-tiny", max_memory=used_memory_bytes() + 30_000_000 + more) as denoiser:
             denoiser(array)
@@ -159,5 +154,5 @@ def test_tiles_are_chosen_from_what_may_be_taken() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "1GB"])
 def test_a_limit_that_is_no_number_of_bytes_is_refused(limit: Any) -> None:
-    with pytest.raises(UsageError, match="max_memory is .*; expected a number of bytes above 0"):
+    with pytest.raises(UsageError, match=r"max_memory is .*; expected a number of bytes above 0"):
         load("edge-tiny", max_memory=limit)

@@ -15,6 +15,7 @@ from PIL import Image as PILImage
 
 from edgedenoise import errors
 from edgedenoise.cli.denoise import left_out_lines
+from edgedenoise.cli.denoising import memory_bytes
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.folders import LeftOut
 
@@ -90,6 +91,21 @@ def test_existing_outputs_are_one_line_each_and_one_hint_with_the_options_of_the
     given = f"{photo.parent} -o {tmp_path / 'out'} --model {committed_bundle} --strength 0.5 --overwrite"
     assert lines[-1] == f"Replace existing outputs: edgedenoise denoise {given}"
     assert run(*arguments, "--json").records()[-1]["variant"] is None
+
+
+@pytest.mark.parametrize("size", ["1.5GB", "1.5 gb", "1500M", "1500000000"])
+def test_memory_is_limited_in_the_units_that_people_write(
+    run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, size: str
+) -> None:
+    assert memory_bytes(size) == 1_500_000_000
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "-m", committed_bundle, "--max-memory", size)
+    assert done.code == 0, done.err
+
+
+def test_memory_of_no_size_is_refused(run: Run, photo: Path, tmp_path: Path) -> None:
+    done = run("denoise", photo, "-o", tmp_path / "out.png", "--max-memory", "much")
+    assert done.code == errors.UsageError.exit_code
+    assert "--max-memory is not accepted: expected a size such as 1.5GB or 800MB, got 'much'" in done.err
 
 
 def test_an_image_above_max_pixels_is_refused(run: Run, photo: Path, committed_bundle: Path, tmp_path: Path) -> None:
