@@ -100,7 +100,8 @@ def test_a_large_image_is_read_by_rows_in_python(tmp_path: Path) -> None:
 
 def job(tmp_path: Path, megapixels: float, *, alpha: bool = False, name: str = "a.png") -> FileJob:
     side = int((megapixels * 1e6) ** 0.5)
-    return FileJob(tmp_path / name, tmp_path / "out" / name, layout=Layout(side, side, 3, 8, alpha))
+    layout = Layout(side, side, 3, 8, alpha)
+    return FileJob(tmp_path / name, tmp_path / "out" / name, "edgedenoise denoise", layout)
 
 
 def test_rows_are_for_what_is_large_or_does_not_fit(tmp_path: Path) -> None:
