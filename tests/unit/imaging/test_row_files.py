@@ -39,10 +39,8 @@ def pixels(height: int = 300, width: int = 211, dtype: str = "uint8", channels: 
     return np.round(unit * np.iinfo(dtype).max).astype(dtype)
 
 
-def rows_of(
-    array: NDArray[Any], metadata: Metadata | None = None, format_: str = "PNG", encoding: Any = None
-) -> ImageRows:
-    return ImageRows(PixelRows.of(array), metadata or Metadata(), format_, encoding)
+def rows_of(array: NDArray[Any], encoding: Any = None) -> ImageRows:
+    return ImageRows(PixelRows.of(array), Metadata(), "PNG", encoding)
 
 
 def all_rows(image: ImageRows, rows: int = 50) -> np.ndarray:
