@@ -24,8 +24,10 @@ MINUTES ?= 60
 FUZZ_SEED ?= 1
 FUZZ_ARGS ?=
 
-# Kills of `make faults`.
+# Kills of each writer by `make faults`, and signals to each command; images of `make soak`.
 KILLS ?= 200
+INTERRUPTS ?= 40
+IMAGES ?= 10000
 
 # Where `make bench-baseline` appends its runs, how many, and the bundle that is measured.
 BENCH_BASELINE ?= build/benchmarks/bench-baseline.json
@@ -37,7 +39,7 @@ BENCH_ARGS ?= edge-tiny --shape 256 --threads 1
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-baseline bench-check fuzz faults lint format typecheck docs serve-docs clean
+.PHONY: help demo test bench-baseline bench-check fuzz faults soak lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +62,11 @@ bench-check: $(READY) ## measure the speed again; fails on a regression beyond t
 fuzz: $(READY) ## try damaged inputs on every parser for an hour; MINUTES=5 for less, FUZZ_SEED=2 for others
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/campaign.py --minutes $(MINUTES) --seed $(FUZZ_SEED) $(FUZZ_ARGS)
 
-faults: $(READY) ## kill commands at 200 random instants, and fill disks; KILLS=20 for fewer
-	EDGEDENOISE_KILLS=$(KILLS) $(BIN)/pytest $(PYTEST_ARGS) tests/faults
+faults: $(READY) ## kill and interrupt commands at random instants, fill disks, cut the power; KILLS=20 for fewer
+	EDGEDENOISE_KILLS=$(KILLS) EDGEDENOISE_INTERRUPTS=$(INTERRUPTS) $(BIN)/pytest $(PYTEST_ARGS) tests/faults
+
+soak: $(READY) ## denoise 10,000 small images in one process; IMAGES=1000 for fewer
+	EDGEDENOISE_SOAK=$(IMAGES) $(BIN)/pytest tests/faults/test_soak.py
 
 lint: $(READY) ## check style, formatting, and which package imports which
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import copy_bundle
 from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.evaluation.bootstrap import median_interval
-from edgedenoise.evaluation.worker import Worker
+from edgedenoise.evaluation.worker import OpenOptions, Worker
 
 BEGIN = "<!-- benchmark_app: written by benchmarks/against_benchmark_app.py -->\n"
 END = "<!-- benchmark_app end -->\n"
@@ -97,7 +97,7 @@ def measure(name: str, program: str, side_px: int, rounds: int, inferences: int,
         channels, order, rows = bundle.manifest.input_channels, np.random.default_rng(0), []
         for variant in (one for one in bundle.manifest.variants if one.runtime == "openvino"):
             ours, theirs = [], []
-            with Worker(bundle, variant, "cpu", threads) as worker:
+            with Worker(bundle, variant, OpenOptions("cpu", threads)) as worker:
                 ours_ms(worker, side_px, 2)  # compiles for the shape
                 for done in range(rounds):
                     note(f"{name} {variant.name}: round {done + 1} of {rounds}")

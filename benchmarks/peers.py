@@ -6,6 +6,9 @@ strength per method and set is chosen by mean PSNR against the ground truth, whi
 SSIM are computed on clipped, rounded 8-bit sRGB. Time is the CPU time of the process with one thread, so other work on
 the machine does not count.
 
+`--bundle edge` runs the float and INT8 variants of a bundle beside the methods, and `--peer model.onnx` any other ONNX
+denoiser; both without tuning.
+
 The packages of the peers are in the extra `peers`; edgedenoise never imports them. bm3d is for non-commercial use and
 takes minutes per megapixel: `--bm3d` runs it and the others on ten fixed crops, which takes ten minutes more.
 """
@@ -19,6 +22,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +32,15 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 from harness import check_out, note, parser_of, positive, run_benchmark, write_results
 from image_sets import read_pairs
+from onnx_peer import OnnxPeer, PeerFormat
 
+import edgedenoise
 from edgedenoise.imaging.image import from_unit, to_unit
 from edgedenoise.imaging.metrics import Quality, mean_quality, psnr, quality_of
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from image_sets import Pair, Pixels
@@ -143,16 +150,38 @@ def sweep(peer: Peer, pairs: list[Pair]) -> dict[float, float]:
 def measure(peer: Peer, pairs: list[Pair], swept: dict[float, float]) -> Result:
     """Run the best strength of a sweep over all pairs."""
     strength = max(swept, key=swept.__getitem__)
-    qualities, times = [], []
-    for noisy, clean in pairs:
-        start = time.process_time()
-        denoised = peer.run(noisy, strength)
-        times.append((time.process_time() - start) * 1000 / (noisy.shape[0] * noisy.shape[1] / 1e6))
-        qualities.append(quality_of(denoised, clean))
     setting = peer.setting.format(strength)
     if strength in (peer.strengths[0], peer.strengths[-1]):
         setting += " (end of the sweep)"
-    return Result(peer.name, setting, mean_quality(qualities), float(np.median(times)), swept)
+    return measure_method(peer.name, setting, partial(peer.run, strength=strength), pairs, swept)
+
+
+def measure_method(
+    name: str,
+    setting: str,
+    run: Callable[[Pixels], Pixels],
+    pairs: list[Pair],
+    swept: dict[float, float] | None = None,
+) -> Result:
+    """Run a method over all pairs: quality, and CPU time per megapixel."""
+    qualities, times = [], []
+    for noisy, clean in pairs:
+        start = time.process_time()
+        denoised = run(noisy)
+        times.append((time.process_time() - start) * 1000 / (noisy.shape[0] * noisy.shape[1] / 1e6))
+        qualities.append(quality_of(denoised, clean))
+    return Result(name, setting, mean_quality(qualities), float(np.median(times)), swept or {})
+
+
+def opened_models(options: argparse.Namespace) -> dict[str, Callable[[Pixels], Pixels]]:
+    """Return the bundles and ONNX models that were asked for, by name."""
+    form = PeerFormat(options.peer_white, options.peer_output, options.peer_multiple)
+    models: dict[str, Callable[[Pixels], Pixels]] = {}
+    for bundle in options.bundle:
+        for precision in ("fp32", "int8"):
+            name = f"{Path(bundle).stem} {precision}"
+            models[name] = edgedenoise.load(bundle, runtime="onnxruntime", precision=precision, threads=1)
+    return models | {peer.name: peer for peer in (OnnxPeer(path, form) for path in options.peer)}
 
 
 def best_of(peers: list[Peer], pairs: list[Pair], swept: list[Pair]) -> list[Result]:
@@ -202,21 +231,30 @@ def main() -> None:
     parser = parser_of("Compare classical denoisers at their best strength on a set of images.", "peers")
     parser.add_argument("folder", type=Path, help="folder with noisy/ and clean/")
     parser.add_argument("--every", type=positive, default=1, metavar="N", help="sweep on every N-th image only")
+    parser.add_argument("--bundle", action="append", default=[], metavar="NAME", help="our bundle, or a shipped one")
+    parser.add_argument("--peer", action="append", default=[], type=Path, metavar="ONNX", help="another ONNX denoiser")
+    parser.add_argument("--peer-white", type=float, default=1.0, metavar="VALUE", help="white of --peer: 1 or 255")
+    parser.add_argument("--peer-output", choices=("image", "noise"), default="image", help="what --peer returns")
+    parser.add_argument("--peer-multiple", type=positive, default=16, metavar="N", help="--peer needs sides of N x k")
     parser.add_argument("--bm3d", action="store_true", help="a second table with bm3d, on ten fixed crops of 256x256")
     options = parser.parse_args()
     check_out(options.out, "peers")
     pairs = read_pairs(options.folder)
     there = [peer for peer in PEERS if not peer.missing]
     left_out = [missing_line(peer) for peer in (*PEERS, *([BM3D] if options.bm3d else [])) if peer.missing]
+    models = opened_models(options)
     swept = pairs[:: options.every]
     found = {
         f"{options.folder}: {len(pairs)} images, one best setting per method for all of them, found on {len(swept)}":
-        best_of(there, pairs, swept)
+        [*best_of(there, pairs, swept), *(measure_method(name, "", run, pairs) for name, run in models.items())]
     }  # fmt: skip
     if options.bm3d:
         crops = fixed_crops(pairs)
         heading = f"{len(crops)} fixed crops of {CROP_PX}x{CROP_PX}, one best setting per method for all of them"
-        found[heading] = best_of([*there, *([] if BM3D.missing else [BM3D])], crops, crops)
+        found[heading] = [
+            *best_of([*there, *([] if BM3D.missing else [BM3D])], crops, crops),
+            *(measure_method(name, "", run, crops) for name, run in models.items()),
+        ]
     for heading, results in found.items():
         print(heading, text(results), "", sep="\n")
     print(*left_out, sep="\n")

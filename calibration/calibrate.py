@@ -16,7 +16,7 @@ from edgedenoise.bundles.manifest import Calibration, Manifest
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrators import MINMAX, Calibrator
 from edgedenoise.calibration.drawing import DEFAULT_COUNT, DEFAULT_CROP_PX, SetOptions
-from edgedenoise.calibration.graphs import load_onnx
+from edgedenoise.calibration.graphs import channel_problems, load_onnx
 from edgedenoise.calibration.histograms import Histogram, Range, from_bytes, to_bytes
 from edgedenoise.calibration.images import Duplicate
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
@@ -118,7 +118,7 @@ def calibrate(
     check_editable(opened)
     manifest = opened.manifest
     graph = float_graph(opened)
-    model = load_onnx(graph)
+    model = read_float_graph(opened)
     folder = Path(data)
     if set_of is None:
         options = SetOptions(count, seed, crop_px, noise_levels, stratify)
@@ -364,6 +364,20 @@ def float_graph(bundle: Bundle) -> bytes:
         return bundle.model_files(bundle.variant(FLOAT_VARIANT)).onnx_data
     except IncompatibleError as error:
         raise IncompatibleError(error.message, hint=export_hint(bundle)) from error
+
+
+def read_float_graph(bundle: Bundle) -> onnx.ModelProto:
+    """Return a bundle's float graph, which takes the channels that the manifest declares.
+
+    Raises:
+        IntegrityError: it is damaged, or takes another number of channels.
+        IncompatibleError: the bundle has no float graph.
+        RuntimeUnavailableError: the package onnx is not installed.
+    """
+    model = load_onnx(float_graph(bundle), f"{bundle.source}: {FLOAT_VARIANT}")
+    for problem in channel_problems(model, bundle.manifest):
+        raise IntegrityError(f"{bundle.source}: {FLOAT_VARIANT}: {problem}", hint=export_hint(bundle))
+    return model
 
 
 def export_hint(bundle: Bundle) -> str:

@@ -10,6 +10,8 @@ from edgedenoise.extras import missing_package
 if TYPE_CHECKING:
     import onnx
 
+    from edgedenoise.bundles.manifest import Manifest
+
 
 def load_onnx(data: bytes, what: str = "the ONNX model") -> onnx.ModelProto:
     """Read a serialized ONNX model and check it by ONNX's own rules.
@@ -35,3 +37,16 @@ def load_onnx(data: bytes, what: str = "the ONNX model") -> onnx.ModelProto:
         for tensor in model.graph.initializer:
             numpy_helper.to_array(tensor)  # the checker does not compare the size with the shape
         return model
+
+
+def channel_problems(model: onnx.ModelProto, manifest: Manifest) -> list[str]:
+    """Return the problem of a graph that takes another number of channels than its manifest says, if it is one."""
+    if not model.graph.input or input_channels(model) == manifest.input_channels:
+        return []
+    declared = "no noise level" if manifest.noise_level is None else "a noise level"
+    return [f"the input has {input_channels(model)} channels; expected {manifest.input_channels}, as for {declared}"]
+
+
+def input_channels(model: onnx.ModelProto) -> int:
+    """Return the number of channels that a graph takes: 3, and 1 where it takes the noise level."""
+    return int(model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)

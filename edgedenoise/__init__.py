@@ -22,6 +22,7 @@ _PUBLIC = {
     "bench": "edgedenoise.evaluation.bench",
     "build": "edgedenoise.exporting.build",
     "calibrate": "edgedenoise.calibration.calibrate",
+    "check_limits": "edgedenoise.evaluation.checks",
     "compare": "edgedenoise.evaluation.compare",
     "compile": "edgedenoise.exporting.compile",
     "denoise": "edgedenoise.denoiser",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from edgedenoise.doctor import diagnose as diagnose
     from edgedenoise.errors import EdgeDenoiseError as EdgeDenoiseError
     from edgedenoise.evaluation.bench import bench as bench
+    from edgedenoise.evaluation.checks import check_limits as check_limits
     from edgedenoise.evaluation.compare import compare as compare
     from edgedenoise.exporting.build import build as build
     from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)

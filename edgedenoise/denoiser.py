@@ -117,13 +117,19 @@ def load(
 
 
 def load_variant(
-    bundle: Bundle, name: str, *, device: str = "auto", threads: int | None = None, selftest: bool = True
+    bundle: Bundle,
+    name: str,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    trust_engine: bool = False,
+    selftest: bool = True,
 ) -> Denoiser:
     """Open one variant by its name, for measurements; otherwise as `load`."""
     variant = bundle.variant(name)
     settings = Settings()
     settings.check_for(bundle)
-    options = SessionOptions(threads=threads)
+    options = SessionOptions(threads=threads, trust_engine=trust_engine)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
     return Denoiser(bundle, Choice(variant), session, settings)
 

@@ -225,6 +225,12 @@ class RegressionError(EdgeDenoiseError):
     exit_code = 102
 
 
+class LimitError(EdgeDenoiseError):
+    """A bundle does not keep a limit of `edgedenoise test`."""
+
+    exit_code = 103
+
+
 class HostError(EdgeDenoiseError):
     """A device given with `--on` cannot be reached, lacks something, or its connection ended."""
 

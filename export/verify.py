@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.contents import damage_reported
-from edgedenoise.calibration.graphs import load_onnx
+from edgedenoise.calibration.graphs import channel_problems, load_onnx
 from edgedenoise.errors import EdgeDenoiseError, IncompatibleError, RuntimeUnavailableError
 from edgedenoise.exporting.commands import compile_command
 from edgedenoise.exporting.quantization.divergence import (
@@ -27,6 +26,7 @@ from edgedenoise.exporting.quantization.divergence import (
 from edgedenoise.extras import is_installed
 from edgedenoise.imaging.metrics import psnr_unit
 from edgedenoise.progress import Progress, silent
+from edgedenoise.runtimes.base import SessionOptions
 from edgedenoise.runtimes.onnxruntime.backend import OnnxRuntime
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.opening import backend_of, open_emulation, open_variant
@@ -115,11 +115,12 @@ class VerifyReport:
         return any(check.status != "not run" for check in self.variants)
 
 
-def verify(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
+def verify(bundle: Path | str, *, trust_engine: bool = False, progress: Progress = silent) -> VerifyReport:
     """Check a bundle: every file's hash, every graph's contract, every variant's self-test.
 
     Args:
         bundle: a bundle folder or archive.
+        trust_engine: load TensorRT engines that contain code for the host although another machine built them.
         progress: called after each variant.
 
     Returns:
@@ -136,10 +137,10 @@ def verify(bundle: Path | str, *, progress: Progress = silent) -> VerifyReport:
     """
     opened = Bundle.open(bundle)
     opened.check()
-    return verify_opened(opened, progress)
+    return verify_opened(opened, progress, trust_engine=trust_engine)
 
 
-def verify_opened(bundle: Bundle, progress: Progress = silent) -> VerifyReport:
+def verify_opened(bundle: Bundle, progress: Progress = silent, *, trust_engine: bool = False) -> VerifyReport:
     """Check the graphs and variants of a bundle whose files are known to be sound; see `verify`."""
     variants = bundle.manifest.variants
     linted, checks = [], []
@@ -152,7 +153,7 @@ def verify_opened(bundle: Bundle, progress: Progress = silent) -> VerifyReport:
         if problems:
             checks.append(VariantCheck(variant.name, variant.runtime, variant.precision, "failed", "; ".join(problems)))
             continue
-        checks.append(check_variant(bundle, variant))
+        checks.append(check_variant(bundle, variant, trust_engine=trust_engine))
     progress("verify", len(variants), len(variants))
     return VerifyReport(
         bundle=str(bundle.source),
@@ -183,12 +184,11 @@ def _lint(bundle: Bundle, variant: Variant) -> list[str] | None:
     graph = _loaded(bundle, variant)
     if graph is None:
         return None
-    from edgedenoise.exporting.onnx.graph import channel_problems, lint
+    from edgedenoise.exporting.onnx.graph import lint
     from edgedenoise.exporting.quantization.contracts import lint_encoded
 
-    with damage_reported(f"{bundle.source}: {variant.path}"):
-        problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
-        return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
+    problems = lint(graph) if variant.encoding is None else lint_encoded(graph, variant.encoding)
+    return [*problems, *channel_problems(graph, bundle.manifest), *_wrong_tiling(bundle, graph)]
 
 
 def _wrong_tiling(bundle: Bundle, graph: onnx.ModelProto) -> list[str]:
@@ -227,20 +227,23 @@ def _wrong_metadata(bundle: Bundle, variant: Variant) -> list[str]:
     ]
 
 
-def check_variant(bundle: Bundle, variant: Variant, *, must_open: bool = False) -> VariantCheck:
+def check_variant(
+    bundle: Bundle, variant: Variant, *, must_open: bool = False, trust_engine: bool = False
+) -> VariantCheck:
     """Run the self-test of one variant: on its backend or, where that cannot run here, by emulation.
 
     Args:
         bundle: an opened bundle.
         variant: one of its variants.
         must_open: whether an unusable backend is an error instead of a reason to emulate.
+        trust_engine: as in `verify`.
 
     Raises:
         RuntimeUnavailableError, IncompatibleError: the backend cannot run the variant here, and `must_open` is set.
     """
     check = VariantCheck(variant.name, variant.runtime, variant.precision, "not run")
     try:
-        session = open_variant(bundle, variant, selftest=False)
+        session = open_variant(bundle, variant, options=SessionOptions(trust_engine=trust_engine), selftest=False)
     except (RuntimeUnavailableError, IncompatibleError) as error:
         if must_open:
             raise

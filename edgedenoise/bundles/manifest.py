@@ -22,13 +22,19 @@ VARIANT_NAME = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*
 """Type of a variant's name, which is also the name of its sub-folder and of files made for it: no separators."""
 
 
+COUNT = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+"""Type of a number of things; JSON readers of other languages hold it exactly."""
+DECIBELS = Annotated[float, msgspec.Meta(ge=-1000, le=1000)]
+"""Type of a difference in decibels."""
+
+
 class NetworkInfo(msgspec.Struct, frozen=True):
     """The network: its name and what it costs."""
 
     name: str
     """For example `cbsn-24x4`."""
-    parameters: int
-    macs_per_px: int
+    parameters: COUNT
+    macs_per_px: COUNT
     """Multiply-accumulates per input pixel of the exported path."""
 
 
@@ -62,11 +68,11 @@ MOST_WORST_LOSS_DB = 0.3
 class HeldOutLoss(msgspec.Struct, frozen=True):
     """PSNR that integers lose against float, on images that calibration did not use."""
 
-    mean_db: float
+    mean_db: DECIBELS
     """Mean over the images."""
-    worst_db: float
+    worst_db: DECIBELS
     """Loss on the image that loses most."""
-    images: int
+    images: Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
     """Number of images; one that is larger than the judged side counts once for each of its parts."""
     truth: Literal["clean", "replayed"]
     """What the PSNR is taken to. `clean`: the clean images. `replayed`: the float output, to which the noise that it
@@ -137,7 +143,7 @@ class FileRecord(msgspec.Struct, frozen=True):
     """Hash and size of a file when it was written."""
 
     sha256: str
-    size_bytes: int
+    size_bytes: COUNT
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -154,8 +160,8 @@ class Parity(msgspec.Struct, frozen=True):
 class Calibration(msgspec.Struct, frozen=True, rename={"images": "photographs"}):
     """The set that activation ranges were measured on; the ranges are in `calibration/ranges.json`."""
 
-    crops: int
-    images: int
+    crops: COUNT
+    images: COUNT
     seed: int
     noise_levels: list[float] = []
     """Levels of the synthetic camera noise that was added to clean images; empty for noisy images."""
@@ -166,8 +172,8 @@ class Training(msgspec.Struct, frozen=True):
 
     objective: str
     """For example `cbsn`, on noisy images alone; see `edgedenoise.training.objectives.objective`."""
-    steps: int
-    hours: float
+    steps: COUNT
+    hours: Annotated[float, msgspec.Meta(ge=0)]
     """Wall time, on the machine that trained it."""
     clean: bool = False
     """Whether training used clean images."""
@@ -182,9 +188,9 @@ class NoiseLevel(msgspec.Struct, frozen=True):
 
     estimator: str
     """Name of the estimator that sigma comes from."""
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1, le=1000)]
     """Version of the estimator; later ones serve as well."""
-    gain: float
+    gain: Annotated[float, msgspec.Meta(gt=0, le=1000)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +203,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_error_lsb: Annotated[float, msgspec.Meta(ge=0, le=255)] | None = None
     """Largest absolute difference to the float output in 8-bit levels, on each image."""
     max_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """Largest median time of the network alone on one input, in milliseconds."""
+    """Largest median time of a whole call on an image of 512x512 pixels, in milliseconds."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ COMMANDS = (
     "quantize",
     "compile",
     "verify",
+    "test",
     "denoise",
     "watch",
     "compare",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, Wide, cli_command
+from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, TrustEngine, Wide, cli_command
 from edgedenoise.cli.remote import on_devices
 from edgedenoise.errors import MeasurementError, UsageError
 
@@ -28,6 +28,7 @@ def command(
     precision: Annotated[list[str] | None, typer.Option(help="Precision to measure. Repeatable. Default: all.")] = None,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    trust_engine: TrustEngine = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help=RESULTS)] = None,
     wide: Wide = False,
 ) -> None:
@@ -49,6 +50,7 @@ def command(
             repeats=repeats,
             device=device,
             threads=threads,
+            trust_engine=trust_engine,
             variants=variant or (),
             runtimes=runtime or (),
             precisions=precision or (),

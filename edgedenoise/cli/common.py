@@ -36,11 +36,11 @@ __all__ = [
     "RESULTS",
     "SCHEME",
     "THREADS",
-    "TRUST_ENGINE",
     "Command",
     "CommandGroup",
     "NormalizationOption",
     "Output",
+    "TrustEngine",
     "Which",
     "Wide",
     "cli_command",
@@ -54,7 +54,6 @@ NOISE_LEVEL = "Add synthetic camera noise to clean images: 0 (lowest ISO) to 1 (
 RESULTS = "Result file (.json) that the raw samples, the machine and the checks are appended to."
 SCHEME = "u8s7 (any CPU, the default), u8s8, s8s8 (TensorRT) or coreml."
 THREADS = "Threads of one inference. Default: the runtime decides."
-TRUST_ENGINE = "Load TensorRT engines that contain host code although another machine built them."
 Which = Annotated[
     Literal["last", "best"], typer.Option(help="last: the end of training. best: the best on held-out images.")
 ]
@@ -63,6 +62,13 @@ NormalizationOption = Annotated[
     typer.Option(
         help="Normalization of the input: as trained, by the whole image, or the same with a limit for INT8."
         " Runs of import-tf need the last for INT8.",
+    ),
+]
+TrustEngine = Annotated[
+    bool,
+    typer.Option(
+        "--trust-engine",
+        help="Load TensorRT engines that contain host code although another machine built them.",
     ),
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Show all columns of the table.")]

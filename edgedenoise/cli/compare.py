@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import DEVICE, THREADS, Output, Wide, cli_command
+from edgedenoise.cli.common import DEVICE, THREADS, Output, TrustEngine, Wide, cli_command
 from edgedenoise.cli.remote import on_devices
 from edgedenoise.errors import MeasurementError
 from edgedenoise.printable import one_line
+
+if TYPE_CHECKING:
+    from edgedenoise.evaluation.compare import CompareOptions
 
 
 @cli_command
@@ -36,6 +39,7 @@ def command(
     repeats: Annotated[int, typer.Option(help="Timed runs per variant.")] = 20,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
+    trust_engine: TrustEngine = False,
     wide: Wide = False,
 ) -> None:
     """Compare the quality, speed and memory of every variant.
@@ -51,14 +55,17 @@ def command(
     if results is not None:
         check_appendable(results)
     with output.progress() as progress:
+        options: CompareOptions = {
+            "task": task,
+            "repeats": repeats,
+            "device": device,
+            "threads": threads,
+            "trust_engine": trust_engine,
+        }
         if out is None or results is not None:
-            report = edgedenoise.compare(
-                bundle, noisy, clean, task=task, repeats=repeats, device=device, threads=threads, progress=progress
-            )
+            report = edgedenoise.compare(bundle, noisy, clean, progress=progress, **options)
         else:
-            report = compare_to_html(
-                bundle, noisy, clean, out, task=task, repeats=repeats, device=device, threads=threads, progress=progress
-            )
+            report = compare_to_html(bundle, noisy, clean, out, progress=progress, **options)
     if results is not None:
         append_runs(results, [report.run])
     lines = [compare_table(report, wide=wide), *report.run.environment.remarks]

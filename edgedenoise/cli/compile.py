@@ -23,7 +23,7 @@ def _extras(arguments: dict[str, Any]) -> tuple[str, ...]:
 
 
 @cli_command
-@on_devices(writes=("bundle",), extras=_extras)
+@on_devices(changes=("bundle",), extras=_extras)
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],

@@ -13,7 +13,7 @@ import edgedenoise
 from edgedenoise.batch.records import file_record, summary_record
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, TrustEngine, cli_command
 from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
 from edgedenoise.imaging.layout import MAX_PIXELS
@@ -72,7 +72,7 @@ def command(
     crf: denoising.Crf = None,
     hwaccel: denoising.Hwaccel = None,
     reuse: denoising.Reuse = False,
-    trust_engine: denoising.TrustEngine = False,
+    trust_engine: TrustEngine = False,
 ) -> None:
     """Denoise images and videos, and keep their size, depth, metadata and time."""
     from edgedenoise.batch.single import STANDARD_STREAM, denoise_single, is_single

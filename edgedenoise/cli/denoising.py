@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgedenoise.cli.common import DEVICE, THREADS, TRUST_ENGINE
+from edgedenoise.cli.common import DEVICE, THREADS
 from edgedenoise.errors import UsageError
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")]
@@ -46,7 +46,6 @@ Hwaccel = Annotated[str | None, typer.Option(help="Videos: device that decodes, 
 Reuse = Annotated[
     bool, typer.Option("--reuse", help="Reuse the output where the image has not moved: for cameras that stand still.")
 ]
-TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_ENGINE)]
 MaxMemory = Annotated[
     str | None, typer.Option(help="Memory that the process may take, such as 1.5GB; tiles are chosen to fit.")
 ]

@@ -98,8 +98,8 @@ def command(
         with output.progress() as progress:
             found = edgedenoise.quantize_to_budget(
                 bundle,
-                max_drop_db=_decibels("--max-drop", max_drop),
-                min_psnr_db=_decibels("--min-psnr", min_psnr),
+                max_drop_db=decibels("--max-drop", max_drop),
+                min_psnr_db=decibels("--min-psnr", min_psnr),
                 data=data,
                 clean=clean,
                 scheme=scheme,
@@ -167,7 +167,7 @@ def _first_target(report: QuantizeReport) -> str:
     return next(takers, "openvino")
 
 
-def _decibels(option: str, text: str | None) -> float | None:
+def decibels(option: str, text: str | None) -> float | None:
     """Read decibels from a text such as 0.1dB, 0.1 dB or 0.1.
 
     Raises:

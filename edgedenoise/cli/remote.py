@@ -54,16 +54,22 @@ class _Words:
     words: tuple[str, ...]
     repeats: tuple[str, ...]
     uploads: dict[str, Path]
+    written: dict[str, Path]
 
 
 def on_devices(
-    *, results: str = "", writes: Sequence[str] = (), extras: Callable[..., Sequence[str]] | None = None
+    *,
+    results: str = "",
+    writes: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    extras: Callable[..., Sequence[str]] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator for commands that also run on other devices; `cli_command` comes before it.
 
     Args:
         results: parameter that names the result file.
-        writes: parameters whose files or folders the command changes; they are brought back.
+        writes: parameters that name files which the command writes; they are brought back, from one device.
+        changes: parameters that name bundles which the command changes; they are brought back, from one device.
         extras: function of the command's arguments that returns the extras to install; None for those of a bundle's
             variants.
     """
@@ -74,7 +80,7 @@ def on_devices(
             options = {name: arguments.pop(name) for name in _OPTIONS}
             if options["on"]:
                 wanted = extras(arguments) if extras is not None else _runtime_extras(arguments["bundle"])
-                _run(output, ctx, arguments, options, results=results, writes=writes, extras=wanted)
+                _run(output, ctx, arguments, options, results=results, writes=writes, changes=changes, extras=wanted)
             else:
                 _refuse_alone(options)
                 function(output, **arguments)
@@ -115,6 +121,7 @@ def _run(
     *,
     results: str,
     writes: Sequence[str],
+    changes: Sequence[str],
     extras: Sequence[str],
 ) -> None:
     from edgedenoise.evaluation.remote.host import Host
@@ -125,14 +132,22 @@ def _run(
     out = arguments.get(results)
     if out is not None:
         check_appendable(out)
-    if writes and len(hosts) > 1:
-        raise UsageError(f"the command changes {arguments[writes[0]]}: expected one device, got {len(hosts)}")
+    single = [arguments[name] for name in (*writes, *changes) if arguments[name] is not None]
+    if single and len(hosts) > 1:
+        raise UsageError(f"{single[0]} cannot be written by several devices: expected one device, got {len(hosts)}")
     if options["wheels"] and not options["install"]:
         raise UsageError("--wheels is for --install, which is missing: expected both", hint="Add --install.")
-    line = _words_of(ctx, skip={results})
-    more = ([f"--{results}", RESULT] if results else []) + (["--json"] if output.as_json else [])
-    changes = {remote: here for remote, here in line.uploads.items() if here in [arguments[name] for name in writes]}
-    job = RemoteJob((*line.words, *more), line.uploads, line.repeats, str(arguments["bundle"]), changes)
+    line = _words_of(ctx, skip={results}, written=set(writes))
+    more = ([f"--{results}", RESULT] if out is not None else []) + (["--json"] if output.as_json else [])
+    changed = [arguments[name] for name in changes]
+    job = RemoteJob(
+        words=(*line.words, *more),
+        uploads=line.uploads,
+        repeats=line.repeats,
+        source=str(arguments["bundle"]),
+        writes=line.written,
+        changes={remote: here for remote, here in line.uploads.items() if here in changed},
+    )
     python = RemotePython(options["remote_python"], options["install"], tuple(options["wheels"] or ()), tuple(extras))
     with output.progress() as progress:
         found = run_on_hosts(hosts, job, python, progress)
@@ -142,6 +157,8 @@ def _run(
         if one.notes and one.error is None:
             output.note("\n".join(f"{one.host.label}: {note}" for note in one.notes.splitlines()))
     output.result([_json_of(one) for one in found], "\n\n".join(_text_of(one) for one in found if one.text.strip()))
+    if output.as_json and any(one.error for one in found):  # the list is the one JSON value
+        raise typer.Exit(next(one.error.exit_code for one in found if one.error))
     _raise_failures(found, out)
 
 
@@ -171,11 +188,12 @@ def _raise_failures(found: Sequence[HostResult], out: Path | None) -> None:
     raise RemoteCommandError(f"{len(failed)} of {len(found)} devices failed{kept}:\n{lines}", hint=failed[0].hint)
 
 
-def _words_of(ctx: typer.Context, skip: set[str]) -> _Words:
+def _words_of(ctx: typer.Context, skip: set[str], written: set[str]) -> _Words:
     """Return the words of the command line as given, with the paths of the device instead of files here."""
     name = str(ctx.info_name)
     words, repeats = [name], [name]
     uploads: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
         if parameter.name in _LOCAL | skip or source is None or source.name != "COMMANDLINE":
@@ -188,11 +206,14 @@ def _words_of(ctx: typer.Context, skip: set[str]) -> _Words:
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
             remote = one
-            if isinstance(one, Path) and str(one) not in SHIPPED:
+            if parameter.name in written:
+                remote = f"{parameter.name}{one.suffix}"
+                files[remote] = one
+            elif isinstance(one, Path) and str(one) not in SHIPPED:
                 remote = _uploaded(one, parameter.name or "", uploads)
             words += [*option, str(remote)]
             repeats += [*option, str(one)]
-    return _Words(tuple(words), tuple(repeats), uploads)
+    return _Words(tuple(words), tuple(repeats), uploads, files)
 
 
 def _uploaded(path: Path, name: str, uploads: dict[str, Path]) -> str:

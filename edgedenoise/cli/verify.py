@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import edgedenoise
-from edgedenoise.cli.common import Output, Wide, cli_command
+from edgedenoise.cli.common import Output, TrustEngine, Wide, cli_command
 from edgedenoise.errors import MeasurementError, ParityError
 from edgedenoise.printable import one_line
 from edgedenoise.tables import table
@@ -23,11 +23,12 @@ _NARROW = ("variant", "status", "state", "dB to float", "needed")
 def command(
     output: Output,
     bundle: Annotated[Path, typer.Argument(help="Bundle folder or archive.")],
+    trust_engine: TrustEngine = False,
     wide: Wide = False,
 ) -> None:
     """Check every file, graph and self-test of a bundle."""
     with output.progress() as progress:
-        report = edgedenoise.verify(bundle, progress=progress)
+        report = edgedenoise.verify(bundle, trust_engine=trust_engine, progress=progress)
     output.result(report, _text(report, wide=wide))
     if not report.passed:
         raise typer.Exit(ParityError.exit_code)

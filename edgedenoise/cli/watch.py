@@ -12,7 +12,7 @@ import edgedenoise
 from edgedenoise.batch.records import file_record
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, TrustEngine, cli_command
 from edgedenoise.cli.interrupts import terminated_like_interrupted
 from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
@@ -45,7 +45,7 @@ def command(
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
-    trust_engine: denoising.TrustEngine = False,
+    trust_engine: TrustEngine = False,
 ) -> None:
     """Denoise the images of a folder as they arrive, until Ctrl-C."""
     counts = {"denoised": 0, "failed": 0}

@@ -20,6 +20,7 @@ from edgedenoise.evaluation.measurement import Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
 from edgedenoise.evaluation.results import Run
 from edgedenoise.evaluation.rounds import Selection, check_measured, start_workers, time_rounds
+from edgedenoise.evaluation.worker import OpenOptions
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.progress import Progress, silent
@@ -52,6 +53,7 @@ def bench(
     repeats: int = DEFAULT_REPEATS,
     device: str = "auto",
     threads: int | None = None,
+    trust_engine: bool = False,
     variants: Collection[str] = (),
     runtimes: Collection[str] = (),
     precisions: Collection[str] = (),
@@ -69,6 +71,7 @@ def bench(
         repeats: timed rounds, after the warm-up.
         device: `auto` or a device of the runtimes.
         threads: threads within one inference; None for the runtime's own choice.
+        trust_engine: load TensorRT engines that contain code for the host although another machine built them.
         variants: names of the variants to measure; empty for all.
         runtimes: measure the variants of these backends alone; empty for all.
         precisions: measure the variants of these precisions alone; empty for all.
@@ -93,13 +96,14 @@ def bench(
     """
     height, width = _checked_shape(shape, repeats)
     opened, selection = Bundle.open(bundle), Selection(variants, runtimes, precisions)
-    timing = timing_options(repeats, device, threads)
+    options = OpenOptions(device, threads, trust_engine)
+    timing = timing_options(repeats, options)
     arguments = ["bench", str(opened.source), "--shape", f"{height}x{width}", *selection.words(), *timing]
     recorder = RunRecorder(opened, arguments, threads=threads)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "noise.png"
-        write_image(Image(_noise((height, width))), path)
-        workers = start_workers(stack, opened, device, threads, selection)
+        write_image(Image(noise_image((height, width))), path)
+        workers = start_workers(stack, opened, options, selection)
         samples = time_rounds(workers, path, (height, width), repeats, progress)
         check_measured(opened, workers)
         measured = summarize(opened, workers, samples)
@@ -108,9 +112,12 @@ def bench(
     return BenchReport(str(opened.source), network.name, network.macs_per_px, (height, width), repeats, measured, run)
 
 
-def timing_options(repeats: int, device: str, threads: int | None) -> list[str]:
+def timing_options(repeats: int, options: OpenOptions) -> list[str]:
     """Return the words of the options that all commands that measure have."""
-    return ["--repeats", str(repeats), "--device", device, *([] if threads is None else ["--threads", str(threads)])]
+    words = ["--repeats", str(repeats), "--device", options.device]
+    if options.threads is not None:
+        words += ["--threads", str(options.threads)]
+    return [*words, "--trust-engine"] if options.trust_engine else words
 
 
 def _checked_shape(shape: int | tuple[int, int], repeats: int) -> tuple[int, int]:
@@ -122,5 +129,6 @@ def _checked_shape(shape: int | tuple[int, int], repeats: int) -> tuple[int, int
     return height, width
 
 
-def _noise(shape_px: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def noise_image(shape_px: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the image that is timed: (H, W, 3) of random levels."""
     return np.random.default_rng(0).integers(0, 256, (*shape_px, 3), dtype=np.uint8)

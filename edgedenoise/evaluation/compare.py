@@ -15,12 +15,13 @@ from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
 from edgedenoise.evaluation.environment import Environment, environment
-from edgedenoise.evaluation.image_results import Judge, mean_of
+from edgedenoise.evaluation.image_results import ImageJudge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
 from edgedenoise.evaluation.results import ImageRecord, ImageResult, Run
 from edgedenoise.evaluation.rounds import check_measured, start_workers, time_rounds
 from edgedenoise.evaluation.tasks import check_task
+from edgedenoise.evaluation.worker import OpenOptions
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
 from edgedenoise.imaging.metrics import Quality
@@ -93,6 +94,7 @@ class CompareOptions(TypedDict, total=False):
     repeats: int
     device: str
     threads: int | None
+    trust_engine: bool
 
 
 def compare(
@@ -104,6 +106,7 @@ def compare(
     repeats: int = DEFAULT_REPEATS,
     device: str = "auto",
     threads: int | None = None,
+    trust_engine: bool = False,
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> CompareReport:
@@ -117,6 +120,7 @@ def compare(
         repeats: timed runs per variant, interleaved, after the warm-up.
         device: `auto` or a device of the runtimes.
         threads: threads within one inference; None for the runtime's own choice.
+        trust_engine: load TensorRT engines that contain code for the host although another machine built them.
         keep: folder to write the denoised images to, as `keep/VARIANT/NAME.png`; None to not keep them.
         progress: called after each image and round.
 
@@ -149,14 +153,15 @@ def compare(
         pairs = [(path, None) for path in list_comparable(Path(noisy))]
     else:
         pairs = list_pairs(Path(noisy), Path(clean))
+    options = OpenOptions(device, threads, trust_engine)
     recorder = RunRecorder(
-        opened, _arguments(opened, noisy, clean, task, timing_options(repeats, device, threads)), threads=threads
+        opened, _arguments(opened, noisy, clean, task, timing_options(repeats, options)), threads=threads
     )
     megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
         timed, timed_px = _timed_crop(pairs[0][0], scratch)
-        workers = start_workers(stack, opened, device, threads)
+        workers = start_workers(stack, opened, options)
         images, tallies = _denoise_all(workers, pairs, scratch, keep, chosen_task, progress)
         check_measured(opened, workers)
         samples = time_rounds(workers, timed, timed_px, repeats, progress)
@@ -242,7 +247,7 @@ def _denoise_all(
     for done, (noisy, clean) in enumerate(pairs):
         progress("denoise", done, len(pairs), noisy.name)
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
-        judge = Judge(noisy, truth, task)
+        judge = ImageJudge(noisy, truth, task)
         images.append(judge.record())
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
         reference = results.get(FLOAT_VARIANT)

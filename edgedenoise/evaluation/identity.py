@@ -12,6 +12,8 @@ from edgedenoise.evaluation.results import Machine
 from edgedenoise.evaluation.sensors import gpus
 from edgedenoise.runtimes.machine import cpu_features, cpu_name
 
+LABEL = "EDGEDENOISE_DEVICE"
+"""Environment variable with the label of this machine in result files; default: the host name."""
 _INT8_FEATURES = ("avx2", "avx512", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 """Beginnings of the CPU flags that decide about INT8."""
 
@@ -26,7 +28,7 @@ def this_machine() -> Machine:
     """
     return Machine(
         id=_machine_id(),
-        label=platform.node() or "unnamed",
+        label=os.environ.get(LABEL) or platform.node() or "unnamed",
         system=platform.platform(),
         architecture=platform.machine(),
         cpu=cpu_name(),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.tasks import Task
 
 
-class Judge:
+class ImageJudge:
     """Measures the versions of one image. What is the same for all of them is computed once.
 
     Args:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from edgedenoise.errors import IncompatibleError, MeasurementError
-from edgedenoise.evaluation.worker import Worker
+from edgedenoise.evaluation.worker import OpenOptions, Worker
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.timing import MAX_WARM_UP, time_in_turns
 from edgedenoise.shell import command_line
@@ -89,7 +89,7 @@ class Samples:
 
 
 def start_workers(
-    stack: ExitStack, bundle: Bundle, device: str, threads: int | None, selection: Selection = EVERYTHING
+    stack: ExitStack, bundle: Bundle, options: OpenOptions, selection: Selection = EVERYTHING
 ) -> list[Worker]:
     """Open the selected variants, each in a process of its own.
 
@@ -98,7 +98,7 @@ def start_workers(
         MeasurementError: no variant could be opened.
     """
     chosen = selection.of(bundle)
-    workers = [stack.enter_context(Worker(bundle, variant, device, threads)) for variant in chosen]
+    workers = [stack.enter_context(Worker(bundle, variant, options)) for variant in chosen]
     check_measured(bundle, workers)
     return workers
 

@@ -47,13 +47,22 @@ _START = (
 called numpy or onnxruntime in it as the package."""
 
 
+class OpenOptions(msgspec.Struct, frozen=True):
+    """How the variants of a measurement are opened."""
+
+    device: str = "auto"
+    threads: int | None = None
+    """Threads within one inference; None for the runtime's own choice."""
+    trust_engine: bool = False
+    """Load TensorRT engines that contain code for the host although another machine built them."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """The variant to open, and its options."""
 
     bundle: str
     variant: str
-    device: str = "auto"
-    threads: int | None = None
+    options: OpenOptions
 
 
 class Request(msgspec.Struct, frozen=True, tag="image"):
@@ -117,10 +126,13 @@ SHORT_S = 0.1
 _UNAVAILABLE = (RuntimeUnavailableError, IncompatibleError, DeviceNotFoundError)
 
 
+DEFAULT_OPTIONS = OpenOptions()
+
+
 class Worker:
     """A variant in its own process. A failure is kept in `error` and raises nothing, so that other variants go on."""
 
-    def __init__(self, bundle: Bundle, variant: Variant, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, variant: Variant, options: OpenOptions = DEFAULT_OPTIONS) -> None:
         self.variant = variant
         self.error = ""
         self.not_finite = False
@@ -138,7 +150,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
         )
-        reply = self._ask(Job(str(bundle.root), variant.name, device, threads))
+        reply = self._ask(Job(str(bundle.root), variant.name, options))
         if isinstance(reply, Opened):
             self.opened = reply
 
@@ -218,7 +230,7 @@ def serve(lines: IO[bytes], replies: IO[bytes]) -> None:
         # Probing imports the runtime, which must not count as loading the model.
         backend_of(bundle.variant(job.variant)).probe()
         start = time.perf_counter()
-        denoiser = load_variant(bundle, job.variant, device=job.device, threads=job.threads, selftest=False)
+        denoiser = load_variant(bundle, job.variant, selftest=False, **msgspec.structs.asdict(job.options))
         milliseconds = (time.perf_counter() - start) * 1000
     except EdgeDenoiseError as error:
         reply(Failure("unavailable" if isinstance(error, _UNAVAILABLE) else "error", error.one_line))

@@ -28,6 +28,8 @@ NormalizationKind = Literal["whole-image", "whole-image-bounded", "unit"]
 """`whole-image`: zero mean, unit deviation per channel over the image. `whole-image-bounded`: the same, with a larger
 deviation where a value would exceed the limit. `unit`: pixels in [0, 1] as they are."""
 
+MIN_LIMIT, MAX_LIMIT = 0.1, 1000.0
+"""Smallest and largest accepted limit: beyond them, 8 bits would hold no image."""
 DEFAULT_LIMIT = 4.0
 """Limit of `whole-image-bounded` in deviations; docs/results/int8.md has the measurements behind it."""
 
@@ -37,7 +39,7 @@ class Normalization:
     """How the pixels of an image become the values that a graph takes.
 
     Raises:
-        UsageError: a limit is missing or not positive, or is given for a kind without one.
+        UsageError: a limit is missing or out of bounds, or is given for a kind without one.
 
     Example:
         >>> Normalization("whole-image-bounded", 4.0).input_range
@@ -50,8 +52,8 @@ class Normalization:
 
     def __post_init__(self) -> None:
         bounded = self.kind == "whole-image-bounded"
-        if bounded != (self.limit is not None) or (self.limit is not None and not 0 < self.limit < float("inf")):
-            expected = "a limit above 0" if bounded else "no limit"
+        if bounded != (self.limit is not None) or (self.limit is not None and not MIN_LIMIT <= self.limit <= MAX_LIMIT):
+            expected = f"a limit from {MIN_LIMIT:g} to {MAX_LIMIT:g}" if bounded else "no limit"
             raise UsageError(f"the normalization {self.kind} is not accepted: expected {expected}, got {self.limit}")
 
     @classmethod

@@ -27,6 +27,7 @@ from edgedenoise.runtimes.coreml.backend import (
     spec_of,
     to_input,
 )
+from edgedenoise.runtimes.failures import inference_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +61,14 @@ def program_of(package: Path) -> tuple[list[Any], Callable[[Any], str]]:
         variable by its name (`fp16`).
     """
     spec = spec_of(package)
-    with coremltools_quietly():
+    # coremltools raises no class of its own.
+    with coremltools_quietly(), inference_errors(CoreML.label, f"read {package}", (Exception,)):
         from coremltools.converters.mil.frontend.milproto import load
         from coremltools.converters.mil.mil import types
 
         weights = package / "Data" / "com.apple.CoreML" / "weights"
         program = load.load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
-    operations = [op for op in program.functions["main"].operations if op.op_type != "const"]
+        operations = [op for op in program.functions["main"].operations if op.op_type != "const"]
     return operations, lambda var: str(types.builtin_to_string(var.dtype))
 
 

@@ -15,9 +15,9 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Manifest, NetworkInfo, NoiseLevel, Parity, Training, Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
+from edgedenoise.calibration.graphs import channel_problems
 from edgedenoise.calibration.ranges import Ranges
 from edgedenoise.exporting.onnx.graph import (
-    channel_problems,
     check_graph,
     embed,
     macs_per_px,

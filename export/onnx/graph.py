@@ -14,6 +14,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgedenoise.bundles.bundle import METADATA_KEY
+from edgedenoise.bundles.contents import damage_reported
+from edgedenoise.calibration.graphs import input_channels
 from edgedenoise.errors import ExportError
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgedenoise.bundles.manifest import Manifest
 
 OPSET = 17
 IR_VERSION = 8
@@ -37,6 +38,7 @@ _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 QDQ_OPERATORS = FLOAT_OPERATORS | _QUANTIZERS
 
 
+@damage_reported("the ONNX graph")
 def lint(model: onnx.ModelProto, *, quantized: bool = False) -> list[str]:
     """Return the problems of a graph under the graph contract, one sentence each; empty when it keeps the contract.
 
@@ -142,19 +144,7 @@ class TensorShape:
     """1 at full resolution, 1/4 behind a stride of 2."""
 
 
-def channel_problems(model: onnx.ModelProto, manifest: Manifest) -> list[str]:
-    """Return the problem of a graph that takes another number of channels than its manifest says, if it is one."""
-    if not model.graph.input or input_channels(model) == manifest.input_channels:
-        return []
-    declared = "no noise level" if manifest.noise_level is None else "a noise level"
-    return [f"the input has {input_channels(model)} channels; expected {manifest.input_channels}, as for {declared}"]
-
-
-def input_channels(model: onnx.ModelProto) -> int:
-    """Return the number of channels that a graph takes: 3, and 1 where it takes the noise level."""
-    return int(model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
-
-
+@damage_reported("the ONNX graph")
 def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
     """Return channels and density of every activation tensor of a float graph, in execution order."""
     constants = weights(model)

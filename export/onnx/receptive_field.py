@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from edgedenoise.bundles.contents import damage_reported
 from edgedenoise.exporting.onnx.graph import attribute
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class _Reach:
     last: Fraction
 
 
+@damage_reported("the ONNX graph")
 def receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
     """Compute the receptive field of a float or QDQ graph; None for operators that are not known here.
 

@@ -21,11 +21,10 @@ from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
     HISTOGRAMS_FILE,
     TRAINED_RANGES_FILE,
-    float_graph,
+    read_float_graph,
     stored_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
-from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import class_of_this_cpu, scheme_named, schemes_for
 from edgedenoise.errors import QuantizationError, UsageError
 from edgedenoise.exporting.onnx.graph import conv_macs_per_px
@@ -182,7 +181,7 @@ class _Search:
 
     def run(self, schemes: tuple[str, ...], calibrators: tuple[str, ...]) -> QuantizationPlan:
         """Return the plan for the first budget-keeping candidate in the order of estimated time, or the closest."""
-        self.model = load_onnx(float_graph(self.bundle))
+        self.model = read_float_graph(self.bundle)
         self.layers = [node.output[0] for node in quantized_layers(self.model)]
         self.macs = {name: float(macs) for name, macs in conv_macs_per_px(self.model).items()}
         # How long all layers in integers take, float being 1: what a plan's time is estimated from.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedenoise.bundles.contents import damage_reported
 from edgedenoise.calibration.schemes import SCHEMES
 from edgedenoise.exporting.onnx.graph import lint, raise_problems, weights
 
@@ -63,6 +64,7 @@ def broken_rules(model: onnx.ModelProto, scheme: Scheme) -> list[Broken]:
     return [Broken(rule.name, what) for rule in RULES for what in rule.check(graph, scheme)]
 
 
+@damage_reported("the ONNX graph")
 def lint_encoded(model: onnx.ModelProto, encoding: Encoding) -> list[str]:
     """Return the problems of a quantized graph under the graph contract and under its scheme's contract.
 

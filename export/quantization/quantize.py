@@ -14,12 +14,12 @@ from edgedenoise.calibration.calibrate import (
     FLOAT_VARIANT,
     TRAINED_RANGES_FILE,
     float_graph,
+    read_float_graph,
     stored_ranges,
     trained_ranges,
 )
 from edgedenoise.calibration.calibrators import MINMAX, calibrator_named
 from edgedenoise.calibration.drawing import SetOptions
-from edgedenoise.calibration.graphs import load_onnx
 from edgedenoise.calibration.schemes import Scheme, WeightClip, scheme_named
 from edgedenoise.calibration.sets import draw_set
 from edgedenoise.errors import CalibrationError, UsageError
@@ -237,7 +237,7 @@ def float_source(
         UsageError: there is no such calibrator.
     """
     manifest = bundle.manifest
-    graph = float_graph(bundle)
+    graph, model = float_graph(bundle), read_float_graph(bundle)
     ranges = stored_ranges(bundle, calibrator_named(calibrator), ignore_trained=ignore_trained_ranges)
     trained = None if ignore_trained_ranges else trained_ranges(bundle)
     levels = tuple(manifest.calibration.noise_levels) if manifest.calibration is not None else ()
@@ -248,7 +248,7 @@ def float_source(
         drawn = draw_set(data, options, manifest.input_normalization, manifest.tiling, takes_level=takes_level)
         inputs = [x for x, _ in drawn.inputs()]
     return FloatSource(
-        load_onnx(graph),
+        model,
         ranges,
         manifest.input_normalization,
         manifest.tiling,

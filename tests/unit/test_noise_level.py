@@ -19,7 +19,7 @@ import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import HeldOutLoss
 from edgedenoise.denoiser import denoise, load, load_variant
-from edgedenoise.errors import IncompatibleError, InferenceError, UsageError
+from edgedenoise.errors import IncompatibleError, InferenceError, IntegrityError, UsageError
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image, Metadata
 from edgedenoise.imaging.pixel_rows import PixelRows
@@ -291,3 +291,18 @@ def test_16_bits_run_in_int8_where_there_is_no_float(committed_bundle: Path, cap
     with caplog.at_level(logging.INFO, "edgedenoise"):
         edgedenoise.denoise(noisy(dtype="uint16"), committed_bundle / "onnx-int8-u8s7" / "model.onnx")
     assert "images of more than 8 bits run on onnx-int8-u8s7" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["calibrate", "quantize"])
+def test_a_manifest_that_hides_the_noise_level_is_refused_before_the_graph_runs(
+    level_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    bundle = shutil.copytree(level_bundle, tmp_path / "b.edge")
+    for number in range(2):
+        write_image(Image(noisy((64, 64, 3), seed=number)), tmp_path / "noisy" / f"{number}.png")
+    if command == "quantize":
+        edgedenoise.calibrate(bundle, tmp_path / "noisy", count=2, crop_px=32)
+    rewrite_manifest(bundle, noise_level=None)
+    arguments = [bundle, tmp_path / "noisy"] if command == "calibrate" else [bundle]
+    with pytest.raises(IntegrityError, match=r"the input has 4 channels; expected 3, as for no noise level"):
+        getattr(edgedenoise, command)(*arguments)

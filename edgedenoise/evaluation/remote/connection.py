@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.manifest_json import is_inside
 from edgedenoise.errors import HostError
 from edgedenoise.evaluation.remote import agent
@@ -39,6 +40,8 @@ _MAX_GREETING = 1 << 16
 _MAX_BODY = 1 << 30
 _ARCHIVE_BYTES = 32 << 20
 """Size from which files are sent in a further archive, so that neither side holds all of them in memory."""
+_LEAVE_S = 60
+"""Time in which the device removes what was copied to it; an environment has thousands of files."""
 _NO_COMMAND = 127
 """Exit code of a shell that does not find a command."""
 
@@ -128,7 +131,7 @@ class Connection:
                 with suppress(OSError):
                     stream.close()
         try:
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=_LEAVE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -318,8 +321,7 @@ def _unpack(data: bytes, target: Path, host: Host) -> bool:
                 if stream is None or (name != "." and not is_inside(PurePosixPath(name).as_posix())):
                     raise HostError(f"{host.label} sent a file that is not accepted: {member.name!r}")
                 path = target / name if name != "." else target
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(stream.read())
+                write_bytes(path, stream.read())
                 found = True
     except tarfile.TarError as error:
         raise HostError(f"{host.label} sent a damaged archive: {error}") from None

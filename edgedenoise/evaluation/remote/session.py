@@ -16,6 +16,7 @@ import edgedenoise
 from edgedenoise.atomic import atomic_folder
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.errors import BundleError, EdgeDenoiseError, HostError, RemoteCommandError
+from edgedenoise.evaluation.identity import LABEL
 from edgedenoise.evaluation.remote.connection import PYTHON, Connection
 from edgedenoise.evaluation.remote.wheels import requirement, wheels_folder
 from edgedenoise.evaluation.result_files import read_results
@@ -46,6 +47,8 @@ class RemoteJob:
     """Words of the command line here that repeats it, for result files; the address of the device is added."""
     source: str
     """Bundle as it was named here, for result files."""
+    writes: Mapping[str, Path] = field(default_factory=dict)
+    """Files to write here, by their path in the session's folder, where the command writes them."""
     changes: Mapping[str, Path] = field(default_factory=dict)
     """Bundle folders here that the command changes there, by their path in the session's folder."""
 
@@ -74,7 +77,7 @@ class HostResult:
     notes: str = ""
     """What it wrote to its standard error, without its progress."""
     runs: tuple[Run, ...] = ()
-    """What it measured, labelled with the address of the device."""
+    """What it measured; the label of the machine is the address of the device."""
     error: EdgeDenoiseError | None = None
     """Why it failed; None when it did not."""
 
@@ -151,8 +154,11 @@ def _run_job(connection: Connection, job: RemoteJob, executable: str, progress: 
             progress(host.label, reading.done, reading.total, " ".join(filter(None, (reading.stage, reading.note))))
 
     words = [executable, "-m", "edgedenoise", *job.words]
-    finished = connection.run(f"running edgedenoise {job.words[0]}", words, {JSON_PROGRESS: "json"}, on_line)
+    environment = {JSON_PROGRESS: "json", LABEL: host.label}
+    finished = connection.run(f"running edgedenoise {job.words[0]}", words, environment, on_line)
     runs = _results(connection, job)
+    for path, target in job.writes.items():
+        connection.fetch(path, target)
     error = None
     if finished.code == 0:
         for path, bundle in job.changes.items():
@@ -175,7 +181,6 @@ def _results(connection: Connection, job: RemoteJob) -> tuple[Run, ...]:
         msgspec.structs.replace(
             run,
             arguments=(*job.repeats, "--on", host.address),
-            machine=msgspec.structs.replace(run.machine, label=host.label),
             bundle=msgspec.structs.replace(run.bundle, source=job.source),
         )
         for run in runs

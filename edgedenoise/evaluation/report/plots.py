@@ -79,7 +79,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A variant in the scatter plot."""
 
     name: str
@@ -107,7 +107,7 @@ class Scatter:
     x: Axis
     y: Axis
     y_label: str
-    points: tuple[Point, ...]
+    points: tuple[PlotPoint, ...]
     front: str
     """Points of a polyline."""
     summary: str
@@ -132,7 +132,7 @@ def scatter(device: DeviceSummary, recommended: str) -> Scatter | None:
         [(x.at(ms), y.at(quality), radius, one.name) for (one, ms, quality), radius in zip(shown, radii, strict=True)]
     )
     points = tuple(
-        Point(
+        PlotPoint(
             name=one.name,
             x=x.at(ms),
             y=y.at(quality),

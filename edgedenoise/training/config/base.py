@@ -269,7 +269,7 @@ def config_of(
 def _kind_of(values: dict[str, Any], base: TrainConfig | None, where: str) -> type[TrainConfig]:
     """Return the class of config that some values are for."""
     name = values.get("objective", "cbsn" if base is None else base.objective)
-    if name not in OBJECTIVE_CONFIGS:
+    if not isinstance(name, str) or name not in OBJECTIVE_CONFIGS:
         raise UsageError(
             f"{where} has objective = {name!r}, which is not accepted: expected {', '.join(OBJECTIVE_CONFIGS)}"
         )

@@ -199,8 +199,15 @@ def test_another_schema_asks_for_an_upgrade(tiny_bundle: Path, changes: dict[str
         {"normalization": "whole-image-bounded"},
         {"normalization_limit": 4.0},
         {"files": []},
+        {"normalization": "whole-image-bounded", "normalization_limit": 1e30},
+        {"noise_level": {"estimator": "noise-level", "version": -3, "gain": 8.0}},
+        {"noise_level": {"estimator": "noise-level", "version": 1, "gain": 0.0}},
+        {"calibration": {"crops": -1, "photographs": 1, "seed": 0}},
     ],
-    ids=["missing", "wrong type", "unknown normalization", "no limit", "needless limit", "wrong shape"],
+    ids=[
+        *("missing", "wrong type", "unknown normalization", "no limit", "needless limit", "wrong shape"),
+        *("huge limit", "negative version", "no gain", "negative count"),
+    ],
 )
 def test_a_manifest_of_the_wrong_form_is_refused(tiny_bundle: Path, changes: dict[str, object]) -> None:
     rewrite_manifest(tiny_bundle, **changes)

@@ -563,6 +563,26 @@ def test_verify_fails_where_no_variant_could_be_run(run: Run, tiny_bundle: Path)
     assert "error: no variant was run or emulated here" in done.err
 
 
+def test_test_writes_a_line_per_check_and_fails_with_its_own_code(
+    run: Run, committed_bundle: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "junit.xml"
+    done = run("test", committed_bundle, "--min-psnr", "30dB", "--junit", report)
+    assert done.code == 0, done.err
+    assert "passed   onnx-int8-u8s7 min_psnr_db: 44." in done.out
+    assert report.read_bytes().startswith(b"<?xml")
+    failed = run("test", committed_bundle, "--max-levels", 1)
+    assert failed.code == errors.LimitError.exit_code
+    assert "failed   onnx-int8-u8s7 max_error_lsb" in failed.out
+    assert "error: 1 of 6 checks" in failed.err
+    as_json = run("test", committed_bundle, "--max-levels", 1, "--json", "-q")
+    assert as_json.code == errors.LimitError.exit_code
+    assert [one["status"] for one in as_json.json()["outcomes"]].count("failed") == 1
+    wrong = run("test", committed_bundle, "--max-drop", "much")
+    assert wrong.code == errors.UsageError.exit_code
+    assert "--max-drop is not accepted: expected decibels" in wrong.err
+
+
 def test_pack_and_unpack_give_the_bundle_back(
     run: Run, committed_bundle: Path, tmp_path: Path, contents: Contents
 ) -> None:

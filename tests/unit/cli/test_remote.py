@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from ssh_server import INSTALL, SshServer, sshd_program
+from ssh_fixtures import running_server
 
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.errors import HostError, UsageError
+from edgedenoise.errors import HostError, RemoteCommandError, UsageError
 from edgedenoise.evaluation.remote.host import SSH_COMMAND
 from edgedenoise.evaluation.result_files import read_results
 
@@ -20,16 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from command_line import Run
+    from ssh_server import SshServer
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    program = sshd_program()
-    if program is None or os.name == "nt":
-        pytest.skip(INSTALL)
-    started = SshServer(tmp_path_factory.mktemp("sshd"), program)
-    yield started
-    started.close()
+    with running_server(tmp_path_factory.mktemp("sshd")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -68,6 +64,20 @@ def test_compile_on_a_device_brings_the_bundle_back(
     assert server.left_behind(wait_s=10) == []
 
 
+def test_test_on_a_device_writes_its_files_here(
+    run: Run, on: tuple[str, ...], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    done = run("test", tiny_bundle, "--max-levels", 255, "--junit", tmp_path / "junit.xml", *on)
+    assert done.code == 0, done.err
+    assert "passed   onnx-int8-u8s7 selftest" in done.out
+    assert "onnx-int8-u8s7" in (tmp_path / "junit.xml").read_text()
+    failed = run("test", tiny_bundle, "--max-levels", 0, "--junit", tmp_path / "junit.xml", *on, "--json")
+    assert failed.code == RemoteCommandError.exit_code
+    (one,) = failed.json()
+    assert "failed with exit code" in one["error"]["message"]
+    assert "<failure" in (tmp_path / "junit.xml").read_text()
+
+
 def test_options_for_devices_are_checked_first(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     board = ("--on", "ssh://board")
     for words, message in (
@@ -76,7 +86,10 @@ def test_options_for_devices_are_checked_first(run: Run, tiny_bundle: Path, tmp_
         (("bench", tiny_bundle, "--wheels", tmp_path, *board), "--wheels is for --install"),
         (("compare", tiny_bundle, "--noisy", tmp_path / "none", *board), "none does not exist"),
         (("compare", tiny_bundle, "--noisy", tmp_path, "-o", tmp_path / "a.html", *board), "ends in .json"),
-        (("compile", tiny_bundle, "--target", "openvino", *board, "--on", "ssh://b"), "expected one device, got 2"),
+        (
+            ("compile", tiny_bundle, "--target", "openvino", *board, "--on", "ssh://b"),
+            "expected one device, got 2",
+        ),
     ):
         done = run(*words)
         assert done.code == UsageError.exit_code

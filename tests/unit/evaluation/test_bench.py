@@ -18,7 +18,7 @@ from edgedenoise.errors import BundleError, IncompatibleError, MeasurementError,
 from edgedenoise.evaluation.bench import BenchReport
 from edgedenoise.evaluation.measurement import summarize
 from edgedenoise.evaluation.rounds import start_workers, time_rounds
-from edgedenoise.evaluation.worker import Worker, accepted_input
+from edgedenoise.evaluation.worker import OpenOptions, Worker, accepted_input
 from edgedenoise.runtimes.timing import MAX_WARM_UP
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_a_worker_that_dies_fails_only_its_own_row(committed_bundle: Path, folde
     bundle = Bundle.open(committed_bundle)
     image = folder / "noisy" / "200.png"
     with ExitStack() as stack:
-        workers = start_workers(stack, bundle, "auto", 1)
+        workers = start_workers(stack, bundle, OpenOptions(threads=1))
         assert workers[0].denoise(image) is not None
         workers[0]._process.kill()  # as the system does when memory runs out
         workers[0]._process.wait()

@@ -22,7 +22,7 @@ from edgedenoise.evaluation.measurement import (
 )
 from edgedenoise.evaluation.report.text_tables import bench_table
 from edgedenoise.evaluation.rounds import Samples, start_workers
-from edgedenoise.evaluation.worker import Opened, Worker
+from edgedenoise.evaluation.worker import Opened, OpenOptions, Worker
 from edgedenoise.runtimes.fusion import Fusion
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_integers_have_a_ratio_where_fp16_is_the_only_float(tiny_bundle: Path) -
         draft.put_variant(msgspec.structs.replace(Bundle.open(tiny_bundle).variant("onnx-fp32"), precision="fp16"))
     bundle = Bundle.open(tiny_bundle)
     with ExitStack() as stack:
-        workers = start_workers(stack, bundle, "auto", 1)
+        workers = start_workers(stack, bundle, OpenOptions(threads=1))
         found = summarize(bundle, workers, Samples({"onnx-fp32": [4.0, 4.0], "onnx-int8-u8s7": [2.0, 2.0]}, (10, 10)))
     half, integers = sorted(found, key=lambda one: one.variant)
     assert (half.precision, half.speed_vs_float, half.compared_with) == ("fp16", None, "")
@@ -71,7 +71,7 @@ def test_integers_have_a_ratio_where_fp16_is_the_only_float(tiny_bundle: Path) -
 def test_a_float_variant_that_failed_midway_is_no_reference(committed_bundle: Path) -> None:
     bundle = Bundle.open(committed_bundle)
     with ExitStack() as stack:
-        workers = start_workers(stack, bundle, "auto", 1)
+        workers = start_workers(stack, bundle, OpenOptions(threads=1))
         _, integers = summarize(bundle, workers, Samples({"onnx-fp32": [4.0], "onnx-int8-u8s7": [2.0, 2.0]}, (10, 10)))
     assert (integers.speed_vs_float, integers.compared_with) == (None, "")
 
@@ -82,7 +82,7 @@ def test_integers_that_are_slower_than_float_are_marked(
 ) -> None:
     bundle = Bundle.open(committed_bundle)
     with ExitStack() as stack:
-        workers = start_workers(stack, bundle, "auto", 1)
+        workers = start_workers(stack, bundle, OpenOptions(threads=1))
         # One round of the first is slower, as a neighbour's work makes it: the median decides.
         floats, integers = summarize(
             bundle, workers, Samples({"onnx-fp32": [4.0, 4.0, 4.0], "onnx-int8-u8s7": list(times)}, (10, 10))

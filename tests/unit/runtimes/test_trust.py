@@ -9,8 +9,12 @@ import msgspec
 import pytest
 from fake_nvidia import RECORD, opened, variant
 
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.model_files import ModelFiles
+from edgedenoise.bundles.writer import BundleWriter
+from edgedenoise.denoiser import load_variant
 from edgedenoise.errors import IncompatibleError
+from edgedenoise.exporting.verify import check_variant
 from edgedenoise.runtimes.tensorrt.backend import TensorRT
 from edgedenoise.runtimes.tensorrt.engine_record import write_record
 from edgedenoise.runtimes.tensorrt.trust import host_code_mac, is_built_here
@@ -96,3 +100,50 @@ def test_a_data_folder_that_cannot_be_written_only_costs_the_trust(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     assert host_code_mac(b"engine") == ""
+
+
+# ---------------------------------------------------------------- in commands
+
+
+@pytest.fixture
+def bundle_of_a_stranger(tiny_bundle: Path, engine: Callable[..., Path]) -> Bundle:
+    """A bundle with an engine that has code for the host."""
+    path = engine(COMPATIBLE)
+    with BundleWriter.edit(Bundle.open(tiny_bundle)) as writer:
+        for name in ("engine.plan", "engine.json"):
+            writer.write(f"{variant().name}/{name}", path.with_name(name).read_bytes())
+        writer.put_variant(variant())
+    return Bundle.open(tiny_bundle)
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_verify_loads_such_an_engine_only_where_the_user_trusts_it(
+    bundle_of_a_stranger: Bundle, allowed: list[bool]
+) -> None:
+    check = check_variant(bundle_of_a_stranger, variant())
+    assert check.status == "not run"
+    assert "--trust-engine" in check.reason
+    assert allowed == []
+    check_variant(bundle_of_a_stranger, variant(), trust_engine=True)
+    assert allowed == [True]
+
+
+@pytest.mark.usefixtures("machine", "cuda")
+def test_measurements_load_such_an_engine_only_where_the_user_trusts_it(
+    bundle_of_a_stranger: Bundle, allowed: list[bool]
+) -> None:
+    """`bench`, `compare` and `test` open variants by `load_variant`, in processes of their own."""
+    with pytest.raises(IncompatibleError, match="contains code that runs on this computer"):
+        load_variant(bundle_of_a_stranger, variant().name, selftest=False)
+    load_variant(bundle_of_a_stranger, variant().name, trust_engine=True, selftest=False).close()
+    assert allowed == [True]
+
+
+@pytest.mark.parametrize("command", ["denoise", "watch", "bench", "compare", "verify", "test"])
+def test_every_command_that_opens_engines_has_the_option(command: str) -> None:
+    from typer.main import get_command
+
+    from edgedenoise.cli import app
+
+    options = {name for one in get_command(app).commands[command].params for name in one.opts}  # type: ignore[attr-defined]
+    assert "--trust-engine" in options

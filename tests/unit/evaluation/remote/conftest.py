@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import getpass
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from ssh_server import INSTALL, SshServer, sshd_program
+from ssh_fixtures import running_server
 
 from edgedenoise.evaluation.remote.host import SSH_COMMAND, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ssh_server import SshServer
+
 
 @pytest.fixture(scope="session")
-def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
-    program = sshd_program()
-    if program is None or os.name == "nt":
-        pytest.skip(INSTALL)
-    server = SshServer(tmp_path_factory.mktemp("sshd"), program)
-    yield server
-    server.close()
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    with running_server(tmp_path_factory.mktemp("sshd")) as started:
+        yield started
 
 
 @pytest.fixture
-def server(running_server: SshServer, monkeypatch: pytest.MonkeyPatch) -> SshServer:
-    monkeypatch.setenv(SSH_COMMAND, running_server.command())
-    return running_server
+def server(device: SshServer, monkeypatch: pytest.MonkeyPatch) -> SshServer:
+    monkeypatch.setenv(SSH_COMMAND, device.command())
+    return device
 
 
 @pytest.fixture

@@ -59,21 +59,6 @@ def test_measurements_come_back_from_all_devices_that_work(
     assert f"-p {dead.port} {host.user}@127.0.0.1 true" in failure(failed)
 
 
-def test_images_denoised_on_a_device_are_the_same(
-    server: SshServer, host: Host, folder: Path, committed_bundle: Path
-) -> None:
-    timing = ("--repeats", "1", "--threads", "1", "--out", "result.json")
-    words = ("compare", "files/tiny.edge", "--noisy", "n", "--clean", "c", *timing)
-    uploads = {"files/tiny.edge": committed_bundle, "n": folder / "noisy", "c": folder / "clean"}
-    (found,) = run_on_hosts([host], RemoteJob(words, uploads, ("compare",), "tiny.edge"), HERE)
-    assert found.error is None
-    here = edgedenoise.compare(committed_bundle, folder / "noisy", folder / "clean", repeats=1, threads=1).run
-    (there,) = found.runs
-    assert [variant.images for variant in there.variants] == [variant.images for variant in here.variants]
-    assert there.images == here.images
-    assert there.bundle.digest == here.bundle.digest
-
-
 def test_a_connection_that_is_cut_is_an_error_and_the_device_cleans_up(
     server: SshServer, host: Host, committed_bundle: Path
 ) -> None:

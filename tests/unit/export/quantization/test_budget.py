@@ -10,6 +10,7 @@ import pytest
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle, report_file
+from edgedenoise.bundles.manifest import Limits
 from edgedenoise.calibration.calibrate import float_graph, stored_ranges
 from edgedenoise.calibration.calibrators import calibrator_named
 from edgedenoise.calibration.graphs import load_onnx
@@ -213,6 +214,7 @@ def test_every_calibrator_is_tried_and_the_best_is_recorded(calibrated: Bundle, 
     assert encoding is not None
     assert encoding.calibrator == best.calibrator
     assert calibrator_named(best.calibrator).name == best.calibrator
+    assert Bundle.open(calibrated.root).manifest.limits == Limits(min_psnr_db=1), "`edgedenoise test` reads them"
 
 
 def test_quantizing_again_without_a_budget_forgets_the_plan(calibrated: Bundle, noisy_folder: Path):

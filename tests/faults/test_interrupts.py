@@ -1,0 +1,112 @@
+"""SIGINT and SIGTERM at any instant of a command, from its imports to its end.
+
+A command ends with 0, or with 130 or 143, prints no traceback, leaves no temporary file, and loses nothing.
+`make test` tries a few instants; `make faults` sets EDGEDENOISE_INTERRUPTS to 40 for each command.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedenoise.bundles.bundle import Bundle
+from edgedenoise.imaging.files import read_image, write_image
+from edgedenoise.imaging.image import Image
+
+INTERRUPTS = int(os.environ.get("EDGEDENOISE_INTERRUPTS", "3"))
+TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+NETWORK = ["--network", "cbsn-24x4", "--set", "data_check=off", "--set", "patch=32", "--set", "batch=2"]
+COMMANDS = {
+    "denoise": (["denoise", "noisy", "-o", "out", "-m", "b.edge", "--overwrite"], ()),
+    "calibrate": (["calibrate", "b.edge", "--data", "noisy", "--count", "4", "--crop", "32"], ("onnx",)),
+    "quantize": (["quantize", "b.edge"], ("onnx",)),
+    "pack": (["pack", "b.edge", "-o", "b.zip"], ()),
+    "train": (["train", "--data", "noisy", "--out", "run", "--steps", "4", *NETWORK], ("torch",)),
+}
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a bundle and a few noisy images."""
+    shutil.copytree(TINY, tmp_path / "work" / "b.edge")
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (72, 80, 3), np.uint8)
+        write_image(Image(pixels), tmp_path / "work" / "noisy" / f"{number}.png")
+    return tmp_path / "work"
+
+
+def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
+    """Start a command that takes signals as at a terminal, although the tests may run in the background."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgedenoise", *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_interrupted_command_loses_nothing(folder: Path, name: str) -> None:
+    arguments, packages = COMMANDS[name]
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs {package}: make test installs it")
+    begun = time.monotonic()
+    with started(folder, arguments) as whole:
+        _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+    takes = time.monotonic() - begun
+    chance = random.Random(name)  # noqa: S311 - not for secrets
+    for _ in range(INTERRUPTS):
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        sent = chance.choice(list(CODES))
+        with started(folder, arguments) as child:
+            time.sleep(chance.uniform(0.02, takes))
+            child.send_signal(sent)
+            _, errors = child.communicate()
+        # Before Python runs, and for SIGTERM where nothing has to be saved, the system ends the process.
+        assert child.returncode in {0, CODES[sent], -sent}, errors
+        assert "Traceback" not in errors
+        check_whole(folder)
+    assert not [path.name for path in folder.rglob(".*") if ".edn-" in path.name]
+
+
+def check_whole(folder: Path) -> None:
+    """Check that the bundle, the archive, the images and the checkpoint are whole."""
+    Bundle.open(folder / "b.edge").check()
+    if (folder / "b.zip").exists():
+        Bundle.open(folder / "b.zip").check()
+    for path in folder.glob("out/*.png"):
+        read_image(path)
+    checkpoint = folder / "run" / "checkpoint-last.safetensors"
+    if checkpoint.exists():
+        from edgedenoise.training.checkpoint import read_checkpoint
+
+        read_checkpoint(checkpoint)
+
+
+def test_a_training_that_was_interrupted_goes_on(folder: Path) -> None:
+    pytest.importorskip("torch", reason='pip install "edgedenoise[train]"')
+    arguments = ["train", "--data", "noisy", "--out", "run", "--steps", "100000", *NETWORK]
+    with started(folder, arguments) as child:
+        while not (folder / "run" / "log.csv").exists() and child.poll() is None:
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate()
+    assert child.returncode == 130, errors
+    assert "--resume" in errors
+    assert (folder / "run" / "checkpoint-last.safetensors").exists()
