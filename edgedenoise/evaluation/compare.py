@@ -14,7 +14,6 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
-from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.evaluation.image_results import ImageJudge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
@@ -82,7 +81,6 @@ class CompareReport(msgspec.Struct, frozen=True):
     timed_px: tuple[int, int]
     """(height, width) of the crop that was timed."""
     repeats: int
-    environment: Environment
     run: Run
     """Raw samples, results per image and the machine, as a result file holds them."""
 
@@ -188,7 +186,6 @@ def compare(
         rows=rows,
         timed_px=timed_px,
         repeats=repeats,
-        environment=environment(),
         run=recorder.run(variant_results(opened, measured, samples, results), images, samples.remarks),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -54,8 +55,17 @@ def _machine_id() -> str:
 
 def _model() -> str:
     if platform.system() == "Darwin":
-        return platform.machine()
+        return _printed_by("sysctl", "-n", "hw.model")
     return _first_text("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name")
+
+
+def _printed_by(*command: str) -> str:
+    """Return what a program prints; an empty text where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _first_text(*paths: str) -> str:

@@ -107,7 +107,7 @@ def report_of(results: Sequence[Path], out: Path) -> list[Run]:
 
     Example:
         >>> from edgedenoise.evaluation.result_files import append_runs
-        >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", side_px=64, repeats=2).run])
+        >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", shape=(64, 64), repeats=2).run])
         >>> [run.command for run in report_of([Path("laptop.json")], Path("devices.md"))]
         ['bench']
     """

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from ssh_server import Proxy, free_port
 
 import edgedenoise
@@ -18,7 +19,6 @@ from edgedenoise.evaluation.remote.session import HostResult, RemoteJob, RemoteP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pytest
     from ssh_server import SshServer
 
 HERE = RemotePython(sys.executable)
@@ -140,3 +140,20 @@ def test_a_machine_without_ssh_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(SSH_COMMAND, "/nowhere/ssh")
     (found,) = run_on_hosts([Host("board")], RemoteJob(("bench",), {}, (), ""), HERE)
     assert "board cannot be reached: /nowhere/ssh: No such file" in failure(found)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_device_without_edgedenoise_installs_it_for_the_session(
+    server: SshServer, host: Host, committed_bundle: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')  # the Python that the environment is made of
+    bare.chmod(0o755)
+    (found,) = run_on_hosts([host], job(committed_bundle), RemotePython(str(bare), install=True))
+    if isinstance(found.error, HostError) and "cannot be installed" in found.error.message:
+        pytest.skip(f"the device reaches no package index: {found.error.message[-200:]}")
+    assert found.error is None, found.error
+    (run,) = found.runs
+    assert [variant.error for variant in run.variants] == ["", ""]
+    assert server.left_behind(wait_s=30) == []
