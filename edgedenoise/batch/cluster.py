@@ -120,7 +120,7 @@ def run_on_cluster(
         What the first worker opened, and one result per job, in the order of the jobs.
 
     Raises:
-        DeviceError: no node of the cluster can run a worker.
+        DeviceError: the cluster cannot be reached, or no node of it can run a worker.
         RuntimeUnavailableError: the `ray` extra is not installed.
         EdgeDenoiseError: whatever `load` raises on the nodes, when it fails on all of them.
     """
@@ -146,7 +146,12 @@ def _connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many classes
+        reason = str(error).partition("\n")[0]
+        hint = f"Check it with: ray status. RAY_ADDRESS is {os.environ.get('RAY_ADDRESS', 'not set')}."
+        raise DeviceError(f"the Ray cluster cannot be reached or started: {reason}", hint=hint) from error
     try:
         yield ray
     finally:

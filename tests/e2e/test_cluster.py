@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import edgedenoise
-from edgedenoise.errors import DeviceNotFoundError, RuntimeUnavailableError, UsageError
+from edgedenoise.errors import DeviceError, DeviceNotFoundError, RuntimeUnavailableError, UsageError
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
 
@@ -42,9 +43,14 @@ def cluster() -> Iterator[Any]:
 
     os.environ[MARK] = str(os.getpid())
     settings = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    begun = Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
+    begun = Cluster()
     try:
-        begun.add_node(**settings)
+        for number in range(2):
+            start = partial(begun.add_node, **settings, **({} if number else {"include_dashboard": False}))
+            try:
+                start()
+            except Exception:  # Ray gives a node 30 seconds, which a busy machine may exceed
+                start()
         os.environ["RAY_ADDRESS"] = begun.address
         yield begun
     finally:
@@ -154,6 +160,19 @@ def test_an_error_of_all_nodes_is_the_one_without_ray(cluster: Any, photos: Path
         edgedenoise.denoise_files([photos], tmp_path / "out", TINY, device="cuda")
     with pytest.raises(DeviceNotFoundError):
         edgedenoise.denoise_files([photos], tmp_path / "out", TINY, device="cuda", engine="ray")
+
+
+def test_a_cluster_that_is_not_there_is_named(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason='pip install "edgedenoise[ray]"')
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore lines.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    with pytest.raises(DeviceError, match=r"Could not find any running Ray instance\.\n.*192\.0\.2\.1:6379"):
+        edgedenoise.denoise_files([photos], tmp_path / "out", TINY, engine="ray")
 
 
 def test_an_unknown_engine_is_named(photos: Path, tmp_path: Path) -> None:
