@@ -141,6 +141,28 @@ def test_nothing_is_lost_or_doubled_when_a_worker_is_killed(
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_leaves_whole_files_and_is_continued(cluster: Any, photos: Path, tmp_path: Path) -> None:
+    out, seen = tmp_path / "out", []
+
+    def interrupt(result: FileResult) -> None:
+        seen.append(result.output)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    def denoise(**options: Any) -> BatchReport:
+        return edgedenoise.denoise_files([photos / "sub"], out, TINY, engine="ray", **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        denoise(on_result=interrupt)
+    finished = {path.name for path in out.iterdir()}
+    assert {output.name for output in seen} <= finished
+    assert not [name for name in finished if name.startswith(".")], "nothing is half-written"
+    report = denoise(existing="skip")
+    assert (report.counts.denoised, report.counts.left_out) == (COUNT - len(finished), len(finished))
+    assert len(list(out.iterdir())) == COUNT
+
+
+@pytest.mark.slow
 def test_the_command_writes_json_alone(cluster: Any, photos: Path, tmp_path: Path) -> None:
     names = [f"photos/sub/0{seed}.png" for seed in range(4)]
     command = [sys.executable, "-m", "edgedenoise", "denoise", *names, "-o", "out", "-m", str(TINY)]
