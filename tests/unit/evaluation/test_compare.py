@@ -15,7 +15,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.denoiser import denoise
-from edgedenoise.errors import DatasetError, MeasurementError
+from edgedenoise.errors import DatasetError, MeasurementError, UsageError
 from edgedenoise.evaluation.compare import CompareReport, Row, loss_to_float_db
 from edgedenoise.evaluation.measurement import NOT_WORTH_IT, Measurement
 from edgedenoise.imaging.files import read_image, write_image
@@ -188,3 +188,24 @@ def test_the_loss_of_int8_is_to_fp32_or_to_fp16_of_its_runtime(report: CompareRe
     )
     found = loss_to_float_db(msgspec.structs.replace(report, rows=rows))
     assert found == {"tensorrt-int8": 2.0, "coreml-int8": 0.5}
+
+
+def test_a_downstream_task_is_measured_on_the_input_and_every_result(folder: Path, committed_bundle: Path) -> None:
+    pytest.importorskip("skimage", reason='needs scikit-image: pip install "edgedenoise[task]"')
+    run = edgedenoise.compare(committed_bundle, folder / "noisy", folder / "clean", task="edges", repeats=1).run
+    assert "--task edges" in " ".join(run.arguments)
+    qualities = [image.noisy for image in run.images]
+    qualities += [image.quality for variant in run.variants for image in variant.images]
+    assert len(qualities) == 6
+    assert all(quality is not None and 0 <= quality.more["edges"] <= 1 for quality in qualities)
+
+
+@pytest.mark.parametrize(
+    ("task", "clean", "message"),
+    [("faces", True, "expected edges or keypoints, got 'faces'"), ("edges", False, "expected ground truth, got none")],
+)
+def test_a_task_that_cannot_be_measured_is_refused(
+    folder: Path, committed_bundle: Path, task: str, clean: bool, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        edgedenoise.compare(committed_bundle, folder / "noisy", folder / "clean" if clean else None, task=task)

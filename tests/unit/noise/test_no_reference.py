@@ -51,6 +51,8 @@ def test_kept_detail_of_a_blur_is_that_of_the_noise_free_scene(weight: float) ->
     assert estimate is not None
     assert truth is not None
     assert estimate == pytest.approx(truth, abs=0.03)
+    known = Places(stored(noisy)).true_detail_kept(stored(blurred(clean, weight)), stored(clean))
+    assert known == pytest.approx(truth, abs=0.03)
     assert (truth < 0.99) == (weight > 0)
 
 
