@@ -119,7 +119,7 @@ class Measured:
     def row(self, run: str, scheme_name: str, kept: tuple[str, ...]) -> Row:
         scheme, source = scheme_named(scheme_name), self.source
         model = encode(source.model, source.ranges, scheme, kept)
-        encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
+        encoding = scheme.encoding
         losses = {}
         for name, found in self.quality(model, encoding).items():
             lost = np.array(self.float_db[name]) - np.array(found)

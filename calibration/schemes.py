@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from edgedenoise.bundles.manifest import Encoding
 from edgedenoise.errors import UsageError
 from edgedenoise.runtimes.machine import is_x86, saturates_u8s8
 
@@ -42,6 +43,11 @@ class Scheme:
     """Which inputs of an Add have a pair: both; or only the skip, so that the branch's sum is fused with its Conv."""
     joins: Literal["inputs", "output"]
     """inputs: those of a Concat have pairs of one range, and joining is exact. output: only what is joined has one."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """Record of a variant that is encoded in this scheme, with default choices."""
+        return Encoding(self.name, self.activations, "s8", self.weight_bits)
 
 
 SCHEMES = (

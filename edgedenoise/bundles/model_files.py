@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ class ModelFiles:
         """Content of the file that the runtime opens."""
         return self.contents[self.name]
 
-    @property
+    @cached_property
     def onnx_data(self) -> bytes:
         """Content of the file that the runtime opens, for readers of ONNX; a file of any name is checked.
 
@@ -57,7 +58,8 @@ class ModelFiles:
             InferenceError: it is not an ONNX model.
             IntegrityError: it keeps weights in other files.
         """
-        _check_onnx(self.path, self.data)
+        if not self.name.lower().endswith(".onnx"):  # those are checked when they are read
+            _check_onnx(self.path, self.data)
         return self.data
 
     def companion(self, suffix: str) -> bytes | None:

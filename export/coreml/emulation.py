@@ -90,6 +90,10 @@ class EmulatedPackage(Session):
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one (1, 3, s, s) array."""
+        with inference_errors(CoreML.label, "run the saved program", (Exception,), shape=x.shape):  # it may be damaged
+            return self._run_as_stored(x)
+
+    def _run_as_stored(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._io == "tensor":
             return self._run(x)
         given = np.asarray(to_input(x, "image"), np.float32).transpose(2, 0, 1)[None]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgedenoise.bundles.bundle import Bundle, report_file
-from edgedenoise.bundles.manifest import Encoding, Limits, Variant
+from edgedenoise.bundles.manifest import Limits, Variant
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.bundles.writer import BundleWriter, check_editable
 from edgedenoise.calibration.calibrate import (
@@ -273,7 +273,7 @@ class _Search:
         """Time a graph, fused by the runtime, against float in turns: above 1 is faster."""
         chosen = scheme_named(scheme)
         encoded = encode(self.model, self._ranges(calibrator), chosen, kept)
-        encoding = Encoding(scheme, chosen.activations, "s8", chosen.weight_bits)
+        encoding = chosen.encoding
         with ExitStack() as opened:
             sessions = []
             for name, model, precision in (("float", self.model, None), ("int8", encoded, encoding)):

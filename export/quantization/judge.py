@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB, Encoding, HeldOutLoss, Variant
+from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB, HeldOutLoss, Variant
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.calibrate import SET_FILE, float_graph, recorded_set
 from edgedenoise.calibration.drawing import DEFAULT_CROP_PX, SetOptions
@@ -290,7 +290,7 @@ def _opened(model: onnx.ModelProto, scheme: Scheme | None) -> Iterator[CheckedSe
         with open_reference(model.SerializeToString()) as session:
             yield session
         return
-    encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
+    encoding = scheme.encoding
     files = ModelFiles.of_bytes("candidate.onnx", model.SerializeToString())
     variant = Variant("candidate", OnnxRuntime.name, "int8", files.name, encoding)
     with CheckedSession(OnnxRuntime().open(variant, files, "cpu", SessionOptions())) as session:

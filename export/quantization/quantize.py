@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.manifest import Encoding, Variant
 from edgedenoise.bundles.writer import BundleWriter, check_editable
@@ -314,16 +316,13 @@ def quantize_graph(
     fidelity = None if source.judge is None else source.judge.judge(refined.model, scheme)
     loss = None if source.judge is None or fidelity is None else source.judge.loss_of(fidelity)
     name = f"onnx-int8-{scheme.name}"
-    encoding = Encoding(
-        scheme.name,
-        scheme.activations,
-        "s8",
-        scheme.weight_bits,
-        options.calibrator,
-        in_graph_order(source.model, {*options.excluded_layers, *source.ranges.float_layers}),
-        refined.weight_clip,
-        refined.bias_correction,
-        len(source.trained_ranges & source.ranges.tensors.keys()),
+    encoding = msgspec.structs.replace(
+        scheme.encoding,
+        calibrator=options.calibrator,
+        float_layers=in_graph_order(source.model, {*options.excluded_layers, *source.ranges.float_layers}),
+        weight_clip=refined.weight_clip,
+        bias_correction=refined.bias_correction,
+        trained_ranges=len(source.trained_ranges & source.ranges.tensors.keys()),
     )
     return QuantizedGraph(
         refined.model,

@@ -159,6 +159,8 @@ def spec_of(package: Path) -> Any:
         spec = coremltools.proto.Model_pb2.Model()
         with inference_errors(CoreML.label, f"read {package}", (Exception,)):
             spec.ParseFromString((package / "Data" / "com.apple.CoreML" / "model.mlmodel").read_bytes())
+            if not spec.description.input or not spec.description.output:
+                raise ValueError("it has no input, or no output")
     return spec
 
 

@@ -262,7 +262,9 @@ def core_ml(data: bytes, folder: Path) -> None:
     (inner / "weights").mkdir(parents=True)
     (inner / "model.mlmodel").write_bytes(data)
     (inner / "weights" / "weight.bin").write_bytes((COMPANIONS / "weight.bin").read_bytes())
-    EmulatedPackage(folder / "a.mlpackage").close()
+    session = EmulatedPackage(folder / "a.mlpackage")
+    session.run(np.zeros((1, 3, 32, 32), np.float32))
+    session.close()
 
 
 # ---------------------------------------------------------------- training

@@ -13,7 +13,7 @@ import onnx
 from graphs import saturating_graph
 from measuring import measure_ranges
 
-from edgedenoise.bundles.manifest import Encoding, Variant
+from edgedenoise.bundles.manifest import Variant
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.calibration.schemes import scheme_named
 from edgedenoise.errors import IncompatibleError
@@ -54,7 +54,7 @@ def measure(scheme_name: str, folder: Path) -> Saturation:
     float_path, int8_path = folder / "float.onnx", folder / f"{scheme_name}.onnx"
     onnx.save(model, float_path)
     onnx.save(encode(model, ranges, scheme), int8_path)
-    encoding = Encoding(scheme.name, scheme.activations, "s8", scheme.weight_bits)
+    encoding = scheme.encoding
     quantized = Variant("q", "onnxruntime", "int8", "", encoding)
     plain = Variant("f", "onnxruntime", "fp32", "")
 
