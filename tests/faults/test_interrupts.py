@@ -22,10 +22,10 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 
-INTERRUPTS = int(os.environ.get("EDGEDENOISE_INTERRUPTS", "3"))
+INTERRUPTS = int(os.environ.get("EDGEDENOISE_INTERRUPTS", "2"))
 TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-NETWORK = ["--network", "cbsn-24x4", "--set", "data_check=off", "--set", "patch=32", "--set", "batch=2"]
+NETWORK = ["--network", "cbsn-8x1", "--set", "data_check=off", "--set", "patch=40", "--set", "batch=1"]
 COMMANDS = {
     "denoise": (["denoise", "noisy", "-o", "out", "-m", "b.edge", "--overwrite"], ()),
     "calibrate": (["calibrate", "b.edge", "--data", "noisy", "--count", "4", "--crop", "32"], ("onnx",)),
@@ -62,6 +62,8 @@ def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_interrupted_command_loses_nothing(folder: Path, name: str) -> None:
+    if name == "train" and "EDGEDENOISE_INTERRUPTS" not in os.environ:
+        pytest.skip("takes minutes: make faults runs it")
     arguments, packages = COMMANDS[name]
     for package in packages:
         pytest.importorskip(package, reason=f"needs {package}: make test installs it")
@@ -97,16 +99,3 @@ def check_whole(folder: Path) -> None:
         from edgedenoise.training.checkpoint import read_checkpoint
 
         read_checkpoint(checkpoint)
-
-
-def test_a_training_that_was_interrupted_goes_on(folder: Path) -> None:
-    pytest.importorskip("torch", reason='pip install "edgedenoise[train]"')
-    arguments = ["train", "--data", "noisy", "--out", "run", "--steps", "100000", *NETWORK]
-    with started(folder, arguments) as child:
-        while not (folder / "run" / "log.csv").exists() and child.poll() is None:
-            time.sleep(0.05)
-        child.send_signal(signal.SIGINT)
-        _, errors = child.communicate()
-    assert child.returncode == 130, errors
-    assert "--resume" in errors
-    assert (folder / "run" / "checkpoint-last.safetensors").exists()

@@ -57,6 +57,8 @@ def animation(
         metadata = replace(metadata, timing=timings[0])
 
     def following() -> Iterator[Image]:
+        if len(timings) < 2:  # Pillow may find frames in what is behind the only one
+            return
         frames = _frames(data, format_, name, skipped + 1, options.max_pixels)
         for frame, timing in zip(frames, timings[1:], strict=True):
             yield replace(frame, metadata=replace(metadata, timing=timing))
