@@ -27,6 +27,7 @@ COMMANDS = (
     "test",
     "denoise",
     "watch",
+    "camera",
     "compare",
     "bench",
     "report",

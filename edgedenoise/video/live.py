@@ -1,0 +1,167 @@
+"""Denoise a camera, and record the result as a video."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgedenoise.atomic import atomic_file, check_writable
+from edgedenoise.bundles.pretrained import DEFAULT
+from edgedenoise.denoiser import load
+from edgedenoise.errors import OutputError, UsageError
+from edgedenoise.progress import Progress, silent
+from edgedenoise.video.camera import camera_frames
+from edgedenoise.video.frames import LIMITED, Colour, Frame
+from edgedenoise.video.options import VideoOptions, check_video_name
+from edgedenoise.video.reader import VideoLayout
+from edgedenoise.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Unpack
+
+    from edgedenoise.imaging.stream import FrameStream, Policy, StreamReport
+    from edgedenoise.settings import LoadOptions
+
+_TIME_BASE: Final = Fraction(1, 90_000)
+_BT601: Final = 6
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How the frames of a camera are denoised; see `Denoiser.stream`."""
+
+    policy: Policy = "latest"
+    """What happens to frames that come while one is denoised."""
+    max_queue: int = 1
+    """Number of frames that may wait."""
+    similarity: float | None = None
+    """Similarity from which a frame is answered with the result before; None for never."""
+    reuse: bool = False
+    """Whether the output is reused where the image has not moved."""
+
+
+def denoise_camera(
+    source: str,
+    model: Path | str = DEFAULT,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    frames: int | None = None,
+    seconds: float | None = None,
+    stream: StreamOptions | None = None,
+    video: VideoOptions | None = None,
+    progress: Progress = silent,
+    **options: Unpack[LoadOptions],
+) -> StreamReport:
+    """Denoise a camera until it ends, a limit is reached or Ctrl-C is pressed.
+
+    Args:
+        source: camera, address, GStreamer pipeline or video file; see `edgedenoise.video.camera.camera_frames`.
+        model: bundle or lone model file, or the name of a shipped bundle.
+        out: video to record the results to; each has the time at which its frame was captured. None to record none.
+        overwrite: replace a recording that exists.
+        frames: number of results to end after; None for no limit.
+        seconds: seconds to end after; None for no limit.
+        stream: which frames are denoised; None for the newest ones.
+        video: codec and quality of the recording; None for the defaults.
+        progress: called after each result, with the latency as the note.
+        **options: the options of `edgedenoise.load`.
+
+    Returns:
+        Counts of frames, and percentiles of latency and age. Ctrl-C ends the stream, finishes the recording and
+        returns, too.
+
+    Raises:
+        OutputError: the recording exists, or cannot be written.
+        UsageError: an option is not accepted.
+        DeviceNotFoundError, ImageError, RuntimeUnavailableError: the source cannot be read.
+        BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
+    """
+    for name, value in (("frames", frames), ("seconds", seconds)):
+        if value is not None and value <= 0:
+            raise UsageError(f"{name} is {value!r}; expected more than 0, or None for no limit")
+    target = None if out is None else _checked(Path(out), overwrite=overwrite)
+    settings = stream or StreamOptions()
+    captured = camera_frames(source)
+    with (
+        load(model, **options) as denoiser,
+        denoiser.stream(
+            captured,
+            policy=settings.policy,
+            max_queue=settings.max_queue,
+            similarity=settings.similarity,
+            reuse=settings.reuse,
+        ) as results,
+    ):
+        _run(results, _Limits(frames, seconds), target, video or VideoOptions(), progress)
+        return results.report
+
+
+@dataclass(frozen=True)
+class _Limits:
+    frames: int | None
+    seconds: float | None
+
+    def are_reached(self, done: int, start: float) -> bool:
+        return (self.frames is not None and done >= self.frames) or (
+            self.seconds is not None and time.perf_counter() - start >= self.seconds
+        )
+
+
+def _checked(out: Path, *, overwrite: bool) -> Path:
+    check_video_name(out)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already and was not replaced", hint="Replace it: overwrite=True, --overwrite")
+    check_writable(out)
+    return out
+
+
+def _run(
+    results: FrameStream[NDArray[np.uint8]],
+    limits: _Limits,
+    target: Path | None,
+    options: VideoOptions,
+    progress: Progress,
+) -> None:
+    """Take results until a limit is reached, and record them."""
+    start, first = time.perf_counter(), 0.0
+    writer: VideoWriter | None = None
+    with ExitStack() as stack:
+        try:
+            for done, result in enumerate(results, start=1):
+                if target is not None and writer is None:
+                    first = result.captured_at
+                    temporary = stack.enter_context(atomic_file(target))
+                    writer = stack.enter_context(VideoWriter(temporary, target, _layout(result.image), options))
+                if writer is not None:
+                    pts = round((result.captured_at - first) / _TIME_BASE)
+                    writer.write(Frame(result.image, None, pts, 0))
+                progress("frames", done, limits.frames or done, f"{result.latency_ms:.0f} ms")
+                if limits.are_reached(done, start):
+                    break
+        except KeyboardInterrupt:  # the usual end of a camera: the recording is finished
+            pass
+
+
+def _layout(frame: NDArray[np.uint8]) -> VideoLayout:
+    """Return the layout of a recording."""
+    height, width = frame.shape[:2]
+    return VideoLayout(
+        width=width,
+        height=height,
+        pixel_format="yuv420p" if height % 2 == width % 2 == 0 else "yuv444p",
+        bits=8,
+        codec="h264",
+        colour=Colour(_BT601, LIMITED, _BT601, _BT601),
+        rate=None,
+        time_base=_TIME_BASE,
+        aspect=None,
+        bit_rate=None,
+        frame_count=0,
+    )
