@@ -135,8 +135,10 @@ class ImageRun:
                 bands = image_bands(self.session, plan, _Cut(self, window), self.on_tile)
                 with closing(bands):
                     for band in bands:
-                        yield self._stored(band, window, top)
-                        top += band.shape[1]
+                        stored = self._stored(band, window, top)
+                        del band  # not held while the next one is filled
+                        yield stored
+                        top += len(stored)
                         window.drop(plan.needed_from(top))
             except (DeviceMemoryError, MemoryError):
                 if smaller is None:

@@ -183,6 +183,7 @@ def run_bands(
             on_tile(done, total)
         if x + width == plan.width:
             yield band
+            band = np.empty((3, 0, plan.width), np.float32)  # not held while the next one is filled
 
 
 def joined(bands: Iterable[NDArray[np.float32]], height: int, width: int) -> NDArray[np.float32]:

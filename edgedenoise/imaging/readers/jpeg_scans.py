@@ -17,6 +17,8 @@ from edgedenoise.imaging.metadata import jpeg
 from edgedenoise.imaging.pillow import DECODING_ERRORS, open_with_pillow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _PROGRESSIVE: Final = b"\xff\xc2"
@@ -34,13 +36,13 @@ _LEFT_OVER_BYTES, _LEFT_OVER_BYTES_SMALL = 32, 512
 class _Scans:
     """A JPEG file as alternating parts: headers and markers, and coded data."""
 
-    headers: tuple[bytes, ...]
-    coded: tuple[bytes, ...]
+    headers: tuple[memoryview, ...]
+    coded: tuple[memoryview, ...]
 
-    def joined(self, coded: list[bytes]) -> bytes:
-        """Return the file with other data in place of its own."""
-        pairs = zip(self.headers, coded, strict=False)
-        return b"".join(part for pair in pairs for part in pair) + self.headers[-1]
+    def filled(self, coded: Sequence[memoryview], fill: bytes) -> bytes:
+        """Return the file with other data in place of its own, and other bytes behind each part of them."""
+        parts = zip(self.headers, coded, strict=False)
+        return b"".join([*(part for header, data in parts for part in (header, data, fill)), self.headers[-1]])
 
 
 def check_scans(data: bytes, pixels: int) -> None:
@@ -59,8 +61,7 @@ def check_scans(data: bytes, pixels: int) -> None:
     scans = _split(data)
     small = pixels > (_WHOLE_PROGRESSIVE_PIXELS if _PROGRESSIVE in frames else _WHOLE_PIXELS)
     decoded = _decoded(data, small=small)
-    longer = [coded + _FILL for coded in scans.coded]
-    if not np.array_equal(decoded, _decoded(scans.joined(longer), small=small)):
+    if not np.array_equal(decoded, _decoded(scans.filled(scans.coded, _FILL), small=small)):
         raise ValueError("its pixels are cut short")
     if len(scans.coded) > 1:  # what one of several scans leaves over does not show
         return
@@ -69,21 +70,24 @@ def check_scans(data: bytes, pixels: int) -> None:
     tail = coded[-count:]
     if len(coded) <= 2 * count or len(set(tail)) == 1:  # cameras pad with zeros
         return
-    other = scans.joined([coded[:-count].rstrip(b"\xff") + _FILL[:count]])
+    end = len(coded) - count
+    while end and coded[end - 1] == 0xFF:
+        end -= 1
+    other = scans.filled([coded[:end]], _FILL[:count])
     if np.array_equal(decoded, _decoded(other, small=small)):
         raise ValueError("a part of its pixels is overwritten")
 
 
 def _split(data: bytes) -> _Scans:
     """Split the first image of a file at its scans and restart markers."""
-    headers: list[bytes] = []
-    coded: list[bytes] = []
-    at = 0
+    headers: list[memoryview] = []
+    coded: list[memoryview] = []
+    at, view = 0, memoryview(data)  # slices of it copy nothing: files have hundreds of megabytes
     for start, end in jpeg.scans(data):
-        headers.append(data[at:start])
-        coded.append(data[start:end])
+        headers.append(view[at:start])
+        coded.append(view[start:end])
         at = end
-    return _Scans((*headers, data[at:]), tuple(coded))
+    return _Scans((*headers, view[at:]), tuple(coded))
 
 
 def _decoded(data: bytes, *, small: bool) -> NDArray[Any]:
