@@ -9,7 +9,7 @@ import typer
 
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import Output, TrustEngine, cli_command
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
     strength: denoising.Strength = 1.0,
     noise: denoising.Noise = None,
     threads: denoising.Threads = None,
-    trust_engine: denoising.TrustEngine = False,
+    trust_engine: TrustEngine = False,
 ) -> None:
     """Denoise a camera live, and report the delay from capture to result.
 
