@@ -60,7 +60,7 @@ def file_header(width: int, height: int, timing: FrameTiming, metadata: Metadata
     parts = [chunk(b"VP8X", bytes((flags, 0, 0, 0)) + canvas)]
     if metadata.icc:
         parts.append(chunk(b"ICCP", metadata.icc))
-    parts.append(chunk(b"ANIM", struct.pack("<IH", 0, timing.plays)))
+    parts.append(chunk(b"ANIM", struct.pack("<IH", 0, min(timing.plays, 65535))))
     return b"".join(parts)
 
 
