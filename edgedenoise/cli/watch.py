@@ -43,6 +43,7 @@ def command(
     quality: denoising.Quality = None,
     compression: denoising.Compression = None,
     max_pixels: denoising.MaxPixels = MAX_PIXELS,
+    max_memory: denoising.MaxMemory = None,
     convert_cmyk: denoising.ConvertCmyk = False,
     raw: denoising.Raw = "srgb",
     trust_engine: TrustEngine = False,
@@ -79,6 +80,7 @@ def command(
             strength=strength,
             noise=noise,
             threads=threads,
+            max_memory=denoising.memory_bytes(max_memory),
             trust_engine=trust_engine,
         )
     output.record({"record": "summary", "counts": counts})

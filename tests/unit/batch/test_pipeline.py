@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from edgedenoise.batch import pipeline
+from edgedenoise.batch import memory, pipeline
 from edgedenoise.batch.pipeline import run_jobs
 from edgedenoise.batch.plan import FileJob
 from edgedenoise.errors import ImageError
@@ -79,6 +79,7 @@ class Network:
     run: Callable[[Image], Image]
     last_variant: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="onnx-fp32"))
     last_noise: float | None = None
+    max_memory: int | None = None
 
     def __call__(self, image: Image, *, on_tile: Callable[[int, int], None]) -> Image:
         return self.run(image)
@@ -138,9 +139,11 @@ def test_few_images_wait_however_slow_the_network_is(disk: Disk) -> None:
     assert disk.most_in_memory <= 2 * pipeline._WAITING_IMAGES + 2
 
 
-def test_images_that_are_too_large_to_wait_are_in_memory_one_by_one(disk: Disk) -> None:
-    side_px = int((pipeline._WAITING_BYTES / 3) ** 0.5) + 1
-    assert len(set(run(jobs(5, side_px)))) == 5
+def test_images_that_are_too_large_to_wait_are_in_memory_one_by_one(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_WAITING_BYTES", 30_000)
+    assert len(set(run(jobs(5, side_px=101)))) == 5
     assert disk.most_in_memory == 1
     assert disk.read == disk.written
 
