@@ -45,3 +45,18 @@ def test_an_error_has_the_exit_code_of_its_class(tmp_path: Path) -> None:
     assert done.returncode == 20
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_videos_takes_a_shorter_clip(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
+    bundle = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
+    short = ["--minutes", "0.05", "--seconds", "0.3", "--side", "32", "--out", tmp_path]
+    command = [sys.executable, FOLDER / "stream.py", bundle, *short]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "stream.json").read_text())["results"]
+    assert found["length"]["frames"] == 30
+    assert [row["policy"] for row in found["live"]] == ["latest", "block"]
+    assert all(row["captured"] == row["processed"] + row["dropped"] for row in found["live"])
+    assert {row["clip"] for row in found["reuse"]} == {"still", "pan"}
