@@ -553,13 +553,13 @@ def test_verify_fails_with_the_code_of_parity(run: Run, tiny_bundle: Path) -> No
 
 def test_verify_fails_where_no_variant_could_be_run(run: Run, tiny_bundle: Path) -> None:
     with BundleWriter.edit(Bundle.open(tiny_bundle)) as draft:
-        engine = Variant("tensorrt-fp16", "tensorrt", "fp16", "tensorrt-fp16/model.engine")
-        draft.write(engine.path, b"no engine")
-        draft.put_variant(engine)
+        foreign = Variant("elsewhere-fp16", "elsewhere", "fp16", "elsewhere-fp16/model.bin")
+        draft.write(foreign.path, b"for a backend that is not installed")
+        draft.put_variant(foreign)
         draft.drop_variants({"onnx-fp32", "onnx-int8-u8s7"})
     done = run("verify", tiny_bundle)
     assert done.code == errors.MeasurementError.exit_code
-    assert "tensorrt-fp16" in done.out
+    assert "elsewhere-fp16" in done.out
     assert "error: no variant was run or emulated here" in done.err
 
 
