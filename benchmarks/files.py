@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from harness import check_out, note, parser_of, positive, run_benchmark, write_results
+from harness import (
+    check_out,
+    markdown_table,
+    note,
+    page_parser_of,
+    positive,
+    run_benchmark,
+    write_results,
+    write_table,
+)
 
 from edgedenoise.batch.run import denoise_files
 from edgedenoise.denoiser import load
@@ -97,7 +106,7 @@ def time_files(folder: Path, model: str, threads: int | None) -> Clock:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, "files")
+    parser = page_parser_of(__doc__, "files")
     parser.add_argument("model", help="a bundle, or the name of a shipped one")
     parser.add_argument("--count", type=positive, default=20, metavar="N", help="number of images")
     parser.add_argument("--megapixels", type=float, default=12.0, metavar="MP", help="size of each image")
@@ -121,12 +130,15 @@ def main() -> None:
     for kind in Clock._fields:
         alone, whole = (min(getattr(turn, kind) for turn in turns) for turns in (network, files))
         rows.append([kind, f"{alone:.1f}", f"{whole:.1f}", f"{whole / alone:.3f}"])
-    print(f"{variant}, tiles of {tile or 'all'} pixels, {options.count} JPEG files of {options.megapixels:g} MP")
-    print(table(["seconds", "network", "files", "ratio"], rows))
+    header = ["seconds", "network", "files", "ratio"]
+    about = f"{variant}, tiles of {tile or 'all'} pixels, {options.count} JPEG files of {options.megapixels:g} MP"
+    print(f"{about}\n{table(header, rows)}")
     results = {"variant": variant, "tile": tile, "network": network, "files": files}
-    write_results(
+    path = write_results(
         options.out, "files", {"count": options.count, "megapixels": options.megapixels, **results}, ["pillow"]
     )
+    if options.page is not None:
+        write_table(options.page, path, f"{about}:\n\n{markdown_table(header, rows)}")
 
 
 if __name__ == "__main__":

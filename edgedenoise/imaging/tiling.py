@@ -7,6 +7,8 @@ the same pixels as the whole image. A whole image is a plan with one tile.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,8 +32,12 @@ WHOLE = 0
 MIN_TILE_PX = 32
 """Smallest side that back-off tries: below it, the halo would cost many times the tile."""
 
-AUTO_TILES_PX = (512, 384, 256, 128, 64, MIN_TILE_PX)
-"""Sides that `auto_tile` chooses from. Above 512 the halo costs little and tiles no longer fit the caches."""
+AUTO_INPUT_PX = 1_200_000
+"""Most input pixels of an automatic tile, margins included.
+
+The time per input pixel is the same from 256x256 to 2000x2000, so larger tiles only save pixels that are computed
+twice. Of 12 MP, tiles of 1000x1000 compute 9 % twice where 512x512 compute 18 %, and 1334x1000 7 % with twice the
+memory (benchmarks/tiles.py, docs/results/speed.md)."""
 
 
 MEMORY_SHARE = 4
@@ -81,6 +87,11 @@ class TilePlan:
     def input_shape(self) -> tuple[int, int]:
         """(height, width) of the network's input per tile, margins included."""
         return self.tile_height + 2 * self.margin_px, self.tile_width + 2 * self.margin_px
+
+    @property
+    def computed_px(self) -> int:
+        """Number of input pixels of all tiles, margins included."""
+        return self.rows * self.columns * math.prod(self.input_shape)
 
     def origins(self) -> Iterator[tuple[int, int]]:
         """Yield (y, x) of each tile's first own pixel, row by row."""
@@ -197,11 +208,34 @@ def joined(bands: Iterable[NDArray[np.float32]], height: int, width: int) -> NDA
 
 
 def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
-    """Return the largest tile of `AUTO_TILES_PX` that fits into its share of the free memory; see `MEMORY_SHARE`."""
-    for tile in AUTO_TILES_PX:
-        if tile_bytes(height, width, tiling, tile) <= free_bytes // MEMORY_SHARE:
-            return tile
-    return AUTO_TILES_PX[-1]
+    """Return the tile with which the fewest pixels are computed twice.
+
+    A tile has at most `AUTO_INPUT_PX` pixels and takes its share of the free memory, see `MEMORY_SHARE`. Sides of the
+    image that are shorter than the tile leave it longer in the other direction.
+
+    Example:
+        >>> auto_tile(3000, 4000, Tiling(halo_px=21, multiple_of=2, bytes_per_px=270), 8 << 30)
+        1051
+        >>> plan_tiles(3000, 4000, Tiling(halo_px=21, multiple_of=2), 1051).input_shape
+        (1044, 1044)
+    """
+    most_px = min(AUTO_INPUT_PX, free_bytes // MEMORY_SHARE // tiling.bytes_per_px)
+    margins = 2 * tiling.margin_px
+
+    def input_px(side: int) -> int:
+        return math.prod(
+            -(-min(side, size) // tiling.multiple_of) * tiling.multiple_of + margins for size in (height, width)
+        )
+
+    least = max(MIN_TILE_PX, tiling.multiple_of)
+    sides = range(least, max(height, width, least) + 1)
+    square = sides[max(bisect_right(sides, most_px, key=input_px), 1) - 1]
+    # A balanced tile may be longer in one direction, as it is shorter in the other.
+    counts = {(size, -(-size // square) - fewer) for size in (height, width) for fewer in range(1, 4)}
+    longer = {-(-size // count) for size, count in counts if count > 0}
+    plans = {side: plan_tiles(height, width, tiling, side) for side in (square, *longer) if side >= square}
+    fitting = [side for side, plan in plans.items() if side == square or math.prod(plan.input_shape) <= most_px]
+    return min(fitting, key=lambda side: (plans[side].computed_px, side))
 
 
 def largest_tile(side: int, tiling: Tiling, tile: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, UsageError
 from edgedenoise.imaging.tiling import (
-    AUTO_TILES_PX,
+    AUTO_INPUT_PX,
     MIN_TILE_PX,
     WHOLE,
     Tiling,
@@ -145,18 +146,35 @@ def test_a_denoiser_gives_the_same_16_bits_with_any_tile(committed_bundle: Path,
 
 def test_auto_takes_the_largest_tile_that_fits_a_quarter_of_the_free_memory() -> None:
     tiling = Tiling(halo_px=8, bytes_per_px=1000)
-    for tile in AUTO_TILES_PX:
-        enough = 4 * tile_bytes(5000, 5000, tiling, tile)
-        assert auto_tile(5000, 5000, tiling, enough) == tile
-        assert auto_tile(5000, 5000, tiling, enough - 1) == max(
-            (smaller for smaller in AUTO_TILES_PX if smaller < tile), default=MIN_TILE_PX
-        )
     assert tile_bytes(5000, 5000, tiling, 500) == 516 * 516 * 1000
+    assert auto_tile(5000, 5000, tiling, 4 * 516 * 516 * 1000) == 500
+    assert auto_tile(5000, 5000, tiling, 4 * 516 * 516 * 1000 - 1) < 500
+    assert auto_tile(5000, 5000, tiling, 0) == MIN_TILE_PX
 
 
-def test_a_small_image_needs_no_small_tiles() -> None:
-    tiling = Tiling(halo_px=8, bytes_per_px=1000)
-    assert auto_tile(20, 20, tiling, 4 * 36 * 36 * 1000) == AUTO_TILES_PX[0]
+@pytest.mark.parametrize("size", [(3000, 4000), (3648, 5472), (6144, 8192), (700, 20_000), (1, 70_000), (2, 2)])
+@pytest.mark.parametrize("free_bytes", [1 << 20, 1 << 28, 1 << 40])
+def test_an_automatic_tile_computes_fewer_pixels_than_other_tiles_that_fit(
+    size: tuple[int, int], free_bytes: int
+) -> None:
+    tiling = Tiling(halo_px=21, multiple_of=2, bytes_per_px=270)
+    most = min(AUTO_INPUT_PX, free_bytes // 4 // 270)
+    found = plan_tiles(*size, tiling, auto_tile(*size, tiling, free_bytes))
+    others = (plan_tiles(*size, tiling, side) for side in range(MIN_TILE_PX, 3000, 7))
+    fitting = [plan for plan in others if math.prod(plan.input_shape) <= most]
+    assert not fitting or math.prod(found.input_shape) <= most
+    assert found.computed_px <= 1.03 * min((plan.computed_px for plan in fitting), default=found.computed_px)
+
+
+def test_auto_computes_a_twelfth_of_a_photo_twice() -> None:
+    tiling = Tiling(halo_px=21, multiple_of=2, bytes_per_px=270)
+    plan = plan_tiles(3000, 4000, tiling, auto_tile(3000, 4000, tiling, 1 << 40))
+    assert (plan.rows, plan.columns) == (3, 4)
+    assert plan.computed_px / (3000 * 4000) < 1.095
+
+
+def test_networks_that_shuffle_large_blocks_get_no_smaller_tile() -> None:
+    assert auto_tile(500, 500, Tiling(halo_px=8, multiple_of=64), 0) == 64
 
 
 def test_back_off_halves_until_it_is_not_worth_it() -> None:
