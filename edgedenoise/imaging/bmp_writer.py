@@ -17,9 +17,8 @@ _INCH_M: Final = 0.0254
 
 def bmp_bytes(image: Image) -> bytes:
     """Return a 32-bit BMP file of an 8-bit image with alpha; rows run from bottom to top."""
-    alpha = np.full((image.height, image.width), 255, np.uint8) if image.alpha is None else image.alpha
-    colours = np.broadcast_to(image.pixels, (image.height, image.width, 3))
-    rows = np.concatenate([colours[..., ::-1], alpha[..., None]], axis=2)[::-1]
+    colours, alpha = np.split(image.to_channels(), [-1], axis=2)
+    rows = np.concatenate([np.broadcast_to(colours, (*alpha.shape[:2], 3))[..., ::-1], alpha], axis=2)[::-1]
     dpi = image.metadata.dpi or (0.0, 0.0)
     header = struct.pack("<2sIII", b"BM", _HEADERS_BYTES + rows.nbytes, 0, _HEADERS_BYTES)
     header += struct.pack("<IiiHHII", 108, image.width, image.height, 1, 32, _BIT_FIELDS, rows.nbytes)

@@ -126,10 +126,10 @@ def _png_layout(data: bytes | mmap.mmap) -> Layout:
 
 
 def _jpeg_layout(segments: list[Block]) -> Layout:
-    frame = next((body for marker, body in segments if marker in jpeg.FRAMES and len(body) >= 6), None)
+    frame = jpeg.frame_header(segments)
     if frame is None:
         raise ValueError("it has no frame header")
-    bits, height, width, components = struct.unpack(">BHHB", frame[:6])
+    bits, height, width, components = struct.unpack(">BHHB", frame[1][:6])
     return Layout(width, height, 1 if components == 1 else 3, 16 if bits > 8 else 8, False)
 
 

@@ -106,9 +106,7 @@ def tiff_encoding(ifd: Ifd) -> TiffEncoding:
 
 
 def _jpeg_encoding(segments: list[Block]) -> JpegEncoding | None:
-    marker, frame = next(
-        ((marker, body) for marker, body in segments if marker in jpeg.FRAMES and len(body) >= 6), (b"", b"")
-    )
+    marker, frame = jpeg.frame_header(segments) or (b"", b"")
     components = [frame[at : at + 3] for at in range(6, len(frame) - 2, 3)]
     tables = {number: table for kind, body in segments if kind == _TABLES for number, table in _quantization(body)}
     if len(components) not in {1, 3} or any(component[2] not in tables for component in components):

@@ -93,9 +93,15 @@ def read_trailer(data: bytes) -> Trailer | None:
     return Trailer(data[end:], end, next(indices, None))
 
 
+def frame_header(segments: list[Block]) -> Block | None:
+    """Return the marker and the payload of the frame header: depth, height, width and components; None without one."""
+    return next(((marker, body) for marker, body in segments if marker in FRAMES and len(body) >= 6), None)
+
+
 def bits_per_sample(segments: list[Block]) -> int:
     """Return the bits per sample that the frame header declares (8 when there is none)."""
-    return next((payload[0] for marker, payload in segments if marker in FRAMES and payload), 8)
+    frame = frame_header(segments)
+    return 8 if frame is None else frame[1][0]
 
 
 def read_metadata(segments: list[Block]) -> Metadata:

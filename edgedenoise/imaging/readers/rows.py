@@ -140,7 +140,7 @@ def _open_jpeg(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     stream.seek(0)
     data = stream.read()
     segments = jpeg.read_segments(data)
-    marker, frame = next(((m, body) for m, body in segments if m in jpeg.FRAMES and len(body) >= 6), (b"", b""))
+    marker, frame = jpeg.frame_header(segments) or (b"", b"")
     if marker not in _BASELINE or jpeg.bits_per_sample(segments) != 8 or frame[5] not in {1, 3}:
         return None
     height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
