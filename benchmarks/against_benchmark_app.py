@@ -4,7 +4,7 @@ Both run the same IR at the same shape, in rounds: in random order, `benchmark_a
 its own, and a worker of `edgedenoise bench` as many. The fastest inferences of all rounds are compared,
 which other work on the machine disturbs least, and the medians of each round.
 
-    python benchmarks/against_benchmark_app.py edge edge-tiny --page docs/guides/measure.md
+    python benchmarks/against_benchmark_app.py edge edge-tiny
 """
 
 from __future__ import annotations
@@ -22,15 +22,12 @@ import numpy as np
 from harness import check_out, markdown_table, note, parser_of, positive, run_benchmark, write_results
 
 import edgedenoise
-from edgedenoise.atomic import write_bytes
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import copy_bundle
 from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.evaluation.bootstrap import median_interval
 from edgedenoise.evaluation.worker import OpenOptions, Worker
 
-BEGIN = "<!-- benchmark_app: written by benchmarks/against_benchmark_app.py -->\n"
-END = "<!-- benchmark_app end -->\n"
 ACCEPTED = 0.05
 """Largest accepted difference of the two, as a part."""
 
@@ -136,7 +133,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=9, help="rounds that alternate between the two")
     parser.add_argument("--inferences", type=positive, default=5, help="inferences of each per round")
     parser.add_argument("--threads", type=positive, default=1, help="threads of an inference")
-    parser.add_argument("--page", type=Path, metavar="MD", help="page whose table is replaced")
     options = parser.parse_args()
     check_out(options.out, "against_benchmark_app")
     program = shutil.which("benchmark_app") or shutil.which("benchmark_app", path=str(Path(sys.executable).parent))
@@ -151,9 +147,6 @@ def main() -> None:
     ]
     write_results(options.out, "against_benchmark_app", {"rows": rows, "accepted": ACCEPTED})
     print(table(rows))
-    if options.page is not None:
-        before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-        write_bytes(options.page, (before + BEGIN + table(rows) + END + rest.partition(END)[2]).encode())
 
 
 if __name__ == "__main__":
