@@ -133,7 +133,7 @@ def tables(rows: list[Row]) -> str:
         commands = "\n".join(f"    {command}" for command in dict.fromkeys(row.command for row in own))
         text = f"### {model}\n\n{commands}\n\n`{variants}` on {machines}."
         if slopes:
-            text += f" Log-log slope of the CPU seconds: {', '.join(slopes)}."
+            text += f"\nLog-log slope of the CPU seconds: {', '.join(slopes)}."
         parts.append(f"{text}\n\n{markdown_table(header, cells)}")
     return "\n\n".join(parts)
 
