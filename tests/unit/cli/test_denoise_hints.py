@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,12 @@ OPTIONS: tuple[tuple[str, ...], ...] = (
     ("--convert-cmyk",),
     ("--raw", "linear"),
     ("--trust-engine",),
+    ("--max-memory", "1.5GB"),
+    ("--engine", "ray"),
+    ("--codec", "hevc"),
+    ("--crf", "20"),
+    ("--hwaccel", "cuda"),
+    ("--reuse",),
 )
 """Each option of `edgedenoise denoise` that changes the result, as a user gives it."""
 
@@ -56,7 +63,8 @@ def called(run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
     def options_of(*words: str) -> dict[str, Any]:
         run(*words)
         options = {name: value for name, value in given["options"].items() if name not in ("progress", "on_result")}
-        return given | {"options": options}
+        video = options.pop("video")
+        return given | {"options": {**options, **asdict(video)}}
 
     return options_of
 
