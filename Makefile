@@ -39,7 +39,7 @@ BENCH_ARGS ?= edge-tiny --shape 256 --threads 1
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-baseline bench-check fuzz faults soak lint format typecheck docs serve-docs clean
+.PHONY: help demo test bench-baseline bench-check fuzz faults soak reproduce-edge lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,16 @@ faults: $(READY) ## kill and interrupt commands at random instants, fill disks, 
 
 soak: $(READY) ## denoise 10,000 small images in one process; IMAGES=1000 for fewer
 	EDGEDENOISE_SOAK=$(IMAGES) $(BIN)/pytest tests/faults/test_soak.py
+
+# Folder of the free photos that the shipped networks were trained on; the model cards list them.
+CLEAN ?= photos
+
+reproduce-edge: $(READY) ## train and build the shipped `edge` again, CLEAN=DIR; four hours of one core, less with bfloat16
+	$(BIN)/edgedenoise train --config edge-shipped --clean $(CLEAN) --out build/edge/float
+	$(BIN)/edgedenoise train --config edge-shipped-int8 --init build/edge/float --clean $(CLEAN) --out build/edge/int8
+	$(BIN)/edgedenoise build build/edge/int8 --data $(CLEAN) -o build/edge/edge.edge --count 512 \
+		--target onnxruntime --about docs/cards/edge.md \
+		--noise-level 0 --noise-level 0.25 --noise-level 0.5 --noise-level 0.75 --noise-level 1
 
 lint: $(READY) ## check style, formatting, and which package imports which
 	$(BIN)/ruff check .
