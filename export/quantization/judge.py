@@ -61,7 +61,7 @@ _MACS = 3e11
 """Work of one pass over the images, which large networks pass over fewer images for."""
 AIM = 0.5
 """Part of the recommended loss that choices aim at, because other images may lose more."""
-_LEAST_COUNTED = 0.5  # part of the images that must have enough noise for integers
+_LEAST_COUNTED = 1 / 3  # part of the images that must have enough noise for integers
 _EQUAL_DB = 200.0  # stands for equal answers: JSON has no infinity
 _HELD_OUT_SEED = 1  # added to the seed of the calibration set
 
@@ -171,7 +171,7 @@ def noisy_enough(drops: Sequence[float], noise_lsb: Sequence[float | None]) -> t
     """Return the drops of the images on which a graph in integers is to run, and the least noise of these.
 
     Where images with little noise lose too much, they are left to the float graph: those below the least level above
-    which the drops are within `AIM` of what is recommended. At least half of the images must remain; otherwise, and
+    which the drops are within `AIM` of what is recommended. At least a third of the images must remain; otherwise, and
     without noise levels, all are returned, with 0.
 
     Args:
