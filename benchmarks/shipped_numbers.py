@@ -30,6 +30,7 @@ from edgedenoise.exporting.verify import check_variant
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import from_unit
 from edgedenoise.runtimes.job import BuildOptions
+from edgedenoise.runtimes.noise_plane import noise_of, with_plane
 from edgedenoise.runtimes.onnxruntime.reference import open_reference
 from edgedenoise.runtimes.opening import open_variant
 from edgedenoise.runtimes.pipeline import run_image
@@ -59,7 +60,9 @@ def images(bundle: Bundle) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name in SETS:
         files = sorted((DATA / name / "noisy").glob("*"))
         for path in files[:: max(1, len(files) // IMAGES_PER_SET)][:IMAGES_PER_SET]:
-            yield name, read_image(path).crop(0, 0, CROP_PX).unit().transpose(2, 0, 1).copy()
+            unit = read_image(path).crop(0, 0, CROP_PX).unit()
+            planes = unit.transpose(2, 0, 1).copy()
+            yield name, planes if bundle.manifest.noise_level is None else with_plane(planes, noise_of(unit).plane())
 
 
 def differences(bundle: Bundle, name: str, reference: CheckedSession) -> dict[str, dict[str, float]]:

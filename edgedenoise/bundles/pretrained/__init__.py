@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Final
 
-SHIPPED: Final = ("edge", "edge-tiny")
+SHIPPED: Final = ("edge", "edge-tiny", "edge-level")
 """Names that stand for a bundle wherever one is asked for."""
 DEFAULT: Final = "edge"
 
