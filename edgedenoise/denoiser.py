@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 
 from edgedenoise.bundles.pretrained import DEFAULT, resolve
-from edgedenoise.errors import ImageError, IncompatibleError, UsageError
+from edgedenoise.errors import ImageError, UsageError
 from edgedenoise.imaging.image import Frames, Image, check_pixels
 from edgedenoise.imaging.pillow import from_pil, to_pil
 from edgedenoise.imaging.pixel_rows import regrouped
@@ -19,6 +18,7 @@ from edgedenoise.imaging.stream import FrameStream, Policy
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import Choice, choose
+from edgedenoise.runtimes.opened import OpenedVariants
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
 from edgedenoise.runtimes.temporal import Temporal
@@ -113,7 +113,7 @@ def load(
         return chosen, open_variant(bundle, chosen, device=device, options=options)
 
     by_image = precision == "auto" and variant.precision == "int8"
-    return Denoiser(bundle, choice, session, settings, open_float if by_image else None)
+    return Denoiser(bundle, choice, OpenedVariants(variant, session, open_float if by_image else None), settings)
 
 
 def load_variant(
@@ -131,7 +131,7 @@ def load_variant(
     settings.check_for(bundle)
     options = SessionOptions(threads=threads, trust_engine=trust_engine)
     session = open_variant(bundle, variant, device=device, options=options, selftest=selftest)
-    return Denoiser(bundle, Choice(variant), session, settings)
+    return Denoiser(bundle, Choice(variant), OpenedVariants(variant, session), settings)
 
 
 class Denoiser:
@@ -149,14 +149,7 @@ class Denoiser:
         (64, 48)
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        choice: Choice,
-        session: CheckedSession,
-        settings: Settings,
-        open_float: Callable[[], tuple[Variant, CheckedSession]] | None = None,
-    ) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, opened: OpenedVariants, settings: Settings) -> None:
         self.bundle = bundle
         """The opened bundle."""
         self.choice = choice
@@ -169,12 +162,10 @@ class Denoiser:
         """Noise of the last image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
         self.last_tile: int | None = None
         """Tile side of the image that was finished last, in pixels; 0 for the whole image."""
-        self.session = session
+        self.session = opened.session
         """The opened session, for measurements of the network alone."""
+        self._opened = opened
         self._settings = settings
-        self._open_float = open_float
-        self._float: tuple[Variant, CheckedSession] | None = None
-        self._opening = threading.Lock()
 
     @property
     def effective(self) -> EffectiveDevice:
@@ -320,9 +311,7 @@ class Denoiser:
 
     def close(self) -> None:
         """Release the sessions' memory; closing twice is allowed."""
-        self.session.close()
-        if self._float is not None:
-            self._float[1].close()
+        self._opened.close()
 
     def __reduce__(self) -> NoReturn:
         raise UsageError("a Denoiser cannot be pickled or copied: it belongs to its process", hint=OWN_PROCESS)
@@ -386,8 +375,10 @@ class Denoiser:
         unchanged = strength == 0
         if noise is not None:
             unchanged = noise.is_negligible if whole is None else whole.is_negligible
-        float_reason = None if unchanged else self._float_reason(bits, noise)
-        self.last_variant, session = self._session_for(float_reason)
+        self.last_variant, session = self.variant, self.session
+        if not unchanged:
+            noise_lsb = None if noise is None else noise.rms_lsb * strength
+            self.last_variant, session = self._opened.for_image(bits, noise_lsb)
         run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile, noise=noise)
         if unchanged:
             yield from run.unchanged()
@@ -415,30 +406,6 @@ class Denoiser:
         unchanged = "; the image is returned unchanged" if noise.is_negligible else ""
         _log.info("noise: %.1f 8-bit levels%s", noise.rms_lsb, unchanged)
         return noise
-
-    def _float_reason(self, bits: int, noise: ImageNoise | None) -> str | None:
-        """Return what about an image calls for float where INT8 was chosen unasked; None where nothing does."""
-        if bits > 8:
-            return "images of more than 8 bits"
-        loss = self.variant.loss
-        if loss is None or noise is None or noise.rms_lsb * self._settings.strength >= loss.least_noise_lsb:
-            return None
-        return f"images with less noise than {loss.least_noise_lsb:g} LSB"
-
-    def _session_for(self, float_reason: str | None) -> tuple[Variant, CheckedSession]:
-        """Return what runs an image; the float variant is opened for the first image that calls for it."""
-        if float_reason is None or self._open_float is None:
-            return self.variant, self.session
-        with self._opening:
-            if self._float is None:
-                try:
-                    self._float = self._open_float()
-                except IncompatibleError as error:
-                    _log.info("%s run on %s: %s", float_reason, self.variant.name, error.message)
-                    self._open_float = None
-                    return self.variant, self.session
-                _log.info("%s run on %s instead of %s", float_reason, self._float[0].name, self.variant.name)
-            return self._float
 
 
 def denoise(image: ImageT, model: Path | str = DEFAULT, **options: Unpack[LoadOptions]) -> ImageT:
