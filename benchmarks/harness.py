@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shlex
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -125,9 +126,14 @@ def run_benchmark(main: Callable[[], None]) -> None:
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function returns in a process of its own, because the peak memory of a process never falls."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    """Return what a function returns in a process of its own, because the peak memory of a process never falls.
+
+    Raises:
+        BrokenProcessPool: the process ended before it returned, for example killed by the system for its memory.
+    """
+    # A `multiprocessing.Pool` waits forever for the result of a process that was killed.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

@@ -60,3 +60,16 @@ def test_the_benchmark_of_videos_takes_a_shorter_clip(tmp_path: Path) -> None:
     assert [row["policy"] for row in found["live"]] == ["latest", "block"]
     assert all(row["captured"] == row["processed"] + row["dropped"] for row in found["live"])
     assert {row["clip"] for row in found["reuse"]} == {"still", "pan"}
+
+
+def test_a_process_that_is_killed_ends_its_benchmark(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(
+        f"import os, sys\nsys.path.insert(0, {str(FOLDER)!r})\nfrom harness import in_new_process\n"
+        "if __name__ == '__main__':\n    print(in_new_process(pow, 2, 3), flush=True)\n"
+        "    in_new_process(os._exit, 9)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "8\n")
+    assert "BrokenProcessPool" in done.stderr
