@@ -80,7 +80,7 @@ class RowWindow:
 
 
 def regrouped(bands: Iterable[NDArray[Any]], rows: int) -> Iterator[NDArray[Any]]:
-    """Yield the same rows in bands of `rows` rows; the last may be shorter."""
+    """Yield the same rows in bands of `rows` rows, of the same type; the last may be shorter."""
     held: list[NDArray[Any]] = []
     count = 0
     for band in bands:
@@ -88,13 +88,18 @@ def regrouped(bands: Iterable[NDArray[Any]], rows: int) -> Iterator[NDArray[Any]
         while count + len(band) - start >= rows:
             stop = start + rows - count
             part = band[start:stop]
-            yield np.concatenate([*held, part]) if held else part
+            yield _joined([*held, part])
             held, count, start = [], 0, stop
         if start < len(band):
             held.append(band[start:])
             count += len(band) - start
     if held:
-        yield np.concatenate(held)
+        yield _joined(held)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return bands as one, in their byte order: without its type, NumPy takes that of the machine."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=parts[0].dtype)
 
 
 def taken(array: NDArray[Any], indices: NDArray[np.intp], axis: int) -> NDArray[Any]:

@@ -56,6 +56,13 @@ def test_bands_are_regrouped(rows: int) -> None:
     assert {len(band) for band in bands[:-1]} <= {rows}
 
 
+@pytest.mark.parametrize("rows", [4, 7, 20])
+def test_regrouped_bands_keep_their_byte_order(rows: int) -> None:
+    array = np.arange(16 * 3, dtype=">u2").reshape(16, 3, 1)
+    bands = list(regrouped(iter([array[:5], array[5:11], array[11:]]), rows))
+    assert b"".join(band.tobytes() for band in bands) == array.tobytes()
+
+
 # ---------------------------------------------------------------- writing
 
 
