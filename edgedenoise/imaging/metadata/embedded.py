@@ -63,6 +63,8 @@ class Metadata:
     """All descriptive blocks of the file, raw. They are written back when the format stays the same."""
     native_format: str | None = None
     """The format that `native` belongs to: "PNG" or "JPEG"."""
+    native_notes: tuple[str, ...] = ()
+    """What changes in a file of the same format, each as a sentence."""
     timing: FrameTiming | None = None
     """How an animation shows this frame; None for a still image or a page."""
     notes: tuple[str, ...] = ()

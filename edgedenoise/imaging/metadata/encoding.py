@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.metadata.ifd import Ifd
 
 _TABLES, _PROGRESSIVE = b"\xff\xdb", b"\xff\xc2"
-_SUBSAMPLINGS: Final = {(1, 1): 0, (2, 1): 1, (2, 2): 2}
 
 
 def _zigzag(place: int) -> tuple[int, int]:
@@ -114,9 +113,7 @@ def _jpeg_encoding(segments: list[Block]) -> JpegEncoding | None:
     chosen = [tables[component[2]] for component in components]
     if len(chosen) == 3 and chosen[1] == chosen[2]:
         del chosen[2]
-    factors = [(component[1] >> 4, component[1] & 15) for component in components]
-    simple = all(factor == (1, 1) for factor in factors[1:])
-    subsampling = _SUBSAMPLINGS.get(factors[0], 0) if simple and len(factors) == 3 else 0
+    subsampling = jpeg.SUBSAMPLINGS.get(jpeg.sampling(segments), 0)
     return JpegEncoding(tables=tuple(chosen), subsampling=subsampling, progressive=marker == _PROGRESSIVE)
 
 

@@ -20,6 +20,7 @@ _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL, _COMMENT, _APPLICATION = 0xF9, 0xFE, 0xFF
 _NETSCAPE: Final = b"NETSCAPE2.0"
 _XMP: Final = b"XMP DataXMP"
+_ICC: Final = b"ICCRGBG1012"
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {2: "background", 3: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 1, "background": 2, "previous": 3}
 
@@ -34,6 +35,8 @@ class GifInfo:
     """Comments, in the order of the file."""
     xmp: bytes | None
     """XMP packet."""
+    icc: bytes | None
+    """ICC colour profile."""
     transparent: bool
     """Whether a frame has a transparent colour."""
     canvas: tuple[int, int]
@@ -49,6 +52,7 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     controls: list[tuple[int, int]] = []
     comments: list[bytes] = []
     xmp: bytes | None = None
+    icc: bytes | None = None
     plays, control, transparent = 1, (0, 0), False
     canvas = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
     for kind, body in _blocks(data):
@@ -60,6 +64,8 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
         elif kind == _APPLICATION and body[:11] == _NETSCAPE and len(body) >= 14 and body[11] == 1:
             (loops,) = struct.unpack_from("<H", body, 12)
             plays = loops + 1 if loops else 0  # the file counts repetitions
+        elif kind == _APPLICATION and body[:11] == _ICC:
+            icc = body[11:] or None
         elif kind == _IMAGE:
             controls.append(control)
             control = (0, 0)
@@ -75,7 +81,7 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     timings = tuple(
         FrameTiming(Fraction(delay, 100), _DISPOSALS.get(flags >> 2 & 7, "keep"), plays) for flags, delay in controls
     )
-    return GifInfo(timings, tuple(comments), xmp, transparent, canvas)
+    return GifInfo(timings, tuple(comments), xmp, icc, transparent, canvas)
 
 
 def file_header(width: int, height: int, timing: FrameTiming | None, comments: tuple[bytes, ...]) -> bytes:

@@ -26,14 +26,17 @@ _JFIF_PREFIX = b"JFIF\x00"
 _MAX_PAYLOAD = 65533
 _MAX_SEGMENTS = 255
 _APP0, _APP1, _APP2 = b"\xff\xe0", b"\xff\xe1", b"\xff\xe2"
-_APP13, _APP14, _COM = b"\xff\xed", b"\xff\xee", b"\xff\xfe"
+_APP13, _COM = b"\xff\xed", b"\xff\xfe"
 _EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\x00"
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\x00"
+_ADOBE_PREFIX = b"Adobe"
 _GAIN_MAP_PREFIX = b"urn:iso:std:iso:ts:21496:-1\x00"
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _RESTARTS = range(0xD0, 0xD8)
 FRAMES = {bytes((0xFF, code)) for code in range(0xC0, 0xD0)} - {b"\xff\xc4", b"\xff\xc8", b"\xff\xcc"}
 """Markers of the frame header: depth, size and components."""
+SUBSAMPLINGS = {(1, 1): 0, (2, 1): 1, (2, 2): 2}
+"""Samples of the brightness per sample of the colours, across and down -> the subsamplings that are written."""
 _INCHES_PER_UNIT = {1: 1.0, 2: 2.54}  # JFIF density: per inch, per centimetre
 
 
@@ -104,6 +107,15 @@ def bits_per_sample(segments: list[Block]) -> int:
     return 8 if frame is None else frame[1][0]
 
 
+def sampling(segments: list[Block]) -> tuple[int, int]:
+    """Return how many samples the brightness has per sample of the colours, across and down; (1, 1) for grayscale."""
+    _, frame = frame_header(segments) or (b"", b"")
+    factors = [(frame[at + 1] >> 4, frame[at + 1] & 15) for at in range(6, len(frame) - 2, 3)]
+    if len(factors) != 3 or set(factors) == {factors[0]}:
+        return 1, 1
+    return factors[0]
+
+
 def read_metadata(segments: list[Block]) -> Metadata:
     """Return the metadata of a JPEG file from its segments."""
     exif = b"".join(_app1(segments, EXIF_PREFIX)) or None  # long blocks are split over several segments
@@ -126,6 +138,7 @@ def read_metadata(segments: list[Block]) -> Metadata:
         notes=_notes(segments),
         native=_descriptive(segments),
         native_format="JPEG",
+        native_notes=_native_notes(segments),
     )
 
 
@@ -248,10 +261,20 @@ def _descriptive(segments: list[Block]) -> tuple[Block, ...]:
 
 def _notes(segments: list[Block]) -> tuple[str, ...]:
     """Return which application segments are not written back, in a sentence."""
-    written = {_APP0, _APP14, *(marker for marker, _ in _descriptive(segments))}
-    others = {marker for marker, _ in segments if _is_application(marker)} - written
+    written = set(_descriptive(segments))
+    own = (_JFIF_PREFIX, _ADOBE_PREFIX)  # they are made anew
+    dropped = [(marker, body) for marker, body in segments if _is_application(marker) and not body.startswith(own)]
+    others = {block[0] for block in dropped if block not in written}
     names = ", ".join(f"APP{marker[1] - 0xE0}" for marker in sorted(others))
     return (f"its application segments {names} are not kept",) if others else ()
+
+
+def _native_notes(segments: list[Block]) -> tuple[str, ...]:
+    """Return which subsampling is not written back, in a sentence."""
+    across, down = sampling(segments)
+    if (across, down) in SUBSAMPLINGS:
+        return ()
+    return (f"its colours, of 1/{across} of the columns and 1/{down} of the rows, are written in full resolution",)
 
 
 def _is_application(marker: bytes) -> bool:

@@ -30,6 +30,7 @@ _INCH_M = 0.0254
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {1: "background", 2: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 0, "background": 1, "previous": 2}
 # Chunks that are not marked safe-to-copy but describe the colours, which we do not change.
+_STORAGE = frozenset({b"tRNS", b"hIST", b"sPLT", b"sBIT", b"bKGD", b"iDOT", b"acTL", b"fcTL", b"fdAT"})
 _COLOUR = frozenset({b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tIME"})
 
 
@@ -104,6 +105,7 @@ def read_metadata(chunks: list[Block]) -> Metadata:
         texts=tuple(texts),
         native=_descriptive(chunks),
         native_format="PNG",
+        notes=_notes(chunks),
     )
 
 
@@ -148,6 +150,13 @@ def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
     return tuple(
         (kind, body) for kind, body in chunks if kind[:1].islower() and (kind[3:4].islower() or kind in _COLOUR)
     )
+
+
+def _notes(chunks: list[Block]) -> tuple[str, ...]:
+    """Return which chunks are not written back, in a sentence."""
+    dropped = {kind for kind, _ in chunks if kind[:1].islower()} - _STORAGE - {kind for kind, _ in _descriptive(chunks)}
+    names = ", ".join(kind.decode("latin-1") for kind in sorted(dropped))
+    return (f"its chunks {names} are not kept",) if names else ()
 
 
 def timings(chunks: list[Block]) -> tuple[tuple[FrameTiming, ...], bool]:

@@ -27,6 +27,7 @@ from edgedenoise.imaging.metadata.ifd import (
     whole_numbers,
     write_ifd,
 )
+from edgedenoise.imaging.metadata.tiff_pages import PIXEL_TAGS
 from edgedenoise.imaging.metadata.tiff_strips import rows_per_strip, strips
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ _DESCRIPTIVE = frozenset(
     | {318, 319, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
     | set(range(40091, 40096))
 )
+# Kind of page, halftones, lowest and highest values, unused space, sub-images, padding: they describe the file.
+_STORAGE = frozenset({254, 255, *range(263, 266), *range(280, 282), *range(288, 292), 330, 59932})
+_BLOCKS = frozenset({_XMP, _ICC, _IPTC, _PHOTOSHOP})
+_LAYERS = 37724
 MAX_BYTES = 0xFF000000
 """Longest TIFF file that is written; its offsets have 32 bits."""
 
@@ -56,7 +61,16 @@ def read_metadata(ifd: Ifd) -> Metadata:
     exif = write_ifd(Ifd(ifd.order, values, ifd.children)) if values else None
     resources = ifd.raw(_PHOTOSHOP)
     iptc = ifd.raw(_IPTC) or (photoshop.iptc_of(resources) if resources else None)
-    return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi(), iptc=iptc, photoshop=resources)
+    notes = _notes(ifd)
+    return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi(), iptc=iptc, photoshop=resources, notes=notes)
+
+
+def _notes(ifd: Ifd) -> tuple[str, ...]:
+    """Return which tags are not written back, in sentences."""
+    others = set(ifd.values) - _DESCRIPTIVE - PIXEL_TAGS - _STORAGE - _BLOCKS
+    found = ["its Photoshop layers are not kept"] if _LAYERS in others else []
+    names = ", ".join(map(str, sorted(others - {_LAYERS})))
+    return (*found, f"its TIFF tags {names} are not kept") if names else tuple(found)
 
 
 def camera_metadata(ifd: Ifd) -> Metadata:

@@ -20,11 +20,11 @@ _TILES, _TILE_BYTES, _TILE_WIDTH, _TILE_HEIGHT = 324, 325, 322, 323
 _MOSAIC, _LINEAR_RAW, _YCBCR = 32803, 34892, 6
 _OLD_JPEG = 6
 _CANON_RAW: Final = b"CR"  # which CR2 has behind the header of TIFF
-# Tags that libraries need to decode the pixels: sizes, places, compression and its tables, palette, colour channels.
-_PIXEL_TAGS: Final = frozenset(
+PIXEL_TAGS: Final = frozenset(
     {*range(256, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320, *range(322, 326), *range(332, 335)}
     | {*range(338, 342), 347, *range(512, 522), *range(529, 533), 50674}
 )
+"""Tags that libraries need to decode the pixels: sizes, places, compression, palette, colour channels."""
 # What a compressed byte can become at most, by compression: LZW, Deflate (two codes), PackBits.
 _EXPANSION: Final = {1: 1, 5: 4096, 8: 1100, 32946: 1100, 32773: 128}
 
@@ -126,7 +126,7 @@ def single_page(data: bytes, ifd: Ifd) -> bytes:
         data: the whole file.
         ifd: the page, of which `check_pixels_are_complete` holds.
     """
-    values = {tag: value for tag, value in ifd.values.items() if tag in _PIXEL_TAGS}
+    values = {tag: value for tag, value in ifd.values.items() if tag in PIXEL_TAGS}
     if ifd.numbers(COMPRESSION, (1,))[0] == _OLD_JPEG:
         return write_ifd(Ifd(ifd.order, values, {}), data[8:])  # offsets stay valid: the new directory comes last
     offset_tag, count_tag = (_TILES, _TILE_BYTES) if _TILES in values else (_STRIPS, _STRIP_BYTES)

@@ -49,6 +49,8 @@ def losses(metadata: Metadata, format_: str) -> tuple[str, ...]:
         format_: format of the file to write.
     """
     found = list(metadata.notes)
+    if format_ == metadata.native_format:
+        found += metadata.native_notes
     held = _HELD.get(format_, frozenset())
     missing = [name for field, name in _NAMES.items() if getattr(metadata, field) and field not in held]
     if format_ in _IN_EXIF:

@@ -150,7 +150,7 @@ def _open_jpeg(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     encoding = encoding_of(data, "JPEG")
     if isinstance(encoding, JpegEncoding) and encoding.progressive:
         note = "it is written as a sequential JPEG, because a progressive one needs the whole image in memory"
-        metadata = replace(metadata, notes=(*metadata.notes, note))
+        metadata = replace(metadata, native_notes=(*metadata.native_notes, note))
     return ImageRows(_rows(path, layout, "JPEG"), metadata, "JPEG", encoding)
 
 

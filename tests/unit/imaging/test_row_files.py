@@ -242,6 +242,8 @@ def test_a_progressive_jpeg_becomes_a_sequential_one_and_that_is_said(
     PILImage.fromarray(pixels()).save(tmp_path / "a.jpg", progressive=True)
     image = open_rows(tmp_path / "a.jpg")
     assert image is not None
+    write_rows(image, tmp_path / "b.png")
+    assert "sequential" not in caplog.text
     write_rows(image, tmp_path / "b.jpg")
     assert "a.jpg" not in caplog.text
     assert "b.jpg: it is written as a sequential JPEG" in caplog.text
