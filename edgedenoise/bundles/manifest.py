@@ -138,6 +138,11 @@ class Variant(msgspec.Struct, frozen=True):
         """Why float is to be preferred, with the numbers; empty where nothing speaks against the variant."""
         return "" if self.loss is None or self.loss.recommended else f"not recommended: {self.loss}"
 
+    @property
+    def least_noise_lsb(self) -> float:
+        """Least noise of the images that it is recommended for, in 8-bit levels; 0 for all images."""
+        return 0.0 if self.loss is None else self.loss.least_noise_lsb
+
 
 class FileRecord(msgspec.Struct, frozen=True):
     """Hash and size of a file when it was written."""

@@ -250,11 +250,17 @@ class BundleChecks:
         return self._drop(variant, found)
 
     def _drop(self, variant: str, found: Sequence[Distance]) -> Outcome:
-        limit = self.limits.max_drop_db or 0.0
+        limit, least = self.limits.max_drop_db or 0.0, self.bundle.variant(variant).least_noise_lsb
+        found = [one for one in found if one.noise_lsb is None or one.noise_lsb >= least]
+        if not found:
+            message = f"no image has a noise of {least:g} LSB or more; denoise runs those with less in float"
+            return Outcome(name="max_drop_db", variant=variant, status="not run", message=message)
+        images = "1 image" if len(found) == 1 else f"{len(found)} images"
+        which = f"{images} with a noise of {least:g} LSB or more" if least else images
         drops = [one.drop_db or 0.0 for one in found]
         mean, one = float(np.mean(drops)), worst(found, "drop_db")
         most = one.drop_db or 0.0
-        message = f"{mean:.3f} dB lost in the mean of {len(drops)} images, {most:.3f} dB on {one.image}"
+        message = f"{mean:.3f} dB lost in the mean of {which}, {most:.3f} dB on {one.image}"
         if mean <= limit < most / WORST_FACTOR:
             message += f", where at most {WORST_FACTOR * limit:g} dB are accepted"
             return Outcome(

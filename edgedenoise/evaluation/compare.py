@@ -13,7 +13,7 @@ import numpy as np
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import UsageError
-from edgedenoise.evaluation.bench import DEFAULT_REPEATS, timing_options
+from edgedenoise.evaluation.bench import DEFAULT_REPEATS, noise_image, timing_options
 from edgedenoise.evaluation.image_results import ImageJudge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
 from edgedenoise.evaluation.recording import RunRecorder, variant_results
@@ -158,7 +158,7 @@ def compare(
     megapixels = sum(_checked_pixels(*pair) for pair in pairs) / 1e6
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
-        timed, timed_px = _timed_crop(pairs[0][0], scratch)
+        timed, timed_px = write_timed(pairs[0][0], scratch, opened)
         workers = start_workers(stack, opened, options)
         images, tallies = _denoise_all(workers, pairs, scratch, keep, chosen_task, progress)
         check_measured(opened, workers)
@@ -245,8 +245,8 @@ def _denoise_all(
         progress("denoise", done, len(pairs), noisy.name)
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
         judge = ImageJudge(noisy, truth, task)
-        images.append(judge.record())
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
+        images.append(judge.record(next((one.noise_lsb for one in workers if one.noise_lsb is not None), None)))
         reference = results.get(FLOAT_VARIANT)
         for name, result in results.items():
             if result is None:
@@ -275,8 +275,14 @@ def _checked_pixels(noisy: Path, clean: Path | None) -> int:
     return height * width
 
 
-def _timed_crop(path: Path, scratch: Path) -> tuple[Path, tuple[int, int]]:
+def write_timed(path: Path, scratch: Path, bundle: Bundle) -> tuple[Path, tuple[int, int]]:
+    """Write the image that is timed: a crop of the first image, or noise of the same size.
+
+    Networks that take the noise level return an image with hardly any noise as it is, which takes no time.
+    """
     image = read_image(path).crop(0, 0, TIMED_SIDE_PX)
+    if bundle.manifest.noise_level is not None:
+        image = Image(noise_image((image.height, image.width)))
     crop = scratch / "timed.png"
     write_image(image, crop)
     return crop, (image.height, image.width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class Distance:
     max_error_lsb: float
     drop_db: float | None
     """PSNR of the float output to the ground truth minus that of this image; None without ground truth."""
+    noise_lsb: float | None = None
+    """Estimated noise of the image in 8-bit levels; None for networks that do not take the noise level."""
 
 
 class FloatOutputs:
@@ -86,7 +88,7 @@ class FloatOutputs:
             output = denoiser(read_image(noisy).unit())
             reference: NDArray[np.float32] = np.load(folder / f"{index}.npy", allow_pickle=False)
             truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
-            found.append(_distance(noisy.name, output, reference, truth))
+            found.append(replace(_distance(noisy.name, output, reference, truth), noise_lsb=denoiser.last_noise))
         return found
 
     def _compute(self) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgedenoise.atomic import sha256_of
-from edgedenoise.evaluation.results import ImageDistance, ImageQuality, ImageRecord, ImageResult
+from edgedenoise.evaluation.results import NOISE, ImageDistance, ImageQuality, ImageRecord, ImageResult
 from edgedenoise.evaluation.tasks import task_score
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.image import from_unit
@@ -56,16 +56,21 @@ class ImageJudge:
         """File name of the image, as results record it."""
         return utf8(self._path.name)
 
-    def record(self) -> ImageRecord:
-        """Return what is recorded of the noisy image."""
+    def record(self, noise_lsb: float | None = None) -> ImageRecord:
+        """Return what is recorded of the noisy image.
+
+        Args:
+            noise_lsb: its noise in 8-bit levels; None where the network does not take the noise level.
+        """
         height, width = self._noisy.shape[:2]
+        noise = {} if noise_lsb is None else {NOISE: noise_lsb}
         return ImageRecord(
             name=self.name,
             height_px=height,
             width_px=width,
             sha256=sha256_of(self._path),
             noisy=self._quality(self._noisy),
-            measures=self._measures(self._noisy),
+            measures={**self._measures(self._noisy), **noise},
         )
 
     def result(self, unit: NDArray[np.float32], reference: NDArray[np.float32] | None) -> ImageResult:

@@ -123,6 +123,8 @@ class Measurement(msgspec.Struct, frozen=True):
     """Whether the error is that this machine cannot run the variant; nothing is wrong with it then."""
     not_recommended: str = ""
     """Recorded loss of a variant that loses too much against float; empty for the others."""
+    least_noise_lsb: float = 0.0
+    """Least noise of the images that it is recommended for, in 8-bit levels; 0 for all images."""
 
 
 def failures(measurements: Iterable[Measurement]) -> list[str]:
@@ -177,6 +179,7 @@ def summarize(bundle: Bundle, workers: Sequence[Worker], samples: Samples) -> tu
             "unavailable": worker.unavailable,
             "energy_j": float(np.median(worker.energy_j)) if worker.energy_j else None,
             "not_recommended": variant.not_recommended,
+            "least_noise_lsb": variant.least_noise_lsb,
         }
         if worker.opened is not None:
             opened = worker.opened

@@ -204,5 +204,6 @@ def _variant_result(bundle: Bundle, one: Measurement, samples: Samples, images: 
         compared_with=one.compared_with,
         slower_because=one.slower_because,
         not_recommended=one.not_recommended,
+        least_noise_lsb=one.least_noise_lsb,
         error=one.error,
     )

@@ -25,6 +25,8 @@ NETWORK = "network"
 """Scope of timing the network alone: one inference of one input that is already in memory."""
 CALL = "call"
 """Scope of timing a whole call: normalization, tiling, inference and the inverse steps."""
+NOISE = "noise_lsb"
+"""Measure of a noisy image: its estimated noise in 8-bit levels."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +158,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     noisy: ImageQuality | None = None
     """Quality of the noisy image; null without ground truth."""
     measures: dict[str, float] = {}
-    """Measures of the noisy image that need no ground truth, by name, such as `residual_noise_lsb`."""
+    """Measures of the noisy image that need no ground truth, by name, such as `residual_noise_lsb`; `noise_lsb` is its
+    estimated noise, where the network takes the noise level."""
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +259,9 @@ class VariantResult(msgspec.Struct, frozen=True, kw_only=True):
     """Likely reasons why it is slower than float, where it is."""
     not_recommended: str = ""
     """Recorded loss of a variant that loses too much against float."""
+    least_noise_lsb: NonNegative = 0.0
+    """Least noise of the images that it is recommended for, in 8-bit levels: `denoise` runs those with less in float.
+    0 for all images."""
     error: str = ""
     """Why it was not measured; empty when it was."""
 

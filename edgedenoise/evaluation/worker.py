@@ -100,6 +100,8 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     """Peak resident memory of this process since its start; None where the system does not report it."""
     energy_j: float | None = None
     """Energy that the processor used meanwhile, other programs included; None where it cannot be read."""
+    noise_lsb: float | None = None
+    """Estimated noise of the image in 8-bit levels; None for networks that do not take the noise level."""
 
 
 class NetworkAnswer(msgspec.Struct, frozen=True, tag="network answer"):
@@ -139,6 +141,8 @@ class Worker:
         self.unavailable = False
         self.network_px: tuple[int, int] | None = None
         """(height, width) of the input that the network alone was run on."""
+        self.noise_lsb: float | None = None
+        """Noise of the last image, where the network takes the noise level."""
         self.energy_j: list[float] = []
         """Energy of each call, where it can be read."""
         self.opened: Opened | None = None
@@ -161,7 +165,7 @@ class Worker:
         reply = self._ask(Request(str(path), None if out is None else str(out)))
         if not isinstance(reply, Answer):
             return None
-        self.peak_rss_bytes = reply.peak_rss_bytes
+        self.peak_rss_bytes, self.noise_lsb = reply.peak_rss_bytes, reply.noise_lsb
         if reply.energy_j is not None:
             self.energy_j.append(reply.energy_j)
         return reply.seconds * 1000
@@ -254,7 +258,7 @@ def _answer(denoiser: Denoiser, request: Request) -> Reply:
     used = energy_between(energy, energy_j())
     if request.out is not None:
         np.save(request.out, result, allow_pickle=False)
-    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes(), used)
+    return Answer(seconds, unit.shape[0] * unit.shape[1] / 1e6, peak_rss_bytes(), used, denoiser.last_noise)
 
 
 def _network_answer(denoiser: Denoiser, request: NetworkRequest) -> Reply:

@@ -48,6 +48,7 @@ def variant(
     truth: bool = True,
     error: str = "",
     not_recommended: str = "",
+    least_noise_lsb: float = 0.0,
 ) -> VariantResult:
     """Return results of a variant: times around `ms` per megapixel, and changes of the PSNR to float on each image."""
     runtime, kind = name.split("-")[:2]
@@ -74,6 +75,7 @@ def variant(
         timings=() if error else (LatencySamples(scope=CALL, height_px=500, width_px=500, samples_ms=samples),),
         images=() if error else images,
         not_recommended=not_recommended,
+        least_noise_lsb=least_noise_lsb,
         error=error,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgedenoise.evaluation.bootstrap import Interval, mean_interval
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS
-from edgedenoise.evaluation.results import CALL
+from edgedenoise.evaluation.results import CALL, NOISE
 from edgedenoise.runtimes.timing import speed_ratio
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ EQUAL_DB = 99.0
 
 @dataclass(frozen=True)
 class Change:
-    """Change of the PSNR from the float variant of a runtime to another one, over all images; negative is a loss."""
+    """Change of the PSNR from the float variant of a runtime to another one; negative is a loss.
+
+    The mean and the worst are over the images that the other one is recommended for, or over all where there are none.
+    """
 
     against: str
     """Name of the float variant."""
@@ -33,6 +36,7 @@ class Change:
     worst_db: float
     worst_image: str
     per_image_db: dict[str, float]
+    """Change on each image, by its name."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,15 @@ def _change(run: Run, variant: VariantResult) -> Change | None:
             changes[image.image] = _db(image.quality.psnr_db) - _db(float_quality.psnr_db)
     if not changes or len(changes) != len(run.images):
         return None  # a mean over fewer images would mislead
-    worst = min(changes, key=changes.__getitem__)
-    values = list(changes.values())
+    counted = suited_images(run, variant) or list(changes)
+    worst = min(counted, key=changes.__getitem__)
+    values = [changes[name] for name in counted]
     return Change(reference.name, float(np.mean(values)), mean_interval(values), changes[worst], worst, changes)
+
+
+def suited_images(run: Run, variant: VariantResult) -> list[str]:
+    """Return the names of the images that a variant is recommended for; `denoise` runs the others in float."""
+    return [image.name for image in run.images if image.measures.get(NOISE, 255.0) >= variant.least_noise_lsb]
 
 
 def _references(run: Run, variant: VariantResult) -> list[VariantResult]:

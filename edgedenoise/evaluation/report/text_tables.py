@@ -53,7 +53,7 @@ def compare_table(report: CompareReport, *, wide: bool = False) -> str:
     height, width = report.timed_px
     runs = "1 run" if report.repeats == 1 else f"{report.repeats} interleaved runs"
     images = "1 image" if len(report.images) == 1 else f"{len(report.images)} images"
-    method = f"{images}, {report.megapixels:.1f} MP; latency on a {height}x{width} crop, {runs}"
+    method = f"{images}, {report.megapixels:.1f} MP; latency at {height}x{width} pixels, {runs}"
     return "\n".join([_table(columns, cells), method, *_remarks([row.measurement for row in report.rows])])
 
 
@@ -122,6 +122,8 @@ def _remark(m: Measurement) -> str:
     if m.error:
         return f"not measured: {m.error}"
     remarks = [m.not_recommended] if m.not_recommended else []
+    if m.least_noise_lsb:
+        remarks.append(f"denoise runs images with a noise below {m.least_noise_lsb:g} LSB in float instead")
     if m.mark and m.speed_vs_float is not None:
         remarks.append(f"{m.mark}: {m.speed_vs_float:.2f} times as fast as {m.compared_with}; {m.slower_because}")
     return "; ".join(remarks)

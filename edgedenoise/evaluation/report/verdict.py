@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB
+from edgedenoise.evaluation.report.summary import suited_images
 
 if TYPE_CHECKING:
     from edgedenoise.evaluation.report.summary import DeviceSummary, VariantSummary
+    from edgedenoise.evaluation.results import Run
 
 LEAST_TO_FLOAT_DB = 48.0
 """PSNR to float that it must have where there is no ground truth: an error of about one 8-bit level."""
@@ -43,7 +45,7 @@ def verdict(device: DeviceSummary) -> Verdict:
     timed = device.measured()
     if not timed:
         return Verdict("", "No variant could be measured on this device.", ())
-    refused = {one.name: reason for one in timed if (reason := _refusal(one))}
+    refused = {one.name: reason for one in timed if (reason := _refusal(one, device.run))}
     accepted = [one for one in timed if one.name not in refused]
     notes = _limits(device)
     if not accepted:
@@ -57,7 +59,7 @@ def verdict(device: DeviceSummary) -> Verdict:
     return Verdict(best.name, _sentence(best, device), reasons + notes)
 
 
-def _refusal(one: VariantSummary) -> str:
+def _refusal(one: VariantSummary, run: Run) -> str:
     """Return why a variant is not recommended whatever its speed; empty when nothing speaks against it."""
     if one.result.not_recommended:
         return one.result.not_recommended.removeprefix("not recommended: ")
@@ -67,6 +69,8 @@ def _refusal(one: VariantSummary) -> str:
         return ""
     if one.speed is not None and one.speed < LEAST_SPEED:
         return "it is not faster than float here"
+    if run.images and not suited_images(run, one.result):
+        return f"no image here has the noise of {one.result.least_noise_lsb:g} LSB that it is recommended from"
     change = one.change
     if change is not None:
         if change.mean_db < -MOST_MEAN_LOSS_DB:
@@ -95,7 +99,7 @@ def _sentence(best: VariantSummary, device: DeviceSummary) -> str:
         error = f"at most {best.max_error_lsb:.0f} levels off" if best.max_error_lsb is not None else ""
         parts.append(f"with output {best.to_float_db:.1f} dB from float, {error}".rstrip(", "))
     else:
-        parts.append("its quality was not measured on this device")
+        parts[:] = ["; ".join([*parts, "its quality was not measured on this device"])]
     return f"Ship {best.name}: {' '.join(parts)}."
 
 
@@ -105,10 +109,19 @@ def _speed(one: VariantSummary) -> str:
     return f"is {one.speed:.2f}x as fast as {one.compared_with}"
 
 
+def _suited(one: VariantSummary, run: Run) -> str:
+    """Return for which images a variant is recommended; empty where for all, or where for none of the run."""
+    least, count = one.result.least_noise_lsb, len(suited_images(run, one.result))
+    if not least or (run.images and not count):
+        return ""
+    counted = f" Its change is over {count} of {len(run.images)} images." if count else ""
+    return f"denoise takes {one.name} for images with a noise of {least:g} LSB or more, and float for others.{counted}"
+
+
 def _limits(device: DeviceSummary) -> tuple[str, ...]:
     """Return what limits the trust in the numbers."""
     environment = device.run.environment
-    found = list(environment.remarks)
+    found = [*environment.remarks, *filter(None, (_suited(one, device.run) for one in device.measured()))]
     if environment.contended and not environment.remarks:
         found.append("Other work ran on this machine: the ratios hold better than the milliseconds.")
     if environment.throttled and not environment.remarks:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from reports import INT8_CHANGES_DB, run, variant
 
 from edgedenoise.evaluation.report.summary import summarize_run
 from edgedenoise.evaluation.report.verdict import Verdict, verdict
+from edgedenoise.evaluation.results import NOISE
 
 if TYPE_CHECKING:
     from edgedenoise.evaluation.results import Run
@@ -80,3 +82,37 @@ def test_failures_and_conditions_are_part_of_the_verdict() -> None:
         "The machine lowered its clocks because of heat or a power limit.",
     ]
     assert judged(run(contended=True, remarks=["Work waited."])).reasons == ("Work waited.",)
+
+
+def with_noise(found: Run, *noise_lsb: float) -> Run:
+    images = [
+        msgspec.structs.replace(image, measures={**image.measures, NOISE: level})
+        for image, level in zip(found.images, noise_lsb, strict=True)
+    ]
+    return msgspec.structs.replace(found, images=tuple(images))
+
+
+def test_images_that_run_in_float_do_not_count_against_integers() -> None:
+    integers = variant("onnx-int8", 100, (-0.5, -0.02, -0.5, -0.02, -0.02, -0.5), least_noise_lsb=7.0)
+    found = judged(with_noise(run(FLOAT, integers), 2, 9, 3, 8, 7, 1))
+    assert found.sentence == "Ship onnx-int8: 2.0x as fast as onnx-fp32 for 0.02 dB; worst image -0.02 dB."
+    (note,) = found.reasons
+    assert note == (
+        "denoise takes onnx-int8 for images with a noise of 7 LSB or more, and float for others."
+        " Its change is over 3 of 6 images."
+    )
+
+
+def test_integers_that_no_image_calls_for_are_not_recommended() -> None:
+    integers = variant("onnx-int8", 100, INT8_CHANGES_DB, least_noise_lsb=7.0)
+    found = judged(with_noise(run(FLOAT, integers), 2, 1, 3, 2, 2, 1))
+    assert found.variant == "onnx-fp32"
+    assert found.reasons[0].endswith("but no image here has the noise of 7 LSB that it is recommended from.")
+
+
+def test_a_verdict_without_images_says_so() -> None:
+    measured = msgspec.structs.replace(run(), images=())
+    variants = [msgspec.structs.replace(one, images=()) for one in measured.variants]
+    found = judged(msgspec.structs.replace(measured, variants=tuple(variants)))
+    expected = "Ship openvino-int8: 1.9x as fast as openvino-fp32; its quality was not measured on this device."
+    assert found.sentence == expected
