@@ -181,19 +181,24 @@ class FrameQueue(Generic[T]):
 
     def _read(self) -> None:
         try:
+            self._read_frames()
+        except BaseException as error:  # raised again where the frames are taken
+            self._error = error
+        finally:
+            with self._changed:
+                self._is_finished = True
+                self._changed.notify_all()
+
+    def _read_frames(self) -> None:
+        try:
             for frame in self._frames:
                 self._put(frame, time.perf_counter())
                 if self._is_closed:
                     break
-        except BaseException as error:  # raised again where the frames are taken
-            self._error = error
         finally:
             close = getattr(self._frames, "close", None)
             if callable(close):
                 close()
-            with self._changed:
-                self._is_finished = True
-                self._changed.notify_all()
 
     def _put(self, frame: T, captured_at: float) -> None:
         with self._changed:

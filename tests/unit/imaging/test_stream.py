@@ -86,6 +86,20 @@ def test_leaving_early_stops_and_closes_the_source() -> None:
     assert source.given < 10
 
 
+def test_an_error_of_a_source_that_is_closed_is_raised() -> None:
+    class Camera:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def close(self) -> None:
+            raise ImageError("the camera is gone")
+
+    taken = []
+    with pytest.raises(ImageError, match="the camera is gone"), FrameStream(Camera(), lambda frame: frame) as stream:
+        taken.extend(result.image for result in stream)
+    assert taken == [1]
+
+
 def test_an_error_of_the_source_is_raised_after_the_frames_before_it() -> None:
     def frames() -> Iterator[int]:
         yield 1
