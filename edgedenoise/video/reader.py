@@ -216,6 +216,11 @@ def open_input(path: Path | str, *, hwaccel: str | None = None, **options: Any) 
             hint="Record or copy the file again; its end may be missing.",
         ) from error
     except (av.FFmpegError, OSError) as error:
+        if hwaccel is not None and error.filename is None:  # errors of the file name it
+            raise DeviceNotFoundError(
+                f"{path} cannot be decoded on {hwaccel}: {error.strerror or error}",
+                hint="Leave --hwaccel out to decode on the CPU.",
+            ) from error
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
     return container
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LARGEST_TIME_BASE: Final = {"mpeg4": 65_535, "mpeg2video": 65_535}
 """Encoder -> most units per second that it accepts."""
+_OPENING: Final = "avcodec_open2"
+"""Function of FFmpeg that opens an encoder; its errors look like those of the system where a device is missing."""
 _EXACT_TIMES: Final = frozenset({".mp4", ".m4v", ".mov", ".3gp"})
 
 
@@ -212,11 +214,13 @@ def _writing(target: Path) -> Iterator[None]:
     """
     import av
 
-    try:
-        with output_errors(target):
+    with output_errors(target):
+        try:
             yield
-    except av.FFmpegError as error:
-        raise OutputError(
-            f"{target} cannot be written: the encoder or the format reports: {error.strerror or error}",
-            hint="Choose another encoder or format, for example --codec h264 and the extension .mkv.",
-        ) from error
+        except av.FFmpegError as error:
+            if isinstance(error, OSError) and not str(error.filename).startswith(_OPENING):
+                raise  # such as a full disk
+            raise OutputError(
+                f"{target} cannot be written: the encoder or the format reports: {error.strerror or error}",
+                hint="Choose another encoder or format, for example --codec h264 and the extension .mkv.",
+            ) from error

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from edgedenoise.video.options import VideoOptions
 from edgedenoise.video.reader import VideoReader
 
 av = pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
+hwdevices_available = pytest.importorskip("av.codec.hwaccel").hwdevices_available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
 BT2020 = ("-colorspace", "bt2020nc", "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-color_range", "tv")
@@ -310,6 +311,19 @@ def test_options_that_are_not_accepted(
     with pytest.raises(kind, match=message):
         rewritten(unchanged, source, name, **options)
     assert not (tmp_path / "out" / name).exists()
+
+
+def test_devices_that_are_missing_are_named(unchanged: Denoiser, tmp_path: Path) -> None:
+    """FFmpeg reports a missing device as a missing permission, which looks like that of the file."""
+    if "cuda" not in hwdevices_available() or "h264_nvenc" not in av.codecs_available or Path("/dev/nvidia0").exists():
+        pytest.skip("needs FFmpeg with CUDA, and no GPU of NVIDIA")
+    source = make_clip(tmp_path / "in.mp4", *X264, seconds=0.08)
+    with pytest.raises(errors.DeviceNotFoundError, match=r"in\.mp4 cannot be decoded on cuda"):
+        rewritten(unchanged, source, hwaccel="cuda")
+    with pytest.raises(errors.ImageError, match="No such file"):
+        rewritten(unchanged, tmp_path / "nowhere.mp4", hwaccel="cuda")
+    with pytest.raises(errors.OutputError, match="the encoder or the format reports: Operation not permitted"):
+        rewritten(unchanged, source, codec="h264_nvenc")
 
 
 def test_files_that_are_no_videos(unchanged: Denoiser, tmp_path: Path) -> None:
