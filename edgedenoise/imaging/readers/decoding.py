@@ -109,4 +109,8 @@ def _format_of(data: bytes, name: str) -> str:
     if head[4:8] == b"ftyp":
         foreign = "video"
     what = f"a {foreign} file, which is not supported" if foreign else "not an image file"
-    raise ImageError(f"{name} is {what}: expected {ACCEPTED_FORMATS}, got a file that begins with {head[:8]!r}")
+    from_file = "Videos go from file to file: edgedenoise denoise clip.mp4 -o denoised.mp4"
+    raise ImageError(
+        f"{name} is {what}: expected {ACCEPTED_FORMATS}, got a file that begins with {head[:8]!r}",
+        hint=from_file if foreign == "video" else None,
+    )

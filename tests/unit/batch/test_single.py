@@ -125,6 +125,7 @@ def test_what_the_format_cannot_hold_is_noted(denoise: Any) -> None:
 CASES: dict[str, tuple[bytes, dict[str, Any], type[Exception], str]] = {
     "nothing": (b"", {}, ImageError, "the standard input is empty"),
     "no image": (b"a text", {}, ImageError, "the standard input is not an image file"),
+    "video": (b"\0\0\0\x18ftypmp42", {}, ImageError, "(?s)is a video file.*Videos go from file to file"),
     "half an image": (encoded("PNG")[:900], {}, DamagedImageError, "the standard input"),
     "half an array": (saved(PIXELS)[:900], {}, DamagedImageError, "a damaged NPY file: it has"),
     "objects": (saved(np.array([[{}]], dtype=object)), {}, DamagedImageError, "the type object"),
