@@ -158,6 +158,8 @@ class Denoiser:
         """The variant that runs; some images may run on a float variant instead, see `last_variant`."""
         self.last_variant = choice.variant
         """The variant that ran the last image."""
+        self.last_float_reason: str | None = None
+        """Which images run in float although INT8 was chosen, where the last one was one of them; None otherwise."""
         self.last_noise: float | None = None
         """Noise of the last image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
         self.last_tile: int | None = None
@@ -375,10 +377,12 @@ class Denoiser:
         unchanged = strength == 0
         if noise is not None:
             unchanged = noise.is_negligible if whole is None else whole.is_negligible
-        self.last_variant, session = self.variant, self.session
+        self.last_variant, session, self.last_float_reason = self.variant, self.session, None
         if not unchanged:
             noise_lsb = None if noise is None else noise.rms_lsb * strength
             self.last_variant, session = self._opened.for_image(bits, noise_lsb)
+            if self.last_variant is not self.variant:
+                self.last_float_reason = self._opened.float_reason(bits, noise_lsb)
         run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile, noise=noise)
         if unchanged:
             yield from run.unchanged()

@@ -49,7 +49,7 @@ class OpenedVariants:
             bits: bits per sample.
             noise_lsb: noise to remove in 8-bit levels (RMS); None for unknown.
         """
-        reason = self._float_reason(bits, noise_lsb)
+        reason = self.float_reason(bits, noise_lsb)
         if reason is None or self._open_float is None:
             return self.variant, self.session
         with self._opening:
@@ -69,7 +69,7 @@ class OpenedVariants:
         if self._float is not None:
             self._float[1].close()
 
-    def _float_reason(self, bits: int, noise_lsb: float | None) -> str | None:
+    def float_reason(self, bits: int, noise_lsb: float | None) -> str | None:
         """Return what about an image calls for float; None where nothing does."""
         if bits > 8:
             return "images of more than 8 bits"

@@ -181,6 +181,7 @@ class _Pipeline:
         self._results[number] = replace(
             self._results[number],
             variant=report.variant,
+            float_reason=self._denoiser.last_float_reason,
             noise=self._denoiser.last_noise,
             notes=report.notes,
             width=report.width,
@@ -213,6 +214,7 @@ class _Pipeline:
         self._results[number] = replace(
             self._results[number],
             variant=self._denoiser.last_variant.name,
+            float_reason=self._denoiser.last_float_reason,
             noise=self._denoiser.last_noise,
             notes=losses(metadata, format_for(self._jobs[number].output)),
         )

@@ -31,6 +31,7 @@ def file_record(result: FileResult) -> dict[str, Any]:
         "megapixels": result.megapixels,
         "seconds": {stage: _rounded(seconds) for stage, seconds in asdict(result.seconds).items()},
         "variant": result.variant,
+        "float_reason": result.float_reason,
         "noise": result.noise,
         "notes": result.notes,
         "error": result.error,

@@ -43,6 +43,9 @@ class FileResult:
     """Reason of the failure; None when the image was written."""
     variant: str | None = None
     """Name of the variant that ran; None when the image was not denoised."""
+    float_reason: str | None = None
+    """Which images run in float although INT8 was chosen, where this is one of them, for example `images with less
+    noise than 6.9 LSB`; None otherwise."""
     noise: float | None = None
     """Noise of the image in 8-bit levels (RMS), estimated or stated; None for networks that do not take it."""
     notes: tuple[str, ...] = ()

@@ -160,6 +160,7 @@ def denoise_single(
             source,
             target,
             variant=denoiser.last_variant.name,
+            float_reason=denoiser.last_float_reason,
             noise=denoiser.last_noise,
             notes=losses(clean.metadata, format_) if isinstance(clean, Image) else (),
             width=width,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -24,7 +25,7 @@ from edgedenoise.video.options import VideoOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgedenoise.batch.results import BatchReport
+    from edgedenoise.batch.results import BatchReport, FileResult
     from edgedenoise.batch.single import Streams
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.settings import LoadOptions
@@ -139,6 +140,8 @@ def _write_report(output: Output, report: BatchReport, *, to: Callable[[str], No
     """Write what became of the images, and exit with the code of the first failure."""
     for one in report.float_instead_of if report.variant else ():
         output.note(one_line(f"{report.variant} runs in float; {one.variant} is not used: {one.reason}"))
+    for line in float_lines(report.files):
+        output.note(line)
     for line in left_out_lines(report.left_out):
         output.note(line)
     output.failures([failure.error for failure in report.failures if failure.error is not None])
@@ -188,6 +191,12 @@ def _continued_by(words: Sequence[str] | None) -> Iterator[None]:
             raise
         again = command_line(*(word for word in words if word != "--skip-existing"), "--skip-existing")
         raise Interrupted("interrupted; no incomplete file was left", hint=f"Continue with: {again}") from None
+
+
+def float_lines(files: Sequence[FileResult]) -> list[str]:
+    """Return one line per reason for which some files ran in float although INT8 was chosen."""
+    counted = Counter((file.variant, file.float_reason) for file in files if file.float_reason is not None)
+    return [f"{variant} ran {count} of {len(files)} in float: {why}" for (variant, why), count in counted.items()]
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:

@@ -78,6 +78,7 @@ class Network:
 
     run: Callable[[Image], Image]
     last_variant: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="onnx-fp32"))
+    last_float_reason: str | None = None
     last_noise: float | None = None
     max_memory: int | None = None
 

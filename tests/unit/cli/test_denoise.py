@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cpus import VNNI, pretend
 from PIL import Image as PILImage
 
 from edgedenoise import errors
@@ -18,6 +19,7 @@ from edgedenoise.cli.denoise import left_out_lines
 from edgedenoise.cli.denoising import memory_bytes
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.folders import LeftOut
+from edgedenoise.imaging.image import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,6 +192,26 @@ def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
     assert found["float_instead_of"] == [passed]
     asked = run("denoise", photo, "-o", tmp_path / "d.png", "-m", committed_bundle, "--precision", "fp32")
     assert "runs in float" not in asked.err
+
+
+def test_images_that_run_in_float_have_a_line_and_a_reason_in_json(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INT8 of edge-level is for images with enough noise."""
+    pretend(monkeypatch, VNNI)
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    for name, sigma_lsb in (("strong", 15), ("weak", 1.5)):
+        pixels = np.clip(rng.normal(128, sigma_lsb, (64, 64, 3)), 0, 255).round().astype(np.uint8)
+        write_image(Image(pixels), folder / f"{name}.png")
+    done = run("denoise", folder, "-o", tmp_path / "a", "-m", "edge-level")
+    (line,) = [line for line in done.err.splitlines() if "in float" in line]
+    assert line.startswith("onnx-fp32 ran 1 of 2 in float: images with less noise than")
+    recorded = run("denoise", folder, "-o", tmp_path / "b", "-m", "edge-level", "--json", "-q")
+    files = [json.loads(line) for line in recorded.out.splitlines()[:-1]]
+    reasons = {(file["variant"], file["float_reason"] is not None) for file in files}
+    assert reasons == {("onnx-int8-u8s7", False), ("onnx-fp32", True)}
+    asked = run("denoise", folder, "-o", tmp_path / "c", "-m", "edge-level", "--precision", "int8")
+    assert "in float" not in asked.err
 
 
 @pytest.mark.parametrize(
