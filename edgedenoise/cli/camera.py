@@ -10,6 +10,7 @@ import typer
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
 from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.interrupts import terminated_like_interrupted
 from edgedenoise.tables import table
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ def command(
 ) -> None:
     """Denoise a camera live, and report the delay from capture to result.
 
-    Ctrl-C ends it and finishes the recording.
+    Ctrl-C or SIGTERM ends it and finishes the recording.
     """
     from edgedenoise.video.live import StreamOptions, denoise_camera
     from edgedenoise.video.options import VideoOptions
 
-    with output.progress() as progress:
+    with output.progress() as progress, terminated_like_interrupted():
         report = denoise_camera(
             source,
             model,

@@ -74,7 +74,8 @@ def test_limits_end_a_stream(clip: Path, committed_bundle: Path) -> None:
         denoise_camera(str(clip), committed_bundle, seconds=0)
 
 
-def test_ctrl_c_finishes_the_recording(committed_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "service"])
+def test_a_signal_finishes_the_recording(committed_bundle: Path, tmp_path: Path, number: signal.Signals) -> None:
     source = make_clip(tmp_path / "long.mp4", *X264, seconds=60)
     out = tmp_path / "out" / "recording.mp4"
     command = [sys.executable, "-m", "edgedenoise", "camera", source, "-o", out, "-m", committed_bundle]
@@ -85,7 +86,7 @@ def test_ctrl_c_finishes_the_recording(committed_bundle: Path, tmp_path: Path) -
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(1)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 0
     assert "capture to result" in said
