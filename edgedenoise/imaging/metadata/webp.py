@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ICC_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x20, 0x10, 0x08, 0x04, 0x02
 _DISPOSE, _NO_BLEND = 1, 2
 _FRAME_HEADER_BYTES: Final = 16
+_WRITTEN: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "})
 _PIXELS: Final = frozenset({b"VP8 ", b"VP8L"})
 
 
@@ -49,6 +50,12 @@ def timings(chunks: list[Block]) -> tuple[FrameTiming, ...]:
             disposal = "background" if body[15] & _DISPOSE else "keep"
             found.append(FrameTiming(Fraction(milliseconds, 1000), disposal, plays))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def notes(chunks: list[Block]) -> tuple[str, ...]:
+    """Return which chunks are not written back, in a sentence."""
+    names = ", ".join(kind.decode("latin-1") for kind in sorted({kind for kind, _ in chunks} - _WRITTEN))
+    return (f"its chunks {names} are not kept",) if names else ()
 
 
 def file_header(width: int, height: int, timing: FrameTiming, metadata: Metadata) -> bytes:

@@ -16,6 +16,7 @@ from edgedenoise.imaging.headers import HEAD_BYTES, check_pixel_count, format_of
 from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.metadata.encoding import encoding_of
 from edgedenoise.imaging.pillow import ACCEPTED_FORMATS, from_pil, open_with_pillow
+from edgedenoise.imaging.readers.bmp import decode_bmp
 from edgedenoise.imaging.readers.gif import decode_gif
 from edgedenoise.imaging.readers.heif import decode_avif, decode_heic
 from edgedenoise.imaging.readers.jpeg import decode_jpeg
@@ -37,6 +38,7 @@ _READERS: Final[dict[str, Callable[[bytes, str, ReadOptions], Image]]] = {
     "PNG": decode_png,
     "TIFF": decode_tiff,
     "JPEG": decode_jpeg,
+    "BMP": decode_bmp,
     "GIF": decode_gif,
     "WEBP": decode_webp,
     "PPM": decode_pnm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgedenoise.imaging.metadata import webp
@@ -20,8 +21,10 @@ def decode_webp(data: bytes, name: str, options: ReadOptions) -> Image:
         ImageError: it is an animation, and the options do not accept one.
         ValueError: the file is damaged.
     """
-    timings = webp.timings(webp.read_chunks(data))
+    chunks = webp.read_chunks(data)
+    timings = webp.timings(chunks)
     opened = open_with_pillow(data, "WEBP", name)
+    metadata = replace(metadata_of(opened), notes=webp.notes(chunks))
     if not timings:
-        return from_pil(opened, name=name)
-    return animation(data, "WEBP", name, options, metadata_of(opened), timings)
+        return replace(from_pil(opened, name=name), metadata=metadata)
+    return animation(data, "WEBP", name, options, metadata, timings)

@@ -11,7 +11,7 @@ from image_files import ICC, random_array
 from PIL import Image as PILImage
 
 from edgedenoise.imaging.files import read_image, write_image
-from edgedenoise.imaging.metadata import jpeg, png
+from edgedenoise.imaging.metadata import jpeg, png, webp
 from edgedenoise.imaging.metadata.ifd import Ifd, read_ifds, write_ifd
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
@@ -100,3 +100,23 @@ def test_the_colour_profile_of_gif_is_kept_in_other_formats_and_named_in_gif(tmp
     write_image(image, tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").metadata.icc == ICC
     assert losses(image.metadata, "GIF") == ("GIF cannot hold its colour profile",)
+
+
+def test_dropped_chunks_of_webp_are_named() -> None:
+    data = encoded("WEBP", icc_profile=ICC)
+    assert notes_of(data) == ()
+    more = data + webp.chunk(b"C2PA", b"abcd")
+    assert notes_of(more[:4] + struct.pack("<I", len(more) - 8) + more[8:]) == ("its chunks C2PA are not kept",)
+
+
+def test_the_colour_profile_of_bmp_is_kept_in_other_formats_and_named_in_bmp(tmp_path: Path) -> None:
+    pixels = PIXELS[::-1, :, ::-1].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 124, 32, 24, 1, 24, 0, len(pixels), 0, 0, 0, 0) + bytes(16) + b"DEBM"
+    header += bytes(48) + struct.pack("<IIII", 4, 124 + len(pixels), len(ICC), 0)
+    start = struct.pack("<IHHI", 14 + 124 + len(pixels) + len(ICC), 0, 0, 14 + 124)
+    image = decode_image(b"BM" + start + header + pixels + ICC)
+    assert (image.pixels == PIXELS).all()
+    write_image(image, tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").metadata.icc == ICC
+    assert losses(image.metadata, "BMP") == ("BMP cannot hold its colour profile",)
+    assert decode_image(encoded("BMP")).metadata.icc is None
