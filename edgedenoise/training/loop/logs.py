@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from edgedenoise.atomic import atomic_file, output_errors
 from edgedenoise.errors import TrainingError
 from edgedenoise.shell import quoted
 from edgedenoise.system_errors import input_errors
+from edgedenoise.training.loop.board import Board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +51,14 @@ class RunLog:
             self._stream = path.open("a", newline="", encoding="utf-8")
         self._path, self._columns = path, columns
         self._writer = csv.writer(self._stream)
-        self._board = _board(path.parent / "tensorboard", purge_step=done + 1)
+        self._board = Board(path.parent / "tensorboard", purge_step=done + 1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stream.close()
-        if self._board is not None:
-            self._board.close()
+        self._board.close()
 
     def add(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """Write the row of a finished step (counted from 1) and flush the file."""
@@ -67,9 +66,7 @@ class RunLog:
         with output_errors(self._path):
             self._writer.writerow([step, f"{seconds:.3f}", *(f"{number:.9g}" for number in numbers)])
             self._stream.flush()
-        if self._board is not None:
-            for column, number in zip(self._columns, numbers, strict=True):
-                self._board.add_scalar(column, number, step)
+        self._board.add(step, dict(zip(self._columns, numbers, strict=True)))
 
 
 def read_columns(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -102,16 +99,3 @@ def _damage_reported(path: Path) -> Iterator[None]:
         raise TrainingError(
             f"the log {path} is damaged: {error}", hint=f"The training goes on without it: {quoted('rm', path)}"
         ) from error
-
-
-def _board(folder: Path, *, purge_step: int) -> Any:
-    """Return TensorBoard's writer, or None when it is not installed."""
-    try:
-        import tensorboard.compat
-
-        # A switch of TensorBoard: without it, TensorBoard imports TensorFlow, where that is installed.
-        sys.modules.setdefault("tensorboard.compat.notf", tensorboard.compat)
-        from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=purge_step)
