@@ -22,6 +22,7 @@ from edgedenoise.cli.output import Output
 from edgedenoise.errors import EdgeDenoiseError, Interrupted, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.printable import paragraph, printable
+from edgedenoise.shell import quoted
 from edgedenoise.system_errors import system_error
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ _VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step."
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Write nothing but errors.")]
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 _SHARED = {"json_": _JSON, "verbose": _VERBOSE, "quiet": _QUIET, "debug": _DEBUG}
+_NOT_READABLE = re.compile(r"path '(.+)' is not readable", re.IGNORECASE)
 _LIST_TYPE = re.compile(r"<list\[(.+)\]>")
 
 # The parser's own class of usage errors. Its module depends on the version of typer.
@@ -194,7 +196,9 @@ class CommandGroup(TyperGroup):
             else:
                 path = error.ctx.command_path if error.ctx is not None else "edgedenoise"
                 message = error.format_message().rstrip(".")
-                Output("--json" in given, quiet=False).error(UsageError(message, hint=f"See {path} --help"))
+                denied = _NOT_READABLE.search(message)
+                hint = f"Check the permissions: {quoted('ls', '-ld', denied[1])}" if denied else f"See {path} --help"
+                Output("--json" in given, quiet=False).error(UsageError(message, hint=hint))
             sys.exit(UsageError.exit_code)
         except typer.Abort:
             sys.exit(INTERRUPTED)

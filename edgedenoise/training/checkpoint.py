@@ -125,12 +125,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path}")
     try:
-        with (
-            input_errors(path, TrainingError, f"the checkpoint {path}"),
-            safe_open(path, framework="pt") as stream,
-        ):
-            header = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no dict
+        with input_errors(path, TrainingError, f"the checkpoint {path}"):
+            path.open("rb").close()  # for the reason of the system: safe_open reports any as a missing file
+            with safe_open(path, framework="pt") as stream:
+                header = stream.metadata() or {}
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise TrainingError(
             f"the checkpoint {path} is damaged: {error}", hint="Take it from a backup, or train again."
