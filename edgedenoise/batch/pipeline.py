@@ -285,8 +285,10 @@ class _Pipeline:
             len(self._writes) > _WAITING_IMAGES
             or sum(_size(self._jobs[number]) for number, _ in self._writes) > waiting_bytes
         ):
-            number, future = self._writes.popleft()
-            self._finish_write(number, future.result())
+            number, future = self._writes[0]
+            written = future.result()  # when Ctrl-C comes here, `report_written` reports the image
+            self._writes.popleft()
+            self._finish_write(number, written)
 
     def _read(self, number: int) -> _Outcome[Image]:
         return _attempt(self._jobs[number], partial(_read, self._jobs[number], self._reading, self._budget))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,3 +204,18 @@ def test_an_interruption_finishes_the_writes_that_have_begun_and_nothing_else(di
     assert [result.output for result in reported] == [Path("out/0.png")]
     assert len(disk.read) <= 2 + pipeline._WAITING_IMAGES
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgedenoise-files")]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals of POSIX")
+def test_an_image_is_reported_whose_writing_is_waited_for_at_the_interruption(disk: Disk) -> None:
+    def interrupt(_: str) -> None:
+        time.sleep(0.2)  # the main thread has no other image, and waits for this one
+        signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGINT)
+        time.sleep(0.2)
+
+    disk.before_writing = interrupt
+    reported: list[FileResult] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs(1), reported=reported)
+    assert disk.written == ["0.png"]
+    assert [result.output for result in reported] == [Path("out/0.png")]
