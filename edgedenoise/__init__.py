@@ -32,6 +32,7 @@ _PUBLIC = {
     "evaluate": "edgedenoise.training.scoring",
     "export": "edgedenoise.exporting.onnx.to_onnx",
     "export_noise_level": "edgedenoise.exporting.onnx.level_graph",
+    "import_onnx": "edgedenoise.exporting.onnx.import_onnx",
     "import_tf": "edgedenoise.training.tf_import",
     "load": "edgedenoise.denoiser",
     "quantize": "edgedenoise.exporting.quantization.quantize",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.compare import compare as compare
     from edgedenoise.exporting.build import build as build
     from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)
+    from edgedenoise.exporting.onnx.import_onnx import import_onnx as import_onnx
     from edgedenoise.exporting.onnx.level_graph import export_noise_level as export_noise_level
     from edgedenoise.exporting.onnx.to_onnx import export as export
     from edgedenoise.exporting.quantization.budget import quantize_to_budget as quantize_to_budget

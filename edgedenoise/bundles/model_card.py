@@ -51,7 +51,7 @@ def model_card(manifest: Manifest) -> str:
     lines += _losses(manifest)
     if manifest.about:
         lines += ["", manifest.about.strip()]
-    lines += ["", "## Limits", "", _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE, _LOST, ""]
+    lines += ["", "## Limits", "", _training_limit(manifest), _LOST, ""]
     return "\n".join(lines)
 
 
@@ -73,9 +73,17 @@ def _parity(parity: Parity) -> str:
 
 
 def _purpose(manifest: Manifest) -> str:
+    if manifest.training is None:
+        return "A denoiser whose training is not recorded."
     if _is_synthetic(manifest):
         return "A denoiser for images of any camera."
     return "A denoiser for images from the camera and settings it was trained on."
+
+
+def _training_limit(manifest: Manifest) -> str:
+    if manifest.training is None:
+        return _UNRECORDED
+    return _SYNTHETIC if _is_synthetic(manifest) else _OWN_NOISE
 
 
 def _is_synthetic(manifest: Manifest) -> bool:
@@ -85,6 +93,8 @@ def _is_synthetic(manifest: Manifest) -> bool:
 
 _REPLAYED = """\
 - Without clean images, the float output took their place: the noise that it lacks was added to it again elsewhere."""
+_UNRECORDED = """\
+How the network was trained is not recorded: measure it on images of your own camera before you rely on it."""
 _OWN_NOISE = """\
 Trained on noisy images: it removes the noise of those images, and less well that of other cameras."""
 _SYNTHETIC = """\

@@ -17,6 +17,7 @@ COMMANDS = (
     "demo",
     "train",
     "import-tf",
+    "import-onnx",
     "evaluate",
     "build",
     "export",

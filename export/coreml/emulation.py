@@ -194,6 +194,18 @@ def _avg_pool(values: Values) -> NDArray[Any]:
     return np.asarray(total / (count if bool(values["exclude_padding_from_average"]) else rows * columns))
 
 
+def _max_pool(values: Values) -> NDArray[Any]:
+    x = _wide(values["x"])
+    (rows, columns), (down, right) = (tuple(int(v) for v in values[name]) for name in ("kernel_sizes", "strides"))
+    top, bottom, before, after = (int(pad) for pad in values["pad"])
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (before, after)), constant_values=-np.inf)
+    return np.asarray(sliding_window_view(padded, (rows, columns), axis=(2, 3))[:, :, ::down, ::right].max(axis=(4, 5)))
+
+
+def _sqrt(values: Values) -> NDArray[Any]:
+    return np.asarray(np.sqrt(_wide(values["x"])))
+
+
 def _reduce_mean(values: Values) -> NDArray[Any]:
     axes = tuple(int(axis) for axis in values["axes"])
     return np.asarray(_wide(values["x"]).mean(axis=axes, keepdims=bool(values["keep_dims"])))
@@ -243,6 +255,7 @@ OPERATORS: dict[str, Callable[[Values], NDArray[Any]]] = {
     "conv": _conv,
     "depth_to_space": _depth_to_space,
     "dequantize": _dequantize,
+    "max_pool": _max_pool,
     "mul": _binary(np.multiply),
     "pixel_shuffle": _pixel_shuffle,
     "quantize": _quantize,
@@ -250,6 +263,7 @@ OPERATORS: dict[str, Callable[[Values], NDArray[Any]]] = {
     "reduce_mean": _reduce_mean,
     "relu": _relu,
     "slice_by_index": _slice_by_index,
+    "sqrt": _sqrt,
     "sub": _binary(np.subtract),
 }
 """Every operator that our packages contain, in Core ML's names."""

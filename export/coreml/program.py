@@ -117,6 +117,23 @@ def _average_pool(known: Translation, node: onnx.NodeProto) -> Any:
     )
 
 
+def _max_pool(known: Translation, node: onnx.NodeProto) -> Any:
+    attributes = _attributes(node)
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    return known.builder.max_pool(
+        x=known.read(node.input[0]),
+        kernel_sizes=attributes["kernel_shape"],
+        strides=attributes.get("strides", [1, 1]),
+        pad_type="custom",
+        pad=[top, bottom, left, right],
+        name=known.named(node),
+    )
+
+
+def _sqrt(known: Translation, node: onnx.NodeProto) -> Any:
+    return known.builder.sqrt(x=known.read(node.input[0]), name=known.named(node))
+
+
 def _reduce_mean(known: Translation, node: onnx.NodeProto) -> Any:
     attributes = _attributes(node)
     return known.builder.reduce_mean(
@@ -192,7 +209,9 @@ OPERATORS: dict[str, Callable[[Translation, onnx.NodeProto], Any]] = {
     "Mul": _arithmetic("mul"),
     "Div": _arithmetic("real_div"),
     "Abs": _abs,
+    "Sqrt": _sqrt,
     "AveragePool": _average_pool,
+    "MaxPool": _max_pool,
     "ReduceMean": _reduce_mean,
     "Slice": _slice,
     "Concat": _concat,

@@ -31,6 +31,7 @@ IR_VERSION = 8
 FLOAT_OPERATORS = frozenset(
     {"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"}
     | {"Abs", "AveragePool", "Div", "ReduceMean", "Slice"}  # of the guard
+    | {"MaxPool", "Sqrt"}  # of imported networks
 )
 _CHANNEL_AXIS = 1
 _ALLOCATOR_FACTOR = Fraction(5, 2)
@@ -152,7 +153,7 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
     for node in model.graph.node:
         inputs = [shapes[name] for name in node.input if name in shapes]
         first = inputs[0]
-        if node.op_type in ("Conv", "AveragePool"):
+        if node.op_type in ("Conv", "AveragePool", "MaxPool"):
             stride_y, stride_x = attribute(node, "strides", [1, 1])
             channels = constants[node.input[1]].shape[0] if node.op_type == "Conv" else first.channels
             shape = TensorShape(channels, first.density / (stride_y * stride_x))

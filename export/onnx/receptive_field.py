@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _POINTWISE = frozenset(
     {"Relu", "Clip", "Add", "Sub", "Mul", "Concat", "QuantizeLinear", "DequantizeLinear", "Cast"}
-    | {"Abs", "Div", "ReduceMean", "Slice"}  # of the guard, over channels: the contract of graphs checks that
+    | {"Abs", "Div", "ReduceMean", "Slice", "Sqrt"}  # over channels: the contract of graphs checks that
 )
 
 
@@ -60,7 +60,7 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
             return None
         if node.op_type == "Conv":
             found = _convolved(node, joined, sizes.get(node.input[1], [])[2:])
-        elif node.op_type == "AveragePool":
+        elif node.op_type in ("AveragePool", "MaxPool"):
             found = _convolved(node, joined, attribute(node, "kernel_shape", []))
         elif node.op_type == "DepthToSpace":
             found = _spread(joined, int(attribute(node, "blocksize", 1)))

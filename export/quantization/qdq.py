@@ -158,6 +158,8 @@ def _rounded_inputs(node: onnx.NodeProto, scheme: Scheme, order: dict[str, int],
         return [0]
     if any(order.get(name) == 0 for name in node.input) or node.output[0] not in feeding:  # image and residual; guard
         return []
+    if any(name not in order for name in node.input):  # a constant
+        return []
     if node.op_type == "Add":
         # What a sum skips to is made before the branch that is added to it.
         skip = min((0, 1), key=lambda position: order[node.input[position]])

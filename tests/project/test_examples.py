@@ -37,7 +37,15 @@ PACKAGES = {
 }
 """Folder -> package that it is installed as."""
 NEEDS = {
-    "onnx": (".calibrate(", ".compile(", ".export_noise_level(", ".quantize(", ".quantize_to_budget(", ".verify("),
+    "onnx": (
+        ".calibrate(",
+        ".compile(",
+        ".export_noise_level(",
+        ".import_onnx(",
+        ".quantize(",
+        ".quantize_to_budget(",
+        ".verify(",
+    ),
     "openvino": ('target="openvino"',),
     "tensorflow": (".import_tf(",),
     "torch": ("runs/mine", ".train("),

@@ -130,6 +130,20 @@ def _average_pool_with_zeros(b: GraphBuilder) -> None:
     b.node("AveragePool", ["image"], "denoised", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
 
 
+def _max_pool(b: GraphBuilder) -> None:
+    halved = b.node("MaxPool", [b.conv("image", "deep", (12, 3, 3))], "halved", kernel_shape=[2, 2], strides=[2, 2])
+    b.node("DepthToSpace", [halved], "denoised", blocksize=2, mode="CRD")
+
+
+def _max_pool_of_a_window(b: GraphBuilder) -> None:
+    negative = b.node("Sub", ["image", b.constant("two", np.float32(2))], "negative")
+    b.node("MaxPool", [negative], "denoised", kernel_shape=[5, 3], pads=[2, 1, 2, 1])
+
+
+def _sqrt(b: GraphBuilder) -> None:
+    b.node("Sqrt", [b.node("Add", ["image", b.constant("four", np.float32(4))], "positive")], "denoised")
+
+
 def _reduce_mean(b: GraphBuilder) -> None:
     mean = b.node("ReduceMean", ["image"], "mean", axes=[1])
     b.node("Sub", ["image", mean], "denoised")
@@ -181,6 +195,9 @@ ALONE: dict[str, tuple[Callable[[GraphBuilder], None], set[str]]] = {
     "AveragePool": (_average_pool, {"conv", "avg_pool", "pixel_shuffle"}),
     "AveragePool of a window": (_average_pool_of_a_window, {"avg_pool"}),
     "AveragePool with zeros": (_average_pool_with_zeros, {"avg_pool"}),
+    "MaxPool": (_max_pool, {"conv", "max_pool", "pixel_shuffle"}),
+    "MaxPool of a window": (_max_pool_of_a_window, {"sub", "max_pool"}),
+    "Sqrt": (_sqrt, {"add", "sqrt"}),
     "ReduceMean": (_reduce_mean, {"reduce_mean", "sub"}),
     "Slice": (_slice, {"conv", "slice_by_index"}),
     "Concat": (_concat, {"conv", "concat"}),
