@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from edgedenoise.atomic import atomic_file, check_writable
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
-from edgedenoise.errors import OutputError, UsageError
+from edgedenoise.errors import EdgeDenoiseError, OutputError, UsageError
 from edgedenoise.progress import Progress, silent
 from edgedenoise.video.camera import camera_frames
 from edgedenoise.video.frames import LIMITED, Colour, Frame
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.stream import FrameStream, Policy, StreamReport
     from edgedenoise.settings import LoadOptions
 
+_log = logging.getLogger(__name__)
 _TIME_BASE: Final = Fraction(1, 90_000)
 _BT601: Final = 6
 
@@ -80,7 +82,8 @@ def denoise_camera(
     Raises:
         OutputError: the recording exists, or cannot be written.
         UsageError: an option is not accepted.
-        DeviceNotFoundError, ImageError, RuntimeUnavailableError: the source cannot be read.
+        DeviceNotFoundError, ImageError, RuntimeUnavailableError: the source cannot be read, or not any more; then the
+            recording holds the frames before.
         BundleError, RuntimeUnavailableError, DeviceError, ParityError: as `edgedenoise.load`.
     """
     for name, value in (("frames", frames), ("seconds", seconds)):
@@ -129,9 +132,10 @@ def _run(
     options: VideoOptions,
     progress: Progress,
 ) -> None:
-    """Take results until a limit is reached, and record them."""
+    """Take results until a limit is reached, and record them; an error of the source finishes the recording, too."""
     start, first = time.perf_counter(), 0.0
     writer: VideoWriter | None = None
+    failure: EdgeDenoiseError | None = None
     with ExitStack() as stack:
         try:
             for done, result in enumerate(results, start=1):
@@ -147,6 +151,13 @@ def _run(
                     break
         except KeyboardInterrupt:  # the usual end of a camera: the recording is finished
             pass
+        except EdgeDenoiseError as error:
+            if writer is None or isinstance(error, OutputError):
+                raise
+            failure = error
+    if failure is not None:
+        _log.warning("%s holds the frames before the error", target)
+        raise failure
 
 
 def _layout(frame: NDArray[np.uint8]) -> VideoLayout:

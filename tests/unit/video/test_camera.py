@@ -16,6 +16,7 @@ from clips import decoded, make_clip, times, video_stream
 from edgedenoise import errors
 from edgedenoise.video import camera
 from edgedenoise.video.live import StreamOptions, denoise_camera
+from edgedenoise.video.options import VideoOptions
 
 pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
 
@@ -91,6 +92,23 @@ def test_a_signal_finishes_the_recording(committed_bundle: Path, tmp_path: Path,
     assert running.returncode == 0
     assert "capture to result" in said
     assert len(decoded(out)) >= 1
+    assert [path.name for path in out.parent.iterdir()] == ["recording.mp4"]
+
+
+def test_a_source_that_fails_finishes_the_recording(committed_bundle: Path, tmp_path: Path) -> None:
+    parts = [
+        make_clip(tmp_path / f"{size}.ts", *X264, source=f"testsrc2=size={size}:rate=25:duration={{seconds}}")
+        for size in ("64x48", "96x64")
+    ]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    out = tmp_path / "out" / "recording.mp4"
+    with pytest.raises(errors.ImageError, match="the size of the frames"):
+        denoise_camera(str(tmp_path / "in.ts"), committed_bundle, out=out, stream=StreamOptions(policy="block"))
+    assert len(decoded(out)) == len(decoded(parts[0]))
+    with pytest.raises(errors.UsageError, match="the codec 'dirac2' is not accepted"):
+        denoise_camera(
+            str(parts[0]), committed_bundle, out=tmp_path / "out" / "none.mp4", video=VideoOptions(codec="dirac2")
+        )
     assert [path.name for path in out.parent.iterdir()] == ["recording.mp4"]
 
 
