@@ -11,6 +11,7 @@ from edgedenoise.cli.bench import parse_shape
 from edgedenoise.cli.common import DEVICE, RESULTS, THREADS, Output, TrustEngine, cli_command
 from edgedenoise.cli.quantize import decibels
 from edgedenoise.cli.remote import on_devices
+from edgedenoise.errors import UsageError
 
 
 @cli_command
@@ -77,6 +78,11 @@ def command(
         trust_engine=trust_engine,
         always_timed=out is not None,
     )
+    if max_drop is not None and clean is None:
+        raise UsageError(
+            "--max-drop cannot be checked: expected images with ground truth, got none",
+            hint="Name their folders with --noisy and --clean.",
+        )
     with output.progress() as progress:
         report = edgedenoise.check_limits(bundle, options, progress=progress)
     if junit is not None:

@@ -581,6 +581,9 @@ def test_test_writes_a_line_per_check_and_fails_with_its_own_code(
     wrong = run("test", committed_bundle, "--max-drop", "much")
     assert wrong.code == errors.UsageError.exit_code
     assert "--max-drop is not accepted: expected decibels" in wrong.err
+    unchecked = run("test", committed_bundle, "--max-drop", "0.1dB")
+    assert unchecked.code == errors.UsageError.exit_code
+    assert "--max-drop cannot be checked: expected images with ground truth, got none" in unchecked.err
 
 
 def test_pack_and_unpack_give_the_bundle_back(
