@@ -151,8 +151,9 @@ def _run(
     python = RemotePython(options["remote_python"], options["install"], tuple(options["wheels"] or ()), tuple(extras))
     with output.progress() as progress:
         found = run_on_hosts(hosts, job, python, progress)
-    if out is not None:
-        append_runs(out, [run for one in found for run in one.runs])
+    runs = [run for one in found for run in one.runs]
+    if out is not None and runs:
+        append_runs(out, runs)
     for one in found:
         if one.notes and one.error is None:
             output.note("\n".join(f"{one.host.label}: {note}" for note in one.notes.splitlines()))
@@ -183,7 +184,7 @@ def _raise_failures(found: Sequence[HostResult], out: Path | None) -> None:
         return
     if len(found) == 1:
         raise failed[0]
-    kept = "" if out is None else f"; the results of the others are in {one_line(out)}"
+    kept = "" if out is None or len(failed) == len(found) else f"; the results of the others are in {one_line(out)}"
     lines = "\n".join(f"  {error.one_line}" for error in failed)
     raise RemoteCommandError(f"{len(failed)} of {len(found)} devices failed{kept}:\n{lines}", hint=failed[0].hint)
 

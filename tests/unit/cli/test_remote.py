@@ -97,9 +97,13 @@ def test_options_for_devices_are_checked_first(run: Run, tiny_bundle: Path, tmp_
 
 
 def test_a_device_that_cannot_be_reached_has_its_own_exit_code(
-    run: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SSH_COMMAND, "false")
-    done = run("bench", tiny_bundle, "--on", "ssh://board")
+    results = tmp_path / "results.json"
+    done = run("bench", tiny_bundle, "--on", "ssh://board", "-o", results)
     assert done.code == HostError.exit_code
     assert "board cannot be reached: ssh ended with exit code 1" in done.err
+    both = run("bench", tiny_bundle, "--on", "ssh://board", "--on", "ssh://phone", "-o", results)
+    assert "2 of 2 devices failed:" in both.err
+    assert not results.exists()
