@@ -59,7 +59,9 @@ def command(
     if out is not None:
         append_runs(out, [report.run])
     output.result(report, "\n".join([bench_table(report.variants, wide=wide), *report.run.environment.remarks]))
-    if failures(report.variants):
+    failed = failures(report.variants)
+    if failed:
+        output.failures([MeasurementError(f"not measured: {one}") for one in failed])
         raise typer.Exit(MeasurementError.exit_code)
 
 

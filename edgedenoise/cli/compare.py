@@ -70,5 +70,7 @@ def command(
         append_runs(results, [report.run])
     lines = [compare_table(report, wide=wide), *report.run.environment.remarks]
     output.result(report, "\n".join([*lines, *([f"report: {one_line(out)}"] if out and results is None else [])]))
-    if failures(row.measurement for row in report.rows):
+    failed = failures(row.measurement for row in report.rows)
+    if failed:
+        output.failures([MeasurementError(f"not measured: {one}") for one in failed])
         raise typer.Exit(MeasurementError.exit_code)

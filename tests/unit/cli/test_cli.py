@@ -405,6 +405,18 @@ def test_a_command_that_measured_nothing_fails(run: Run, photo: Path, tiny_bundl
     assert "onnx-fp32: " in done.err
 
 
+@pytest.mark.parametrize("command", ["bench", "compare"])
+def test_a_variant_that_fails_has_an_error_with_quiet_too(
+    run: Run, photo: Path, tiny_bundle: Path, flip_byte: FlipByte, command: str
+) -> None:
+    flip_byte(tiny_bundle / "onnx-int8-u8s7" / "model.onnx")
+    options = ["--noisy", photo.parent] if command == "compare" else []
+    done = run(command, tiny_bundle, *options, "--repeats", "1", "-q")
+    assert done.code == errors.MeasurementError.exit_code
+    assert done.out == ""
+    assert "error: not measured: onnx-int8-u8s7: " in done.err
+
+
 def test_a_missing_option_is_a_usage_error(run: Run, photo: Path) -> None:
     done = run("denoise", photo)
     assert done.code == errors.UsageError.exit_code
