@@ -134,7 +134,9 @@ def choose(
         fitting.drop(lambda variant: _loss(bundle, variant), keep_last=True)
         fitting.drop(lambda variant: _slow(variant, device), keep_last=True)
     if not fitting.left:
-        have = ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in variants)
+        have = (
+            ", ".join(f"{v.name} ({v.runtime}, {v.precision})" for v in variants) or "none that this version can read"
+        )
         raise IncompatibleError(
             f"{bundle.source} has no variant for runtime {runtime}, precision {precision} and device {device} that can"
             f" run here; it has {have}",

@@ -479,6 +479,8 @@ def test_auto_leaves_out_what_cannot_run_here(committed_bundle: Path, monkeypatc
     assert choose(both, "auto", "fp32").variant.name == "onnx-fp32"
     with pytest.raises(IncompatibleError, match=r"that can run here; it has openvino-fp32 \(openvino, fp32\)"):
         choose(with_variants(bundle, foreign), "auto", "auto")
+    with pytest.raises(IncompatibleError, match="it has none that this version can read"):
+        choose(with_variants(bundle), "auto", "auto")
 
 
 def test_a_missing_package_is_named_by_the_command_that_installs_it(
