@@ -165,24 +165,26 @@ def _as_before(config: TrainConfig, before: TrainConfig, run: Path) -> TrainConf
 
 def _run_folder(config: TrainConfig, *, resume: bool) -> Path:
     """Return the run folder, after checking that nothing in it would be lost."""
+    run = Path(config.out)
+    if resume and config.out and not ((run / LAST).exists() or (run / RUN_CONFIG).exists()):
+        raise UsageError(
+            f"there is no training run to resume in {run}", hint="Train without --resume, or correct --out."
+        )
     for key in config.needed_folders:
         if not getattr(config, key):
             raise UsageError(
                 f"the config names no {_FOLDERS[key]}", hint=f"Give it with --{key}, or set {key} in the config."
             )
-    run = Path(config.out)
     if not resume and (run / RUN_CONFIG).exists() and not (run / LAST).exists():
         return run  # it was stopped before its first checkpoint: there is nothing to lose
     if not resume:
         return new_run_folder(run, hint="Continue it with --resume, or name another folder with --out.")
-    if (run / LAST).exists():
-        return run
-    if (run / RUN_CONFIG).exists():
+    if not (run / LAST).exists():
         raise TrainingError(
             f"{run} has no checkpoint to resume from: the run was stopped before it wrote one",
             hint=f"Start it again with: {command_line('train', '--config', run / RUN_CONFIG, '--out', run)}",
         )
-    raise UsageError(f"there is no training run to resume in {run}", hint="Train without --resume, or correct --out.")
+    return run
 
 
 def new_run_folder(run: Path, *, hint: str) -> Path:

@@ -257,6 +257,11 @@ def test_resuming_what_is_not_there_is_refused(config, tmp_path):
         edgedenoise.train(config)
 
 
+def test_resuming_a_misspelt_folder_names_it_and_not_the_settings_it_would_hold(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no training run to resume"):
+        edgedenoise.train(settings(None, [f"out={tmp_path / 'misspelt'}"], resume=True), resume=True)
+
+
 @pytest.mark.parametrize("override", ["network=cbsn-7x1", "seed=1", "patch=30", "learning_rate=1"])
 def test_a_run_is_not_resumed_as_another_one(config, override):
     edgedenoise.train(config)
