@@ -19,7 +19,8 @@ from onnx import TensorProto, helper
 import edgedenoise
 from edgedenoise.errors import ExportError, InferenceError
 from edgedenoise.exporting.onnx.graph import IR_VERSION, OPSET, check_graph, with_own_constants
-from edgedenoise.exporting.onnx.rewriting import Rewriter
+from edgedenoise.exporting.onnx.rewriter import Rewriter
+from edgedenoise.exporting.onnx.rewriting import RULES
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 from edgedenoise.runtimes.noise_plane import SHIPPED
 from edgedenoise.runtimes.onnxruntime.backend import open_inference_session, unfused_settings
@@ -97,7 +98,7 @@ def cleaned(model: onnx.ModelProto, interface: ForeignInterface) -> CleanedGraph
         ExportError: it cannot be brought into that form; the message names the operator.
     """
     rewriter = Rewriter(_folded(_at_sides(_at_opset(model), interface)))
-    result = _symbolic(rewriter.rewrite(), interface)
+    result = _symbolic(rewriter.rewrite(RULES), interface)
     result = with_own_constants(result)
     check_graph(result)
     return CleanedGraph(result, rewriter.padding_moved)

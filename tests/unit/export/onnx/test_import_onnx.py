@@ -100,6 +100,7 @@ def _refused(b: GraphBuilder, op_type: str, **attributes: object) -> None:
         ("GlobalAveragePool", {}, "cannot be tiled exactly: GlobalAveragePool"),
         ("ReduceMean", {"axes": [2, 3]}, "cannot be tiled exactly: ReduceMean"),
         ("Softmax", {"axis": 3}, "cannot be tiled exactly: Softmax"),
+        ("Softmax", {"axis": 1}, r"Softmax \(found\) is not taken"),
         ("Erf", {}, "Erf"),
     ],
 )
