@@ -164,7 +164,7 @@ def not_rewritten(node: onnx.NodeProto, what: str) -> ExportError:
     """Return the error of an operator that is not taken; `what` completes the sentence after its name."""
     return ExportError(
         f"{node.op_type} ({node.output[0]}) {what}",
-        hint="docs/guides/bring-your-own.md lists the operators that are taken. Export the network with those.",
+        hint="Export the network with operators that docs/guides/bring-your-own.md lists.",
     )
 
 
