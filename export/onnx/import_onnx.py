@@ -83,9 +83,10 @@ def import_onnx(
 
     Example:
         >>> import edgedenoise
-        >>> imported = edgedenoise.import_onnx("dncnn.onnx", "dncnn.edge")  # doctest: +SKIP
-        >>> imported.halo_px  # doctest: +SKIP
-        20
+        >>> model = edgedenoise.Bundle.open("edge-tiny").file("onnx-fp32/model.onnx")
+        >>> imported = edgedenoise.import_onnx(model, "imported.edge")
+        >>> imported.halo_px, imported.multiple_of
+        (17, 2)
     """
     target, source = Path(out), Path(model)
     if halo_px is not None and not 0 <= halo_px <= MAX_HALO_PX:
