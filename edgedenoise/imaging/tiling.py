@@ -215,8 +215,8 @@ def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
 
     Example:
         >>> auto_tile(3000, 4000, Tiling(halo_px=21, multiple_of=2, bytes_per_px=270), 8 << 30)
-        1051
-        >>> plan_tiles(3000, 4000, Tiling(halo_px=21, multiple_of=2), 1051).input_shape
+        1050
+        >>> plan_tiles(3000, 4000, Tiling(halo_px=21, multiple_of=2), 1050).input_shape
         (1044, 1044)
     """
     most_px = min(AUTO_INPUT_PX, free_bytes // MEMORY_SHARE // tiling.bytes_per_px)

@@ -106,6 +106,8 @@ def report_of(results: Sequence[Path], out: Path) -> list[Run]:
         RuntimeUnavailableError: jinja2 is not installed.
 
     Example:
+        >>> from pathlib import Path
+        >>> import edgedenoise
         >>> from edgedenoise.evaluation.result_files import append_runs
         >>> append_runs(Path("laptop.json"), [edgedenoise.bench("mine.edge", shape=(64, 64), repeats=2).run])
         >>> [run.command for run in report_of([Path("laptop.json")], Path("devices.md"))]
