@@ -11,7 +11,10 @@ import typer
 from edgedenoise.cli.common import DEVICE, THREADS
 from edgedenoise.errors import UsageError
 
-Model = Annotated[Path, typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny.")]
+Model = Annotated[
+    Path,
+    typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny, edge-level."),
+]
 Runtime = Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")]
 Device = Annotated[str, typer.Option(help=DEVICE)]

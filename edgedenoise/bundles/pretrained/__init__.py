@@ -46,4 +46,4 @@ def suggestion(model: Path | str) -> str:
         return "edge-plus is not shipped with weights. Train it: edgedenoise train --network edge-plus"
     close = difflib.get_close_matches(str(model), SHIPPED, n=1)
     meant = f"Did you mean {close[0]}? " if close else ""
-    return f"{meant}The shipped bundles are {' and '.join(SHIPPED)}. To build one, see: edgedenoise build --help"
+    return f"{meant}The shipped bundles are {', '.join(SHIPPED)}. To build one, see: edgedenoise build --help"
