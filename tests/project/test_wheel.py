@@ -87,7 +87,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built, package_file
     about = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}
     assert names == set(package_files.values()) | {f"{info}/{name}" for name in about}
     assert "edgedenoise/py.typed" in names
-    assert "edgedenoise/evaluation/report/report.html.j2" in names
+    assert "edgedenoise/evaluation/report/templates/page.html.j2" in names
     assert "edgedenoise/noise/level_estimator.npz" in names
     assert "edgedenoise/runtimes/registry.py" in names, "export/ is not installed inside the package"
 

@@ -504,7 +504,7 @@ class Group:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, entries: dict[str, object]) -> None:
         self.reads = 0
         self.entries = [SimpleNamespace(name=n, value=f"third:{n}", load=self._load(o)) for n, o in entries.items()]
-        monkeypatch.setattr("edgedenoise.runtimes.registry.entry_points", self.read)
+        monkeypatch.setattr("importlib.metadata.entry_points", self.read)
 
     def read(self, *, group: str) -> list[SimpleNamespace]:
         assert group == "edgedenoise.runtimes"
