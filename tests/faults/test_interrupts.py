@@ -84,7 +84,12 @@ def test_an_interrupted_command_loses_nothing(folder: Path, name: str) -> None:
         assert child.returncode in {0, CODES[sent], -sent}, errors
         assert "Traceback" not in errors
         check_whole(folder)
-    assert not [path.name for path in folder.rglob(".*") if ".edn-" in path.name]
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    with started(folder, arguments) as last:
+        _, errors = last.communicate()
+    assert last.returncode == 0, errors
+    left = [path.name for path in folder.rglob(".*") if ".edn-" in path.name]
+    assert not left, "the next command removes what one that the system ended has left"
 
 
 def check_whole(folder: Path) -> None:
