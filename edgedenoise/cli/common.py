@@ -10,10 +10,11 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typing_extensions import get_type_hints  # that of Python 3.10 adds None to what has the default None
 
 from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.cli.interrupts import Interruption, noted_interrupts

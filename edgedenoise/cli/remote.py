@@ -6,9 +6,10 @@ import functools
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typing_extensions import get_type_hints  # that of Python 3.10 adds None to what has the default None
 
 from edgedenoise.bundles.pretrained import SHIPPED
 from edgedenoise.errors import RemoteCommandError, UsageError
