@@ -23,7 +23,7 @@ TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
 
 @pytest.fixture(autouse=True)
 def process_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let the commands after the power cut see that the process that wrote runs no more."""
+    """Make the process that wrote look ended to the commands after the power cut."""
     monkeypatch.setattr(atomic, "_runs", lambda pid: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 

@@ -70,7 +70,7 @@ def _place(error: Exception) -> str:
 
 
 def _reset_peak() -> None:
-    """Let the system measure the peak memory anew, where it can."""
+    """Reset the peak memory that the system has measured, where it can."""
     if _CLEAR.exists():
         _CLEAR.write_text("5", encoding="ascii")
 

@@ -52,7 +52,8 @@ def test_kept_detail_of_a_blur_is_that_of_the_noise_free_scene(weight: float) ->
     assert truth is not None
     assert estimate == pytest.approx(truth, abs=0.03)
     known = Places(stored(noisy)).true_detail_kept(stored(blurred(clean, weight)), stored(clean))
-    assert known == pytest.approx(truth, abs=0.05), "it is measured at other places"
+    # Texture in the flattest blocks counts as noise, which rates a full blur 0.04 too low, with and without noise.
+    assert known == pytest.approx(truth, abs=0.03 if weight < 1 else 0.05)
     assert (truth < 0.99) == (weight > 0)
 
 
