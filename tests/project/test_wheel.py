@@ -110,7 +110,17 @@ def test_the_wheel_requires_no_training_package(built: Built) -> None:
         if line.startswith("Requires-Dist") and "extra ==" not in line
     }
     names = {want.partition(">")[0] for want in always}
-    assert names == {"numpy", "pillow", "onnxruntime", "typer", "rich", "msgspec", "platformdirs", "filelock"}
+    assert names == {
+        "numpy",
+        "pillow",
+        "onnxruntime",
+        "typer",
+        "rich",
+        "msgspec",
+        "platformdirs",
+        "filelock",
+        "typing-extensions",
+    }
 
 
 @pytest.fixture(scope="module")
