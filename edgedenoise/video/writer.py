@@ -30,6 +30,8 @@ _LARGEST_TIME_BASE: Final = {"mpeg4": 65_535, "mpeg2video": 65_535}
 _OPENING: Final = "avcodec_open2"
 """Function of FFmpeg that opens an encoder; its errors look like those of the system where a device is missing."""
 _EXACT_TIMES: Final = frozenset({".mp4", ".m4v", ".mov", ".3gp"})
+_DELAY_FRAMES: Final = 2
+"""Frames after which x265 knows how far it reorders; it gives shorter videos random decoding times."""
 
 
 class VideoWriter:
@@ -72,6 +74,7 @@ class VideoWriter:
             raise
         self._copied: dict[int, Stream] = {}
         self._last: int | None = None
+        self._frames = 0
         self._durations: dict[int, int] = {}
         """Durations of the frames that the encoder holds, by their times."""
 
@@ -115,6 +118,7 @@ class VideoWriter:
         if coded.pts is not None and self._last is not None and coded.pts <= self._last:
             coded.pts = self._last + 1  # encoders refuse equal times, which damaged files have
         self._last = coded.pts
+        self._frames += 1
         duration = coded.duration
         if time_base != self._layout.time_base and coded.pts is not None:
             coded.pts = round(coded.pts * self._layout.time_base / time_base)
@@ -128,7 +132,11 @@ class VideoWriter:
     def finish(self) -> None:
         """Write the frames that the encoder holds and the end of the file."""
         with _writing(self._target):
-            self._mux(self._stream.encode(None))
+            packets = self._stream.encode(None)
+            if self._stream.codec.name == "libx265" and self._frames <= _DELAY_FRAMES:
+                for packet in packets:
+                    packet.dts = packet.pts  # so few frames are never reordered
+            self._mux(packets)
             self._container.close()
 
     def __enter__(self) -> VideoWriter:

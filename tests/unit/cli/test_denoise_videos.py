@@ -24,11 +24,11 @@ def test_the_command_denoises_videos_beside_images(
     run: Run, photo: Path, committed_bundle: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
     clip = make_clip(tmp_path / "clip.mp4", *X264, seconds=0.08)
-    done = run("denoise", clip, photo, "-o", tmp_path / "out", "-m", committed_bundle, "--codec", "mpeg4")
+    done = run("denoise", clip, photo, "-o", tmp_path / "out", "-m", committed_bundle, "--codec", "hevc")
     assert done.code == 0, done.err
     assert done.out.startswith("denoised 2 of 2 with onnx-fp32")
     assert sorted(contents(tmp_path / "out")) == ["clip.mp4", photo.name]
-    assert video_stream(tmp_path / "out" / "clip.mp4")["codec_name"] == "mpeg4"
+    assert video_stream(tmp_path / "out" / "clip.mp4")["codec_name"] == "hevc"
     assert int((tmp_path / "out" / "clip.mp4").stat().st_mtime) == int(clip.stat().st_mtime)
     again = run("denoise", clip, "-o", tmp_path / "out" / "clip.mp4", "-m", committed_bundle)
     assert again.code == errors.OutputError.exit_code
