@@ -16,7 +16,7 @@ from edgedenoise.training.objectives import objective as objectives
 
 
 def with_losses(monkeypatch, change):
-    """Let `change(losses, batch, step)` stand between the objective and the trainer."""
+    """Pass the losses of every step through `change(losses, batch, step)` before the trainer sees them."""
     losses = objectives.CBSNObjective.losses
     monkeypatch.setattr(
         objectives.CBSNObjective,

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Let the CPU have bfloat16 or not, and let steps take the given seconds."""
+    """Replace what is detected and timed: bfloat16 of the CPU, and the seconds of a step in each precision."""
 
     def pretend(*, native, fp32=1.0, bf16=1.0):
         timed = []
