@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import PIL.Image
 import pytest
 
 for _package in ("torch", "onnx", "onnxscript", "openvino", "jinja2", "skimage"):
@@ -34,6 +38,18 @@ def edgedenoise(*arguments: object) -> dict:
     if arguments[0] == "denoise":
         return [json.loads(line) for line in done.stdout.splitlines()][-1]
     return json.loads(done.stdout)
+
+
+class Comparison(NamedTuple):
+    report: dict
+    """What the command wrote."""
+    page: Path
+    """Report as HTML, beside the images."""
+
+
+def decoded_webp(data: str) -> np.ndarray:
+    with PIL.Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +94,17 @@ def test_photographs_are_denoised_by_each(bundle: Path, folder: Path, runtime: s
     assert read_image(out / "0.png").pixels.shape == (120, 144, 3)
 
 
-def test_the_comparison_has_a_row_per_variant_with_quality_fidelity_and_speed(bundle: Path, folder: Path) -> None:
-    html = folder / "report.html"
+@pytest.fixture(scope="module")
+def comparison(bundle: Path, folder: Path) -> Comparison:
+    page = folder / "report.html"
     report = edgedenoise(
-        "compare", bundle, "--noisy", folder / "noisy", "--clean", folder / "clean", "-o", html, "--repeats", 3
+        "compare", bundle, "--noisy", folder / "noisy", "--clean", folder / "clean", "-o", page, "--repeats", 3
     )
+    return Comparison(report, page)
+
+
+def test_the_comparison_has_a_row_per_variant_with_quality_fidelity_and_speed(comparison: Comparison) -> None:
+    report, html = comparison
     assert {row["measurement"]["variant"] for row in report["rows"]} == VARIANTS
     noisy = report["noisy"]["psnr_db"]
     for row in report["rows"]:
@@ -98,11 +120,32 @@ def test_the_comparison_has_a_row_per_variant_with_quality_fidelity_and_speed(bu
         if row["measurement"]["precision"] == "int8":
             assert row["fidelity"]["psnr_db"] > 30
             assert row["measurement"]["speed_vs_float"] > 0
-    page = html.read_text(encoding="utf-8")
-    assert page.count("data:image/webp;base64,") >= len(VARIANTS) + 2, "crops of the input, the variants and the truth"
     (run,) = read_results(html.with_suffix(".json")).runs
     assert {variant.name for variant in run.variants} == VARIANTS
     assert len(run.images) == 4
+
+
+def test_the_report_shows_every_version_of_a_crop_and_a_row_for_every_image(comparison: Comparison) -> None:
+    page = comparison.page.read_text(encoding="utf-8")
+    shown = re.findall(r'<img src="data:image/webp;base64,([^"]+)"[^>]* alt="([^,]+), ([^:]+): ([^"]+)">', page)
+    assert page.count("data:image/webp;base64,") == len(shown)
+    versions = {"noisy input", *VARIANTS, "ground truth"}
+    crops: dict[str, list[tuple[str, str, str]]] = {}
+    for data, title, image, label in shown:
+        crops.setdefault(title, []).append((data, image, label))
+    assert set(crops) == {"Worst INT8 error", "Strongest noise", "Finest detail"}
+    for title, crop in crops.items():
+        assert sorted(label for _, _, label in crop) == sorted(versions), title
+        assert len({image for _, image, _ in crop}) == 1, title
+        pixels = {label: decoded_webp(data) for data, _, label in crop}
+        folder, name = comparison.page.parent, crop[0][1]
+        # An image of 144x120 is smaller than a crop, which therefore holds all of it, without loss.
+        np.testing.assert_array_equal(pixels["noisy input"], read_image(folder / "noisy" / name).pixels)
+        np.testing.assert_array_equal(pixels["ground truth"], read_image(folder / "clean" / name).pixels)
+        assert len({pixels[label].tobytes() for label in versions - VARIANTS | {"onnx-fp32", "onnx-int8-u8s7"}}) == 4
+    assert len({crop[0][1] for crop in crops.values()}) == 3, "crops that overlap show the same place twice"
+    rows = re.findall(r'<tr data-image="([^"]+)" data-variant="([^"]+)"', page)
+    assert sorted(rows) == sorted((f"{index}.png", variant) for index in range(4) for variant in VARIANTS)
 
 
 def test_a_resumed_run_builds_like_any_other(bundle: Path, folder: Path) -> None:
