@@ -39,7 +39,7 @@ BENCH_ARGS ?= edge-tiny --shape 256 --threads 1
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-baseline bench-check fuzz faults soak reproduce-edge lint format typecheck docs serve-docs clean
+.PHONY: help demo test web bench-baseline bench-check fuzz faults soak reproduce-edge lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ demo: $(DEMO_READY) ## train, quantize and compare a small denoiser; writes buil
 
 test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part of it
 	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
+
+web: ## build the browser library and app in runtimes/web/dist; needs Node 20.19 or newer, or brings one from PyPI
+	PYTHON="$(PYTHON)" .ci/npm ci --ignore-scripts --no-audit --no-fund
+	PYTHON="$(PYTHON)" .ci/npm run build
 
 bench-baseline: $(READY) ## measure the speed on this machine for `make bench-check`; BENCH_RUNS=5 for a firmer spread
 	for run in $$(seq $(BENCH_RUNS)); do $(BIN)/edgedenoise bench $(BENCH_ARGS) -o $(BENCH_BASELINE) || exit; done
@@ -100,7 +104,7 @@ serve-docs: $(READY) ## show the documentation at http://127.0.0.1:8000 while yo
 	$(BIN)/mkdocs serve
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) .typelinks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist site *.egg-info
+	rm -rf $(VENV) .typelinks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist site runtimes/web/dist runtimes/web/node_modules *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The demo needs a part of the packages only: no TensorFlow, no Core ML, no TensorRT-RTX.

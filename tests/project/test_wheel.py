@@ -45,8 +45,9 @@ def built(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
         pytest.skip("building needs setuptools >= 77 in this environment: pip install -U setuptools")
     tree = tmp_path_factory.mktemp("tree") / "edgedenoise"
-    left_out = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "node_modules")
     shutil.copytree(repo_root, tree, ignore=left_out)
+    shutil.rmtree(tree / "dist", ignore_errors=True)
     out = tree.parent / "dist"
     # Without isolation, because that would download setuptools. The wheel is built from the source distribution.
     done = subprocess.run(
