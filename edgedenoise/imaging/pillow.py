@@ -146,6 +146,19 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
     return image
 
 
+def frame_count(image: PILImage.Image) -> int:
+    """Return the number of frames of an opened file; Pillow parses the whole file for it.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with unhindered():
+            return int(getattr(image, "n_frames", 1))
+    except DECODING_ERRORS as error:
+        raise ValueError(f"its frames cannot be counted ({error})") from error
+
+
 @contextmanager
 def unhindered(max_pixels: int | None = None) -> Iterator[None]:
     """Silence Pillow's warnings about unusual metadata, which we copy as it is, and replace its limit of pixels.

@@ -13,7 +13,7 @@ from edgedenoise.errors import ImageError
 from edgedenoise.imaging.headers import check_pixel_count
 from edgedenoise.imaging.image import Frames
 from edgedenoise.imaging.layout import Layout
-from edgedenoise.imaging.pillow import DECODING_ERRORS, from_pil, open_with_pillow, unhindered
+from edgedenoise.imaging.pillow import DECODING_ERRORS, frame_count, from_pil, open_with_pillow, unhindered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ def _frames(data: bytes, format_: str, name: str, start: int, max_pixels: int) -
     A frame may enlarge the canvas, or clear a large part of it: `max_pixels` bounds what that takes.
     """
     image = open_with_pillow(data, format_, name)
-    for number in range(start, getattr(image, "n_frames", 1)):
+    for number in range(start, frame_count(image)):
         try:
             with unhindered(max_pixels):
                 image.seek(number)

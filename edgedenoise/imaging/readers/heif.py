@@ -16,7 +16,7 @@ from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 from edgedenoise.imaging.optional import check_avif, import_io
-from edgedenoise.imaging.pillow import from_pil, open_with_pillow
+from edgedenoise.imaging.pillow import frame_count, from_pil, open_with_pillow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def decode_avif(data: bytes, name: str, options: ReadOptions) -> Image:
     check_avif(f"reading the AVIF image {name}")
     opened = open_with_pillow(data, "AVIF", name)
     check_pixel_count(Layout(*opened.size, 3, 8, opened.mode == "RGBA"), name, options.max_pixels)
-    frames = getattr(opened, "n_frames", 1)
+    frames = frame_count(opened)
     if frames > 1:
         raise ImageError(f"{name} is an AVIF animation, which is not supported: expected one frame, got {frames}")
     image = from_pil(opened, name=name)
