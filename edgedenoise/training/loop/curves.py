@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgedenoise.atomic import atomic_file
+from edgedenoise.atomic import atomic_file, output_errors
 from edgedenoise.training.loop.logs import LOG, VALIDATION, read_columns
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_curves(run: Path) -> bool:
     _finish(losses)
     _draw_quality(quality, rows, found)
     quality.set_xlabel("step")
-    with atomic_file(run / CURVES) as temporary:
+    with atomic_file(run / CURVES) as temporary, output_errors(run / CURVES):
         figure.savefig(temporary, dpi=110)
     return True
 

@@ -53,18 +53,21 @@ class Recorder:
         return self._validates(done) or is_due(done, self._config.preview_every, self._config)
 
     def write(self, done: int) -> None:
-        """Validate, preview and save what is due after `done` steps."""
+        """Validate, save and preview what is due after `done` steps.
+
+        The checkpoint comes before the preview, which can be given up where the disk is full. It holds the best loss
+        so far, so the validation comes before it.
+        """
         config, network = self._config, self._stepper.network
-        validates, shows = self._validates(done), is_due(done, config.preview_every, config)
-        if validates or shows:
+        if self._scores is not None and self._validates(done):
             with self._stepper.average.applied():
-                if validates and self._scores is not None:
-                    found = self._validator.validate(self._run, network, done)
-                    self._scores.add(done, self._seconds(), {name: getattr(found, name) for name in COLUMNS})
-                if shows:
-                    self._validator.show(self._run, network, done)
+                found = self._validator.validate(self._run, network, done)
+            self._scores.add(done, self._seconds(), {name: getattr(found, name) for name in COLUMNS})
         if is_due(done, config.checkpoint_every, config):
             self.save(done)
+        if is_due(done, config.preview_every, config):
+            with self._stepper.average.applied():
+                self._validator.show(self._run, network, done)
 
     def save(self, done: int) -> None:
         """Write the checkpoint after `done` steps, unless it is written already."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import edgedenoise
-from edgedenoise.errors import DatasetError, DeviceNotFoundError, TrainingError, UsageError
+from edgedenoise.errors import DatasetError, DeviceNotFoundError, OutputError, TrainingError, UsageError
 from edgedenoise.imaging.files import Image, read_image, write_image
 from edgedenoise.training.checkpoint import BEST, LAST, load_network, read_checkpoint
 from edgedenoise.training.config.config import CBSNConfig, TrainConfig
@@ -216,6 +217,16 @@ def test_a_run_does_not_depend_on_torchs_own_random_state(config, tmp_path):
     one = edgedenoise.train(config)
     torch.manual_seed(2)
     assert_same_run(one.run, edgedenoise.train(config.with_overrides([f"out={tmp_path / 'again'}"])).run)
+
+
+def test_the_checkpoint_is_written_before_what_can_be_given_up(config):
+    """Where the disk is full, the preview fails after it."""
+    run = Path(config.out)
+    run.mkdir(parents=True)
+    (run / "previews").touch()
+    with pytest.raises(OutputError, match="previews"):
+        edgedenoise.train(msgspec.structs.replace(config, checkpoint_every=4))
+    assert read_checkpoint(run / LAST).step == config.preview_every == 4
 
 
 def test_a_finished_run_can_be_resumed_and_nothing_happens(config):
