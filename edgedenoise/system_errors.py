@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 _NO_HANDLES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
+_OF_EVERY_FILE: Final = _FULL | _NO_HANDLES | {errno.EROFS, errno.EIO}
 
 
 def is_full(error: OSError) -> bool:
     """Return whether an error reports a full disk."""
     return error.errno in _FULL
+
+
+def is_of_every_file(error: EdgeDenoiseError) -> bool:
+    """Return whether the system has reported what every other file would meet, too: a full disk, no file handles."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_EVERY_FILE
 
 
 def is_file(path: Path) -> bool:
@@ -98,4 +104,6 @@ def system_error(error: OSError, doing: str = "") -> EdgeDenoiseError:
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path()
     reason, hint = reason_and_hint(error, path)
     words = [doing, str(path) if error.filename else "", reason]
-    return EdgeDenoiseError(": ".join(filter(None, words)), hint=hint)
+    found = EdgeDenoiseError(": ".join(filter(None, words)), hint=hint)
+    found.__cause__ = error
+    return found

@@ -74,8 +74,8 @@ def run_jobs(
 ) -> list[FileResult]:
     """Denoise images and return one result per job, in the order of the jobs.
 
-    A job that fails is reported in its result, and the others are done. When the caller is interrupted, images that
-    are being written are finished and reported, and nothing else is begun.
+    A job that fails is reported in its result, and the others are done. When the caller is interrupted, or `on_result`
+    raises an error, images that are being written are finished and reported, and nothing else is begun.
 
     Args:
         denoiser: what denoises them.
@@ -90,7 +90,7 @@ def run_jobs(
     pipeline = _Pipeline(denoiser, jobs, saving, reading, video or VideoOptions(), pool, on_result)
     try:
         return pipeline.run(progress)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EdgeDenoiseError):
         pool.shutdown(cancel_futures=True)
         pipeline.report_written()
         raise

@@ -14,7 +14,7 @@ from edgedenoise.batch.plan import plan_arrivals
 from edgedenoise.batch.run import without_defaults
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
-from edgedenoise.errors import DatasetError, UsageError
+from edgedenoise.errors import DatasetError, EdgeDenoiseError, OutputError, UsageError
 from edgedenoise.extras import missing_package
 from edgedenoise.imaging.folders import find_images
 from edgedenoise.imaging.layout import MAX_PIXELS
@@ -22,7 +22,7 @@ from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
 from edgedenoise.imaging.saving import SaveOptions
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
-from edgedenoise.system_errors import is_dir
+from edgedenoise.system_errors import is_dir, is_of_every_file
 
 if TYPE_CHECKING:
     import threading
@@ -59,7 +59,8 @@ def watch(
     Images that are in the folder already are denoised first. An image is denoised when it is complete, and again when
     it has changed. An image whose output exists and is not older than the image is not denoised again, so a watch
     that is started again continues. An image that fails is reported, and tried again when it changes or when a new
-    watch starts. The output folder has the same tree. Needs the `watch` extra.
+    watch starts. What every further image would meet, such as a full disk, ends the watch with its error. The output
+    folder has the same tree. Needs the `watch` extra.
 
     Args:
         folder: the folder to watch.
@@ -81,7 +82,7 @@ def watch(
     Raises:
         UsageError: the outputs would be written to the watched folder, or a value is not accepted.
         DatasetError: the folder is missing, goes away, or cannot be watched.
-        OutputError: the output folder cannot be written.
+        OutputError: the output folder cannot be written, or not any more.
         RuntimeUnavailableError: the `watch` extra is not installed.
         EdgeDenoiseError: whatever `load` raises.
 
@@ -112,11 +113,40 @@ def watch(
     arrivals = Arrivals(folder, out, settle_s)
     command = RunCommand((folder,), out, without_defaults(given))
     check_writable(out / "an-output")
+    ends: list[EdgeDenoiseError] = []
+
+    def report(result: FileResult) -> None:
+        on_result(result)
+        if result.error is not None and not ends and _is_lasting(result.error, out):
+            ends.append(_end_of(folder, result.error))
+            raise ends[0]
+
     with load(model, **options) as denoiser:
         for changed in _changes(folder, settle_s, poll=poll, stop=stop):
             arrivals.notice(changed, time.monotonic())
             jobs = plan_arrivals(arrivals.complete(time.monotonic()), command, max_pixels=max_pixels)
-            run_jobs(denoiser, jobs, saving=saving, reading=reading, progress=progress, on_result=on_result)
+            run_jobs(denoiser, jobs, saving=saving, reading=reading, progress=progress, on_result=report)
+
+
+def _is_lasting(error: EdgeDenoiseError, out: Path) -> bool:
+    """Return whether no further image can be written, for what the error of one reports."""
+    if is_of_every_file(error):
+        return True
+    try:
+        check_writable(out / "an-output")
+    except OutputError:
+        return True
+    return False
+
+
+def _end_of(folder: Path, error: EdgeDenoiseError) -> EdgeDenoiseError:
+    """Return the error of an image as the one that ends the watch."""
+    again = "Then start the watch again, which continues."
+    ended = type(error)(
+        f"{folder} is not watched any more: {error.message}", hint=f"{error.hint}\n{again}" if error.hint else again
+    )
+    ended.__cause__ = error.__cause__
+    return ended
 
 
 def _check(folder: Path, out: Path, settle_s: float) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import edgedenoise
-from edgedenoise.errors import DatasetError, RuntimeUnavailableError, UsageError
+from edgedenoise.errors import DatasetError, OutputError, RuntimeUnavailableError, UsageError
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 
@@ -128,6 +128,34 @@ def test_a_folder_that_goes_away_ends_the_watch(tmp_path: Path) -> None:
             settle_s=0.05,
             on_result=lambda result: shutil.rmtree(tmp_path / "in"),
         )
+
+
+def test_an_output_folder_that_cannot_be_written_any_more_ends_the_watch_and_loses_no_image(tmp_path: Path) -> None:
+    folder, out, results = tmp_path / "in", tmp_path / "out", []
+    photo(folder / "a.png")
+
+    def report(result: FileResult) -> None:
+        results.append(result)
+        if len(results) == 1:
+            shutil.rmtree(out)
+            out.touch()
+            photo(folder / "b.png", 1)
+            photo(folder / "c.png", 2)
+
+    with pytest.raises(OutputError, match=r"in is not watched any more: .*out.b.png cannot be written") as caught:
+        edgedenoise.watch(folder, out, TINY, settle_s=0.05, on_result=report)
+    assert "start the watch again" in str(caught.value)
+    assert [result.source.name for result in results if result.output] == ["a.png"]
+    out.unlink()
+    stop, again = threading.Event(), []
+
+    def note(result: FileResult) -> None:
+        again.append(result.output)
+        if len(again) == 3:
+            stop.set()
+
+    edgedenoise.watch(folder, out, TINY, settle_s=0.05, stop=stop, on_result=note)
+    assert sorted(again) == [out / "a.png", out / "b.png", out / "c.png"]
 
 
 def test_without_watchfiles_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
