@@ -27,8 +27,8 @@ Policy = Literal["latest", "block"]
 
 _STEP: Final = math.log(1.01)
 _LEAST_S: Final = 1e-6
-_PATIENCE_S: Final = 5.0
-"""Longest time that `close` waits for a source that does not return a frame."""
+_PATIENCE_S: Final = 1.0
+"""Time after which `close` no longer waits for a live source: cameras give a frame sooner, unless they hang."""
 
 
 class Delays:
@@ -88,15 +88,12 @@ class StreamReport:
     """Frames that a newer one replaced while they waited."""
     seconds: float
     """Time since the first frame was captured."""
+    frames_per_second: float
+    """Results per second; 0 before the first result."""
     latency_ms: Percentiles
     """From the capture of a frame to its result."""
     age_ms: Percentiles
     """From the capture of a frame to the moment when the network took it."""
-
-    @property
-    def frames_per_second(self) -> float:
-        """Results per second."""
-        return (self.processed + self.repeated) / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +132,20 @@ class FrameQueue(Generic[T]):
         frames: the source; its thread is the only one that touches it, and closes it where it can be closed.
         policy: what happens to a frame when `max_queue` frames wait.
         max_queue: number of frames that may wait, at least 1.
+        patience_s: longest time that `close` waits for a source that does not return a frame; None for no limit,
+            where the caller closes what the source reads.
 
     Raises:
         UsageError: the policy or the number is not accepted.
     """
 
-    def __init__(self, frames: Iterable[T], policy: Policy = "latest", max_queue: int = 1) -> None:
+    def __init__(
+        self,
+        frames: Iterable[T],
+        policy: Policy = "latest",
+        max_queue: int = 1,
+        patience_s: float | None = _PATIENCE_S,
+    ) -> None:
         if policy not in ("latest", "block"):
             raise UsageError(f"policy is {policy!r}; expected 'latest' or 'block'")
         if not _is_count(max_queue):
@@ -152,6 +157,7 @@ class FrameQueue(Generic[T]):
         self._frames = frames
         self._policy = policy
         self._most = max_queue
+        self._patience_s = patience_s
         self._waiting: deque[_Captured[T]] = deque()
         self._changed = threading.Condition()
         self._is_closed = self._is_finished = False
@@ -172,12 +178,15 @@ class FrameQueue(Generic[T]):
             yield captured
 
     def close(self) -> None:
-        """Stop reading and wait for the thread; closing twice is allowed."""
+        """Stop reading and wait for the thread; closing twice is allowed.
+
+        A source that hangs is left to its thread, which closes it when it returns.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         if self._thread.ident is not None:
-            self._thread.join(_PATIENCE_S)
+            self._thread.join(self._patience_s)
 
     def _read(self) -> None:
         try:
@@ -226,8 +235,9 @@ class FrameStream(Generic[T]):
         policy: Policy = "latest",
         max_queue: int = 1,
         is_skippable: Callable[[T], bool] | None = None,
+        patience_s: float | None = _PATIENCE_S,
     ) -> None:
-        self._queue = FrameQueue(frames, policy, max_queue)
+        self._queue = FrameQueue(frames, policy, max_queue, patience_s)
         self._denoise = denoise
         self._is_skippable = is_skippable
         self._latency, self._age = Delays(), Delays()
@@ -258,12 +268,14 @@ class FrameStream(Generic[T]):
     @property
     def report(self) -> StreamReport:
         """Return the counts and delays so far."""
+        seconds = 0.0 if self._begin is None else self._end - self._begin
         return StreamReport(
             captured=self._queue.captured,
             processed=self._processed,
             repeated=self._repeated,
             dropped=self._queue.dropped,
-            seconds=0.0 if self._begin is None else self._end - self._begin,
+            seconds=seconds,
+            frames_per_second=(self._processed + self._repeated) / seconds if seconds > 0 else 0.0,
             latency_ms=Percentiles.of(self._latency),
             age_ms=Percentiles.of(self._age),
         )

@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 10
 _NETWORK_OPTIONS: Final = {"fflags": "nobuffer", "flags": "low_delay"}
 """Frames are given on as they arrive; FFmpeg otherwise holds some back to guess the format."""
+_AGAIN: Final = "Check its cable and power, and that no other program uses it. Then start the command again."
+_ENDING: Final = ("filesrc", "file://", "num-buffers")
+"""Words of GStreamer pipelines that come to an end; all others read cameras."""
 
 
 def camera_frames(source: str) -> Frames:
-    """Yield the frames of a camera, (H, W, 3) uint8 RGB, as they come.
+    """Yield the frames of a camera, (H, W, 3) uint8 RGB, as they come: those of a file to its end, others for ever.
 
     Args:
         source: number of a camera (`0`), its file (`/dev/video0`), an address (`rtsp://...`, `http://...`), a GStreamer
             pipeline that ends in `appsink`, or a video file, which is played at its own speed.
 
     Raises:
-        DeviceNotFoundError: there is no such camera.
-        ImageError: the address cannot be read, or the file is no video.
+        DeviceNotFoundError: there is no such camera, or it does not give frames any more.
+        ImageError: the address cannot be read, or does not send any more; or the file is no video.
         UsageError: the source is none of these.
         RuntimeUnavailableError: the package that reads it is not installed.
     """
@@ -82,6 +85,8 @@ def _network(address: str) -> Frames:
             raise ImageError(f"{address} sends no video")
         stream.thread_type = "SLICE"  # threads per frame would hold back one frame each
         yield from (frame.to_ndarray(format="rgb24") for frame in _decoded(container, stream, address))
+        if container.duration is None:  # that of a camera; a file on a server has one
+            raise ImageError(f"{address} does not send any more: it has closed the connection", hint=_AGAIN)
 
 
 def _decoded(container: Any, stream: Any, address: str) -> Iterator[Any]:
@@ -95,7 +100,7 @@ def _decoded(container: Any, stream: Any, address: str) -> Iterator[Any]:
             except av.InvalidDataError:
                 continue
     except av.FFmpegError as error:
-        raise ImageError(f"{address} does not send any more: {error.strerror or error}") from error
+        raise ImageError(f"{address} does not send any more: {error.strerror or error}", hint=_AGAIN) from error
 
 
 def _gstreamer(pipeline: str) -> Frames:
@@ -105,11 +110,12 @@ def _gstreamer(pipeline: str) -> Frames:
             "this build of OpenCV has no GStreamer: expected JetPack's own, got the one from PyPI",
             hint="Uninstall opencv-python-headless, and make the environment with --system-site-packages.",
         )
-    return _opencv(pipeline, pipeline, cv2.CAP_GSTREAMER)
+    ends = any(word in pipeline for word in _ENDING)
+    return _opencv(pipeline, "of the pipeline", backend=cv2.CAP_GSTREAMER, ends=ends)
 
 
-def _opencv(camera: int | str, name: str, backend: int | None = None) -> Frames:
-    """Yield the frames of a camera that OpenCV reads."""
+def _opencv(camera: int | str, name: str, *, backend: int | None = None, ends: bool = False) -> Frames:
+    """Yield the frames of a camera that OpenCV reads; `ends` says that their end is no error."""
     cv2: Any = import_io("cv2", f"the camera {name} cannot be read")
     capture = cv2.VideoCapture(camera, cv2.CAP_ANY if backend is None else backend)
     try:
@@ -120,8 +126,11 @@ def _opencv(camera: int | str, name: str, backend: int | None = None) -> Frames:
             )
         while True:
             there, frame = capture.read()
-            if not there:
+            if there:
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            elif ends:
                 return
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            else:
+                raise DeviceNotFoundError(f"the camera {name} does not give frames any more", hint=_AGAIN)
     finally:
         capture.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from edgedenoise.atomic import atomic_file, check_writable
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import ImageError, OutputError, UsageError
-from edgedenoise.imaging.stream import FrameStream
+from edgedenoise.imaging.stream import FrameStream, Percentiles
 from edgedenoise.progress import Progress, silent
 from edgedenoise.video.options import VideoOptions, check_video_name
 from edgedenoise.video.reader import VideoReader, open_input
@@ -61,6 +61,8 @@ class VideoReport:
     """Name of the variant that ran."""
     seconds: float
     """Wall-clock time."""
+    latency_ms: Percentiles
+    """From the moment when a frame was decoded to its result; frames are decoded ahead, so they wait."""
 
 
 def denoise_video(
@@ -150,6 +152,7 @@ def write_denoised(
         notes,
         denoiser.last_variant.name,
         time.perf_counter() - start,
+        counts.latency_ms,
     )
 
 
@@ -158,6 +161,7 @@ class _Counts:
     frames: int = 0
     damaged: int = 0
     interlaced: int = 0
+    latency_ms: Percentiles = field(default_factory=lambda: Percentiles(None, None, None))
 
 
 def _write_frames(
@@ -175,7 +179,8 @@ def _write_frames(
     def denoised(frame: Frame) -> Frame:
         return replace(frame, pixels=denoise(np.ascontiguousarray(frame.pixels)))
 
-    with FrameStream(reader.frames(), denoised, policy="block", max_queue=_AHEAD) as stream:
+    frames = reader.frames()  # the thread must be done with the file before it is closed
+    with FrameStream(frames, denoised, policy="block", max_queue=_AHEAD, patience_s=None) as stream:
         for result in stream:
             frame = result.image
             if frame.pts is None and reader.layout.rate is not None:
@@ -190,6 +195,7 @@ def _write_frames(
             progress("frames", counts.frames, max(expected, counts.frames))
     for packet in beside.until(None):
         writer.copy(packet)
+    counts.latency_ms = stream.report.latency_ms
     return counts
 
 

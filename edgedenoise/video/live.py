@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,11 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.atomic import atomic_file, check_writable
+from edgedenoise.atomic import atomic_file, check_writable, output_errors
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.denoiser import load
 from edgedenoise.errors import EdgeDenoiseError, OutputError, UsageError
 from edgedenoise.progress import Progress, silent
+from edgedenoise.shell import quoted
 from edgedenoise.video.camera import camera_frames
 from edgedenoise.video.frames import LIMITED, Colour, Frame
 from edgedenoise.video.options import VideoOptions, check_video_name
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _TIME_BASE: Final = Fraction(1, 90_000)
+_SPARE_BYTES: Final = 32 << 20
+"""Free space at which a recording ends: its last frames and its index must still fit."""
+_LOOK_S: Final = 1.0
+"""Time between two looks at the free space."""
 _BT601: Final = 6
 
 
@@ -80,7 +87,8 @@ def denoise_camera(
         returns, too.
 
     Raises:
-        OutputError: the recording exists, or cannot be written.
+        OutputError: the recording exists, or cannot be written. Where the disk is nearly full, the recording holds the
+            frames before.
         UsageError: an option is not accepted.
         DeviceNotFoundError, ImageError, RuntimeUnavailableError: the source cannot be read, or not any more; then the
             recording holds the frames before.
@@ -132,13 +140,21 @@ def _run(
     options: VideoOptions,
     progress: Progress,
 ) -> None:
-    """Take results until a limit is reached, and record them; an error of the source finishes the recording, too."""
-    start, first = time.perf_counter(), 0.0
+    """Take results until a limit is reached, and record them.
+
+    An error of the source and a disk that is nearly full finish the recording, too.
+    """
+    start, first, looked = time.perf_counter(), 0.0, -math.inf
     writer: VideoWriter | None = None
     failure: EdgeDenoiseError | None = None
     with ExitStack() as stack:
         try:
             for done, result in enumerate(results, start=1):
+                if target is not None and result.captured_at - looked >= _LOOK_S:
+                    looked = result.captured_at
+                    failure = _shortage(target)
+                    if failure is not None:
+                        break
                 if target is not None and writer is None:
                     first = result.captured_at
                     temporary = stack.enter_context(atomic_file(target))
@@ -156,8 +172,22 @@ def _run(
                 raise
             failure = error
     if failure is not None:
-        _log.warning("%s holds the frames before the error", target)
+        if writer is not None:
+            _log.warning("%s holds the frames before the error", target)
         raise failure
+
+
+def _shortage(target: Path) -> OutputError | None:
+    """Return an error where the disk of a recording has hardly space left; None where it has."""
+    with output_errors(target):
+        free = shutil.disk_usage(target.parent).free
+    if free >= _SPARE_BYTES:
+        return None
+    return OutputError(
+        f"the disk of {target} is nearly full: expected {_SPARE_BYTES >> 20} MB of free space or more,"
+        f" got {free / 2**20:.1f} MB",
+        hint=f"Free some space: {quoted('df', '-h', target.parent)} shows how full the disk is.",
+    )
 
 
 def _layout(frame: NDArray[np.uint8]) -> VideoLayout:

@@ -86,6 +86,20 @@ def test_leaving_early_stops_and_closes_the_source() -> None:
     assert source.given < 10
 
 
+@pytest.mark.parametrize("patience_s", [0.05, None])
+def test_a_source_that_hangs_is_left_to_its_thread(patience_s: float | None) -> None:
+    source = Source(3)
+    queue = FrameQueue(source.frames(), patience_s=patience_s)
+    source.allowed.release()
+    assert next(iter(queue)).frame == 0
+    if patience_s is None:
+        threading.Timer(0.2, source.allowed.release, [2]).start()
+    queue.close()
+    assert source.closed.is_set() == (patience_s is None)
+    source.allowed.release(2)
+    assert source.closed.wait(WAIT_S)
+
+
 def test_an_error_of_a_source_that_is_closed_is_raised() -> None:
     class Camera:
         def __iter__(self) -> Iterator[int]:

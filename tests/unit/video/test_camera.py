@@ -115,10 +115,19 @@ def test_a_source_that_fails_finishes_the_recording(committed_bundle: Path, tmp_
 def test_opencv_reads_the_same_frames(clip: Path) -> None:
     """OpenCV reads cameras of this machine; a file takes their place here."""
     pytest.importorskip("cv2", reason='pip install "edgedenoise[camera]"')
-    frames = list(camera._opencv(str(clip), str(clip)))
+    frames = list(camera._opencv(str(clip), "0", ends=True))
     assert len(frames) == 20
     assert frames[0].shape == (48, 64, 3)
     assert np.sqrt(np.mean(np.square(frames[7].astype(float) - decoded(clip)[7]))) < 20
+
+
+def test_a_camera_that_is_gone_is_an_error(clip: Path) -> None:
+    pytest.importorskip("cv2", reason='pip install "edgedenoise[camera]"')
+    frames = camera._opencv(str(clip), "0")
+    assert len(list(islice(frames, 20))) == 20
+    with pytest.raises(errors.DeviceNotFoundError, match="the camera 0 does not give frames any more") as caught:
+        next(frames)
+    assert "cable" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -137,26 +146,29 @@ def test_sources_that_cannot_be_read(source: str, kind: type[Exception], message
         next(iter(camera.camera_frames(source)))
 
 
-def test_a_network_camera_is_read(clip: Path) -> None:
-    """FFmpeg serves a stream on a local port."""
+def test_a_network_camera_is_read_until_it_closes_the_connection(clip: Path) -> None:
+    """FFmpeg serves a stream on a local port; its end is an error, because cameras have none."""
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     server = subprocess.Popen(
-        ["ffmpeg", "-v", "error", "-stream_loop", "9", "-i", clip, "-c", "copy", "-f", "mpegts", f"{address}?listen=1"],
+        f"ffmpeg -v error -stream_loop 9 -i {clip} -c copy -f mpegts {address}?listen=1".split(),
         stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 30
         while True:
             try:
-                frames = list(islice(camera.camera_frames(address), 12))
+                source = camera.camera_frames(address)
+                frames = list(islice(source, 12))
                 break
             except errors.ImageError:  # the server does not listen yet
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
+        with pytest.raises(errors.ImageError, match="it has closed the connection"):
+            list(source)
     finally:
         server.kill()
         server.wait()
