@@ -65,11 +65,11 @@ def parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def page_parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
+def page_parser_of(description: str | None, name: str, page: Path = PAGE) -> argparse.ArgumentParser:
     """Return a parser with the options `--out` and `--page`."""
     parser = parser_of(description, name)
     parser.add_argument(
-        "--page", type=Path, nargs="?", const=PAGE, metavar="FILE", help=f"write the table into a page; default: {PAGE}"
+        "--page", type=Path, nargs="?", const=page, metavar="FILE", help=f"write the table into a page; default: {page}"
     )
     return parser
 

@@ -2,16 +2,19 @@
 
 Four measurements, each on generated clips with camera noise:
 
-- length: a clip of an hour (`--minutes`) from file to file: frames per second, and the peak memory at a tenth of the
-  clip and at its end, which must be the same.
+- length: a clip of an hour (`--minutes`) from file to file: frames per second, percentiles of the delay from a decoded
+  frame to its result, and the peak memory at each tenth of the clip, which must stay the same.
 - live: a source of 30 frames per second with the policies `latest` and `block`: results per second, drops, and
   percentiles of the delay from capture to result.
 - reuse: PSNR and time with and without the reuse of blocks, on a clip that stands still and on one that pans.
 - flicker: variance over time of a scene that stands still while a lamp goes on and off, with and without smoothing.
+
+`--page` writes the results into docs/results/video.md, and video.json beside it.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from dataclasses import asdict
@@ -20,8 +23,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from harness import check_out, in_new_process, markdown_table, note, parser_of, positive, run_benchmark, write_results
+from harness import (
+    ROOT,
+    check_out,
+    in_new_process,
+    markdown_table,
+    note,
+    page_parser_of,
+    positive,
+    run_benchmark,
+    write_results,
+    write_table,
+)
 
+from edgedenoise.atomic import write_bytes
 from edgedenoise.denoiser import load
 from edgedenoise.evaluation.worker import peak_rss_bytes
 from edgedenoise.imaging.metrics import psnr
@@ -29,7 +44,7 @@ from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 from edgedenoise.video.denoise import write_denoised
 from edgedenoise.video.frames import LIMITED, Colour, Frame
 from edgedenoise.video.options import VideoOptions
-from edgedenoise.video.reader import VideoLayout
+from edgedenoise.video.reader import VideoLayout, open_input
 from edgedenoise.video.writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -39,7 +54,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
-LONG_SIZE = (64, 48)
+PAGE = ROOT / "docs" / "results" / "video.md"
 LIVE_RATE = 30
 NOISE_DB = 26
 WARM_UP = 16
@@ -72,9 +87,9 @@ def clip(kind: str, count: int, side_px: int) -> Iterator[tuple[Image, Image]]:
         yield np.uint8(np.clip(noisy, 0, 1) * 255 + 0.5), np.uint8(clean * 255 + 0.5)
 
 
-def write_long_clip(path: Path, count: int, rate: int) -> None:
+def write_clip(path: Path, count: int, rate: int, size: tuple[int, int]) -> None:
     """Write a clip of noise that moves over a scene."""
-    width, height = LONG_SIZE
+    width, height = size
     image = np.uint8(scene(height, width + 64) * 255)
     noise = np.random.default_rng(0).normal(0, 12, (height * 2, width * 2, 3))
     layout = VideoLayout(
@@ -88,24 +103,51 @@ def write_long_clip(path: Path, count: int, rate: int) -> None:
             writer.write(Frame(np.uint8(np.clip(noisy, 0, 255)), None, number, 1))
 
 
-def measure_length(model: str, minutes: float, rate: int) -> dict[str, Any]:
-    """Denoise a long clip; return its frames per second and the peak memory on the way."""
-    count = max(20, round(minutes * 60 * rate))
+def repeat_clip(path: Path, source: Path, times: int) -> None:
+    """Write the packets of a clip several times, one after the other: an hour is made in seconds."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = None
+        for turn in range(times):
+            with open_input(source) as clip:
+                video = clip.streams.video[0]
+                stream = stream or container.add_stream_from_template(video)
+                for packet in clip.demux(video):
+                    if packet.pts is not None and packet.dts is not None:
+                        packet.pts += turn * (video.duration or 0)
+                        packet.dts += turn * (video.duration or 0)
+                        packet.stream = stream
+                        container.mux(packet)
+
+
+def measure_length(model: str, minutes: float, rate: int, size: tuple[int, int], threads: int | None) -> dict[str, Any]:
+    """Denoise a long clip; return its frames per second, the delays, and the peak memory on the way."""
+    times = max(1, round(minutes))
+    part = max(20, round(minutes * 60 * rate / times))
+    count = part * times
     peaks: dict[int, int] = {}
 
     def look(stage: str, done: int, total: int, note: str = "") -> None:  # noqa: ARG001
         if done * 10 % count < 10:
             peaks[done * 10 // count * 10] = peak_rss_bytes() or 0
 
-    with tempfile.TemporaryDirectory() as folder, load(model) as denoiser:
-        source = Path(folder) / "long.mp4"
-        write_long_clip(source, count, rate)
+    with tempfile.TemporaryDirectory() as folder, load(model, threads=threads) as denoiser:
+        minute, source = Path(folder) / "minute.mp4", Path(folder) / "long.mp4"
+        write_clip(minute, part, rate, size)
+        repeat_clip(source, minute, times)
         report = write_denoised(denoiser, source, Path(folder) / "out.mp4", VideoOptions(), look)
+    if report.frames != count:
+        raise SystemExit(f"expected {count} frames, got {report.frames}")
     return {
         "minutes": count / 60 / rate,
+        "rate": rate,
         "frames": report.frames,
-        "size": LONG_SIZE,
+        "size": size,
+        "threads": threads,
+        "seconds": report.seconds,
         "frames_per_second": report.frames / report.seconds,
+        "latency_ms": asdict(report.latency_ms),
         "peak_bytes_by_percent": peaks,
         "growth_bytes": peaks[100] - peaks[10],
     }
@@ -128,7 +170,7 @@ def measure_live(model: str, policy: str, seconds: float, side_px: int) -> dict[
             for _ in stream:
                 pass
             report = stream.report
-    return {"policy": policy, **asdict(report), "frames_per_second": report.frames_per_second}
+    return {"policy": policy, "rate": LIVE_RATE, "side": side_px, **asdict(report)}
 
 
 def measure_reuse(model: str, kind: str, side_px: int) -> dict[str, Any]:
@@ -161,51 +203,107 @@ def measure_flicker(model: str, side_px: int) -> dict[str, Any]:
     return row
 
 
+def text_of(results: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    length = results["length"]
+    size, frames = "x".join(map(str, length["size"])), f"{length['frames']:,}"
+    growth = length["growth_bytes"] / 2**20
+    about = (
+        f"A clip of {length['minutes']:g} minutes at {length['rate']} frames per second ({size}, {frames} frames)"
+        f" from file to file: {length['frames_per_second']:.1f} frames per second.\n"
+        f"From a tenth of the clip to its end the peak memory grew by {growth:.1f} MB."
+    )
+    peaks = {int(percent): peak / 2**20 for percent, peak in length["peak_bytes_by_percent"].items()}
+    percents = [percent for percent in sorted(peaks) if percent >= 10]
+    live = results["live"]
+    names = {"latest": "`latest`", "block": "a queue without a bound"}
+    flicker = results["flicker"]
+    scenes = {"still": "stands still", "lamp": "a lamp goes on and off"}
+    parts = [
+        "## Memory over an hour",
+        about,
+        markdown_table(
+            ["part of the clip", *(f"{percent} %" for percent in percents)],
+            [["peak memory in MB", *(f"{peaks[percent]:.1f}" for percent in percents)]],
+        ),
+        markdown_table(["from decoder to result in ms", *length["latency_ms"]], [["", *_ms(length["latency_ms"])]]),
+        "## Delay of a live source",
+        f"{live[0]['rate']} frames per second of {live[0]['side']}x{live[0]['side']} pixels:",
+        markdown_table(
+            ["policy", "results per second", "dropped", "p50 ms", "p90 ms", "p99 ms"],
+            [
+                [
+                    names[row["policy"]],
+                    f"{row['frames_per_second']:.1f}",
+                    f"{row['dropped']} of {row['captured']}",
+                    *_ms(row["latency_ms"]),
+                ]
+                for row in live
+            ],
+        ),
+        "## Reuse of blocks",
+        markdown_table(
+            ["clip", "without `--reuse`", "with it", "time with it over time without"],
+            [
+                [
+                    {"still": "stands still", "pan": "pans"}[row["clip"]],
+                    *(f"{row[name]:.2f} dB" for name in ("plain_db", "reuse_db")),
+                    f"{row['time_ratio']:.2f}",
+                ]
+                for row in results["reuse"]
+            ],
+        ),
+        "## Flicker",
+        "Half of a scene that stands still, variance over time in squared 8-bit levels:",
+        markdown_table(
+            ["scene", "of the mean brightness, plain", "smoothed", "of the pixels, plain", "smoothed"],
+            [
+                [
+                    scene,
+                    *(f"{flicker[f'{kind}_{name}_brightness_variance']:.4f}" for name in ("plain", "smooth")),
+                    *(f"{flicker[f'{kind}_{name}_pixel_variance']:.2f}" for name in ("plain", "smooth")),
+                ]
+                for kind, scene in scenes.items()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _ms(percentiles: dict[str, float | None]) -> list[str]:
+    return ["-" if value is None else f"{value:.0f}" for value in percentiles.values()]
+
+
+def write_page(page: Path, results: Path) -> None:
+    """Write the results into a page, and beside it."""
+    write_table(page, results, text_of(json.loads(results.read_text(encoding="utf-8"))["results"]))
+    write_bytes(page.with_suffix(".json"), results.read_bytes())
+
+
 def main() -> None:
-    parser = parser_of(__doc__, "stream")
+    parser = page_parser_of(__doc__, "stream", PAGE)
     parser.add_argument("model", help="a bundle, or the name of a shipped one")
     parser.add_argument("--minutes", type=float, default=60, help="length of the long clip; default: 60")
-    parser.add_argument("--rate", type=positive, default=10, help="its frames per second; default: 10")
+    parser.add_argument("--rate", type=positive, default=25, help="its frames per second; default: 25")
+    parser.add_argument("--size", type=positive, nargs=2, default=(160, 120), metavar="PX", help="its width and height")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of one inference of the long clip")
     parser.add_argument("--flicker-model", help="bundle of the last measurement, such as a C-BSN; default: the model")
     parser.add_argument("--seconds", type=float, default=10, help="length of the live source; default: 10")
     parser.add_argument("--side", type=positive, default=256, metavar="PX", help="side of the frames; default: 256")
     options = parser.parse_args()
     check_out(options.out, "stream")
     note(f"a clip of {options.minutes:g} minutes ...")
-    length = in_new_process(measure_length, options.model, options.minutes, options.rate)
+    length = in_new_process(
+        measure_length, options.model, options.minutes, options.rate, tuple(options.size), options.threads
+    )
     live = [measure_live(options.model, policy, options.seconds, options.side) for policy in ("latest", "block")]
     reuse = [measure_reuse(options.model, kind, options.side) for kind in ("still", "pan")]
     flicker = measure_flicker(options.flicker_model or options.model, options.side)
-    print(
-        f"{length['frames']} frames of {length['minutes']:g} minutes:"
-        f" {length['frames_per_second']:.1f} frames per second,"
-        f" peak memory grew by {length['growth_bytes'] / 2**20:.1f} MB from a tenth of the clip to its end\n"
-    )
-    print(
-        markdown_table(
-            ["policy", "results/s", "dropped", "latency p50 ms", "p90", "p99"],
-            [
-                [row["policy"], f"{row['frames_per_second']:.1f}", str(row["dropped"])]
-                + [f"{row['latency_ms'][name]:.0f}" for name in ("p50", "p90", "p99")]
-                for row in live
-            ],
-        )
-    )
-    print()
-    print(
-        markdown_table(
-            ["clip", "dB", "dB with reuse", "time with reuse over time without"],
-            [
-                [row["clip"], f"{row['plain_db']:.2f}", f"{row['reuse_db']:.2f}", f"{row['time_ratio']:.2f}"]
-                for row in reuse
-            ],
-        )
-    )
-    print()
-    for name, value in flicker.items():
-        print(f"{name}: {value:.5f}")
     results = {"model": options.model, "length": length, "live": live, "reuse": reuse, "flicker": flicker}
-    write_results(options.out, "stream", results, ["av"])
+    path = write_results(options.out, "stream", results, ["av"])
+    print(text_of(json.loads(path.read_text(encoding="utf-8"))["results"]))
+    if options.page is not None:
+        write_page(options.page, path)
 
 
 if __name__ == "__main__":

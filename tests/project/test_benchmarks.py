@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -51,12 +52,12 @@ def test_an_error_has_the_exit_code_of_its_class(tmp_path: Path) -> None:
 def test_the_benchmark_of_videos_takes_a_shorter_clip(tmp_path: Path) -> None:
     pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
     bundle = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
-    short = ["--minutes", "0.05", "--seconds", "0.3", "--side", "32", "--out", tmp_path]
+    short = ["--minutes", "0.05", "--size", "32", "32", "--seconds", "0.3", "--side", "32", "--out", tmp_path]
     command = [sys.executable, FOLDER / "stream.py", bundle, *short]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "stream.json").read_text())["results"]
-    assert found["length"]["frames"] == 30
+    assert found["length"]["frames"] == 75
     assert [row["policy"] for row in found["live"]] == ["latest", "block"]
     assert all(row["captured"] == row["processed"] + row["dropped"] for row in found["live"])
     assert {row["clip"] for row in found["reuse"]} == {"still", "pan"}
@@ -73,3 +74,12 @@ def test_a_process_that_is_killed_ends_its_benchmark(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (1, "8\n")
     assert "BrokenProcessPool" in done.stderr
+
+
+def test_the_page_of_videos_shows_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    stream = importlib.import_module("stream")
+    record = json.loads(stream.PAGE.with_suffix(".json").read_text(encoding="utf-8"))
+    page = stream.PAGE.read_text(encoding="utf-8")
+    assert stream.text_of(record["results"]) in page
+    assert record["provenance"]["command"] in page
