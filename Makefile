@@ -25,9 +25,11 @@ FUZZ_SEED ?= 1
 FUZZ_ARGS ?=
 
 # Kills of each writer by `make faults`, and signals to each command; images of `make soak`.
+# RECORD=1 writes the page of results.
 KILLS ?= 200
 INTERRUPTS ?= 40
 IMAGES ?= 10000
+RECORD ?=
 
 # Where `make bench-baseline` appends its runs, how many, and the bundle that is measured.
 BENCH_BASELINE ?= build/benchmarks/bench-baseline.json
@@ -67,10 +69,14 @@ fuzz: $(READY) ## try damaged inputs on every parser for an hour; MINUTES=5 for 
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/campaign.py --minutes $(MINUTES) --seed $(FUZZ_SEED) $(FUZZ_ARGS)
 
 faults: $(READY) ## kill and interrupt commands at random instants, fill disks, cut the power; KILLS=20 for fewer
-	EDGEDENOISE_KILLS=$(KILLS) EDGEDENOISE_INTERRUPTS=$(INTERRUPTS) $(BIN)/pytest $(PYTEST_ARGS) tests/faults
+	EDGEDENOISE_KILLS=$(KILLS) EDGEDENOISE_INTERRUPTS=$(INTERRUPTS) $(BIN)/pytest $(PYTEST_ARGS) \
+		-o junit_family=xunit1 --junitxml=build/faults.xml tests/faults; code=$$?; \
+		$(call record,faults,make faults KILLS=$(KILLS) INTERRUPTS=$(INTERRUPTS)); exit $$code
 
 soak: $(READY) ## denoise 10,000 small images in one process; IMAGES=1000 for fewer
-	EDGEDENOISE_SOAK=$(IMAGES) $(BIN)/pytest tests/faults/test_soak.py
+	EDGEDENOISE_SOAK=$(IMAGES) $(BIN)/pytest -o junit_family=xunit1 --junitxml=build/soak.xml \
+		tests/faults/test_soak.py; code=$$?; \
+		$(call record,soak,make soak IMAGES=$(IMAGES)); exit $$code
 
 # Folder of the free photos that the shipped networks were trained on; the model cards list them.
 CLEAN ?= photos
@@ -115,6 +121,9 @@ $(DEMO_READY): pyproject.toml constraints.txt
 $(READY): pyproject.toml constraints.txt
 	$(call install,dev)
 	@touch $@ $(DEMO_READY)
+
+# $(call record,NAME,COMMAND): write what the report in build/ holds into docs/results, where RECORD is set.
+record = $(if $(RECORD),$(BIN)/python tests/faults/record.py $(1) build/$(1).xml "$(2)",true)
 
 # $(call install,EXTRAS): make the environment, and install edgedenoise with these extras and the source links.
 define install

@@ -18,7 +18,7 @@ from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
 COUNT = 8
@@ -43,7 +43,9 @@ def records(lines: Iterator[str] | list[str], kind: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
-def test_a_run_that_was_stopped_is_continued(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_run_that_was_stopped_is_continued(
+    photos: Path, tmp_path: Path, number: signal.Signals, record_property: Callable[[str, object], None]
+) -> None:
     out = tmp_path / "out"
     words = ("denoise", "-r", photos, "-o", out, "-m", TINY, "--json", "-q")
     with subprocess.Popen(
@@ -69,6 +71,7 @@ def test_a_run_that_was_stopped_is_continued(photos: Path, tmp_path: Path, numbe
     assert {path.name for path in (out / "sub").glob("[!.]*")} == {f"{seed}.png" for seed in range(COUNT)}
     for seed in range(COUNT):
         assert read_image(out / "sub" / f"{seed}.png").width == 160
+    record_property("tries", 1)
 
 
 def test_without_an_option_what_exists_is_an_error_and_the_rest_is_done(photos: Path, tmp_path: Path) -> None:

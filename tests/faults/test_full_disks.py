@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from clips import decoded, make_clip
 
 from edgedenoise.bundles.archive import pack, unpack
 from edgedenoise.bundles.bundle import Bundle
@@ -43,7 +44,9 @@ def in_namespace(folder: Path, size: str, command: list[str]) -> subprocess.Comp
 
 
 @pytest.mark.parametrize("job", ["edit", "pack", "unpack", "image"])
-def test_a_disk_that_is_full_at_any_page_loses_nothing(tmp_path: Path, job: str) -> None:
+def test_a_disk_that_is_full_at_any_page_loses_nothing(
+    tmp_path: Path, job: str, record_property: Callable[[str, object], None]
+) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
     done = in_namespace(folder, "3m", [sys.executable, str(SCRIPT), str(folder), job])
@@ -51,6 +54,40 @@ def test_a_disk_that_is_full_at_any_page_loses_nothing(tmp_path: Path, job: str)
     counts = json.loads(done.stdout.partition("\n")[2])
     assert counts["refused"] >= 5
     assert counts["succeeded"] >= 3
+    record_property("tries", sum(counts.values()))
+
+
+RECORD_A_CAMERA = """
+import os, sys, threading
+from pathlib import Path
+from edgedenoise.errors import OutputError
+from edgedenoise.video.live import StreamOptions, denoise_camera
+folder, clip, bundle = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+def fill(stage, done, total, note=""):
+    if done == 10:
+        with (folder / "ballast").open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, 20 << 20)
+try:
+    denoise_camera(clip, bundle, out=folder / "out.mp4", stream=StreamOptions("block"), progress=fill, strength=0)
+except OutputError as error:
+    print(error)
+print(*(path.name for path in folder.iterdir()))
+import shutil
+shutil.copy(folder / "out.mp4", sys.argv[4])
+"""
+
+
+def test_a_recording_is_finished_before_the_disk_is_full(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
+    clip = make_clip(tmp_path / "camera.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", seconds=8)
+    folder, kept = tmp_path / "disk", tmp_path / "kept.mp4"
+    folder.mkdir()
+    done = in_namespace(folder, "40m", [sys.executable, "-c", RECORD_A_CAMERA, *map(str, (folder, clip, TINY, kept))])
+    assert done.returncode == 0, done.stderr
+    assert f"the disk of {folder / 'out.mp4'} is nearly full: expected 32 MB" in done.stdout
+    assert "holds the frames before" in done.stderr
+    assert sorted(done.stdout.splitlines()[-1].split()) == ["ballast", "out.mp4"]
+    assert 10 <= len(decoded(kept)) < 200
 
 
 @pytest.fixture

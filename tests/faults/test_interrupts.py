@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ import pytest
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INTERRUPTS = int(os.environ.get("EDGEDENOISE_INTERRUPTS", "2"))
 TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
@@ -61,7 +65,9 @@ def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_interrupted_command_loses_nothing(folder: Path, name: str) -> None:
+def test_an_interrupted_command_loses_nothing(
+    folder: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
     if name == "train" and "EDGEDENOISE_INTERRUPTS" not in os.environ:
         pytest.skip("takes minutes: make faults runs it")
     arguments, packages = COMMANDS[name]
@@ -90,6 +96,7 @@ def test_an_interrupted_command_loses_nothing(folder: Path, name: str) -> None:
     assert last.returncode == 0, errors
     left = [path.name for path in folder.rglob(".*") if ".edn-" in path.name]
     assert not left, "the next command removes what one that the system ended has left"
+    record_property("tries", INTERRUPTS)
 
 
 def check_whole(folder: Path) -> None:

@@ -83,17 +83,23 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def kill_at_random(code: str, target: Path, check: Callable[[], object], kills: int = KILLS) -> None:
+@pytest.fixture
+def kill_at_random(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Run code that writes `target` again and again, kill it at a random instant, and check what it left."""
-    chance = random.Random(0)  # noqa: S311 - not for secrets
-    start = f"from pathlib import Path\ntarget, TINY = Path({str(target)!r}), Path({str(TINY)!r})\n"
-    for _ in range(kills):
-        with subprocess.Popen([sys.executable, "-c", start + code], stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n"
-            time.sleep(chance.uniform(0, 0.3))
-            child.kill()
-        check()
+
+    def kill(code: str, target: Path, check: Callable[[], object], kills: int = KILLS) -> None:
+        chance = random.Random(0)  # noqa: S311 - not for secrets
+        start = f"from pathlib import Path\ntarget, TINY = Path({str(target)!r}), Path({str(TINY)!r})\n"
+        for _ in range(kills):
+            with subprocess.Popen([sys.executable, "-c", start + code], stdout=subprocess.PIPE) as child:
+                assert child.stdout is not None
+                assert child.stdout.readline() == b"ready\n"
+                time.sleep(chance.uniform(0, 0.3))
+                child.kill()
+            check()
+        record_property("tries", kills)
+
+    return kill
 
 
 def remains(folder: Path) -> list[str]:
@@ -105,7 +111,9 @@ def remains(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["exchange", "renames"])
-def test_a_killed_change_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, how: str) -> None:
+def test_a_killed_change_leaves_the_old_bundle_or_the_new_one(
+    tmp_path: Path, kill_at_random: Callable[..., None], how: str
+) -> None:
     bundle = shutil.copytree(TINY, tmp_path / "b.edge")
     code = (WITHOUT_EXCHANGE if how == "renames" else "") + CHANGE_A_BUNDLE
     kill_at_random(code, bundle, lambda: Bundle.open(bundle).check())
@@ -114,28 +122,30 @@ def test_a_killed_change_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, ho
     assert remains(tmp_path) == ["b.edge"]
 
 
-def test_a_killed_pack_leaves_a_whole_archive(tmp_path: Path) -> None:
+def test_a_killed_pack_leaves_a_whole_archive(tmp_path: Path, kill_at_random: Callable[..., None]) -> None:
     archive = tmp_path / "b.zip"
     pack(TINY, archive)
     kill_at_random(PACK_AN_ARCHIVE, archive, lambda: Bundle.open(archive).check())
     assert remains(tmp_path) == ["b.zip"]
 
 
-def test_a_kill_while_an_archive_is_unpacked_leaves_no_part_of_it_in_the_cache(tmp_path: Path) -> None:
+def test_a_kill_while_an_archive_is_unpacked_leaves_no_part_of_it_in_the_cache(
+    tmp_path: Path, kill_at_random: Callable[..., None]
+) -> None:
     archive = tmp_path / "b.zip"
     pack(TINY, archive)
     kill_at_random(UNPACK_TO_THE_CACHE, archive, lambda: Bundle.open(archive).check())
     assert len(remains(Bundle.open(archive).root.parent)) == 1
 
 
-def test_a_killed_write_leaves_a_whole_image(tmp_path: Path) -> None:
+def test_a_killed_write_leaves_a_whole_image(tmp_path: Path, kill_at_random: Callable[..., None]) -> None:
     path = tmp_path / "a.png"
     write_image(Image(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)), path)
     kill_at_random(WRITE_AN_IMAGE, path, lambda: read_image(path))
     assert remains(tmp_path) == ["a.png"]
 
 
-def test_a_killed_training_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_training_leaves_a_whole_checkpoint(tmp_path: Path, kill_at_random: Callable[..., None]) -> None:
     pytest.importorskip("torch", reason='pip install "edgedenoise[train]"')
     from edgedenoise.training.checkpoint import read_checkpoint
 

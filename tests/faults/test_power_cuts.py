@@ -15,6 +15,8 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.writer import BundleWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from power_cuts import Tree
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads descriptors as Linux names them")
@@ -33,7 +35,9 @@ def different(trees: list[Tree]) -> list[Tree]:
 
 
 @pytest.mark.parametrize("how", ["exchange", "renames"])
-def test_a_bundle_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_bundle_is_the_old_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, record_property: Callable[[str, object], None]
+) -> None:
     disk_root = tmp_path / "disk"
     bundle = shutil.copytree(TINY, disk_root / "b.edge")
     old = Bundle.open(bundle).manifest.digest
@@ -48,11 +52,14 @@ def test_a_bundle_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.
         found.check()
         seen.add(found.manifest.digest)
     assert seen == {old, new}
+    record_property("tries", len(disk.after_cuts))
     restored = Bundle.open(restore(disk.after_cuts[-2], tmp_path / "after") / "b.edge")
     assert restored.manifest.digest == new, "the command has reported success"
 
 
-def test_an_archive_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_is_the_old_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
     other = shutil.copytree(TINY, tmp_path / "other.edge")
     with BundleWriter.edit(Bundle.open(other)) as writer:
         writer.write("note.txt", b"a change")
@@ -66,10 +73,13 @@ def test_an_archive_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytes
         Bundle.open(restore(tree, tmp_path / "after") / "b.zip").manifest.digest for tree in different(disk.after_cuts)
     ]
     assert set(seen) == set(digests)
+    record_property("tries", len(disk.after_cuts))
     assert disk.after_cuts[-2] == disk.after_cuts[-1], "everything is on the disk at the end"
 
 
-def test_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_the_old_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
     pytest.importorskip("torch", reason='pip install "edgedenoise[train]"')
     from edgedenoise.training.checkpoint import read_checkpoint, save_checkpoint
     from edgedenoise.training.config.config import config_of
@@ -90,6 +100,7 @@ def test_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pyt
         read_checkpoint(restore(tree, tmp_path / "after") / "a.safetensors").step for tree in different(disk.after_cuts)
     ]
     assert set(steps) == {1, 2}
+    record_property("tries", len(disk.after_cuts))
     assert read_checkpoint(restore(disk.after_cuts[-2], tmp_path / "after") / "a.safetensors").step == 2
 
 

@@ -9,8 +9,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IMAGES = int(os.environ.get("EDGEDENOISE_SOAK", "320"))
 TINY = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"
@@ -51,12 +55,17 @@ for batch in range(batches):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory as Linux reports it")
 @pytest.mark.parametrize("runtime", ["onnxruntime"])
-def test_memory_handles_and_threads_stay_flat(tmp_path: Path, runtime: str) -> None:
+def test_memory_handles_and_threads_stay_flat(
+    tmp_path: Path, runtime: str, record_property: Callable[[str, object], None]
+) -> None:
     command = [sys.executable, "-c", SOAK, str(tmp_path), str(TINY), runtime, str(IMAGES // BATCH)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     rows = [tuple(int(number) for number in line.split()) for line in done.stdout.splitlines()]
     warm, last = rows[WARM_UP - 1], rows[-1]
-    for what, before, after in zip(("resident memory in kB", "handles", "threads"), warm, last, strict=True):
+    record_property("warm", WARM_UP * BATCH)
+    record_property("images", len(rows) * BATCH)
+    for what, before, after in zip(("resident memory in kB", "file handles", "threads"), warm, last, strict=True):
+        record_property(what, f"{before} {after}")
         assert after <= before * (1 + ACCEPTED), f"{what}: {before} after {WARM_UP * BATCH} images, then {after}"
