@@ -1,13 +1,19 @@
-/** Builds the library into dist/lib; the app has a configuration of its own. */
+/** Builds the library into dist/lib, and runs the tests; the app has a configuration of its own. */
 
-import { defineConfig } from "vite";
+import { defineConfig } from "vitest/config";
+
+import { ONNXRUNTIME_CONDITION, onnxRuntimeFiles } from "./onnxruntime_files.js";
 
 export default defineConfig({
+  base: "./",
   publicDir: false,
-  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", "module", "browser", "development|production"] },
+  plugins: [onnxRuntimeFiles()],
+  resolve: { conditions: [ONNXRUNTIME_CONDITION, "module", "browser", "development|production"] },
+  worker: { format: "es" },
   build: {
     outDir: "dist/lib",
     target: "es2022",
     lib: { entry: { edgedenoise: "src/index.ts" }, formats: ["es"] },
   },
+  test: { include: ["tests/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
 });
