@@ -17,7 +17,7 @@ from harness import check_out, markdown_table, parser_of, positive, run_benchmar
 
 from edgedenoise.calibration.ranges import Ranges, measure_histograms
 from edgedenoise.calibration.schemes import scheme_named
-from edgedenoise.exporting.onnx.to_onnx import deployed, trace
+from edgedenoise.exporting.onnx.tracing import deployed, trace
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.openvino.core import shared_core

@@ -94,7 +94,7 @@ def _weights_of_graph(bundle: Bundle) -> dict[str, torch.Tensor]:
         raise TrainingError(f"{bundle.source} has no float ONNX variant to take weights from")
     model = load_onnx(bundle.model_files(floats[0]).onnx_data, f"{bundle.source}: {floats[0].path}")
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    # `export/onnx/to_onnx.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
+    # `export/onnx/tracing.py` traces the network as a part of a module; the bounds of a Clip are no part of it.
     return {
         name.removeprefix("network."): torch.from_numpy(array.copy())
         for name, array in constants.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgedenoise.exporting.onnx.to_onnx import deployed, trace
+from edgedenoise.exporting.onnx.tracing import deployed, trace
 from edgedenoise.training.networks.families import network_spec
 from edgedenoise.training.networks.students import EdgeNetwork
 

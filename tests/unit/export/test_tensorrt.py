@@ -83,7 +83,7 @@ def built(graph: onnx.ModelProto, scratch: Path, sides_px: tuple[int, ...] = (64
 def edge_plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The student that is not shipped, with random weights."""
     torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgedenoise[export]'")
-    from edgedenoise.exporting.onnx.to_onnx import trace
+    from edgedenoise.exporting.onnx.tracing import trace
     from edgedenoise.training.networks.families import build_network, network_spec
     from edgedenoise.training.networks.students import fold
 

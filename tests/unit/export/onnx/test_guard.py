@@ -20,7 +20,8 @@ from edgedenoise.calibration.schemes import SCHEMES, Scheme
 from edgedenoise.exporting.fp16 import to_fp16
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count, peak_bytes_per_px
 from edgedenoise.exporting.onnx.receptive_field import ReceptiveField, receptive_field
-from edgedenoise.exporting.onnx.to_onnx import deployed, trace, trained_ranges
+from edgedenoise.exporting.onnx.to_onnx import trained_ranges
+from edgedenoise.exporting.onnx.tracing import deployed, trace
 from edgedenoise.exporting.quantization.contracts import broken_rules
 from edgedenoise.exporting.quantization.qdq import encode
 from edgedenoise.imaging.tiling import WHOLE, Tiling, plan_tiles, run_tiled

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgedenoise.errors import ExportError
 from edgedenoise.exporting.onnx.parity import PARITY_SIZES, check_parity
-from edgedenoise.exporting.onnx.to_onnx import _answers, _graph_answers, trace
+from edgedenoise.exporting.onnx.tracing import graph_answers, module_answers, trace
 from edgedenoise.imaging.normalize import UNIT, WHOLE_IMAGE
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def answers() -> tuple[Answer, Answer, Answer]:
     """The cancelling network in float32, in float64, and as its exported graph."""
     module = Cancelling().eval()
     return (
-        _answers(module, torch.float32),
-        _answers(copy.deepcopy(module).double(), torch.float64),
-        _graph_answers(trace(module).model),
+        module_answers(module, torch.float32),
+        module_answers(copy.deepcopy(module).double(), torch.float64),
+        graph_answers(trace(module).model),
     )
 
 

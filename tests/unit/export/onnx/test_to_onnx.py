@@ -19,7 +19,8 @@ from edgedenoise.errors import EdgeDenoiseError, ExportError, UsageError
 from edgedenoise.exporting.onnx import to_onnx
 from edgedenoise.exporting.onnx.graph import lint, macs_per_px, parameter_count
 from edgedenoise.exporting.onnx.parity import NEGLIGIBLE_LSB, PARITY_SIZES
-from edgedenoise.exporting.onnx.to_onnx import NonBlind, Trace, trace, trained_ranges
+from edgedenoise.exporting.onnx.to_onnx import trained_ranges
+from edgedenoise.exporting.onnx.tracing import NonBlind, Trace, trace
 from edgedenoise.imaging.normalize import DEFAULT_LIMIT, WHOLE_IMAGE
 from edgedenoise.training.checkpoint import load_network
 from edgedenoise.training.config.config import CBSNConfig, SupervisedConfig
