@@ -34,6 +34,7 @@ _PUBLIC = {
     "export_noise_level": "edgedenoise.exporting.onnx.level_graph",
     "import_onnx": "edgedenoise.exporting.onnx.import_onnx",
     "import_tf": "edgedenoise.training.tf_import",
+    "import_torch": "edgedenoise.exporting.onnx.import_torch",
     "load": "edgedenoise.denoiser",
     "quantize": "edgedenoise.exporting.quantization.quantize",
     "quantize_to_budget": "edgedenoise.exporting.quantization.budget",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.build import build as build
     from edgedenoise.exporting.compile import compile as compile  # noqa: A004  (the name of the public function)
     from edgedenoise.exporting.onnx.import_onnx import import_onnx as import_onnx
+    from edgedenoise.exporting.onnx.import_torch import import_torch as import_torch
     from edgedenoise.exporting.onnx.level_graph import export_noise_level as export_noise_level
     from edgedenoise.exporting.onnx.to_onnx import export as export
     from edgedenoise.exporting.quantization.budget import quantize_to_budget as quantize_to_budget

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "import-tf",
     "import-onnx",
+    "import-torch",
     "evaluate",
     "build",
     "export",

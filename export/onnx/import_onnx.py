@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
-from edgedenoise.bundles.writer import check_replaceable
-from edgedenoise.errors import ExportError, UsageError
-from edgedenoise.exporting.onnx.cleaning import CleanedGraph, ForeignInterface, cleaned, foreign_interface
-from edgedenoise.exporting.onnx.float_bundle import FloatGraph, write_float_bundle
-from edgedenoise.exporting.onnx.parity import NEGLIGIBLE_LSB
-from edgedenoise.exporting.onnx.receptive_field import ReceptiveField, receptive_field
-from edgedenoise.exporting.onnx.tile_check import check_tiles, measured_reach
-from edgedenoise.imaging.normalize import DEFAULT_LIMIT, Normalization
-from edgedenoise.imaging.tiling import Tiling
+from edgedenoise.errors import ExportError
+from edgedenoise.exporting.onnx.cleaning import foreign_interface
+from edgedenoise.exporting.onnx.foreign import ForeignNetwork, ImportedBundle, check_options, import_network
 from edgedenoise.progress import Progress, silent
-from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
-from edgedenoise.runtimes.noise_plane import SHIPPED
-from edgedenoise.runtimes.onnxruntime.reference import Reference
+from edgedenoise.runtimes.onnxruntime.reference import run
 from edgedenoise.system_errors import input_errors
 
 if TYPE_CHECKING:
-    from edgedenoise.bundles.bundle import Bundle
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgedenoise.imaging.normalize import NormalizationKind
-
-MAX_HALO_PX: Final = 1024
-_STEPS: Final = 3
-_LSB: Final = 255
-
-
-@dataclass(frozen=True)
-class ImportedBundle:
-    """A bundle that was made of a foreign graph, and what was measured on the way."""
-
-    bundle: Bundle
-    halo_px: int
-    """Context that a tile has on every side."""
-    measured_px: int
-    """Largest distance at which a changed input pixel changed the output."""
-    multiple_of: int
-    """What the sides of a tile are divisible by."""
-    max_error_lsb: float
-    """Largest difference between the bundle's graph and the foreign one, in 8-bit levels."""
-    max_tile_error_lsb: float
-    """Largest difference between tiles and the whole image, in 8-bit levels."""
 
 
 def import_onnx(
@@ -89,36 +60,21 @@ def import_onnx(
         (17, 2)
     """
     target, source = Path(out), Path(model)
-    if halo_px is not None and not 0 <= halo_px <= MAX_HALO_PX:
-        raise UsageError(f"the halo is not accepted: expected 0 to {MAX_HALO_PX} pixels, got {halo_px}")
-    check_replaceable(target)
-    progress("import", 0, _STEPS, "cleaning")
+    check_options(target, halo_px)
     original = _read(source)
     interface = foreign_interface(original)
-    graph = cleaned(original, interface)
-    data = graph.model.SerializeToString()
-    field = _field(graph.model)
-    progress("import", 1, _STEPS, "comparing")
-    error = _check_same(original, interface, graph, field)
-    reach = measured_reach(data, field, interface.channels)
-    halo = _halo(halo_px, reach, field)
-    chosen = Normalization(normalization, DEFAULT_LIMIT if normalization == "whole-image-bounded" else None)
-    tile_error = check_tiles(data, Tiling(halo, field.multiple_of), chosen, interface.channels)
-    progress("import", 2, _STEPS, "writing")
-    bundle = write_float_bundle(
+
+    def answer(x: NDArray[np.float32]) -> NDArray[np.floating]:
+        return run(original.SerializeToString(), {interface.input: x})[interface.output]
+
+    return import_network(
+        ForeignNetwork(original, source.stem, answer),
         target,
-        FloatGraph(
-            graph.model,
-            name=source.stem,
-            normalization=chosen,
-            halo_px=halo,
-            multiple_of=field.multiple_of,
-            noise_level=SHIPPED if interface.channels > CHANNELS else None,
-        ),
+        normalization=normalization,
+        halo_px=halo_px,
         about=about,
+        progress=progress,
     )
-    progress("import", _STEPS, _STEPS)
-    return ImportedBundle(bundle, halo, reach, field.multiple_of, error, tile_error)
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -138,83 +94,3 @@ def _read(path: Path) -> onnx.ModelProto:
             f"{path} cannot be read as an ONNX model: {reason}", hint="Export the network again, in float32."
         ) from error
     return model
-
-
-def _field(model: onnx.ModelProto) -> ReceptiveField:
-    """Return the receptive field of a cleaned graph.
-
-    Raises:
-        ExportError: it is not known, or too large.
-    """
-    field = receptive_field(model)
-    if field is None:
-        raise ExportError(
-            "the network cannot be tiled exactly: it joins tensors of different resolutions, or returns another"
-            " resolution than that of the image",
-            hint="Expected one output pixel for every input pixel, and equal strides in both directions.",
-        )
-    if field.halo_px > MAX_HALO_PX:
-        raise ExportError(
-            f"the network looks {field.halo_px} px far; expected at most {MAX_HALO_PX}",
-            hint="Train it with fewer layers or smaller dilations.",
-        )
-    return field
-
-
-def _halo(wanted: int | None, reach: int, field: ReceptiveField) -> int:
-    if reach > field.halo_px:
-        raise ExportError(
-            f"a pixel changed the output {reach} px away; the graph allows {field.halo_px} px",
-            hint="Please report this with the model.",
-        )
-    if wanted is not None and wanted < field.halo_px:
-        raise ExportError(
-            f"the network looks {field.halo_px} px far (measured: {reach}), and would not be tiled exactly with a halo"
-            f" of {wanted} px",
-            hint="Leave out --halo to take the receptive field of the graph.",
-        )
-    return field.halo_px if wanted is None else wanted
-
-
-def _check_same(
-    original: onnx.ModelProto, interface: ForeignInterface, graph: CleanedGraph, field: ReceptiveField
-) -> float:
-    """Compare the cleaned graph with the original one, and return the largest difference in 8-bit levels.
-
-    Raises:
-        ExportError: they differ by more than rounding.
-    """
-    ours, theirs = (Reference(one.SerializeToString()) for one in (graph.model, original))
-    step, worst = field.multiple_of, 0.0
-    margin = field.halo_px if graph.padding_moved else 0
-    rng = np.random.default_rng(0)
-    for base in (64, 104):
-        sides = tuple(
-            fixed or -(-(base + extra + 2 * margin) // step) * step
-            for fixed, extra in zip(interface.sides, (0, 24), strict=True)
-        )
-        if min(sides) <= 2 * margin:
-            raise ExportError(
-                f"the graph is made for {sides[0]}x{sides[1]} pixels, of which padding reaches {margin} on each side,"
-                " so that nothing is left to compare",
-                hint="Export it again with symbolic height and width.",
-            )
-        x = rng.random((1, interface.channels, *sides), np.float32)
-        given = x.copy()
-        given[:, CHANNELS:] /= SHIPPED.gain
-        expected = theirs.run({interface.input: given})[interface.output]
-        found = ours.run({INPUT_NAME: x})[OUTPUT_NAME]
-        if expected.shape != found.shape:
-            raise ExportError(f"the graph answers {expected.shape} to {x.shape}; expected {found.shape}")
-        kept = np.s_[..., margin : sides[0] - margin, margin : sides[1] - margin]
-        difference = float(np.abs(found[kept] - expected[kept]).max()) * _LSB
-        limit = NEGLIGIBLE_LSB * max(1.0, float(np.abs(expected).max()))
-        if not difference <= limit:
-            raise ExportError(
-                f"the cleaned graph differs from the original by {difference:.3g} 8-bit levels at"
-                f" {sides[0]}x{sides[1]} pixels; expected at most {limit:.3g}",
-                hint="Its size is part of the graph, or an operator was not understood. Export it again with symbolic"
-                " height and width.",
-            )
-        worst = max(worst, difference)
-    return worst

@@ -6,7 +6,8 @@ Examples run in a folder that holds what a user would have:
 - `photo.png`: one of the noisy images;
 - `mine.edge`: a bundle with the variants onnx-fp32 and onnx-int8-u8s7;
 - `runs/mine`: a checkpoint folder made by `train`;
-- `authors/CBSN.ckpt`: a TensorFlow checkpoint of the C-BSN authors' code.
+- `authors/CBSN.ckpt`: a TensorFlow checkpoint of the C-BSN authors' code;
+- `port.safetensors`: weights of C-BSN by the names of its PyTorch port.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import inspect
 import shutil
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ NEEDS = {
     ),
     "openvino": ('target="openvino"',),
     "tensorflow": (".import_tf(",),
-    "torch": ("runs/mine", ".train("),
+    "torch": ("runs/mine", ".import_torch(", ".train("),
     "watchfiles": (".watch(",),
 }
 """Package -> texts of examples that run only where it is installed."""
@@ -95,6 +97,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "photos" / "0.png", folder / "photo.png")
     shutil.copytree(ROOT / "tests" / "fixtures" / "tiny.edge", folder / "mine.edge")
     shutil.copytree(ROOT / "tests" / "unit" / "training" / "fixtures" / "tf_checkpoint_8x2", folder / "authors")
+    if importlib.util.find_spec("torch"):
+        from cbsn_port import CentrePort
+        from safetensors.torch import save_file
+
+        save_file(CentrePort().state_dict(), folder / "port.safetensors")
     return folder
 
 

@@ -36,7 +36,7 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "matplotlib": (),
     "onnx": ("export/onnx/*", "export/quantization/*"),
     "onnxruntime": (),
-    "onnxscript": ("export/onnx/to_onnx.py",),
+    "onnxscript": ("export/onnx/tracing.py",),
     "openvino": (),
     "psutil": (),
     "skimage": (),
@@ -45,7 +45,12 @@ ABOUT: dict[str, tuple[str, ...]] = {
     "tensorrt_lean": (),
     "tensorrt_rtx": (),
     "tifffile": (),
-    "torch": ("edgedenoise/training/*", "export/onnx/to_onnx.py"),
+    "torch": (
+        "edgedenoise/training/*",
+        "export/onnx/import_torch.py",
+        "export/onnx/to_onnx.py",
+        "export/onnx/tracing.py",
+    ),
 }
 # The commands and the demo show how the public face is used; all other modules import what they need by its module.
 USE_PUBLIC_FACE = ("edgedenoise/__main__.py", "edgedenoise/cli/*", "edgedenoise/demo.py")

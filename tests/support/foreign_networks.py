@@ -121,3 +121,21 @@ def export_foreign(
     finally:
         logging.disable(level)
     return path
+
+
+def save_program(network: nn.Module, path: Path, *, channels: int = 3, symbolic: bool = True) -> Path:
+    """Write a network as a torch.export program.
+
+    Args:
+        network: from (1, C, H, W) to (1, 3, H, W).
+        path: the file.
+        channels: number of input channels.
+        symbolic: whether height and width are symbolic; otherwise they are 64 and 72.
+    """
+    example = torch.rand(1, channels, 64, 72, generator=torch.Generator().manual_seed(0))
+    sides = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO} if symbolic else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch on its own code
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=(sides,))
+        torch.export.save(program, path)
+    return path
