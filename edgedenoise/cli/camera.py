@@ -9,7 +9,7 @@ import typer
 
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.cli.interrupts import terminated_like_interrupted
 from edgedenoise.tables import table
 
@@ -39,14 +39,8 @@ def command(
     reuse: denoising.Reuse = False,
     codec: denoising.Codec = "auto",
     crf: denoising.Crf = None,
-    runtime: denoising.Runtime = "auto",
-    precision: denoising.Precision = "auto",
-    device: denoising.Device = "auto",
-    tile: denoising.Tile = "auto",
-    strength: denoising.Strength = 1.0,
-    noise: denoising.Noise = None,
-    threads: denoising.Threads = None,
-    trust_engine: TrustEngine = False,
+    *,
+    loading: denoising.Loading,
 ) -> None:
     """Denoise a camera live, and report the delay from capture to result.
 
@@ -66,14 +60,7 @@ def command(
             stream=StreamOptions(cast("Any", policy), max_queue, similarity, reuse),
             video=VideoOptions(codec=codec, crf=crf),
             progress=progress,
-            runtime=runtime,
-            precision=cast("Any", precision),
-            device=device,
-            tile=denoising.tile_side(tile),
-            strength=strength,
-            noise=noise,
-            threads=threads,
-            trust_engine=trust_engine,
+            **loading.options(),
         )
     output.result(report, stream_table(report))
 

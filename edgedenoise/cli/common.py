@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,11 +105,19 @@ def text_of(path: Path | None) -> str:
 
 
 def cli_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn `function(output, ...)` into a command: add the shared options, turn errors into exit codes."""
+    """Turn `function(output, ...)` into a command: add the shared options, turn errors into exit codes.
+
+    A parameter whose type is a dataclass stands for the options that its fields are.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    hints.pop("output")
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
     @functools.wraps(function)
     def command(**arguments: Any) -> None:
         as_json, verbose, quiet, debug = (arguments.pop(name) for name in _SHARED)
+        for name, group in groups.items():
+            arguments[name] = group(**{field.name: arguments.pop(field.name) for field in fields(group)})
         output, interruption = Output(as_json, quiet), Interruption()
         try:
             with (
@@ -142,13 +151,12 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
                 _fail_interrupted(output, debug=debug)
             _fail_internally(output, error, debug=debug)
 
-    hints = get_type_hints(function, include_extras=True)
-    hints.pop("output")
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name != "output"
-    ]
+    own = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in groups:
+            own += _options_of(groups[name])
+        elif name != "output":
+            own.append(parameter.replace(annotation=hints[name]))
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=hint)
         for name, hint in _SHARED.items()
@@ -157,6 +165,17 @@ def cli_command(function: Callable[..., None]) -> Callable[..., None]:
     command.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
     del command.__wrapped__  # typer would inspect it instead
     return command
+
+
+def _options_of(group: type[Any]) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters of a command."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
 
 
 class Command(TyperCommand):

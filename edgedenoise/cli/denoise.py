@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,10 +15,9 @@ import edgedenoise
 from edgedenoise.batch.records import file_record, summary_record
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.cli.output import binary_standard_output
 from edgedenoise.errors import Interrupted, UsageError
-from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
 from edgedenoise.video.options import VideoOptions
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from edgedenoise.batch.results import BatchReport, FileResult
     from edgedenoise.batch.single import Streams
     from edgedenoise.imaging.folders import LeftOut
-    from edgedenoise.settings import LoadOptions
 
 
 _NAMED = 5
@@ -56,48 +55,20 @@ def command(
     engine: Annotated[
         str, typer.Option(help="local, or ray: the machines of a Ray cluster, one worker per device.")
     ] = "local",
-    runtime: denoising.Runtime = "auto",
-    precision: denoising.Precision = "auto",
-    device: denoising.Device = "auto",
-    tile: denoising.Tile = "auto",
-    strength: denoising.Strength = 1.0,
-    noise: denoising.Noise = None,
-    threads: denoising.Threads = None,
-    quality: denoising.Quality = None,
-    compression: denoising.Compression = None,
-    max_pixels: denoising.MaxPixels = MAX_PIXELS,
-    max_memory: denoising.MaxMemory = None,
-    convert_cmyk: denoising.ConvertCmyk = False,
-    raw: denoising.Raw = "srgb",
+    *,
+    loading: denoising.Loading,
+    files: denoising.Files,
     codec: denoising.Codec = "auto",
     crf: denoising.Crf = None,
     hwaccel: denoising.Hwaccel = None,
     reuse: denoising.Reuse = False,
-    trust_engine: TrustEngine = False,
 ) -> None:
     """Denoise images and videos, and keep their size, depth, metadata and time."""
     from edgedenoise.batch.single import STANDARD_STREAM, denoise_single, is_single
 
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other: expected at most one, got both")
-    load_options: LoadOptions = {
-        "runtime": runtime,
-        "precision": cast("Any", precision),  # `load` checks it
-        "device": device,
-        "tile": denoising.tile_side(tile),
-        "strength": strength,
-        "noise": noise,
-        "threads": threads,
-        "max_memory": denoising.memory_bytes(max_memory),
-        "trust_engine": trust_engine,
-    }
-    file_options: dict[str, Any] = {
-        "quality": quality,
-        "compression": compression,
-        "max_pixels": max_pixels,
-        "convert_cmyk": convert_cmyk,
-        "raw": raw,
-    }
+    load_options, file_options = loading.options(), asdict(files)
     if is_single(inputs, out):
         if recursive or skip_existing or engine != "local":
             raise UsageError("-r, --skip-existing and --engine are for folders: expected none with - or an .npy file")

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from edgedenoise.cli.common import DEVICE, THREADS
+from edgedenoise.cli.common import DEVICE, THREADS, TrustEngine
 from edgedenoise.errors import UsageError
+from edgedenoise.imaging.layout import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from edgedenoise.settings import LoadOptions
 
 Model = Annotated[
     Path,
     typer.Option("--model", "-m", help="Bundle, model file, or a shipped bundle: edge, edge-tiny, edge-level."),
 ]
-Runtime = Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")]
-Device = Annotated[str, typer.Option(help=DEVICE)]
-Tile = Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")]
-Strength = Annotated[
-    float,
-    typer.Option(help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level."),
-]
-Noise = Annotated[
-    float | None,
-    typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
-]
-Threads = Annotated[int | None, typer.Option(help=THREADS)]
-Quality = Annotated[
-    int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP. Default: that of the input.")
-]
-Compression = Annotated[
-    str | None,
-    typer.Option(help="none, lzw or deflate (TIFF), 0 to 9 (PNG), lossless (WebP). Default: that of the input."),
-]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")]
-ConvertCmyk = Annotated[bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")]
-Raw = Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")]
 Codec = Annotated[
     str,
     typer.Option(help="Videos: auto (that of the input), h264, hevc, ..., or an encoder of FFmpeg such as h264_nvenc."),
@@ -49,9 +31,67 @@ Hwaccel = Annotated[str | None, typer.Option(help="Videos: device that decodes, 
 Reuse = Annotated[
     bool, typer.Option("--reuse", help="Reuse the output where the image has not moved: for cameras that stand still.")
 ]
-MaxMemory = Annotated[
-    str | None, typer.Option(help="Memory that the process may take, such as 1.5GB; tiles are chosen to fit.")
-]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Options of `edgedenoise.load`."""
+
+    runtime: Annotated[str, typer.Option(help="auto, or a backend that `edgedenoise doctor` lists.")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16.")] = "auto"
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto"
+    tile: Annotated[str, typer.Option(help="auto, a side in pixels, or 0 for the whole image.")] = "auto"
+    strength: Annotated[
+        float, typer.Option(help="How much noise to remove: 0 to 1, or to 2 for networks that take the noise level.")
+    ] = 1.0
+    noise: Annotated[
+        float | None,
+        typer.Option(help="Noise in 8-bit levels, for networks that take the noise level; estimated unless given."),
+    ] = None
+    threads: Annotated[int | None, typer.Option(help=THREADS)] = None
+    max_memory: Annotated[
+        str | None, typer.Option(help="Memory that the process may take, such as 1.5GB; tiles are chosen to fit.")
+    ] = None
+    trust_engine: TrustEngine = False
+
+    def options(self) -> LoadOptions:
+        """Return the options under their names in Python.
+
+        Raises:
+            UsageError: the tile or the memory is no size.
+        """
+        return {
+            "runtime": self.runtime,
+            "precision": cast("Any", self.precision),  # `load` checks it
+            "device": self.device,
+            "tile": tile_side(self.tile),
+            "strength": self.strength,
+            "noise": self.noise,
+            "threads": self.threads,
+            "max_memory": memory_bytes(self.max_memory),
+            "trust_engine": self.trust_engine,
+        }
+
+
+@dataclass(frozen=True)
+class Files:
+    """Options of image files, by their names in Python."""
+
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Quality of JPEG and WebP. Default: that of the input.")
+    ] = None
+    compression: Annotated[
+        str | None,
+        typer.Option(help="none, lzw or deflate (TIFF), 0 to 9 (PNG), lossless (WebP). Default: that of the input."),
+    ] = None
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest number of pixels of an image; larger ones are refused.")
+    ] = MAX_PIXELS
+    convert_cmyk: Annotated[
+        bool, typer.Option("--convert-cmyk", help="Convert CMYK to sRGB through its colour profile.")
+    ] = False
+    raw: Annotated[str, typer.Option(help="Curve of camera raw files: srgb or linear.")] = "srgb"
+
 
 _BYTES = re.compile(r"(\d+(?:\.\d*)?) ?([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

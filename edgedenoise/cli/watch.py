@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +13,8 @@ import edgedenoise
 from edgedenoise.batch.records import file_record
 from edgedenoise.bundles.pretrained import DEFAULT
 from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, TrustEngine, cli_command
+from edgedenoise.cli.common import Output, cli_command
 from edgedenoise.cli.interrupts import terminated_like_interrupted
-from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.printable import one_line
 
 if TYPE_CHECKING:
@@ -33,20 +33,9 @@ def command(
     poll: Annotated[
         bool, typer.Option("--poll", help="Look through the folder again and again: for network folders.")
     ] = False,
-    runtime: denoising.Runtime = "auto",
-    precision: denoising.Precision = "auto",
-    device: denoising.Device = "auto",
-    tile: denoising.Tile = "auto",
-    strength: denoising.Strength = 1.0,
-    noise: denoising.Noise = None,
-    threads: denoising.Threads = None,
-    quality: denoising.Quality = None,
-    compression: denoising.Compression = None,
-    max_pixels: denoising.MaxPixels = MAX_PIXELS,
-    max_memory: denoising.MaxMemory = None,
-    convert_cmyk: denoising.ConvertCmyk = False,
-    raw: denoising.Raw = "srgb",
-    trust_engine: TrustEngine = False,
+    *,
+    loading: denoising.Loading,
+    files: denoising.Files,
 ) -> None:
     """Denoise the images of a folder as they arrive, until Ctrl-C."""
     counts = {"denoised": 0, "failed": 0}
@@ -67,21 +56,9 @@ def command(
             model,
             settle_s=settle,
             poll=poll,
-            quality=quality,
-            compression=compression,
-            max_pixels=max_pixels,
-            convert_cmyk=convert_cmyk,
-            raw=cast("Any", raw),  # `ReadOptions` checks it
             on_result=report,
-            runtime=runtime,
-            precision=cast("Any", precision),  # `load` checks it
-            device=device,
-            tile=denoising.tile_side(tile),
-            strength=strength,
-            noise=noise,
-            threads=threads,
-            max_memory=denoising.memory_bytes(max_memory),
-            trust_engine=trust_engine,
+            **asdict(files),
+            **loading.options(),
         )
     output.record({"record": "summary", "counts": counts})
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
