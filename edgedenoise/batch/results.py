@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgedenoise.runtimes.choosing import PassedOver
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from edgedenoise.errors import EdgeDenoiseError
     from edgedenoise.imaging.folders import LeftOut
     from edgedenoise.runtimes.base import EffectiveDevice
-    from edgedenoise.runtimes.choosing import PassedOver
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class BatchReport:
     seconds: float = 0.0
     """Wall-clock seconds of the run, without opening the model."""
     passed_over: tuple[PassedOver, ...] = ()
-    """Variants that were not chosen, with the reasons."""
+    """Variants that ran no image, with the reasons."""
     float_instead_of: tuple[PassedOver, ...] = ()
     """INT8 variants among them, where a float variant ran although the precision was left open."""
 
@@ -108,21 +109,38 @@ class OpenedModel:
 
     effective: EffectiveDevice
     """Runtime and device."""
+    chosen: str
+    """Name of the variant that was chosen before any image was read."""
+    precision: str
+    """Precision of that variant."""
     passed_over: tuple[PassedOver, ...]
-    """As in `BatchReport`."""
+    """The other variants, with the reasons."""
     float_instead_of: tuple[PassedOver, ...]
     """As in `BatchReport`."""
 
     @classmethod
     def by(cls, denoiser: Denoiser) -> OpenedModel:
         """Return what a denoiser opened."""
-        return cls(denoiser.effective, denoiser.choice.passed_over, denoiser.choice.int8_passed_over)
+        choice = denoiser.choice
+        variant = choice.variant
+        return cls(denoiser.effective, variant.name, variant.precision, choice.passed_over, choice.int8_passed_over)
 
     def report(self, files: Sequence[FileResult], left_out: tuple[LeftOut, ...], seconds: float) -> BatchReport:
         """Return the report of a run."""
         failed = sum(result.error is not None for result in files)
         counts = Counts(len(files) - failed, failed, len(left_out))
-        ran = next((result.variant for result in files if result.variant is not None), None)
+        ran = dict.fromkeys(result.variant for result in files if result.variant is not None)
+        passed_over = tuple(one for one in self.passed_over if one.variant not in ran)
+        reason = next((result.float_reason for result in files if result.float_reason is not None), None)
+        if reason is not None and self.chosen not in ran:
+            passed_over = (PassedOver(self.chosen, self.precision, f"{reason} run in float"), *passed_over)
         return BatchReport(
-            ran, self.effective, tuple(files), left_out, counts, seconds, self.passed_over, self.float_instead_of
+            next(iter(ran), None),
+            self.effective,
+            tuple(files),
+            left_out,
+            counts,
+            seconds,
+            passed_over,
+            self.float_instead_of,
         )

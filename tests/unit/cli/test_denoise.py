@@ -194,6 +194,24 @@ def test_float_that_runs_although_there_is_int8_has_a_line_and_a_reason_in_json(
     assert "runs in float" not in asked.err
 
 
+def test_a_variant_that_ran_is_not_passed_over_in_json(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, VNNI)
+    rng = np.random.default_rng(0)
+    write_image(Image(rng.integers(0, 65535, (32, 32, 1), np.uint16)), tmp_path / "deep" / "a.png")
+
+    def passed_over(inputs: Path, out: str) -> list[tuple[str, str]]:
+        done = run("denoise", inputs, "-o", tmp_path / out, "-m", "edge-tiny", "--json", "-q")
+        found = json.loads(done.out.splitlines()[-1])["passed_over"]
+        return [(one["variant"], one["reason"]) for one in found]
+
+    in_float = ("onnx-int8-u8s7", "images of more than 8 bits run in float")
+    assert passed_over(tmp_path / "deep", "a") == [in_float]
+    write_image(Image(rng.integers(0, 255, (32, 32, 1), np.uint8)), tmp_path / "deep" / "b.png")
+    assert passed_over(tmp_path / "deep", "b") == []
+
+
 def test_images_that_run_in_float_have_a_line_and_a_reason_in_json(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
