@@ -270,7 +270,7 @@ def _checked(source: _Source, command: RunCommand, existing: Existing, max_pixel
             check_video_name(source.output) if video else format_for(source.output)
             if layout is not None:
                 check_pixel_count(layout, str(source.path), max_pixels)
-                check_layout_fits(layout, source.output)
+                check_layout_fits(layout, source.output, lambda out: command.line(inputs=[source.path], out=out))
             if existing == "error" and _is_there(source.output) and not is_dir(source.output):
                 error = OutputError(
                     f"{source.output} exists already and was not replaced",

@@ -16,7 +16,7 @@ from edgedenoise.imaging.metadata.transfer import transferred
 from edgedenoise.imaging.optional import check_avif, import_io
 from edgedenoise.imaging.pillow import pixels_to_pil
 from edgedenoise.imaging.saving import AS_READ, SaveOptions
-from edgedenoise.imaging.sequences import check_sequence, gif_bytes, write_sequence
+from edgedenoise.imaging.sequences import ANIMATED, check_sequence, gif_bytes, write_sequence
 
 if TYPE_CHECKING:
     from edgedenoise.imaging.image import Image
@@ -32,16 +32,18 @@ def check_layout(layout: Layout, format_: str) -> None:
     """Check that a format can hold an image of a layout, and that the packages to write it are installed.
 
     Raises:
-        ValueError: the format cannot hold the depth, the alpha channel or the size.
+        ValueError: the format cannot hold the frames, the depth, the alpha channel or the size.
         RuntimeUnavailableError: 16-bit colour PNG needs the `io` extra, HEIC the `heic` extra, or AVIF a newer Pillow,
             which is not installed.
     """
+    if layout.frames > 1 and format_ not in ANIMATED:
+        raise ValueError(f"expected one frame in {format_}, got an animation of {layout.frames}")
     if layout.bits == 16 and format_ not in _16_BITS:
         raise ValueError(f"expected 8 bits per sample in {format_}, got 16")
     if layout.bits == 32 and format_ != "TIFF":
         raise ValueError(f"expected whole numbers as samples in {format_}, got floats")
     if layout.alpha and format_ not in _ALPHA:
-        raise ValueError(f"expected no alpha channel in {format_}, got one")
+        raise ValueError(f"{format_} holds no transparency: expected no alpha channel, got one")
     limit = _MAX_SIDE_PX.get(format_)
     if limit is not None and max(layout.height, layout.width) > limit:
         raise ValueError(f"expected at most {limit} pixels per side in {format_}, got {layout.width} x {layout.height}")
@@ -84,7 +86,7 @@ def encode_image(image: Image, format_: str, options: SaveOptions = AS_READ) -> 
 
     Args:
         image: the image.
-        format_: one of the values of `EXTENSIONS`. BMP and PPM hold no metadata but the resolution of BMP.
+        format_: one of the values of `EXTENSIONS`. BMP holds the resolution alone of the metadata, and PPM comments.
         options: compression of the file.
 
     Returns:
@@ -128,8 +130,8 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         return tiff.write_tiff(image.to_channels(), meta, alpha=image.alpha is not None, encoding=options.tiff(first))
     if format_ == "GIF":
         return gif_bytes(image)
-    if format_ == "PPM" and image.bits == 16:
-        return pnm.write_pnm(image.pixels)
+    if format_ == "PPM":
+        return pnm.write_pnm(image.pixels, meta.comments)
     if format_ == "HEIF":
         return heic_bytes(image, _with_dpi_and_texts(meta))
     if format_ == "AVIF":
@@ -148,10 +150,8 @@ def _encode_still(image: Image, format_: str, first: Image, options: SaveOptions
         quality = options.webp(first).quality
         chosen = {"lossless": True} if quality is None else {"quality": quality}
         pixels.save(stream, "WEBP", exact=True, **chosen, **{key: body for key, body in profiles.items() if body})
-    elif format_ == "BMP":
-        pixels.save(stream, "BMP", dpi=meta.dpi or (0, 0))  # Pillow would write 96
     else:
-        pixels.save(stream, format_)
+        pixels.save(stream, format_, dpi=meta.dpi or (0, 0))  # Pillow would write 96
     return stream.getvalue()
 
 

@@ -28,7 +28,7 @@ from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edgedenoise.imaging.layout import Layout
     from edgedenoise.imaging.row_files import ImageRows
@@ -114,24 +114,30 @@ def check_can_hold(image: Image, path: Path | str) -> str:
     return format_
 
 
-def check_layout_fits(layout: Layout, path: Path) -> None:
+def check_layout_fits(layout: Layout, path: Path, command: Callable[[Path], str] | None = None) -> None:
     """Check what `check_can_hold` checks, as far as the header of an image determines it: before it is decoded.
+
+    Args:
+        layout: what the header states.
+        path: the file to write.
+        command: makes the command line that writes another file instead; None where there is no command.
 
     Raises:
         ImageError, RuntimeUnavailableError: as `check_can_hold`.
     """
     format_ = format_for(path)
-    with _explained(path, ".tif" if layout.bits == 32 else ".png"):
+    with _explained(path, ".tif" if layout.bits == 32 else ".png", command):
         check_layout(layout, format_)
 
 
 @contextmanager
-def _explained(path: Path, ending: str = ".png") -> Iterator[None]:
+def _explained(path: Path, ending: str = ".png", command: Callable[[Path], str] | None = None) -> Iterator[None]:
     """Turn the ValueError of a format that cannot hold an image into an error that names a file of another `ending`."""
     try:
         yield
     except ValueError as error:
-        hint = f"Write {path.with_suffix(ending)} instead."
+        other = path.with_suffix(ending)
+        hint = f"Write {other} instead." if command is None else f"Write {other} instead: {command(other)}"
         raise ImageError(f"{path} cannot be written: {error}", hint=hint) from error
 
 

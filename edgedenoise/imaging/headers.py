@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import ImageError
 from edgedenoise.imaging.layout import Layout
-from edgedenoise.imaging.metadata import jpeg, pnm
+from edgedenoise.imaging.metadata import jpeg, pnm, webp
 from edgedenoise.imaging.metadata.gif import read_gif
 from edgedenoise.imaging.metadata.ifd import read_ifds
 from edgedenoise.imaging.metadata.tiff_pages import full_pages, is_raw
@@ -110,7 +110,7 @@ def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") ->
         return None
     if format_ == "GIF":
         found = read_gif(data)
-        return Layout(*found.canvas, 3, 8, found.transparent)
+        return Layout(*found.canvas, 3, 8, found.transparent, len(found.timings))
     with open_with_pillow(data, format_, name) as image:
         gray = image.mode in {"1", "L"} or image.mode.startswith("I")
         return Layout(*image.size, 1 if gray else 3, 16 if image.mode.startswith("I") else 8, image.mode == "RGBA")
@@ -118,11 +118,13 @@ def layout_of(data: bytes | mmap.mmap, format_: str, name: str = "the image") ->
 
 def _png_layout(data: bytes | mmap.mmap) -> Layout:
     width, height, depth, kind = struct.unpack(">IIBB", data[16:26].ljust(10, b"\x00"))
-    at, transparent = 8, False
-    while not transparent and data[at + 4 : at + 8] not in {b"IDAT", b"IEND", b""}:
-        transparent = data[at + 4 : at + 8] == b"tRNS"
+    at, frames, alpha = 8, 1, kind in {4, 6}
+    while data[at + 4 : at + 8] not in {b"IDAT", b"IEND", b""}:
+        alpha |= data[at + 4 : at + 8] == b"tRNS"
+        if data[at + 4 : at + 8] == b"acTL":
+            frames = max(1, int.from_bytes(data[at + 8 : at + 12], "big"))
         at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return Layout(width, height, 1 if kind in {0, 4} else 3, 16 if depth == 16 else 8, kind in {4, 6} or transparent)
+    return Layout(width, height, 1 if kind in {0, 4} else 3, 16 if depth == 16 else 8, alpha, frames)
 
 
 def _jpeg_layout(segments: list[Block]) -> Layout:
@@ -151,7 +153,7 @@ def _webp_layout(data: bytes | mmap.mmap) -> Layout:
     kind, body = data[12:16], data[20:34].ljust(14, b"\x00")
     if kind == b"VP8X":  # extended: flags, then the sides less one in 24 bits each
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
-        return Layout(width, height, 3, 8, bool(body[0] & 0x10))
+        return Layout(width, height, 3, 8, bool(body[0] & 0x10), max(1, webp.count_frames(data)))
     if kind == b"VP8L":  # lossless: a signature, then 14 bits for each side less one, and one for alpha
         bits = int.from_bytes(body[1:5], "little")
         return Layout((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 3, 8, bool(bits >> 28 & 1))

@@ -23,6 +23,8 @@ class Layout:
     """Bits per sample: 8 or 16, or 32 for floats."""
     alpha: bool
     """Whether there is an alpha channel."""
+    frames: int = 1
+    """Frames of an animation; 1 for a still image."""
 
     @property
     def pixels(self) -> int:

@@ -80,3 +80,8 @@ def stated_dpi(horizontal: float, vertical: float) -> tuple[float, float] | None
     if all(math.isfinite(value) and 1 < value <= 65535 for value in (horizontal, vertical)):
         return horizontal, vertical
     return None
+
+
+def notes_behind(count: int) -> tuple[str, ...]:
+    """Return that bytes behind the end of an image are not written back, in a sentence; none where there are none."""
+    return (f"{count} bytes behind its end are not kept",) if count > 0 else ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal
 
-from edgedenoise.imaging.metadata.embedded import FrameTiming
+from edgedenoise.imaging.metadata.embedded import FrameTiming, notes_behind
 
 if TYPE_CHECKING:
     import mmap
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL, _COMMENT, _APPLICATION = 0xF9, 0xFE, 0xFF
+_PLAIN_TEXT = 0x01
 _NETSCAPE: Final = b"NETSCAPE2.0"
 _XMP: Final = b"XMP DataXMP"
 _ICC: Final = b"ICCRGBG1012"
+_SQUARE: Final = 49  # (49 + 15) / 64
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {2: "background", 3: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 1, "background": 2, "previous": 3}
 
@@ -41,6 +43,8 @@ class GifInfo:
     """Whether a frame has a transparent colour."""
     canvas: tuple[int, int]
     """(width, height) of the screen and of all frames: a frame that reaches beyond the screen enlarges it."""
+    notes: tuple[str, ...]
+    """What is not written back, each as a sentence."""
 
 
 def read_gif(data: bytes | mmap.mmap) -> GifInfo:
@@ -54,6 +58,8 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     xmp: bytes | None = None
     icc: bytes | None = None
     plays, control, transparent = 1, (0, 0), False
+    dropped: set[str] = set()
+    behind = 0
     canvas = struct.unpack("<HH", data[6:10].ljust(4, b"\x00"))
     for kind, body in _blocks(data):
         if kind == _CONTROL and len(body) >= 4:
@@ -66,6 +72,12 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
             plays = loops + 1 if loops else 0  # the file counts repetitions
         elif kind == _APPLICATION and body[:11] == _ICC:
             icc = body[11:] or None
+        elif kind == _APPLICATION and body[:11] not in {_NETSCAPE, _XMP}:
+            dropped.add(body[:11].decode("latin-1"))
+        elif kind == _PLAIN_TEXT:
+            dropped.add("plain text")
+        elif kind == _TRAILER:
+            behind = len(body.strip(b"\x00"))
         elif kind == _IMAGE:
             controls.append(control)
             control = (0, 0)
@@ -81,7 +93,9 @@ def read_gif(data: bytes | mmap.mmap) -> GifInfo:
     timings = tuple(
         FrameTiming(Fraction(delay, 100), _DISPOSALS.get(flags >> 2 & 7, "keep"), plays) for flags, delay in controls
     )
-    return GifInfo(timings, tuple(comments), xmp, icc, transparent, canvas)
+    notes = (f"its extensions {', '.join(sorted(dropped))} are not kept",) if dropped else ()
+    shape = ("its shape of pixels is not kept",) if data[12] not in {0, _SQUARE} else ()
+    return GifInfo(timings, tuple(comments), xmp, icc, transparent, canvas, (*notes, *shape, *notes_behind(behind)))
 
 
 def file_header(width: int, height: int, timing: FrameTiming | None, comments: tuple[bytes, ...]) -> bytes:
@@ -121,7 +135,7 @@ def frame_block(still: bytes, timing: FrameTiming | None, transparent: int | Non
 
 
 def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
-    """Yield (kind, body) of every extension, and (image, position and size) of every frame."""
+    """Yield (kind, body) of every extension, (image, position and size) of every frame, and (trailer, what follows)."""
     if len(data) < 13:
         raise ValueError(f"it ends after {len(data)} bytes, inside its header")
     flags = data[10]
@@ -132,6 +146,7 @@ def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             raise ValueError(f"it ends after {len(data)} bytes, without an end mark")
         mark = data[at]
         if mark == _TRAILER:
+            yield _TRAILER, data[at + 1 :]
             return
         if mark == _EXTENSION and at + 2 < len(data):
             end = _skip_sub_blocks(data, at + 2)
@@ -142,6 +157,7 @@ def _blocks(data: bytes | mmap.mmap) -> Iterator[tuple[int, bytes]]:
             end = _skip_sub_blocks(data, at + 11 + (3 * (2 << (flags & 7)) if flags & 0x80 else 0))
             yield _IMAGE, data[at + 1 : at + 9]
         elif frames and mark not in {_EXTENSION, _IMAGE}:  # junk behind the last frame, which every program ignores
+            yield _TRAILER, data[at:]
             return
         elif mark in {_EXTENSION, _IMAGE}:
             raise ValueError(f"it ends after {len(data)} bytes, inside a block")

@@ -48,6 +48,8 @@ class Ifd:
     """Directories of further images that belong to this one: previews, pyramids, and the raw data of a camera."""
     note_at: int | None = None
     """Offset of the maker note in the file that was read."""
+    end: int = 0
+    """Offset behind the directory, its values and those of its children in the file that was read."""
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Return the whole numbers that a tag holds."""
@@ -162,6 +164,8 @@ class _Reader:
             )
         values: dict[int, Value] = {}
         note_at: int | None = None
+        end = at + head + count * entry
+        furthest = end + self.word_bytes
         for place in range(at + head, at + head + count * entry, entry):
             tag, kind = struct.unpack_from(f"{self.order}HH", self.data, place)
             number = self.unpack(self.word, place + 4)
@@ -171,12 +175,13 @@ class _Reader:
                 if size > self.word_bytes:
                     start = self.unpack(self.word, start)
                 values[tag] = (kind, number, self.value(tag, start, size))
+                furthest = max(furthest, start + size)
                 if tag == maker_notes.MAKER_NOTE:
                     note_at = start
-        end = at + head + count * entry
         following = self.unpack(self.word, end) if end + self.word_bytes <= len(self.data) else 0
         children, sub_images = self.children(values, depth), self.sub_directories(values, depth)
-        ifd = Ifd(self.order, values, children, sub_images, note_at)
+        furthest = max(furthest, *(ifd.end for ifd in (*children.values(), *sub_images)), 0)
+        ifd = Ifd(self.order, values, children, sub_images, note_at, furthest)
         self.reading.remove(at)
         self.read[at] = ifd, following
         return ifd, following

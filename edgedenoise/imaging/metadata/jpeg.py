@@ -33,6 +33,7 @@ _ADOBE_PREFIX = b"Adobe"
 _GAIN_MAP_PREFIX = b"urn:iso:std:iso:ts:21496:-1\x00"
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _RESTARTS = range(0xD0, 0xD8)
+_SCAN = 0xDA
 FRAMES = {bytes((0xFF, code)) for code in range(0xC0, 0xD0)} - {b"\xff\xc4", b"\xff\xc8", b"\xff\xcc"}
 """Markers of the frame header: depth, size and components."""
 SUBSAMPLINGS = {(1, 1): 0, (2, 1): 1, (2, 2): 2}
@@ -70,16 +71,30 @@ def _segments(data: bytes | mmap.mmap) -> tuple[list[Block], list[int], int]:
 
 def scans(data: bytes | mmap.mmap) -> Iterator[tuple[int, int]]:
     """Yield the start and the end of each run of coded data: of every scan, between its restart markers."""
+    return ((start, end) for code, start, end in _image(data) if code in _RESTARTS or code == _SCAN)
+
+
+def _image(data: bytes | mmap.mmap) -> Iterator[tuple[int, int, int]]:
+    """Yield the code of each marker of the image, and the start and the end of the coded data or segment behind it."""
     at = _segments(data)[2]
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
-        restart = data[at + 1] in _RESTARTS
-        scan = restart or data[at + 1] == 0xDA
-        at += 2 if restart else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if scan:
+        code, start = data[at + 1], at + 2
+        length = 0 if code in _RESTARTS else int.from_bytes(data[start : start + 2], "big")
+        at = start + length
+        if code in _RESTARTS or code == _SCAN:
+            start = at
             found = _MARKER.search(data, at)
-            end = len(data) if found is None else found.start()
-            yield at, end
-            at = end
+            at = len(data) if found is None else found.start()
+        yield code, start, at
+
+
+def late_segments(data: bytes | mmap.mmap) -> list[Block]:
+    """Return the comments and application segments between the scans, where hardly any program puts one."""
+    return [
+        (marker, data[start + 2 : end])
+        for marker, start, end in ((bytes((0xFF, code)), start, end) for code, start, end in _image(data))
+        if _is_application(marker) or marker == _COM
+    ]
 
 
 def read_trailer(data: bytes) -> Trailer | None:
@@ -116,8 +131,8 @@ def sampling(segments: list[Block]) -> tuple[int, int]:
     return factors[0]
 
 
-def read_metadata(segments: list[Block]) -> Metadata:
-    """Return the metadata of a JPEG file from its segments."""
+def read_metadata(segments: list[Block], late: Sequence[Block] = ()) -> Metadata:
+    """Return the metadata of a JPEG file from its segments; `late` ones come between the scans."""
     exif = b"".join(_app1(segments, EXIF_PREFIX)) or None  # long blocks are split over several segments
     packet = next(iter(_app1(segments, _XMP_PREFIX)), None)
     if packet is not None:
@@ -135,7 +150,7 @@ def read_metadata(segments: list[Block]) -> Metadata:
         comments=tuple(body for marker, body in segments if marker == _COM),
         iptc=photoshop.iptc_of(resources),
         photoshop=resources or None,
-        notes=_notes(segments),
+        notes=_notes(segments, late),
         native=_descriptive(segments),
         native_format="JPEG",
         native_notes=_native_notes(segments),
@@ -259,14 +274,40 @@ def _descriptive(segments: list[Block]) -> tuple[Block, ...]:
     )
 
 
-def _notes(segments: list[Block]) -> tuple[str, ...]:
-    """Return which application segments are not written back, in a sentence."""
-    written = set(_descriptive(segments))
+def _notes(segments: list[Block], late: Sequence[Block]) -> tuple[str, ...]:
+    """Return which segments are not written back, in sentences."""
     own = (_JFIF_PREFIX, _ADOBE_PREFIX)  # they are made anew
     dropped = [(marker, body) for marker, body in segments if _is_application(marker) and not body.startswith(own)]
-    others = {block[0] for block in dropped if block not in written}
-    names = ", ".join(f"APP{marker[1] - 0xE0}" for marker in sorted(others))
-    return (f"its application segments {names} are not kept",) if others else ()
+    others = {*dropped, *late} - set(_descriptive(segments))
+    found = []
+    if others:
+        found.append(f"its segments {', '.join(sorted({_name(block) for block in others}))} are not kept")
+    if any(body.startswith(_JFIF_PREFIX) and any(body[12:14]) for marker, body in segments if marker == _APP0):
+        found.append("the small copy of the image in its JFIF header is not kept")
+    return tuple(found)
+
+
+def only_in_jpeg(metadata: Metadata) -> tuple[str, ...]:
+    """Return the names of descriptive segments of a JPEG file that no other format holds."""
+    mapped = {_APP1: (EXIF_PREFIX, _XMP_PREFIX, _EXTENSION_PREFIX), _APP13: (_PHOTOSHOP_PREFIX,)}
+    names = {
+        f"segment {_name((marker, body))}"
+        for marker, body in metadata.native
+        if marker in mapped and not body.startswith(mapped[marker])
+    }
+    if metadata.icc is None and any(body.startswith(_ICC_PREFIX) for _, body in metadata.native):
+        names.add("incomplete colour profile")
+    return tuple(sorted(names))
+
+
+def _name(block: Block) -> str:
+    """Return the name of a segment: its marker, and the word that its content begins with."""
+    marker, body = block
+    if marker == _COM:
+        return "COM"
+    word = re.match(rb"[A-Za-z0-9][\w ./:-]{2,31}", body)
+    number = f"APP{marker[1] - 0xE0}"
+    return number if word is None else f"{number} ({word[0].decode('ascii').strip()})"
 
 
 def _native_notes(segments: list[Block]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
-from edgedenoise.imaging.metadata.embedded import FrameTiming, Metadata, stated_dpi
+from edgedenoise.imaging.metadata.embedded import FrameTiming, Metadata, notes_behind, stated_dpi
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
 
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_IPTC_KEYWORD = b"Raw profile type iptc"
+_RAW_PROFILE = b"Raw profile type "
+_IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
 _PIXELS = frozenset({b"IDAT", b"fdAT"})
 _PIECE_BYTES = 1 << 20
 _INCH_M = 0.0254
 _DISPOSALS: Final[dict[int, Literal["background", "previous"]]] = {1: "background", 2: "previous"}
 _DISPOSAL_CODES: Final = {"keep": 0, "background": 1, "previous": 2}
-# Chunks that are not marked safe-to-copy but describe the colours, which we do not change.
-_STORAGE = frozenset({b"tRNS", b"hIST", b"sPLT", b"sBIT", b"bKGD", b"iDOT", b"acTL", b"fcTL", b"fdAT"})
-_COLOUR = frozenset({b"cHRM", b"gAMA", b"iCCP", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tIME"})
+_STORAGE = frozenset({b"tRNS", b"iDOT", b"acTL", b"fcTL", b"fdAT"})
+"""Chunks that are applied when the pixels are decoded."""
+COLOURS: Final = frozenset({b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"})
+"""Chunks that describe the colours beside a profile."""
+# They are not marked safe-to-copy, but describe the colours, which we do not change.
+_COLOUR = COLOURS | {b"iCCP", b"sRGB", b"tIME"}
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_MAPPED: Final = COLOURS | _TEXTS | {b"iCCP", b"sRGB", b"eXIf", b"pHYs", b"sBIT"}
+"""Chunks whose content other fields of `Metadata` hold, or which say nothing that other formats need."""
+_PALETTE_TYPE: Final = 3
 
 
 def read_chunks(data: bytes) -> list[Block]:
@@ -72,8 +80,8 @@ def _chunks(stream: BinaryIO, size: int, *, with_pixels: bool) -> list[Block]:
     return chunks
 
 
-def read_metadata(chunks: list[Block]) -> Metadata:
-    """Return the metadata of a PNG file from its chunks."""
+def read_metadata(chunks: list[Block], *, bytes_behind: int = 0) -> Metadata:
+    """Return the metadata of a PNG file from its chunks; `bytes_behind` follow the last one in the file."""
     icc = exif = xmp = dpi = iptc = None
     comments: list[bytes] = []
     texts: list[tuple[str, str]] = []
@@ -85,7 +93,7 @@ def read_metadata(chunks: list[Block]) -> Metadata:
         elif kind == b"pHYs" and len(body) == 9 and body[8] == 1:  # per metre
             horizontal, vertical = struct.unpack(">II", body[:8])
             dpi = stated_dpi(horizontal * _INCH_M, vertical * _INCH_M)
-        elif kind in {b"tEXt", b"zTXt", b"iTXt"}:
+        elif kind in _TEXTS:
             keyword, text = _text(kind, body)
             if keyword == _XMP_KEYWORD:
                 xmp = text
@@ -93,7 +101,7 @@ def read_metadata(chunks: list[Block]) -> Metadata:
                 iptc = _raw_profile(text)
             elif keyword == b"Comment":
                 comments.append(_utf8(kind, text))
-            elif not keyword.startswith(b"Raw profile type "):
+            elif not keyword.startswith(_RAW_PROFILE):
                 texts.append((keyword.decode("latin-1"), _utf8(kind, text).decode("utf-8", "replace")))
     return Metadata(
         icc=icc,
@@ -105,8 +113,13 @@ def read_metadata(chunks: list[Block]) -> Metadata:
         texts=tuple(texts),
         native=_descriptive(chunks),
         native_format="PNG",
-        notes=_notes(chunks),
+        notes=(*_notes(chunks), *notes_behind(bytes_behind)),
     )
+
+
+def bytes_behind(data: bytes, chunks: list[Block]) -> int:
+    """Return the number of bytes behind the last chunk of a file, of which `read_chunks` gave the chunks."""
+    return len(data) - len(SIGNATURE) - sum(12 + len(body) for _, body in chunks)
 
 
 def _text(kind: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -145,18 +158,65 @@ def _descriptive(chunks: list[Block]) -> tuple[Block, ...]:
     """Return the chunks that stay true when only the pixels change.
 
     These are the ancillary chunks that are marked safe-to-copy (the fourth letter is small: PNG specification, 5.4),
-    the ones about colour, and the resolution. Those tied to a palette, a bit depth or an animation are left out.
+    the ones about colour, the resolution and the background. Those tied to a palette, a bit depth or an animation are
+    left out.
     """
-    return tuple(
-        (kind, body) for kind, body in chunks if kind[:1].islower() and (kind[3:4].islower() or kind in _COLOUR)
-    )
+    kept = [(kind, body) for kind, body in chunks if kind[:1].islower() and (kind[3:4].islower() or kind in _COLOUR)]
+    return (*kept, *_rewritten(chunks))
+
+
+def _rewritten(chunks: list[Block]) -> list[Block]:
+    """Return the background, and the number of significant bits where it is all of them, as the new file needs them.
+
+    The new file has no palette, at least 8 bits, and RGB with alpha in all frames of an animation.
+    """
+    depth, colour_type = chunks[0][1][8:10]
+    found = dict(chunks)
+    background, bits = found.get(b"bKGD"), found.get(b"sBIT")
+    is_same = depth >= 8 and colour_type != _PALETTE_TYPE and not {b"tRNS", b"acTL"} & found.keys()
+    blocks = []
+    if bits is not None and is_same and set(bits) == {depth}:
+        blocks.append((b"sBIT", bits))
+    if background is None:
+        return blocks
+    if colour_type == _PALETTE_TYPE:
+        colour = found.get(b"PLTE", b"")[3 * background[0] :][:3] if background else b""
+        if len(colour) == 3:
+            blocks.append((b"bKGD", struct.pack(">HHH", *colour)))
+    elif len(background) in {2, 6}:
+        if depth < 8:
+            level = int.from_bytes(background, "big") * 255 // ((1 << depth) - 1)
+            background = struct.pack(">H", min(level, 255))
+        blocks.append((b"bKGD", background * 3 if b"acTL" in found and len(background) == 2 else background))
+    return blocks
 
 
 def _notes(chunks: list[Block]) -> tuple[str, ...]:
     """Return which chunks are not written back, in a sentence."""
+    depth, colour_type = chunks[0][1][8:10]
     dropped = {kind for kind, _ in chunks if kind[:1].islower()} - _STORAGE - {kind for kind, _ in _descriptive(chunks)}
+    significant = 8 if colour_type == _PALETTE_TYPE else depth
+    if all(set(body) == {significant} for kind, body in chunks if kind == b"sBIT"):
+        dropped -= {b"sBIT"}  # it states what is true anyway
+    if colour_type != _PALETTE_TYPE:  # it suggests colours for displays with few of them
+        dropped |= {kind for kind, _ in chunks if kind == b"PLTE"}
     names = ", ".join(kind.decode("latin-1") for kind in sorted(dropped))
     return (f"its chunks {names} are not kept",) if names else ()
+
+
+def only_in_png(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """Return the names of descriptive chunks of a PNG file that no other format holds."""
+    names = []
+    for kind, body in blocks:
+        if kind in _TEXTS:
+            keyword = body.partition(b"\x00")[0]
+            if keyword.startswith(_RAW_PROFILE) and keyword != _IPTC_KEYWORD:
+                names.append(f"text {keyword.decode('latin-1')!r}")
+        elif kind == b"pHYs" and len(body) == 9 and body[8] != 1 and body[:4] != body[4:8]:
+            names.append("shape of pixels")
+        elif kind not in _MAPPED:
+            names.append(f"chunk {kind.decode('latin-1')}")
+    return tuple(names)
 
 
 def timings(chunks: list[Block]) -> tuple[tuple[FrameTiming, ...], bool]:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgedenoise.imaging.metadata.embedded import notes_behind
+
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -31,11 +34,20 @@ class PnmHeader:
     """Largest value of a sample; 1 for bitmaps."""
     start: int
     """Offset of the samples."""
+    comments: tuple[bytes, ...] = ()
+    """Lines behind a `#` in the header."""
 
     @property
     def channels(self) -> int:
         """Number of channels."""
         return 3 if self.kind in _COLOURS else 1
+
+    @property
+    def samples_bytes(self) -> int:
+        """Bytes of the samples of a binary file."""
+        if self.kind in _BITMAPS:
+            return -(-self.width // 8) * self.height
+        return self.width * self.height * self.channels * (2 if self.white > 255 else 1)
 
 
 def read_header(data: bytes | mmap.mmap) -> PnmHeader:
@@ -47,12 +59,15 @@ def read_header(data: bytes | mmap.mmap) -> PnmHeader:
     kind = data[1:2]
     wanted = 2 if kind in _BITMAPS else 3
     numbers: list[int] = []
+    comments: list[bytes] = []
     at = 2
     while len(numbers) < wanted and at < min(len(data), _MAX_HEADER_BYTES):
         byte = data[at : at + 1]
         if byte == b"#":
+            start = at + 1
             while at < len(data) and data[at : at + 1] not in b"\r\n":
                 at += 1
+            comments.append(data[start:at].strip())
         elif byte.isdigit():
             end = at
             while data[end : end + 1].isdigit() and end - at < 10:
@@ -66,7 +81,23 @@ def read_header(data: bytes | mmap.mmap) -> PnmHeader:
     if len(numbers) < wanted or not 0 < (numbers[2] if wanted == 3 else 1) <= _WHITE:
         raise ValueError("its header gives no width, height and largest value")
     width, height, white = (*numbers, 1)[:3]
-    return PnmHeader(kind, width, height, white, at + 1)
+    return PnmHeader(kind, width, height, white, at + 1, tuple(filter(None, comments)))
+
+
+def notes(data: bytes, header: PnmHeader) -> tuple[str, ...]:
+    """Return what follows the image in a file and is not written back, in a sentence."""
+    if header.kind in _TEXTS:
+        count = header.width * header.height * header.channels
+        if header.kind in _BITMAPS:  # whose digits may follow one another without a space
+            return ()
+        left = data[header.start - 1 :].split(None, count)[count:]
+        behind = left[0] if left else b""
+    else:
+        behind = data[header.start + header.samples_bytes :]
+    behind = behind.strip(b"\x00 \t\r\n")
+    if behind[:1] == b"P" and behind[1:2] in b"1234567" and behind[2:3].isspace():
+        return ("the further images behind it are not kept",)
+    return notes_behind(len(behind))
 
 
 def read_16_bits(data: bytes, header: PnmHeader) -> NDArray[np.uint16]:
@@ -94,8 +125,9 @@ def read_16_bits(data: bytes, header: PnmHeader) -> NDArray[np.uint16]:
     return scaled.astype(np.uint16).reshape(shape)
 
 
-def write_pnm(pixels: NDArray[Any]) -> bytes:
-    """Return a PPM or PGM file of (H, W, C) uint16 pixels."""
+def write_pnm(pixels: NDArray[Any], comments: Sequence[bytes] = ()) -> bytes:
+    """Return a PPM or PGM file of (H, W, C) uint8 or uint16 pixels, with comments in its header."""
     height, width, channels = pixels.shape
-    header = f"P{6 if channels == 3 else 5}\n{width} {height}\n{_WHITE}\n".encode()
-    return header + pixels.astype(">u2").tobytes()
+    lines = b"".join(b"# %s\n" % line for comment in comments for line in comment.splitlines())
+    header = b"P%d\n%s%d %d\n%d\n" % (6 if channels == 3 else 5, lines, width, height, np.iinfo(pixels.dtype).max)
+    return header + pixels.astype(f">u{pixels.dtype.itemsize}").tobytes()

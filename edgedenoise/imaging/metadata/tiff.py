@@ -61,16 +61,27 @@ def read_metadata(ifd: Ifd) -> Metadata:
     exif = write_ifd(Ifd(ifd.order, values, ifd.children)) if values else None
     resources = ifd.raw(_PHOTOSHOP)
     iptc = ifd.raw(_IPTC) or (photoshop.iptc_of(resources) if resources else None)
-    notes = _notes(ifd)
+    notes = notes_on_tags(ifd)
     return Metadata(ifd.raw(_ICC), exif, ifd.raw(_XMP), ifd.dpi(), iptc=iptc, photoshop=resources, notes=notes)
 
 
-def _notes(ifd: Ifd) -> tuple[str, ...]:
+def notes_on_tags(ifd: Ifd) -> tuple[str, ...]:
     """Return which tags are not written back, in sentences."""
     others = set(ifd.values) - _DESCRIPTIVE - PIXEL_TAGS - _STORAGE - _BLOCKS
     found = ["its Photoshop layers are not kept"] if _LAYERS in others else []
     names = ", ".join(map(str, sorted(others - {_LAYERS})))
     return (*found, f"its TIFF tags {names} are not kept") if names else tuple(found)
+
+
+def left_of_exif(exif: bytes) -> tuple[str, ...]:
+    """Return the names of what an EXIF block holds that a TIFF page does not."""
+    try:
+        first, *others = read_ifds(exif)
+    except ValueError:  # the block is refused when it is written
+        return ()
+    tags = set(first.values) - _DESCRIPTIVE - PIXEL_TAGS - _STORAGE - _BLOCKS
+    names = [f"EXIF tags {', '.join(map(str, sorted(tags)))}"] if tags else []
+    return (*names, "thumbnail in EXIF") if others else tuple(names)
 
 
 def camera_metadata(ifd: Ifd) -> Metadata:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from edgedenoise.errors import ImageError
+from edgedenoise.imaging.metadata.embedded import notes_behind
 from edgedenoise.imaging.metadata.ifd import Ifd, whole_numbers, write_ifd
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, PLANAR, EXTRA_SAMPLES, SAMPLE_FORMAT = 277, 284, 338, 339
@@ -17,6 +19,8 @@ _SUBFILE, _OLD_SUBFILE, _DNG_VERSION = 254, 255, 50706
 _REDUCED, _MASK = 1, 4
 _STRIPS, _STRIP_BYTES, _STRIP_ROWS = 273, 279, 278
 _TILES, _TILE_BYTES, _TILE_WIDTH, _TILE_HEIGHT = 324, 325, 322, 323
+_PARTS: Final = ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES), (513, 514), (288, 289))
+"""Tags of offsets, with those of lengths: of strips, tiles, a JPEG file and unused space."""
 _MOSAIC, _LINEAR_RAW, _YCBCR = 32803, 34892, 6
 _OLD_JPEG = 6
 _CANON_RAW: Final = b"CR"  # which CR2 has behind the header of TIFF
@@ -59,7 +63,7 @@ def full_pages(ifds: Sequence[Ifd], name: str) -> list[Ifd]:
     return pages
 
 
-def notes_on_pages(ifds: Sequence[Ifd]) -> tuple[str, ...]:
+def notes_on_pages(ifds: Sequence[Ifd], data: bytes | mmap.mmap) -> tuple[str, ...]:
     """Return what a file holds beside its full pages, in sentences."""
     every = [*ifds, *(sub for ifd in ifds for sub in ifd.sub_images)]
     kinds = [_subfile(ifd) for ifd in every]
@@ -68,7 +72,23 @@ def notes_on_pages(ifds: Sequence[Ifd]) -> tuple[str, ...]:
         found.append("its reduced copies (thumbnails or overviews) are not kept")
     if any(kind & _MASK for kind in kinds):
         found.append("its transparency mask is not kept")
-    return tuple(found)
+    behind = len(data[_end_of(ifds) :].strip(b"\x00"))
+    return (*found, *notes_behind(behind))
+
+
+def _end_of(ifds: Sequence[Ifd]) -> int:
+    """Return the offset behind everything in a TIFF file that its directories point at."""
+    every = [*ifds, *(sub for ifd in ifds for sub in ifd.sub_images)]
+    return max(end for ifd in every for end in (ifd.end, *_data_ends(ifd)))
+
+
+def _data_ends(ifd: Ifd) -> Iterator[int]:
+    """Yield the offset behind each part that a directory names by offset and length; a large one for unknown ends."""
+    for offsets, lengths in _PARTS:
+        starts, counts = ifd.numbers(offsets), ifd.numbers(lengths)
+        if len(starts) != len(counts) or ifd.numbers(COMPRESSION) == (_OLD_JPEG,):
+            yield sys.maxsize
+        yield from (start + count for start, count in zip(starts, counts, strict=False))
 
 
 def check_pixels_are_complete(ifd: Ifd, size: int) -> None:

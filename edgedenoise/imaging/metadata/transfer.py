@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.imaging.metadata import photoshop, xmp
+from edgedenoise.imaging.metadata import jpeg, photoshop, png, tiff, xmp
 from edgedenoise.imaging.metadata.exif import text_values
 from edgedenoise.imaging.metadata.ifd import read_ifds
 
@@ -19,24 +19,28 @@ _NAMES: Final = {
     "iptc": "IPTC texts",
     "comments": "comments",
     "texts": "texts",
+    "dpi": "resolution",
 }
 _HELD: Final = {
     "JPEG": frozenset(_NAMES),
     "PNG": frozenset(_NAMES),
-    "TIFF": frozenset({"icc", "exif", "xmp", "iptc"}),
-    "WEBP": frozenset({"icc", "exif", "xmp"}),
-    "HEIF": frozenset({"icc", "exif", "xmp"}),
-    "AVIF": frozenset({"icc", "exif", "xmp"}),
+    "TIFF": frozenset({"icc", "exif", "xmp", "iptc", "dpi"}),
+    "WEBP": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "HEIF": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "AVIF": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "BMP": frozenset({"dpi"}),
     "GIF": frozenset({"comments"}),
+    "PPM": frozenset({"comments"}),
 }
 _IN_EXIF: Final = frozenset({"AVIF", "HEIF", "TIFF", "WEBP"})
 """Formats that hold common comments and texts as tags of EXIF."""
-_COLOURS: Final = frozenset({b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"})
+_SRGB_REPLACES: Final = frozenset({b"gAMA", b"cHRM"})
+"""Chunks that only repeat what a chunk `sRGB` beside them states."""
 
 
 def transferred(metadata: Metadata, format_: str) -> Metadata:
     """Return the metadata to write in a format: XMP no longer claims what the file will not have."""
-    if metadata.xmp is None or metadata.native_format != "JPEG" or format_ == "JPEG":
+    if metadata.xmp is None or metadata.native_format == format_:
         return metadata
     return replace(metadata, xmp=xmp.without_claims(metadata.xmp))
 
@@ -58,9 +62,10 @@ def losses(metadata: Metadata, format_: str) -> tuple[str, ...]:
         missing += [f"text {keyword!r}" for keyword in _texts_left(metadata)]
     if metadata.photoshop and format_ not in {"JPEG", "TIFF"} and not _is_iptc_alone(metadata):
         missing.append("Photoshop's image resources")
-    if metadata.native_format == "PNG" and format_ != "PNG" and not metadata.icc:
-        chunks = [kind.decode() for kind, _ in metadata.native if kind in _COLOURS]
-        missing += [f"colour chunk {kind}" for kind in chunks]
+    if format_ != metadata.native_format:
+        missing += _only_native(metadata)
+    if format_ == "TIFF" and metadata.exif:
+        missing += tiff.left_of_exif(metadata.exif)
     if missing:
         found.append(f"{format_} cannot hold its {', '.join(missing)}")
     trailer = _trailer(metadata)
@@ -69,6 +74,17 @@ def losses(metadata: Metadata, format_: str) -> tuple[str, ...]:
     elif trailer:
         found.append(f"the {trailer} is kept as it is and not denoised")
     return tuple(found)
+
+
+def _only_native(metadata: Metadata) -> tuple[str, ...]:
+    """Return the names of what only the format holds that the metadata were read from."""
+    if metadata.native_format == "JPEG":
+        return jpeg.only_in_jpeg(metadata)
+    if metadata.native_format != "PNG":
+        return ()
+    kinds = {kind for kind, _ in metadata.native}
+    colours = () if metadata.icc else png.COLOURS & kinds - (_SRGB_REPLACES if b"sRGB" in kinds else frozenset())
+    return (*(f"colour chunk {kind.decode()}" for kind in sorted(colours)), *png.only_in_png(metadata.native))
 
 
 def _texts_left(metadata: Metadata) -> tuple[str, ...]:

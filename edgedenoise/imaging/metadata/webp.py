@@ -9,9 +9,11 @@ import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.imaging.metadata.embedded import FrameTiming
+from edgedenoise.imaging.metadata.embedded import FrameTiming, notes_behind
 
 if TYPE_CHECKING:
+    import mmap
+
     from edgedenoise.imaging.metadata.embedded import Block, Metadata
 
 _ICC_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x20, 0x10, 0x08, 0x04, 0x02
@@ -37,6 +39,16 @@ def read_chunks(data: bytes) -> list[Block]:
     return chunks
 
 
+def count_frames(data: bytes | mmap.mmap) -> int:
+    """Return the number of frames of an animation; 0 for a still image."""
+    at, count = 12, 0
+    while at + 8 <= len(data):
+        count += data[at : at + 4] == b"ANMF"
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return count
+
+
 def timings(chunks: list[Block]) -> tuple[FrameTiming, ...]:
     """Return the timing of each frame of an animation; none for a still image."""
     plays = next((struct.unpack_from("<H", body, 4)[0] for kind, body in chunks if kind == b"ANIM"), 0)
@@ -52,10 +64,11 @@ def timings(chunks: list[Block]) -> tuple[FrameTiming, ...]:
     return tuple(found)
 
 
-def notes(chunks: list[Block]) -> tuple[str, ...]:
-    """Return which chunks are not written back, in a sentence."""
+def notes(data: bytes, chunks: list[Block]) -> tuple[str, ...]:
+    """Return which chunks of a file, and bytes behind it, are not written back, in sentences."""
+    behind = len(data) - (int.from_bytes(data[4:8], "little") + 8)
     names = ", ".join(kind.decode("latin-1") for kind in sorted({kind for kind, _ in chunks} - _WRITTEN))
-    return (f"its chunks {names} are not kept",) if names else ()
+    return (*((f"its chunks {names} are not kept",) if names else ()), *notes_behind(behind))
 
 
 def file_header(width: int, height: int, timing: FrameTiming, metadata: Metadata) -> bytes:

@@ -21,6 +21,6 @@ def decode_gif(data: bytes, name: str, options: ReadOptions) -> Image:
         ValueError: the file is damaged.
     """
     info = read_gif(data)
-    meta = Metadata(icc=info.icc, xmp=info.xmp, comments=info.comments)
+    meta = Metadata(icc=info.icc, xmp=info.xmp, comments=info.comments, notes=info.notes)
     timings = info.timings if len(info.timings) > 1 else ()
     return animation(data, "GIF", name, options, meta, timings)

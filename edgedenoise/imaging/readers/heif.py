@@ -12,6 +12,7 @@ from edgedenoise.errors import ImageError
 from edgedenoise.imaging.headers import check_pixel_count
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.layout import Layout
+from edgedenoise.imaging.metadata import heif_boxes
 from edgedenoise.imaging.metadata.embedded import Metadata
 from edgedenoise.imaging.metadata.exif import PREFIX as EXIF_PREFIX
 from edgedenoise.imaging.metadata.exif import exif_dpi
@@ -47,7 +48,7 @@ def decode_heic(data: bytes, name: str, options: ReadOptions) -> Image:
     info: dict[str, Any] = dict(frame.info)
     pillow_heif.set_orientation(info)
     array = _full_range(array, int(info["bit_depth"]), shifted=True)
-    return Image.from_channels(array, _heic_metadata(info, len(file)), "HEIF")
+    return Image.from_channels(array, _heic_metadata(info, data), "HEIF")
 
 
 def decode_avif(data: bytes, name: str, options: ReadOptions) -> Image:
@@ -66,6 +67,8 @@ def decode_avif(data: bytes, name: str, options: ReadOptions) -> Image:
     if frames > 1:
         raise ImageError(f"{name} is an AVIF animation, which is not supported: expected one frame, got {frames}")
     image = from_pil(opened, name=name)
+    notes = heif_boxes.notes(data, has_profile=image.metadata.icc is not None)
+    image = replace(image, metadata=replace(image.metadata, notes=notes))
     bits = _avif_bits(data)
     if bits == 8:
         return image
@@ -95,11 +98,8 @@ def _full_range(array: NDArray[Any], bits: int, *, shifted: bool) -> NDArray[Any
     return ((levels.astype(np.uint32) * 65535 + white // 2) // white).astype(np.uint16)
 
 
-def _heic_metadata(info: dict[str, Any], images: int) -> Metadata:
+def _heic_metadata(info: dict[str, Any], data: bytes) -> Metadata:
     exif = (info.get("exif") or b"").removeprefix(EXIF_PREFIX) or None
-    meta = Metadata(icc=info.get("icc_profile") or None, exif=exif, xmp=info.get("xmp") or None, dpi=exif_dpi(exif))
-    parts = [("depth_images", "its depth map is not kept"), ("aux", "its auxiliary images (gain map) are not kept")]
-    notes = [sentence for key, sentence in parts if info.get(key)]
-    if images > 1:
-        notes.append(f"{images - 1} further images in it are not kept")
-    return replace(meta, notes=tuple(notes))
+    icc = info.get("icc_profile") or None
+    notes = heif_boxes.notes(data, has_profile=icc is not None)
+    return Metadata(icc=icc, exif=exif, xmp=info.get("xmp") or None, dpi=exif_dpi(exif), notes=notes)

@@ -27,7 +27,7 @@ def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
     bits = jpeg.bits_per_sample(segments)
     if bits != 8:
         raise ImageError(f"{name} is an unsupported kind of JPEG: expected 8 bits per sample, got {bits}")
-    meta = jpeg.read_metadata(segments)
+    meta = jpeg.read_metadata(segments, jpeg.late_segments(data))
     meta = replace(meta, trailer=jpeg.read_trailer(data))
     opened = open_with_pillow(data, "JPEG", name)
     if opened.mode == "CMYK":

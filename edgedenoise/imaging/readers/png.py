@@ -28,7 +28,7 @@ def decode_png(data: bytes, name: str, options: ReadOptions) -> Image:
     """
     chunks = png.read_chunks(data)
     depth, colour_type = chunks[0][1][8], chunks[0][1][9]
-    meta = png.read_metadata(chunks)
+    meta = png.read_metadata(chunks, bytes_behind=png.bytes_behind(data, chunks))
     timings, still_first = png.timings(chunks)
     if timings:
         if depth == 16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgedenoise.imaging.image import Image
@@ -20,6 +21,7 @@ def decode_pnm(data: bytes, name: str, options: ReadOptions) -> Image:  # noqa: 
         ValueError: the file is damaged.
     """
     header = pnm.read_header(data)
+    metadata = Metadata(comments=header.comments, notes=pnm.notes(data, header))
     if header.white > 255:
-        return Image(pnm.read_16_bits(data, header), None, Metadata(), "PPM")
-    return from_pil(open_with_pillow(data, "PPM", name), name=name)
+        return Image(pnm.read_16_bits(data, header), None, metadata, "PPM")
+    return replace(from_pil(open_with_pillow(data, "PPM", name), name=name), metadata=metadata)

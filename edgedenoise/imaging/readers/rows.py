@@ -26,6 +26,7 @@ from edgedenoise.imaging.metadata.tiff_pages import (
     SAMPLES,
     check_pixels_are_complete,
     is_raw,
+    notes_on_pages,
 )
 from edgedenoise.imaging.optional import import_io
 from edgedenoise.imaging.pixel_rows import PixelRows
@@ -124,7 +125,9 @@ def _reason(error: Any) -> str:
 
 
 def _open_png(path: Path, stream: io.BufferedReader) -> ImageRows | None:
-    chunks = png.read_chunks_of(stream, os.fstat(stream.fileno()).st_size)
+    size = os.fstat(stream.fileno()).st_size
+    chunks = png.read_chunks_of(stream, size)
+    metadata = png.read_metadata(chunks, bytes_behind=size - stream.tell())
     header = chunks[0][1]
     width, height = (int.from_bytes(header[at : at + 4], "big") for at in (0, 4))
     bits, colour, interlaced = header[8], header[9], header[12]
@@ -133,7 +136,7 @@ def _open_png(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     layout = Layout(width, height, 1 if colour == 0 else 3, bits, False)
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         encoding = encoding_of(data, "PNG")
-    return ImageRows(_rows(path, layout, "PNG"), png.read_metadata(chunks), "PNG", encoding)
+    return ImageRows(_rows(path, layout, "PNG"), metadata, "PNG", encoding)
 
 
 def _open_jpeg(path: Path, stream: io.BufferedReader) -> ImageRows | None:
@@ -146,7 +149,7 @@ def _open_jpeg(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
     layout = Layout(width, height, frame[5], 8, False)
     check_scans(data, layout.pixels)
-    metadata = replace(jpeg.read_metadata(segments), trailer=jpeg.read_trailer(data))
+    metadata = replace(jpeg.read_metadata(segments, jpeg.late_segments(data)), trailer=jpeg.read_trailer(data))
     encoding = encoding_of(data, "JPEG")
     if isinstance(encoding, JpegEncoding) and encoding.progressive:
         note = "it is written as a sequential JPEG, because a progressive one needs the whole image in memory"
@@ -158,6 +161,7 @@ def _open_tiff(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         ifds, size = read_ifds(data, sub_images=True), len(data)
         raw = is_raw(ifds, data)
+        notes = notes_on_pages(ifds, data)
     page = ifds[0]
     layout = tiff_layout(page)
     samples, bits = page.numbers(SAMPLES, (1,))[0], set(page.numbers(BITS, (1,)))
@@ -175,7 +179,9 @@ def _open_tiff(path: Path, stream: io.BufferedReader) -> ImageRows | None:
     if not plain:
         return None
     check_pixels_are_complete(page, size)
-    return ImageRows(_rows(path, layout, "TIFF"), tiff.read_metadata(page), "TIFF", tiff_encoding(page))
+    metadata = tiff.read_metadata(page)
+    metadata = replace(metadata, notes=(*metadata.notes, *notes))
+    return ImageRows(_rows(path, layout, "TIFF"), metadata, "TIFF", tiff_encoding(page))
 
 
 _READERS: Final[dict[str, Callable[[Path, io.BufferedReader], ImageRows | None]]] = {

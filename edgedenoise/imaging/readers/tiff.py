@@ -60,7 +60,8 @@ def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
     if len(pages) > 1 and not options.frames:
         raise ImageError(f"{name} has several pages: expected one, got {len(pages)}")
     first = _decode_page(data, pages[0], name, options)
-    notes = (*first.metadata.notes, *notes_on_pages(ifds))
+    on_tags = (note for page in pages for note in tiff.notes_on_tags(page))
+    notes = tuple(dict.fromkeys((*on_tags, *notes_on_pages(ifds, data))))
 
     def following() -> Iterator[Image]:
         for number, page in enumerate(pages[1:], start=2):

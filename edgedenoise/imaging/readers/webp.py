@@ -24,7 +24,7 @@ def decode_webp(data: bytes, name: str, options: ReadOptions) -> Image:
     chunks = webp.read_chunks(data)
     timings = webp.timings(chunks)
     opened = open_with_pillow(data, "WEBP", name)
-    metadata = replace(metadata_of(opened), notes=webp.notes(chunks))
+    metadata = replace(metadata_of(opened), notes=webp.notes(data, chunks))
     if not timings:
         return replace(from_pil(opened, name=name), metadata=metadata)
     return animation(data, "WEBP", name, options, metadata, timings)

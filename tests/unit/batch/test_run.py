@@ -175,7 +175,7 @@ def deep(tmp_path: Path) -> tuple[Path, str]:
 
 def transparent(tmp_path: Path) -> tuple[Path, str]:
     write_image(Image(pixels(0), pixels(0)[..., 0].copy()), tmp_path / "in.png")
-    return tmp_path / "in.png", "expected no alpha channel in JPEG, got one"
+    return tmp_path / "in.png", "JPEG holds no transparency: expected no alpha channel, got one"
 
 
 def long_exif(tmp_path: Path) -> tuple[Path, str]:
@@ -196,6 +196,31 @@ def long_profile(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "in.tif", "colour profile of at most"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"transparency": 0}, "JPEG holds no transparency: expected no alpha channel, got one"),
+        ({"frames": 3}, "expected one frame in JPEG, got an animation of 3"),
+        ({"frames": 3, "transparency": 0}, "expected one frame in JPEG, got an animation of 3"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP"])
+def test_what_jpeg_cannot_hold_of_an_animation_is_named_with_the_command_that_helps(
+    committed_bundle: Path, tmp_path: Path, format_: str, options: dict[str, int], message: str
+) -> None:
+    """Frames of GIF files are often transparent where they do not change: the animation is what matters."""
+    source, alpha = tmp_path / f"in.{format_.lower()}", "transparency" in options
+    shown = [np.dstack([pixels(number), pixels(0)[..., :1] // 128 * 255])[..., : 3 + alpha] for number in range(3)]
+    first, *others = (PILImage.fromarray(frame) for frame in shown[: options.get("frames", 1)])
+    first.save(source, format_, save_all=bool(others), append_images=others)
+    (failure,) = denoise_files([source], tmp_path / "out.jpg", committed_bundle).failures
+    assert failure.error is not None
+    assert message in failure.error.message
+    other = tmp_path / "out.png"
+    assert failure.error.hint is not None
+    assert failure.error.hint.startswith(f"Write {other} instead: edgedenoise denoise {source} -o {other} ")
+
+
 @pytest.mark.parametrize("make", [deep, transparent, long_exif, too_wide, long_profile])
 def test_an_output_that_the_format_cannot_hold_is_reported_before_any_tile_is_run(
     committed_bundle: Path, tmp_path: Path, make: Callable[[Path], tuple[Path, str]]
@@ -209,7 +234,7 @@ def test_an_output_that_the_format_cannot_hold_is_reported_before_any_tile_is_ru
         progress=lambda stage, done, total, note="": tiles.append(done) if stage == "tiles" else None,
     ).failures
     assert message in str(failure.error)
-    assert f"Write {tmp_path / 'out.png'} instead." in str(failure.error)
+    assert f"Write {tmp_path / 'out.png'} instead" in str(failure.error)
     assert tiles == []
     assert not (tmp_path / "out.jpg").exists()
 
@@ -437,7 +462,7 @@ def test_everything_that_outputs_cannot_hold_is_found_before_the_first_image_is_
     report = denoise_files(given, tmp_path / "out", committed_bundle, max_pixels=999_999)
     messages = {failure.source.name: str(failure.error) for failure in report.failures}
     assert sorted(messages) == ["alpha.jpg", "deep.webp", "ending.xyz", "large.png", "wide.jpeg"]
-    assert "expected no alpha channel in JPEG, got one" in messages["alpha.jpg"]
+    assert "JPEG holds no transparency: expected no alpha channel, got one" in messages["alpha.jpg"]
     assert "expected 8 bits per sample in WEBP, got 16" in messages["deep.webp"]
     assert "got '.xyz'" in messages["ending.xyz"]
     assert "--max-pixels 1000000" in messages["large.png"]

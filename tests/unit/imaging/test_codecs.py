@@ -253,7 +253,7 @@ def test_a_16_bit_png_that_pillow_opened_is_refused(tmp_path: Path) -> None:
 def test_a_format_that_cannot_hold_the_image_is_refused_and_nothing_is_written(
     tmp_path: Path, name: str, bits: int, alpha: bool, word: str
 ) -> None:
-    with pytest.raises(ImageError, match="cannot be written: expected") as caught:
+    with pytest.raises(ImageError, match=r"cannot be written: .*expected") as caught:
         write_image(made(3, bits, alpha), tmp_path / name)
     assert word in caught.value.message
     assert caught.value.hint == f"Write {tmp_path / 'a.png'} instead."

@@ -299,7 +299,7 @@ def test_a_damaged_index_is_left_out(damaged: bytes) -> None:
     ("format_", "expected"),
     [
         ("BMP", "BMP cannot hold its colour profile, EXIF, XMP, IPTC texts, comments"),
-        ("PPM", "PPM cannot hold its colour profile, EXIF, XMP, IPTC texts, comments"),
+        ("PPM", "PPM cannot hold its colour profile, EXIF, XMP, IPTC texts"),
         ("GIF", "GIF cannot hold its colour profile, EXIF, XMP, IPTC texts"),
         ("WEBP", "WEBP cannot hold its IPTC texts"),
     ],
@@ -326,7 +326,7 @@ def test_colours_of_png_that_only_png_states_are_named() -> None:
 def test_content_credentials_that_denoising_breaks_are_dropped_and_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg")
     path.write_bytes(jpeg.insert_blocks(path.read_bytes(), ((b"\xff\xeb", b"JP\x00\x01" + bytes(20)),)))
-    assert read_image(path).metadata.notes == ("its application segments APP11 are not kept",)
+    assert read_image(path).metadata.notes == ("its segments APP11 are not kept",)
 
 
 # ---------------------------------------------------------------- XMP
