@@ -9,11 +9,12 @@ export default defineConfig({
   publicDir: false,
   plugins: [onnxRuntimeFiles()],
   resolve: { conditions: [ONNXRUNTIME_CONDITION, "module", "browser", "development|production"] },
-  worker: { format: "es" },
+  worker: { format: "es", rolldownOptions: { output: { entryFileNames: "worker.js", chunkFileNames: "chunks/worker-[name]-[hash].js" } } },
   build: {
     outDir: "dist/lib",
     target: "es2022",
     lib: { entry: { edgedenoise: "src/index.ts" }, formats: ["es"] },
+    rolldownOptions: { output: { chunkFileNames: "chunks/[name]-[hash].js" } },
   },
   test: { include: ["tests/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
 });

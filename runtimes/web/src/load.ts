@@ -21,12 +21,18 @@ import type { Denoiser, LoadOptions } from "./types.js";
  * @throws Interrupted `signal` was aborted
  */
 export async function load(bundle: string | URL | Blob | ArrayBuffer, options: LoadOptions = {}): Promise<Denoiser> {
-  const { worker = typeof Worker !== "undefined", ...rest } = options;
+  const { worker = typeof Worker !== "undefined", ...others } = options;
   const { data, source } = await content(bundle, options.signal);
   if (options.signal?.aborted) throw new Interrupted("the bundle was not opened, because the caller ended it");
+  const rest = { ...others, runtime: { folder: ownFolder(), ...others.runtime } };
   if (worker === false) return Engine.open(new Uint8Array(data), source, rest);
   const script = worker === true ? new Worker(new URL("./worker.ts", import.meta.url), { type: "module" }) : worker();
   return RemoteDenoiser.open(script, data, source, rest);
+}
+
+/** Return the folder of ONNX Runtime's files beside this script. */
+function ownFolder(): string {
+  return new URL(/* @vite-ignore */ "./ort/", import.meta.url).href;
 }
 
 async function content(bundle: string | URL | Blob | ArrayBuffer, signal?: AbortSignal): Promise<{ data: ArrayBuffer; source: string }> {

@@ -70,10 +70,10 @@ async function configured(device: DeviceName, { threads, files }: RuntimeOptions
   const stem = device === "webgpu" ? "ort-wasm-simd-threaded.asyncify" : "ort-wasm-simd-threaded";
   const own = device === "wasm" ? files : {};
   if (own.wasm !== undefined) ort.env.wasm.wasmBinary = own.wasm;
-  const folder = (): string => String(files.folder ?? new URL("./ort/", import.meta.url));
+  const folder = String(files.folder ?? "./");
   ort.env.wasm.wasmPaths = {
-    mjs: String(own.mjs ?? `${folder()}${stem}.mjs`),
-    ...(own.wasm === undefined ? { wasm: `${folder()}${stem}.wasm` } : {}),
+    mjs: String(own.mjs ?? `${folder}${stem}.mjs`),
+    ...(own.wasm === undefined ? { wasm: `${folder}${stem}.wasm` } : {}),
   };
   return ort;
 }

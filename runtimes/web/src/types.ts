@@ -36,7 +36,10 @@ export type DeviceName = "wasm" | "webgpu";
 
 /** Files of ONNX Runtime, where they are not beside the library. */
 export interface RuntimeFiles {
-  /** Folder that holds `ort-wasm-simd-threaded.{mjs,wasm}` and, for WebGPU, the `asyncify` ones; ends with `/`. */
+  /**
+   * Folder that holds `ort-wasm-simd-threaded.{mjs,wasm}` and, for WebGPU, the `asyncify` ones; ends with `/`. Default:
+   * the folder `ort` beside the library's script.
+   */
   readonly folder?: string | URL;
   /** Content of `ort-wasm-simd-threaded.wasm`, for a page that carries it in itself. */
   readonly wasm?: ArrayBuffer;
@@ -57,7 +60,7 @@ export interface LoadOptions {
   readonly device?: DeviceName | "auto";
   /** Threads of WebAssembly, 1 to 64. Default: one for each core, at most 4; 1 where the page is not isolated. */
   readonly threads?: number;
-  /** Bytes that a tile may take; default 192 MiB, which fits phones. */
+  /** Bytes that a tile may take; default 96 MiB, which fits phones. */
   readonly tileBytes?: number;
   /** Whether to run the self-test before the first image. Default true. */
   readonly selfTest?: boolean;
