@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 
-from edgedenoise.bundles.pretrained import DEFAULT, resolve
+from edgedenoise.bundles.pretrained import DEFAULT, named
 from edgedenoise.errors import ImageError, UsageError
 from edgedenoise.imaging.image import Frames, Image, check_pixels
 from edgedenoise.imaging.pillow import from_pil, to_pil
@@ -102,7 +102,7 @@ def load(
     """
     options = SessionOptions(threads=threads, trust_engine=trust_engine)
     settings = Settings(tile, strength, noise, max_memory)
-    bundle = open_model(resolve(model))
+    bundle = open_model(named(model))
     settings.check_for(bundle)
     choice = choose(bundle, runtime, precision, device, trust_engine=trust_engine)
     variant = choice.variant

@@ -18,7 +18,7 @@ from edgedenoise.bundles.bundle_files import BundleFiles
 from edgedenoise.bundles.manifest import EmbeddedMetadata, FileRecord, Manifest, Precision, Variant
 from edgedenoise.bundles.manifest_json import MANIFEST, REPLACE_HINT, UnknownVariant, check_schema, read_manifest
 from edgedenoise.bundles.model_files import ModelFiles
-from edgedenoise.bundles.pretrained import resolve, suggestion
+from edgedenoise.bundles.pretrained import is_shipped, named, resolve, suggestion
 from edgedenoise.errors import BundleError, IncompatibleError, ManifestError, UsageError
 from edgedenoise.system_errors import input_errors, is_dir, is_file
 
@@ -37,7 +37,7 @@ class Bundle:
     root: Path
     manifest: Manifest
     source: Path
-    """The path that the user named: the folder itself, the archive, or the lone model file."""
+    """What the user named, for messages: the folder, the archive, the lone model file, or a shipped bundle's name."""
     unknown_variants: tuple[UnknownVariant, ...] = ()
     """Variants of a newer version, which this one cannot run."""
 
@@ -64,14 +64,14 @@ class Bundle:
             >>> [variant.name for variant in bundle.manifest.variants]
             ['onnx-fp32', 'onnx-int8-u8s7']
         """
-        source = resolve(path)
-        restore_interrupted(source)
-        if is_dir(source):
-            root = source
-        elif is_file(source):
-            root = unpack_to_cache(source)
+        place, source = resolve(path), named(path)
+        restore_interrupted(place)
+        if is_dir(place):
+            root = place
+        elif is_file(place):
+            root = unpack_to_cache(place)
         else:
-            raise BundleError(f"there is no bundle at {source}", hint=suggestion(path))
+            raise BundleError(f"there is no bundle at {place}", hint=suggestion(path))
         manifest, unknown = read_manifest(root, source)
         return cls(root, manifest, source, unknown)
 
@@ -111,12 +111,19 @@ class Bundle:
         return not self.manifest.files
 
     @property
+    def is_archive(self) -> bool:
+        """Whether the user named an archive; the root is then its copy in the cache."""
+        return not self.is_lone_file and self.source != self.root and not is_shipped(self.root)
+
+    @property
     def _files(self) -> BundleFiles:
         return BundleFiles(self.root, self.source, self.manifest.files, self._replace_hint)
 
     @property
     def _replace_hint(self) -> str:
-        if self.source == self.root:
+        if is_shipped(self.root):
+            return "Install the package again with: pip install --force-reinstall --no-deps edgedenoise"
+        if not self.is_archive:
             return REPLACE_HINT
         return f"The unpacked copy of {self.source} is damaged: remove {self.root} and try again."
 

@@ -189,7 +189,7 @@ def check_editable(bundle: Bundle) -> None:
         )
     if bundle.is_lone_file:
         raise BundleError(f"{bundle.source} is not a bundle folder; expected one", hint=lone_file_hint(bundle))
-    if bundle.source != bundle.root:
+    if bundle.is_archive:
         raise BundleError(
             f"{bundle.source} is not a bundle folder and cannot be changed in place",
             hint=f"Unpack it first: {command_line(*editable_copy(bundle)[0])}",
@@ -207,7 +207,7 @@ def editable_copy(bundle: Bundle) -> tuple[list[str], Path]:
     """
     if is_shipped(bundle.root):
         name, folder = bundle.manifest.name, Path(f"my-{bundle.manifest.name}.edge")
-    elif bundle.source != bundle.root:
+    elif bundle.is_archive:
         name, folder = str(bundle.source), bundle.source.with_suffix(".edge")
         if folder == bundle.source:
             folder = bundle.source.with_suffix(".unpacked.edge")

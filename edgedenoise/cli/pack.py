@@ -48,7 +48,7 @@ def command(
     _check_options(to, unpack=unpack, variant=variant, license_id=license_id)
     opened = Bundle.open(bundle)
     opened.check()
-    if unpack and opened.source == opened.root:
+    if unpack and not opened.is_archive:
         copy_bundle(opened, out)
     elif unpack:
         archive.unpack(bundle, out)

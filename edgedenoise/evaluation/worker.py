@@ -154,7 +154,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
         )
-        reply = self._ask(Job(str(bundle.root), variant.name, options))
+        named = bundle.root if bundle.is_archive else bundle.source  # an archive that was unpacked is not hashed again
+        reply = self._ask(Job(str(named), variant.name, options))
         if isinstance(reply, Opened):
             self.opened = reply
 

@@ -30,6 +30,16 @@ def resolve(model: Path | str) -> Path:
     return path.absolute() if str(path) in SHIPPED else path  # a name no longer, wherever it is passed on
 
 
+def named(model: Path | str) -> Path:
+    """Return a model's name or path as it is shown in messages and reports: a shipped name stays a name.
+
+    Example:
+        >>> str(named("edge"))
+        'edge'
+    """
+    return Path(model) if str(model) in SHIPPED else resolve(model)
+
+
 def shipped(name: str) -> Path:
     """Return the folder of a shipped bundle."""
     return Path(__file__).parent / f"{name}.edge"

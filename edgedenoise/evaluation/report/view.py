@@ -124,7 +124,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("load at the end", ", ".join(load)),
         ("timed on", size),
         ("measured", f"{run.started}, in {run.duration_s:.0f} s, by {run.client.name} {run.client.version}"),
-        ("bundle", f"{bundle.name}, {bundle.source}"),
+        ("bundle", ", ".join(dict.fromkeys(filter(None, (bundle.name, bundle.source))))),
         ("bundle digest", bundle.digest),
         ("run", run.id),
     ]

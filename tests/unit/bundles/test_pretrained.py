@@ -8,18 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 import edgedenoise
+from edgedenoise.bundles import pretrained
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import DEFAULT, SHIPPED, resolve, shipped
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.cli import app
 from edgedenoise.denoiser import load_variant
-from edgedenoise.errors import BundleError
+from edgedenoise.errors import BundleError, EdgeDenoiseError, IntegrityError
 from edgedenoise.imaging.files import read_image
 from edgedenoise.imaging.folders import list_images
 from edgedenoise.imaging.metrics import psnr
@@ -103,6 +105,33 @@ def test_the_network_that_has_no_weights_yet_is_told_apart_from_a_wrong_name(tmp
     with pytest.raises(BundleError) as caught:
         edgedenoise.load("edge-plus")
     assert "not shipped with weights. Train it" in caught.value.hint
+
+
+def test_a_shipped_bundle_appears_by_its_name_in_results_and_errors(tmp_path):
+    """Not by the path in the installed package, which says nothing and differs from machine to machine."""
+    bundle = Bundle.open("edge-tiny")
+    assert (str(bundle.source), bundle.is_archive) == ("edge-tiny", False)
+    shown = [
+        edgedenoise.verify("edge-tiny"),
+        edgedenoise.check_limits("edge-tiny"),
+        edgedenoise.bench("edge-tiny", shape=32, repeats=1),
+    ]
+    for report in shown:
+        assert report.bundle == "edge-tiny"
+        assert str(shipped("edge-tiny").parent) not in msgspec.json.encode(report).decode()
+    assert shown[2].run.bundle.source == shown[2].run.arguments[1] == "edge-tiny"
+    with pytest.raises(EdgeDenoiseError) as caught:
+        edgedenoise.load("edge-tiny", runtime="openvino")
+    assert caught.value.message.startswith("edge-tiny has no variant for runtime openvino")
+
+
+def test_the_hint_about_a_damaged_shipped_bundle_reinstalls_the_package(tmp_path, monkeypatch, flip_byte):
+    copied = Path(shutil.copytree(shipped("edge-tiny"), tmp_path / "edge-tiny.edge"))
+    monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "__init__.py"))
+    flip_byte(copied / "onnx-fp32" / "model.onnx")
+    with pytest.raises(IntegrityError, match=r"^edge-tiny: onnx-fp32/model.onnx is damaged") as caught:
+        edgedenoise.load("edge-tiny", precision="fp32")
+    assert caught.value.hint == "Install the package again with: pip install --force-reinstall --no-deps edgedenoise"
 
 
 def test_a_shipped_bundle_cannot_be_changed_but_copied(tmp_path):
