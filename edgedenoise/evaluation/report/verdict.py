@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.bundles.manifest import MOST_MEAN_LOSS_DB, MOST_WORST_LOSS_DB
 from edgedenoise.evaluation.report.summary import suited_images
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from edgedenoise.evaluation.report.summary import DeviceSummary, VariantSummary
@@ -52,11 +53,25 @@ def verdict(device: DeviceSummary) -> Verdict:
         reasons = tuple(f"{name}: {reason}." for name, reason in refused.items())
         return Verdict("", "No variant can be recommended on this device.", (*reasons, *notes))
     best = accepted[0]
+    if not best.is_float and best.change is None and best.to_float_db is None:
+        return _unknown_quality(best, device, notes)
     faster = [one for one in timed[: timed.index(best)] if one.name in refused]
     reasons = tuple(f"{one.name} {_speed(one)}, but {refused[one.name]}." for one in faster)
     if best.is_float:
         reasons += tuple(f"{one.name} {_speed(one)}." for one in accepted[1:] if not one.is_float)
     return Verdict(best.name, _sentence(best, device), reasons + notes)
+
+
+def _unknown_quality(best: VariantSummary, device: DeviceSummary, notes: tuple[str, ...]) -> Verdict:
+    """Return the verdict where the fastest variant is an INT8 one that was timed and nothing else."""
+    fast = "" if best.speed is None else f", {best.speed:.1f}x as fast as {best.compared_with}"
+    sentence = f"No recommendation yet: the quality of {best.name}{fast}, was not measured on this device."
+    arguments = device.run.arguments
+    on = [word for at, word in enumerate(arguments) if "--on" in (word, *arguments[max(0, at - 1) : at])]
+    source = device.run.bundle.source or device.run.bundle.name
+    command = command_line("compare", source, "--noisy", "NOISY", "--clean", "CLEAN", "-o", "results.json", *on)
+    missing = f"Measure it on your noisy images and their ground truth, then write the report again: {command}"
+    return Verdict("", sentence, (missing, *notes))
 
 
 def _refusal(one: VariantSummary, run: Run) -> str:
@@ -98,8 +113,6 @@ def _sentence(best: VariantSummary, device: DeviceSummary) -> str:
     elif best.to_float_db is not None:
         error = f"at most {best.max_error_lsb:.0f} levels off" if best.max_error_lsb is not None else ""
         parts.append(f"with output {best.to_float_db:.1f} dB from float, {error}".rstrip(", "))
-    else:
-        parts[:] = ["; ".join([*parts, "its quality was not measured on this device"])]
     return f"Ship {best.name}: {' '.join(parts)}."
 
 

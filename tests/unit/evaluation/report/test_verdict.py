@@ -110,9 +110,23 @@ def test_integers_that_no_image_calls_for_are_not_recommended() -> None:
     assert found.reasons[0].endswith("but no image here has the noise of 7 LSB that it is recommended from.")
 
 
-def test_a_verdict_without_images_says_so() -> None:
-    measured = msgspec.structs.replace(run(), images=())
-    variants = [msgspec.structs.replace(one, images=()) for one in measured.variants]
-    found = judged(msgspec.structs.replace(measured, variants=tuple(variants)))
-    expected = "Ship openvino-int8: 1.9x as fast as openvino-fp32; its quality was not measured on this device."
-    assert found.sentence == expected
+def only_timed(found: Run, *arguments: str) -> Run:
+    variants = [msgspec.structs.replace(one, images=()) for one in found.variants]
+    return msgspec.structs.replace(found, images=(), variants=tuple(variants), arguments=arguments)
+
+
+def test_a_variant_of_unknown_quality_is_not_shipped_and_the_missing_command_is_named() -> None:
+    found = judged(only_timed(run(), "bench", "my bundle.edge", "--on", "ssh://pi@board:22"))
+    assert found.variant == ""
+    assert found.sentence == (
+        "No recommendation yet: the quality of openvino-int8, 1.9x as fast as openvino-fp32, was not measured on this"
+        " device."
+    )
+    assert found.reasons[0].endswith(
+        "edgedenoise compare 'edge & co' --noisy NOISY --clean CLEAN -o results.json --on ssh://pi@board:22"
+    )
+
+
+def test_float_that_is_the_fastest_needs_no_measure_of_quality() -> None:
+    found = judged(only_timed(run(FLOAT, variant("onnx-int8", 210))))
+    assert (found.variant, found.sentence[:15]) == ("onnx-fp32", "Ship onnx-fp32:")
