@@ -1,8 +1,8 @@
 """The trend of each measure over the runs of a device, and whether the newest runs are worse than earlier ones.
 
 A change counts when it is larger than the measured spread: how far the earlier runs are from each other, plus how
-uncertain the medians are, by the samples within the runs. Times of a machine that did other work are not judged; the
-ratio between variants of one run is, because both were timed in the same rounds.
+uncertain the medians are, by the samples within the runs. Times of a machine that did other work are not judged. The
+ratio between variants of one run is, because both were timed in the same rounds; there it must be much worse to count.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from edgedenoise.evaluation.results import CALL, NETWORK
 from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from edgedenoise.evaluation.results import LatencySamples, Run, VariantResult
 
 PSNR_TOLERANCE_DB = 0.01
 """Change of a mean PSNR that rounding on another version of a runtime may cause."""
+CONTENDED_TOLERANCE = 0.3
+"""Part of a ratio between variants that other work on the machine, or heat, may cost: both variants wait for a CPU,
+but not in equal parts. A ratio that lost more has become worse even so."""
 _SCOPES = {CALL: "call", NETWORK: "network"}
 
 Verdict = Literal["first", "same", "better", "worse", "contended"]
@@ -98,11 +101,15 @@ class Trend:
         """Whether the newest runs differ from the earlier ones by more than the spread."""
         if self.before is None:
             return "first"
-        if self.is_time and any(point.contended for point in self.now):
+        slowed = any(point.contended for point in self.now)
+        if self.is_time and slowed:
             return "contended"
         gain = (self.value - self.before) * (1 if self.higher_is_better else -1)
         if abs(gain) <= self.spread:
             return "same"
+        slowed |= any(point.contended for point in self.earlier)
+        if slowed and -CONTENDED_TOLERANCE * self.before <= gain < 0:
+            return "contended"
         return "better" if gain > 0 else "worse"
 
 
@@ -116,7 +123,9 @@ def trends(earlier: Iterable[Run], now: Iterable[Run]) -> tuple[Trend, ...]:
     Returns:
         One trend per device, bundle, variant and measure of `now`, in their order.
     """
-    before, judged = _series(earlier), _series(now)
+    known = list(earlier)
+    references = {(run.device, run.bundle.name, one.name, one.compared_with) for run in known for one in run.variants}
+    before, judged = _series(known), _series(now, references)
     return tuple(
         Trend(key, kind.higher_is_better, kind.is_time, tuple(before.get(key, {}).get(kind, ())), tuple(points))
         for key, kinds in judged.items()
@@ -181,18 +190,30 @@ class _Kind(NamedTuple):
     is_time: bool
 
 
-def _series(runs: Iterable[Run]) -> dict[SeriesKey, dict[_Kind, list[Point]]]:
+def _series(
+    runs: Iterable[Run], references: Collection[tuple[object, ...]] = ()
+) -> dict[SeriesKey, dict[_Kind, list[Point]]]:
+    """Return all measures of some runs.
+
+    Args:
+        runs: the runs.
+        references: (device, bundle, variant, variant that its speed was compared with) of earlier runs. The same is
+            done here, also where another float variant is the fastest one now.
+    """
     found: dict[SeriesKey, dict[_Kind, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for variant in run.variants:
-            for key, kind, point in (*_times(run, variant), *_quality(run, variant)):
+            names = [
+                one.name for one in run.variants if (run.device, run.bundle.name, variant.name, one.name) in references
+            ]
+            for key, kind, point in (*_times(run, variant, names or [variant.compared_with]), *_quality(run, variant)):
                 found[key][kind].append(point)
     return found
 
 
-def _times(run: Run, variant: VariantResult) -> Iterator[tuple[SeriesKey, _Kind, Point]]:
-    """Yield the times of a variant, and its speed against the variant that it is compared with."""
-    reference = run.variant(variant.compared_with)
+def _times(run: Run, variant: VariantResult, against: Sequence[str]) -> Iterator[tuple[SeriesKey, _Kind, Point]]:
+    """Yield the times of a variant, and its speed against other ones."""
+    references = [one for one in map(run.variant, against) if one is not None]
     for timing in variant.timings:
         if timing.scope not in _SCOPES or not timing.samples_ms:
             continue
@@ -203,10 +224,11 @@ def _times(run: Run, variant: VariantResult) -> Iterator[tuple[SeriesKey, _Kind,
         megapixels = timing.height_px * timing.width_px * timing.images / 1e6
         key = SeriesKey(run.device, run.bundle.name, variant.name, f"ms/MP, {what}", conditions)
         yield key, _Kind(False, True), _point(run, [sample / megapixels for sample in timing.samples_ms])
-        ratios = [] if reference is None else _ratios(timing, reference)
-        if ratios:
-            key = key._replace(measure=f"speed against {variant.compared_with}, {what}")
-            yield key, _Kind(True, False), _point(run, ratios)
+        for reference in references:
+            ratios = _ratios(timing, reference)
+            if ratios:
+                ratio_key = key._replace(measure=f"speed against {reference.name}, {what}")
+                yield ratio_key, _Kind(True, False), _point(run, ratios)
 
 
 def _quality(run: Run, variant: VariantResult) -> Iterator[tuple[SeriesKey, _Kind, Point]]:

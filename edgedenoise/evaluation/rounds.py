@@ -80,6 +80,21 @@ class Samples:
     stable: bool = True
     """Whether no time was still falling when the warm-up ended."""
 
+    def followed_by(self, later: Samples) -> Samples:
+        """Return the samples of both, as of one measurement."""
+
+        def joined(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+            return {name: [*one.get(name, ()), *other.get(name, ())] for name in {**one, **other}}
+
+        return Samples(
+            call=joined(self.call, later.call),
+            call_px=self.call_px,
+            network=joined(self.network, later.network),
+            warm_up_call=joined(self.warm_up_call, later.warm_up_call),
+            warm_up_network=joined(self.warm_up_network, later.warm_up_network),
+            stable=self.stable and later.stable,
+        )
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """Warnings about the samples, each as a sentence."""

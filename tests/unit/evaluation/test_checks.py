@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import msgspec
 import numpy as np
 import pytest
+from result_runs import EARLIER, FLOAT, made_run
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
@@ -15,10 +16,12 @@ from edgedenoise.bundles.manifest import Limits, Variant
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.errors import LimitError, MeasurementError, ResultFileError, UsageError
 from edgedenoise.evaluation.checks import CheckOptions
+from edgedenoise.evaluation.history import trends
 from edgedenoise.evaluation.junit import junit_xml
 from edgedenoise.evaluation.limits import DEFAULT_MAX_ERROR_LSB, merged
 from edgedenoise.evaluation.result_files import append_runs, encoded, read_results
 from edgedenoise.evaluation.results import ResultFile
+from edgedenoise.evaluation.speed_checks import MAX_MEASUREMENTS, judged
 from edgedenoise.imaging.files import write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.runtimes.selftest import ANSWER_FILE, selftest_pair
@@ -151,9 +154,27 @@ def test_ratios_are_checked_against_earlier_runs_of_this_device(committed_bundle
     path.write_bytes(encoded(with_times(read_results(path), {"onnx-fp32": 10.0, INT8: 0.01})))
     report = edgedenoise.check_limits(committed_bundle, options)
     assert statuses(report)["baseline"] == "failed", "INT8 was 1000 times as fast as float"
+    samples = report.run.variant(INT8).timing("call").samples_ms
+    assert len(samples) == 5 * MAX_MEASUREMENTS, "it was measured again before it failed"
+    ratios = np.array(report.run.variant("onnx-fp32").timing("call").samples_ms) / samples
+    assert outcome(report, "baseline").value == np.median(ratios), "the samples are in the result"
     assert statuses(report, "onnx-fp32")["baseline"] == "not run", "it is compared with no other"
     path.write_bytes(encoded(with_times(read_results(path), {"onnx-fp32": 0.01, INT8: 10.0})))
     assert statuses(edgedenoise.check_limits(committed_bundle, options))["baseline"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("share", "contended", "status"),
+    [(0.5, True, "passed"), (0.65, True, "not run"), (0.65, False, "failed"), (0.8, True, "failed")],
+)
+def test_a_busy_machine_is_said_to_be_busy_and_fails_no_check(share: float, contended: bool, status: str) -> None:
+    """INT8 takes a share of the time of float; it took half of it in the baseline."""
+    now = made_run(4, [value * share for value in FLOAT], slower=7.0, contended=contended)
+    (ratio,) = [one for one in trends(EARLIER, [now]) if one.key.measure.startswith("speed")]
+    found = judged(INT8, ratio)
+    assert found.status == status
+    assert ("repeat both on an idle machine" in found.message) == (status == "not run")
+    assert found.value == pytest.approx(1 / share)
 
 
 def with_times(file: ResultFile, times_ms: dict[str, float]) -> ResultFile:

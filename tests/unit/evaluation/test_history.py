@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from result_runs import EARLIER, FLOAT, HALF, made_run
+from result_runs import EARLIER, FLOAT, HALF, made_run, variant
 
 from edgedenoise.errors import RegressionError, ResultFileError
 from edgedenoise.evaluation.history import check_regressions, split_latest, trends
@@ -55,6 +55,34 @@ def test_times_of_a_busy_machine_are_not_judged_but_ratios_are() -> None:
     found = verdicts(made_run(4, [value * 0.8 for value in FLOAT], slower=3.0, contended=True))
     assert found["onnx-fp32", "ms/MP"] == "contended"
     assert found["onnx-int8", "speed against onnx-fp32"] == "worse"
+
+
+def test_a_ratio_of_a_busy_machine_must_be_much_worse_to_count() -> None:
+    """Other work costs the variants unequal parts; it does not make INT8 slower than float."""
+
+    def verdict(share: float, contended: bool, earlier: Sequence[Run] = EARLIER) -> str:
+        now = made_run(4, [value * share for value in FLOAT], contended=contended)
+        return verdicts(now, earlier)["onnx-int8", "speed against onnx-fp32"]
+
+    assert (verdict(0.65, False), verdict(0.65, True)) == ("worse", "contended")
+    assert verdict(0.8, True) == "worse"
+    busy_baseline = [made_run(1, HALF, contended=True)]
+    assert verdict(0.65, False, busy_baseline) == "contended"
+
+
+def test_the_speed_is_compared_with_the_same_float_variant_as_before() -> None:
+    """Another one may be the fastest float variant now."""
+
+    def with_half(day: int, against: str) -> Run:
+        found = made_run(day, HALF)
+        half = msgspec.structs.replace(variant("onnx-fp16", FLOAT), precision="fp16")
+        first, integers = found.variants
+        integers = msgspec.structs.replace(integers, compared_with=against)
+        return msgspec.structs.replace(found, variants=(first, half, integers))
+
+    found = verdicts(with_half(2, "onnx-fp16"), [with_half(1, "onnx-fp32")])
+    assert found["onnx-int8", "speed against onnx-fp32"] == "same"
+    assert ("onnx-int8", "speed against onnx-fp16") not in found
 
 
 def test_lower_quality_is_a_regression() -> None:
