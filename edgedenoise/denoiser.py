@@ -18,7 +18,7 @@ from edgedenoise.imaging.stream import FrameStream, Policy
 from edgedenoise.runtimes.base import EffectiveDevice, SessionOptions
 from edgedenoise.runtimes.checked import OWN_PROCESS
 from edgedenoise.runtimes.choosing import Choice, choose
-from edgedenoise.runtimes.opened import OpenedVariants
+from edgedenoise.runtimes.opened import OpenedVariants, float_reason
 from edgedenoise.runtimes.opening import open_model, open_variant
 from edgedenoise.runtimes.stored_image import ImageRun, StoredImage
 from edgedenoise.runtimes.temporal import Temporal
@@ -382,7 +382,7 @@ class Denoiser:
             noise_lsb = None if noise is None else noise.rms_lsb * strength
             self.last_variant, session = self._opened.for_image(bits, noise_lsb)
             if self.last_variant is not self.variant:
-                self.last_float_reason = self._opened.float_reason(bits, noise_lsb)
+                self.last_float_reason = float_reason(self.variant, bits, noise_lsb)
         run = ImageRun(image, session, manifest.tiling, strength=strength, on_tile=on_tile, noise=noise)
         if unchanged:
             yield from run.unchanged()

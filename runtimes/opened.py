@@ -49,7 +49,7 @@ class OpenedVariants:
             bits: bits per sample.
             noise_lsb: noise to remove in 8-bit levels (RMS); None for unknown.
         """
-        reason = self.float_reason(bits, noise_lsb)
+        reason = float_reason(self.variant, bits, noise_lsb)
         if reason is None or self._open_float is None:
             return self.variant, self.session
         with self._opening:
@@ -69,11 +69,17 @@ class OpenedVariants:
         if self._float is not None:
             self._float[1].close()
 
-    def float_reason(self, bits: int, noise_lsb: float | None) -> str | None:
-        """Return what about an image calls for float; None where nothing does."""
-        if bits > 8:
-            return "images of more than 8 bits"
-        loss = self.variant.loss
-        if loss is None or noise_lsb is None or noise_lsb >= loss.least_noise_lsb:
-            return None
-        return f"images with less noise than {loss.least_noise_lsb:g} LSB"
+
+def float_reason(variant: Variant, bits: int, noise_lsb: float | None) -> str | None:
+    """Return what about an image calls for float instead of an INT8 variant; None where nothing does.
+
+    Args:
+        variant: the INT8 variant that was chosen.
+        bits: bits per sample.
+        noise_lsb: noise to remove in 8-bit levels (RMS); None for unknown.
+    """
+    if bits > 8:
+        return "images of more than 8 bits"
+    if noise_lsb is None or variant.loss is None or noise_lsb >= variant.least_noise_lsb:
+        return None
+    return f"images with less noise than {variant.least_noise_lsb:g} LSB"

@@ -13,6 +13,7 @@ import numpy as np
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.errors import UsageError
+from edgedenoise.evaluation.automatic import AutomaticChoice
 from edgedenoise.evaluation.bench import DEFAULT_REPEATS, noise_image, timing_options
 from edgedenoise.evaluation.image_results import ImageJudge, mean_of
 from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, Measurement, summarize
@@ -160,7 +161,8 @@ def compare(
         scratch = Path(folder)
         timed, timed_px = write_timed(pairs[0][0], scratch, opened)
         workers = start_workers(stack, opened, options)
-        images, tallies = _denoise_all(workers, pairs, scratch, keep, chosen_task, progress)
+        automatic = AutomaticChoice(opened, options)
+        images, tallies = _denoise_all(workers, pairs, scratch, keep, chosen_task, automatic, progress)
         check_measured(opened, workers)
         samples = time_rounds(workers, timed, timed_px, repeats, progress)
         check_measured(opened, workers)
@@ -236,7 +238,13 @@ class _Tally:
 
 
 def _denoise_all(
-    workers: Sequence[Worker], pairs: Pairs, scratch: Path, keep: Path | None, task: Task | None, progress: Progress
+    workers: Sequence[Worker],
+    pairs: Pairs,
+    scratch: Path,
+    keep: Path | None,
+    task: Task | None,
+    automatic: AutomaticChoice,
+    progress: Progress,
 ) -> tuple[list[ImageRecord], dict[str, _Tally]]:
     """Run every variant over every image; return the images, and the results by variant."""
     images: list[ImageRecord] = []
@@ -246,7 +254,8 @@ def _denoise_all(
         truth = None if clean is None else from_unit(read_image(clean).unit(), np.uint8)
         judge = ImageJudge(noisy, truth, task)
         results = {worker.variant.name: _result(worker, noisy, scratch) for worker in workers}
-        images.append(judge.record(next((one.noise_lsb for one in workers if one.noise_lsb is not None), None)))
+        noise_lsb = next((one.noise_lsb for one in workers if one.noise_lsb is not None), None)
+        images.append(judge.record(noise_lsb, automatic))
         reference = results.get(FLOAT_VARIANT)
         for name, result in results.items():
             if result is None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgedenoise.evaluation.automatic import AutomaticChoice
     from edgedenoise.evaluation.tasks import Task
 
 
@@ -48,7 +49,9 @@ class ImageJudge:
         self._path = path
         self._truth = truth
         self._task = task
-        self._noisy = from_unit(read_image(path).unit(), np.uint8)
+        image = read_image(path)
+        self._bits = image.bits
+        self._noisy = from_unit(image.unit(), np.uint8)
         self._places = Places(self._noisy) if min(self._noisy.shape[:2]) >= BLOCK_PX else None
 
     @property
@@ -56,11 +59,12 @@ class ImageJudge:
         """File name of the image, as results record it."""
         return utf8(self._path.name)
 
-    def record(self, noise_lsb: float | None = None) -> ImageRecord:
+    def record(self, noise_lsb: float | None = None, automatic: AutomaticChoice | None = None) -> ImageRecord:
         """Return what is recorded of the noisy image.
 
         Args:
             noise_lsb: its noise in 8-bit levels; None where the network does not take the noise level.
+            automatic: which variant runs it when none is named; None for unknown.
         """
         height, width = self._noisy.shape[:2]
         noise = {} if noise_lsb is None else {NOISE: noise_lsb}
@@ -71,6 +75,7 @@ class ImageJudge:
             sha256=sha256_of(self._path),
             noisy=self._quality(self._noisy),
             measures={**self._measures(self._noisy), **noise},
+            auto="" if automatic is None else automatic.variant_for(self._bits, noise_lsb),
         )
 
     def result(self, unit: NDArray[np.float32], reference: NDArray[np.float32] | None) -> ImageResult:

@@ -160,6 +160,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     measures: dict[str, float] = {}
     """Measures of the noisy image that need no ground truth, by name, such as `residual_noise_lsb`; `noise_lsb` is its
     estimated noise, where the network takes the noise level."""
+    auto: str = ""
+    """Variant of the run that `denoise` runs the image on when none is named; empty where it is not known."""
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):

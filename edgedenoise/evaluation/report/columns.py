@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.report.summary import DeviceSummary, VariantSummary
 
 NO_VALUE = "-"
+AUTO = "auto"
+"""Name of the row of what users get who name no variant."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,12 @@ def variant_table(device: DeviceSummary) -> Table:
         "size KB": lambda one: f"{one.result.size_bytes / 1024:.0f}",
     }
     rows = [(one.name, *(text(one) for text in columns.values())) for one in device.variants]
+    auto = device.auto
+    if auto is not None and len(auto.counts) > 1:  # with one variant it is the row of that variant
+        cells = {MEASURES[name][0]: _text(MEASURES[name][1], auto.means.get(name)) for name in names}
+        cells |= {"speed": _text("{:.2f}x", auto.speed), "ms/MP": _text("{:.0f}", auto.ms_per_mp)}
+        cells["largest error"] = _text("{:.0f}", auto.max_error_lsb)
+        rows.append((AUTO, *(cells.get(column, "") for column in columns)))
     if device.noisy:
         shown = {MEASURES[name][0]: _text(MEASURES[name][1], device.noisy.get(name)) for name in names}
         rows.insert(0, ("noisy input", *(shown.get(column, "") for column in columns)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from edgedenoise.evaluation.results import CALL, NOISE
 from edgedenoise.runtimes.timing import speed_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgedenoise.evaluation.results import ImageQuality, ImageResult, Run, VariantResult
 
@@ -86,6 +87,28 @@ class VariantSummary:
 
 
 @dataclass(frozen=True)
+class AutoSummary:
+    """What users get who name no variant: each image from the variant that `denoise` chooses for it."""
+
+    counts: dict[str, int]
+    """Number of images by variant, most first."""
+    means: dict[str, float]
+    """Means over the images, as `VariantSummary.means`."""
+    ms_per_mp: float | None
+    """Mean over the images of the median time of their variant, weighted by their pixels; None for unknown."""
+    speed: float | None
+    """Time of the float variant of the same runtime / `ms_per_mp`; None for unknown."""
+    max_error_lsb: float | None
+    """Maximum absolute error to the float reference, in 8-bit levels."""
+
+    @property
+    def sentence(self) -> str:
+        """How many images run on which variant."""
+        parts = [f"{name} for {count} image{'' if count == 1 else 's'}" for name, count in self.counts.items()]
+        return f"auto, as denoise runs without options: {', '.join(parts)}"
+
+
+@dataclass(frozen=True)
 class DeviceSummary:
     """A run of one bundle on one device."""
 
@@ -93,6 +116,8 @@ class DeviceSummary:
     variants: tuple[VariantSummary, ...]
     noisy: dict[str, float]
     """Means over the noisy images, as `VariantSummary.means`."""
+    auto: AutoSummary | None
+    """None where no images were compared, or a variant that `denoise` chooses for one of them failed."""
 
     @property
     def label(self) -> str:
@@ -132,7 +157,34 @@ def summarize_run(run: Run) -> DeviceSummary:
             )
         )
     noisy = _means([{**_quality_measures(image.noisy), **image.measures} for image in run.images])
-    return DeviceSummary(run, tuple(variants), noisy)
+    return DeviceSummary(run, tuple(variants), noisy, _auto(run, samples))
+
+
+def _auto(run: Run, ms_per_mp: Mapping[str, Sequence[float]]) -> AutoSummary | None:
+    """Join the results of the variants that `denoise` chooses for the images; see `AutoSummary`."""
+    found = {(one.name, image.image): image for one in run.variants for image in one.images}
+    chosen = [found.get((image.auto, image.name)) for image in run.images]
+    results = [one for one in chosen if one is not None]
+    if not results or len(results) != len(run.images):
+        return None
+    counts = Counter(image.auto for image in run.images)
+    used = [one for one in run.variants if one.name in counts]
+    # Only the float reference has no distance to itself.
+    errors = [0.0 if one.to_float is None else one.to_float.max_error_lsb for one in results]
+    times = {one.name: float(np.median(ms_per_mp[one.name])) for one in run.variants if ms_per_mp[one.name]}
+    milliseconds = None
+    if all(name in times for name in counts):
+        pixels = [image.height_px * image.width_px for image in run.images]
+        milliseconds = float(np.average([times[image.auto] for image in run.images], weights=pixels))
+    floats = [one.compared_with or one.name for one in used]
+    reference = times.get(floats[0])
+    return AutoSummary(
+        counts=dict(counts.most_common()),
+        means=_means([measures(one) for one in results]),
+        ms_per_mp=milliseconds,
+        speed=reference / milliseconds if milliseconds and reference else None,
+        max_error_lsb=max(errors),
+    )
 
 
 def measures(image: ImageResult) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT
 from edgedenoise.evaluation.compare import EQUAL_DB
+from edgedenoise.evaluation.report.summary import summarize_run
 from edgedenoise.printable import one_line
 from edgedenoise.tables import table
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.evaluation.compare import CompareReport, Row
     from edgedenoise.evaluation.measurement import Measurement
+    from edgedenoise.evaluation.report.summary import AutoSummary
 
 NO_VALUE = "-"
 _NARROW_BENCH = ("variant", "network ms", "call ms", "call ms/MP", "vs float", "load ms", "peak MB")
@@ -43,10 +45,14 @@ def compare_table(report: CompareReport, *, wide: bool = False) -> str:
         wide: whether to show every column; otherwise the table fits 80 columns.
 
     Returns:
-        The table, how it was measured, and a line for every variant that failed or is slower than float.
+        The table, how it was measured, how many images `denoise` runs on which variant, and a line for every variant
+        that failed or is slower than float.
     """
     cells = [_row_cells(report, row) for row in report.rows]
     columns = tuple(cells[0]) if wide else _NARROW_COMPARE
+    auto = summarize_run(report.run).auto
+    if auto is not None and len(auto.counts) > 1:  # with one variant it is the row of that variant
+        cells.append(_auto_cells(report, auto))
     if report.noisy is not None:
         noisy = {"variant": "noisy input", "PSNR dB": f"{report.noisy.psnr_db:.2f}", "SSIM": f"{report.noisy.ssim:.4f}"}
         cells.insert(0, noisy)
@@ -54,7 +60,8 @@ def compare_table(report: CompareReport, *, wide: bool = False) -> str:
     runs = "1 run" if report.repeats == 1 else f"{report.repeats} interleaved runs"
     images = "1 image" if len(report.images) == 1 else f"{len(report.images)} images"
     method = f"{images}, {report.megapixels:.1f} MP; latency at {height}x{width} pixels, {runs}"
-    return "\n".join([_table(columns, cells), method, *_remarks([row.measurement for row in report.rows])])
+    automatic = [] if auto is None else [one_line(auto.sentence)]
+    return "\n".join([_table(columns, cells), method, *automatic, *_remarks([row.measurement for row in report.rows])])
 
 
 def _table(columns: Sequence[str], cells: Sequence[dict[str, str]]) -> str:
@@ -72,6 +79,21 @@ def _row_cells(report: CompareReport, row: Row) -> dict[str, str]:
         "max LSB": NO_VALUE if fidelity is None else str(fidelity.max_error_lsb),
         "finite": _finite(row),
         **_speed_cells(row.measurement),
+    }
+
+
+def _auto_cells(report: CompareReport, auto: AutoSummary) -> dict[str, str]:
+    """Return the row of what users get who name no variant."""
+    psnr_db, ssim = auto.means.get("psnr_db"), auto.means.get("ssim")
+    noisy = report.noisy
+    return {
+        "variant": "auto",
+        "PSNR dB": NO_VALUE if psnr_db is None else f"{psnr_db:.2f}",
+        "SSIM": NO_VALUE if ssim is None else f"{ssim:.4f}",
+        "gain dB": NO_VALUE if noisy is None or psnr_db is None else f"{psnr_db - noisy.psnr_db:+.2f}",
+        "max LSB": NO_VALUE if auto.max_error_lsb is None else f"{auto.max_error_lsb:.0f}",
+        "p50 ms/MP": _rounded(auto.ms_per_mp),
+        "vs float": NO_VALUE if auto.speed is None else f"{auto.speed:.2f}x",
     }
 
 

@@ -38,8 +38,8 @@ class DeviceView:
     latency: LatencyPlot | None
     facts: tuple[tuple[str, str], ...]
     """(name, text) of the machine, its versions and the measurement."""
-    errors: tuple[str, ...]
-    """Remarks on variants: why one was not measured, or why it is slower than float."""
+    remarks: tuple[str, ...]
+    """On variants: why one was not measured or is slower than float, and which ones `denoise` takes."""
 
 
 def device_view(run: Run) -> DeviceView:
@@ -55,7 +55,10 @@ def device_view(run: Run) -> DeviceView:
         scatter=scatter(summary, found.variant),
         latency=latency_plot(summary),
         facts=tuple((name, text) for name, text in _facts(run) if text),
-        errors=tuple(remark for one in summary.variants if (remark := _remark(one))),
+        remarks=(
+            *(remark for one in summary.variants if (remark := _remark(one))),
+            *([] if summary.auto is None else [f"{summary.auto.sentence}."]),
+        ),
     )
 
 

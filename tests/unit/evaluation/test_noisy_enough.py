@@ -13,10 +13,12 @@ from edgedenoise.bundles.manifest import Limits
 from edgedenoise.denoiser import load_variant
 from edgedenoise.evaluation.checks import CheckOptions
 from edgedenoise.evaluation.compare import write_timed
-from edgedenoise.evaluation.report.text_tables import bench_table
+from edgedenoise.evaluation.report.summary import summarize_run
+from edgedenoise.evaluation.report.text_tables import bench_table, compare_table
 from edgedenoise.evaluation.results import NOISE
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.metrics import psnr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,27 @@ def test_a_comparison_records_the_noise_and_times_the_network(images: Path) -> N
     integers = report.run.variant(INT8)
     assert integers is not None
     assert levels["weak.png"] < integers.least_noise_lsb <= levels["strong.png"]
+
+
+def test_a_comparison_shows_what_denoise_gives_without_options(images: Path) -> None:
+    """Of each image the result of the variant that `denoise` takes, which is compared with a run of `denoise`."""
+    report = edgedenoise.compare(BUNDLE, images / "noisy", images / "clean", repeats=1, threads=1)
+    taken = {image.name: image.auto for image in report.run.images}
+    psnrs = []
+    with edgedenoise.load(BUNDLE, threads=1) as denoiser:
+        for name in ("strong.png", "weak.png"):
+            noisy, clean = (read_image(images / folder / name).pixels for folder in ("noisy", "clean"))
+            psnrs.append(psnr(denoiser(noisy), clean))
+            assert taken[name] == denoiser.last_variant.name
+    auto = summarize_run(report.run).auto
+    assert auto is not None
+    assert auto.means["psnr_db"] == pytest.approx(np.mean(psnrs), abs=1e-9)
+    lines = compare_table(report).splitlines()
+    (row,) = [line for line in lines if line.startswith("auto ")]
+    assert row.split()[1] == f"{np.mean(psnrs):.2f}"
+    if len(auto.counts) > 1:  # on machines where INT8 is chosen
+        assert auto.counts == {INT8: 1, "onnx-fp32": 1}
+    assert f"auto, as denoise runs without options: {taken['strong.png']} for 1 image" in "\n".join(lines)
 
 
 def test_an_image_without_noise_is_not_what_is_timed(images: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from reports import INT8_CHANGES_DB, NOISY_DB, run, variant
+from reports import FLOAT_DB, INT8_CHANGES_DB, NOISY_DB, run, variant
 
 from edgedenoise.evaluation.report.columns import image_columns, image_rows, variant_table
 from edgedenoise.evaluation.report.plots import Axis, latency_plot, pareto, scatter
@@ -85,3 +85,32 @@ def test_every_image_of_every_variant_has_a_row_and_worse_ones_are_marked() -> N
     table = variant_table(device)
     assert [row[0] for row in table.rows] == ["noisy input", "onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"]
     assert dict(zip(table.columns, table.rows[4], strict=True))["change to float dB"] == "-0.080"
+
+
+def test_the_results_of_auto_are_those_of_the_variant_of_each_image() -> None:
+    found = run(variant("onnx-fp32", 200), variant("onnx-int8", 100, (-0.5,) * 6, least_noise_lsb=7))
+    taken = ("onnx-int8", "onnx-int8", "onnx-int8", "onnx-fp32", "onnx-fp32", "onnx-fp32")
+    images = [msgspec.structs.replace(one, auto=name) for one, name in zip(found.images, taken, strict=True)]
+    variants = [msgspec.structs.replace(one, compared_with="onnx-fp32") for one in found.variants]
+    mixed = msgspec.structs.replace(found, images=tuple(images), variants=tuple(variants))
+    auto = summarize_run(mixed).auto
+    assert auto is not None
+    assert auto.counts == {"onnx-int8": 3, "onnx-fp32": 3}
+    assert auto.means["psnr_db"] == pytest.approx(np.mean(FLOAT_DB) - 0.25)
+    assert auto.ms_per_mp == pytest.approx(150, rel=0.01)
+    assert auto.speed == pytest.approx(4 / 3, rel=0.01)
+    assert auto.max_error_lsb == 7
+    assert auto.sentence.endswith(": onnx-int8 for 3 images, onnx-fp32 for 3 images")
+    assert [row[0] for row in variant_table(summarize_run(mixed)).rows] == [
+        "noisy input",
+        "onnx-fp32",
+        "onnx-int8",
+        "auto",
+    ]
+
+
+def test_auto_is_not_known_where_a_variant_that_it_takes_failed() -> None:
+    found = run()
+    images = tuple(msgspec.structs.replace(one, auto="onnx-gone") for one in found.images)
+    assert summarize_run(found).auto is None
+    assert summarize_run(msgspec.structs.replace(found, images=images)).auto is None
