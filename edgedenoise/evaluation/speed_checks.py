@@ -108,22 +108,22 @@ class SpeedChecks:
         """Measure all variants; again where a ratio became worse than the baseline, and judge all rounds together."""
         recorder = RunRecorder(self._bundle, ["test", str(self._bundle.source)], threads=self._options.threads)
         for _ in range(MAX_MEASUREMENTS):
-            measured = self._measure_once()
-            self._run = recorder.run(variant_results(self._bundle, measured, self._samples))
+            measured, samples = self._measure_once()
+            self._run = recorder.run(variant_results(self._bundle, measured, samples))
             self._trends = trends(self._earlier, [self._run]) if self._earlier else ()
             if not any(_lost(one) and one.verdict != "same" for one in self._trends):
                 break
         return {one.variant: one for one in measured}
 
-    def _measure_once(self) -> tuple[Measurement, ...]:
-        """Measure some more rounds; return the results over all of them."""
+    def _measure_once(self) -> tuple[tuple[Measurement, ...], Samples]:
+        """Measure some more rounds; return the results and the samples of all rounds so far."""
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             path = Path(folder) / "noise.png"
             write_image(Image(noise_image(self._shape_px)), path)
             workers = start_workers(stack, self._bundle, self._options)
             samples = time_rounds(workers, path, self._shape_px, self._repeats)
             self._samples = samples if self._samples is None else self._samples.followed_by(samples)
-            return summarize(self._bundle, workers, self._samples)
+            return summarize(self._bundle, workers, self._samples), self._samples
 
     def _against_baseline(self, variant: str) -> Outcome:
         """Compare the ratios of a variant to its float variant with those of earlier runs on this device."""
