@@ -1,0 +1,1 @@
+"""The app for browsers, written for a host of static files or as one HTML file."""
