@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before a test module imports onnxruntime
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts `make test &` so, and the commands that tests interrupt would inherit it and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _ROOT = Path(__file__).resolve().parent.parent
+_FIRST = (
+    "tests/project/test_readme.py",
+    "tests/e2e/test_loop.py",
+    "tests/project/test_examples.py",
+    "tests/project/test_third_party_backend.py",
+    "tests/fuzz/test_parsers.py",
+)
+"""Files that take longest. All tests of a file run in one worker, so a long file that began last would run alone."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files (tests/**/golden) instead of comparing with them",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first; the Makefile keeps xdist from sorting files by their number of tests."""
+    rank = {_ROOT / name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
-    """Start a command that takes signals as at a terminal, although the tests may run in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "edgedenoise", *arguments],
         cwd=folder,
@@ -60,7 +59,6 @@ def started(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

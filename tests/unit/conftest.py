@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +11,7 @@ import pytest
 from images import noisy_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
@@ -76,11 +75,3 @@ def nan_model(committed_bundle: Path) -> bytes:
     field = b"\x42" + bytes([len(name)]) + name + b"\x4a\x0c"  # ONNX's TensorProto: name (8), raw_data (9) of 12 bytes
     start = data.index(field) + len(field)
     return data[:start] + np.float32(np.nan).tobytes() + data[start + 4 :]
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT, as at a terminal: a process that was started in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

@@ -14,10 +14,7 @@ from typer.testing import CliRunner
 
 from edgedenoise.cli.common import Command, Output, cli_command
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
-    pytest.mark.usefixtures("interruptible"),
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 DURING_IMPORTS = """
 import os, signal, sys

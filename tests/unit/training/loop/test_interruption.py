@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
     from edgedenoise.training.config.config import CBSNConfig
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
-    pytest.mark.usefixtures("interruptible"),
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
 def send_at(step: int, number: int, times: int = 1) -> object:
