@@ -18,7 +18,7 @@ from edgedenoise.errors import UsageError
 from edgedenoise.evaluation.compare import loss_to_float_db
 from edgedenoise.evaluation.report.page import compare_to_html
 from edgedenoise.evaluation.report.text_tables import compare_table
-from edgedenoise.exporting.build import build
+from edgedenoise.exporting.build import SEARCH_SECONDS, build
 from edgedenoise.extras import missing_package
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image, from_unit
@@ -60,10 +60,12 @@ class Effort:
     """Crops that activation ranges are measured on."""
     repeats: int
     """Timed runs of each variant."""
+    search_seconds: float
+    """Longest search for layers that are kept in float."""
 
 
-FULL = Effort("cbsn-24x4", 500, 128, 10)
-QUICK = Effort("cbsn-16x4", 60, 32, 5)
+FULL = Effort("cbsn-24x4", 500, 128, 10, SEARCH_SECONDS)
+QUICK = Effort("cbsn-16x4", 60, 32, 5, 10.0)
 
 MIN_GAIN_DB = 4.0
 """Gain of the float variant that the demo promises on its sample images."""
@@ -147,6 +149,7 @@ def run_demo(
         count=effort.calibration_crops,
         seed=seed,
         targets=_targets(),
+        search_seconds=effort.search_seconds,
         progress=progress,
     )
     html = out / "report.html"
