@@ -16,7 +16,8 @@ export NO_MKDOCS_2_WARNING := 1
 
 # Two workers with one compute thread each: most tests are short, and more threads would only compete.
 # All tests of a file run in one worker, so that fixtures such as a trained network or a wheel are made once.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# tests/conftest.py orders the files; xdist would begin with those of many tests.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 OMP_NUM_THREADS ?= 1
 
 # How long `make fuzz` takes, and which damaged inputs it tries; FUZZ_ARGS=--record writes the page of results.
@@ -41,7 +42,7 @@ BENCH_ARGS ?= edge-tiny --shape 256 --threads 1
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test web bench-baseline bench-check fuzz faults soak reproduce-edge lint format typecheck docs serve-docs clean
+.PHONY: help demo test test-slow web bench-baseline bench-check fuzz faults soak reproduce-edge lint format typecheck docs serve-docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +51,11 @@ demo: $(DEMO_READY) ## train, quantize and compare a small denoiser; writes buil
 	$(BIN)/edgedenoise demo --out build/demo $(DEMO_ARGS)
 
 test: $(READY) ## run the test suite; PYTEST_ARGS="tests/project -x" runs a part of it
-	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	@echo "Long tests that rarely fail were left out. Run them: make test-slow"
+
+test-slow: $(READY) ## run the long tests that `make test` leaves out
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 web: ## build the browser library and app in runtimes/web/dist; needs Node 20.19 or newer, or brings one from PyPI
 	PYTHON="$(PYTHON)" .ci/npm ci --ignore-scripts --no-audit --no-fund

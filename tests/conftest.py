@@ -17,8 +17,12 @@ _FIRST = (
     "tests/project/test_readme.py",
     "tests/e2e/test_loop.py",
     "tests/project/test_examples.py",
-    "tests/project/test_third_party_backend.py",
+    "tests/unit/training/loop/test_trainer.py",
     "tests/fuzz/test_parsers.py",
+    "tests/unit/bundles/test_pretrained.py",
+    "tests/unit/export/test_tensorrt.py",
+    "tests/unit/training/loop/test_distributed.py",
+    "tests/project/test_third_party_backend.py",
 )
 """Files that take longest. All tests of a file run in one worker, so a long file that began last would run alone."""
 

@@ -25,8 +25,6 @@ from edgedenoise.noise.synthesis import add_camera_noise, parameters_for_psnr
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
-
 VARIANTS = {"onnx-fp32", "onnx-int8-u8s7", "openvino-fp32", "openvino-int8-u8s7"}
 
 
@@ -71,7 +69,8 @@ def bundle(folder: Path) -> Path:
     data, run, out = folder / "noisy", folder / "run", folder / "mine.edge"
     edgedenoise("train", "--data", data, "--out", run, "--network", "cbsn-8x1", "--steps", 60, "--patch", 60,
                 "--set", "first_weights=local-mean", "--set", "statistics=photo")  # fmt: skip
-    built = edgedenoise("build", run, "--data", data, "-o", out, "--count", 8, "--target", "openvino")
+    built = edgedenoise("build", run, "--data", data, "-o", out, "--count", 8, "--target", "openvino",
+                        "--search-time", 5)  # fmt: skip
     assert {check["status"] for check in built["verified"]["variants"]} == {"passed"}
     return out
 

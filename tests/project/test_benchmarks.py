@@ -48,7 +48,6 @@ def test_an_error_has_the_exit_code_of_its_class(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_the_benchmark_of_videos_takes_a_shorter_clip(tmp_path: Path) -> None:
     pytest.importorskip("av", reason='pip install "edgedenoise[video]"')
     bundle = Path(__file__).resolve().parents[1] / "fixtures" / "tiny.edge"

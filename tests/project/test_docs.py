@@ -54,3 +54,15 @@ def test_pages_that_source_files_name_exist() -> None:
         if not (ROOT / page).is_file()
     ]
     assert missing == []
+
+
+def test_the_long_tests_are_those_that_contributing_lists() -> None:
+    """`make test` leaves them out, so that marking one more is a decision."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### Long tests")[2].partition("\n#")[0]
+    listed = re.findall(r"^\| `(tests/[\w/]+\.py)` \|", section, re.MULTILINE)
+    marked = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"^(@|pytestmark = .*)pytest\.mark\.slow\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert sorted(marked) == sorted(listed)

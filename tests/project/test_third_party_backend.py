@@ -143,11 +143,11 @@ def test_it_is_measured_and_int8_is_compared_with_its_fp16(command: Command, bun
         assert found["abacus-fp16"]["speed_vs_float"] is None
 
 
-@pytest.mark.slow
 def test_build_makes_its_variants_unasked(command: Command, images: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason='to export, install: pip install "edgedenoise[export]"')
     options = ["--steps", 2, "--patch", 40, "--set", "data_check=off", "--device", "cpu", "--network", "cbsn-6x1"]
     command("train", "--data", images / "noisy", "--out", tmp_path / "run", *options)
-    command("build", tmp_path / "run", "--data", images / "noisy", "-o", tmp_path / "new.edge")
+    quick = ["--count", 4, "--search-time", 0]
+    command("build", tmp_path / "run", "--data", images / "noisy", "-o", tmp_path / "new.edge", *quick)
     variants = command("inspect", tmp_path / "new.edge")["variants"]
     assert {one["name"] for one in variants} >= NAMES

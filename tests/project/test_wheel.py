@@ -28,8 +28,6 @@ else:
 if TYPE_CHECKING:
     from conftest import Environment, MakeEnvironment
 
-pytestmark = pytest.mark.slow
-
 TINY_BUNDLE = "tests/fixtures/tiny.edge"
 
 
@@ -148,6 +146,7 @@ def run_on(device: Environment, environment: dict[str, str], *words: str | Path,
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_the_installed_wheel_shows_its_help(
     device: Environment, plain_environment: dict[str, str], tmp_path: Path
@@ -155,6 +154,7 @@ def test_the_installed_wheel_shows_its_help(
     assert "denoise" in run_on(device, plain_environment, "--help", cwd=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_the_installed_wheel_lists_what_the_machine_can_run(
     device: Environment, plain_environment: dict[str, str], tmp_path: Path
@@ -163,6 +163,7 @@ def test_the_installed_wheel_lists_what_the_machine_can_run(
     assert report
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_the_installed_wheel_denoises_an_image(
     device: Environment, plain_environment: dict[str, str], repo_root: Path, tmp_path: Path

@@ -31,7 +31,6 @@ def curve(run):
         return [(int(row["step"]), float(row["total"])) for row in csv.DictReader(stream)]
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_curve_of_one_and_any_number_goes_on(config, tmp_path):
     config = config.with_overrides(["batch=4", "log_every=1", "held_out=1", "val_every=5"])
     one = edgedenoise.train(config.with_overrides([f"out={tmp_path / 'one'}"])).run

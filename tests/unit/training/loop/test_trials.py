@@ -118,7 +118,6 @@ def test_convolutions_are_channels_last_but_in_bf16_on_a_cpu():
     assert memory_layout(CPU, "bf16") == torch.contiguous_format
 
 
-@pytest.mark.slow
 def test_a_network_of_24_channels_trains_in_bf16(config, tmp_path):
     """The width and the patch at which channels last crashed the process on a CPU with native bfloat16."""
     noise = np.random.default_rng(0).integers(0, 255, (170, 170, 3), np.uint8)
