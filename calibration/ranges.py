@@ -90,6 +90,8 @@ def without_margin(values: NDArray[np.float32], input_height: int, margin_px: in
         input_height: height of the input that the tensor was computed from.
         margin_px: width of the border of the input. That of a tensor behind a stride is smaller, rounded up.
     """
+    if values.shape[2:] == (1, 1):  # the mean of the whole input
+        return values
     margin = -(-margin_px * values.shape[2] // input_height)
     return values[:, :, margin : values.shape[2] - margin, margin : values.shape[3] - margin]
 

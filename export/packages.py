@@ -180,6 +180,8 @@ def _check_darktable(bundle: Bundle) -> None:
         why += " tiles in [0, 1]"
     elif manifest.noise_level is not None:
         why = "the network takes the noise level as a fourth channel, which darktable does not estimate"
+    elif not manifest.tiling.is_exact:
+        why = "the network looks at the whole image, and darktable does not blend tiles"
     elif manifest.tiling.halo_px > DARKTABLE_OVERLAP_PX:
         why = f"the network looks {manifest.tiling.halo_px} px far; darktable overlaps tiles by {DARKTABLE_OVERLAP_PX}"
     else:

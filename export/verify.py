@@ -69,6 +69,10 @@ class VariantCheck:
     """Self-test, largest difference to the float output in 8-bit levels."""
     bound_db: float | None = None
     """What `psnr_db` must reach."""
+    tiled_psnr_db: float | None = None
+    """Self-test, PSNR of blended tiles to the whole image, which is not judged; None for exact tiles."""
+    tiled_max_error_lsb: float | None = None
+    """Self-test, largest difference of blended tiles to the whole image in 8-bit levels; None for exact tiles."""
     reference_max_error_lsb: float | None = None
     """Self-test, largest difference to the reference execution in 8-bit levels; None for float variants."""
     reference_psnr_db: float | None = None
@@ -197,6 +201,8 @@ def _wrong_tiling(bundle: Bundle, graph: onnx.ModelProto) -> list[str]:
 
     tiling, problems = bundle.manifest.tiling, []
     field = receptive_field(graph)
+    if field is not None and field.reads_whole_image and tiling.is_exact:
+        problems.append("the manifest states exact tiles; the graph reads the mean of the whole image")
     if field is not None and tiling.halo_px < field.halo_px:
         problems.append(f"the halo in the manifest is {tiling.halo_px} px; the graph needs {field.halo_px} px")
     if field is not None and tiling.multiple_of % field.multiple_of:
@@ -286,6 +292,12 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         reasons.append(result.reason)
     if reference is not None and reference.reason:
         reasons.append(reference.reason)
+    blended = result.tiled_bound_db is None
+    if blended:
+        reasons.append(
+            f"tiles are blended and not exact: {result.tiled_psnr_db:.1f} dB and at most"
+            f" {result.tiled_max_error_lsb:.2f} 8-bit levels from the whole image"
+        )
     return replace(
         check,
         status="passed" if result.passed else "failed",
@@ -293,6 +305,8 @@ def _selftest(bundle: Bundle, variant: Variant, session: CheckedSession, check: 
         psnr_db=result.psnr_db,
         max_error_lsb=result.max_error_lsb,
         bound_db=result.bound_db,
+        tiled_psnr_db=result.tiled_psnr_db if blended else None,
+        tiled_max_error_lsb=result.tiled_max_error_lsb if blended else None,
         reference_max_error_lsb=None if reference is None else reference.max_error_lsb,
         reference_psnr_db=None if reference is None else reference.psnr_db,
         divergence=None if reference is None else reference.divergence,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from edgedenoise.errors import UsageError
 from edgedenoise.runtimes.reuse import BlockReuse
 from edgedenoise.runtimes.smoothing import SMOOTHED_FRAMES, Smoothing
 from edgedenoise.runtimes.stored_image import StoredImage
@@ -49,6 +50,11 @@ class Temporal:
     """
 
     def __init__(self, tiling: Tiling, *, smooth: bool = True, reuse: bool = False) -> None:
+        if reuse and not tiling.is_exact:
+            raise UsageError(
+                "the network looks at the whole image, so that the output of a part cannot be reused",
+                hint="Leave out --reuse.",
+            )
         self.reuse = BlockReuse(tiling) if reuse else None
         """Blocks of the last output; None where every frame is denoised as a whole."""
         self._smoothing = Smoothing(SMOOTHED_FRAMES if smooth else 1)

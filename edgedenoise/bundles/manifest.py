@@ -11,6 +11,8 @@ from edgedenoise.imaging.normalize import Normalization, NormalizationKind
 from edgedenoise.imaging.tiling import Tiling
 
 SCHEMA = "edgedenoise-bundle/1"
+BLENDED_SCHEMA = "edgedenoise-bundle/1-blended"
+"""Schema of bundles whose tiles are blended: a reader that would put them side by side must refuse it."""
 IMAGE_CHANNELS = 3
 """Channels of the image that a network takes and returns."""
 
@@ -239,6 +241,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _normalization(self)
+        _check_schema(self)
 
     @property
     def input_normalization(self) -> Normalization:
@@ -264,6 +267,7 @@ class EmbeddedMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         _normalization(self)
+        _check_schema(self)
 
 
 def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
@@ -279,6 +283,17 @@ def embedded_metadata(manifest: Manifest, variant: Variant) -> bytes:
             manifest.normalization_limit,
         )
     )
+
+
+def schema_for(tiling: Tiling) -> str:
+    """Return the schema of a bundle with such tiles."""
+    return SCHEMA if tiling.is_exact else BLENDED_SCHEMA
+
+
+def _check_schema(record: Manifest | EmbeddedMetadata) -> None:
+    """Raise a ValueError, which msgspec reports by its path, where the schema is not that of the tiles."""
+    if record.schema in (SCHEMA, BLENDED_SCHEMA) and record.schema != schema_for(record.tiling):
+        raise ValueError(f"the schema {record.schema!r} contradicts the tiles; expected {schema_for(record.tiling)!r}")
 
 
 def _normalization(record: Manifest | EmbeddedMetadata) -> Normalization:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgedenoise.bundles.manifest import SCHEMA, VARIANT_NAME, Manifest, Variant
+from edgedenoise.bundles.manifest import BLENDED_SCHEMA, SCHEMA, VARIANT_NAME, Manifest, Variant
 from edgedenoise.errors import IntegrityError, ManifestError
 from edgedenoise.shell import command_line
 from edgedenoise.system_errors import input_errors
@@ -158,7 +158,7 @@ def check_schema(schema: object, source: Path) -> None:
     Raises:
         ManifestError: it does not.
     """
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, BLENDED_SCHEMA):
         raise ManifestError(
             f"{source} has another schema; expected {SCHEMA!r}, got {schema!r}",
             hint="Upgrade with: pip install -U edgedenoise",

@@ -24,6 +24,8 @@ def model_card(manifest: Manifest) -> str:
         f"| normalization | {manifest.input_normalization} |",
         f"| halo | {tiling.halo_px} pixels |",
     ]
+    if not tiling.is_exact:
+        lines.append(f"| tiles | blended over {2 * tiling.strip_px} pixels, not exact |")
     if manifest.noise_level is not None:
         level = manifest.noise_level
         lines.append(f"| fourth input channel | noise level, {level.estimator} {level.version}, gain {level.gain:g} |")

@@ -9,7 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import ABOUT, Output, cli_command, text_of
-from edgedenoise.cli.importing import Halo, pixels, show_imported
+from edgedenoise.cli.importing import Halo, Tiles, pixels, show_imported
 
 
 @cli_command
@@ -24,6 +24,7 @@ def command(
             " same with a limit for INT8."
         ),
     ] = "unit",
+    tiling: Tiles = "exact",
     halo: Halo = "auto",
     about: Annotated[Path | None, typer.Option(help=ABOUT)] = None,
 ) -> None:
@@ -37,6 +38,7 @@ def command(
             model,
             out,
             normalization=normalization,
+            tiling=tiling,
             halo_px=pixels(halo),
             about=text_of(about),
             progress=progress,

@@ -9,7 +9,7 @@ import typer
 
 import edgedenoise
 from edgedenoise.cli.common import ABOUT, Output, cli_command, text_of
-from edgedenoise.cli.importing import Halo, pixels, show_imported
+from edgedenoise.cli.importing import Halo, Tiles, pixels, show_imported
 
 
 @cli_command
@@ -26,6 +26,7 @@ def command(
             " [0, 1], with the mean and the deviation of the whole image, or the same with a limit for INT8."
         ),
     ] = "auto",
+    tiling: Tiles = "exact",
     halo: Halo = "auto",
     trust_program: Annotated[
         bool, typer.Option("--trust-program", help="Load a .pt2 file. Torch can run code that such a file chooses.")
@@ -42,6 +43,7 @@ def command(
             source,
             out,
             normalization=None if normalization == "auto" else normalization,
+            tiling=tiling,
             halo_px=pixels(halo),
             trust_program=trust_program,
             about=text_of(about),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from edgedenoise.cli.common import Output
     from edgedenoise.exporting.onnx.foreign import ImportedBundle
 
-__all__ = ["Halo", "pixels", "show_imported"]
+__all__ = ["Halo", "Tiles", "pixels", "show_imported"]
+
+Tiles = Annotated[
+    Literal["exact", "blend"],
+    typer.Option(
+        help="exact: tiles have the pixels of the whole image, or the network is refused. blend: take a network that"
+        " averages the whole image; tiles overlap and are blended, and are not exact."
+    ),
+]
 
 Halo = Annotated[str, typer.Option(help="Context of a tile in pixels; auto for the receptive field of the graph.")]
 
@@ -44,12 +52,17 @@ def show_imported(output: Output, source: Path, out: Path, imported: ImportedBun
         "max_error_lsb": imported.max_error_lsb,
         "max_tile_error_lsb": imported.max_tile_error_lsb,
     }
+    tiling = imported.bundle.manifest.tiling
+    reach = "the whole image" if imported.measured_px is None else f"{imported.measured_px} px"
+    tiles = "of tiles from the whole image: "
+    if not tiling.is_exact:
+        tiles = f"tiles are blended over {2 * tiling.strip_px} px and not exact; on a test image they differ by "
     text = (
         f"imported {one_line(source)} to {one_line(out)}\n"
-        f"halo: {imported.halo_px} px (measured: {imported.measured_px}), sides of tiles: multiples of"
+        f"halo: {imported.halo_px} px (measured: {reach}), sides of tiles: multiples of"
         f" {imported.multiple_of}\n"
-        f"largest difference from the original: {imported.max_error_lsb:.1e} 8-bit levels; of tiles from the whole"
-        f" image: {imported.max_tile_error_lsb:.1e}\n"
+        f"largest difference from the original: {imported.max_error_lsb:.1e} 8-bit levels; {tiles}"
+        f"{imported.max_tile_error_lsb:.1e}\n"
         f"next, with a folder of noisy images: {command_line('calibrate', out, '--data')} ..."
     )
     output.result(value, text)

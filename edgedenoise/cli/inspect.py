@@ -35,6 +35,7 @@ def command(
             f"{manifest.name}: {network.name}, {network.parameters:,} parameters, {network.macs_per_px:,} MAC/pixel"
         ),
         f"normalization {manifest.input_normalization}, halo {tiling.halo_px} px, multiple of {tiling.multiple_of}",
+        *([] if tiling.is_exact else [f"tiles are blended over {2 * tiling.strip_px} px and not exact"]),
         *([] if level is None else [_level_line(level)]),
         table(header, [_cells(variant) for variant in manifest.variants], columns=None if wide else _NARROW),
     ]

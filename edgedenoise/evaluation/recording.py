@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.bundle import Bundle
     from edgedenoise.evaluation.measurement import Measurement
     from edgedenoise.evaluation.rounds import Samples
+    from edgedenoise.imaging.tiling import Tiling
 
 MOST_STALLED = 0.1
 """Part of the time in which work may wait for a CPU before the machine counts as contended."""
@@ -93,7 +94,7 @@ class RunRecorder:
                 settings={name: os.environ[name] for name in _SETTINGS if name in os.environ},
                 contended=None if stalled is None else stalled > MOST_STALLED,
                 throttled=throttled,
-                remarks=(*remarks, *_machine_remarks(stalled, throttled)),
+                remarks=(*remarks, *_tile_remarks(manifest.tiling), *_machine_remarks(stalled, throttled)),
                 conditions=tuple(self._conditions),
             ),
             bundle=BundleIdentity(
@@ -140,6 +141,13 @@ class RunRecorder:
             energy_j=None if energy is None else sum(energy.joules),
             throttled=None if gpu is None else gpu.throttled,
         )
+
+
+def _tile_remarks(tiling: Tiling) -> list[str]:
+    """Return a remark on tiles that are not exact."""
+    if tiling.is_exact:
+        return []
+    return [f"The tiles of this network are blended over {2 * tiling.strip_px} pixels: they are not exact."]
 
 
 def _machine_remarks(stalled: float | None, throttled: bool | None) -> list[str]:

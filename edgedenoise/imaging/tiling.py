@@ -3,6 +3,7 @@
 An output pixel of a convolutional network depends on input pixels within the receptive-field radius, the *halo*.
 Each tile carries that much context on every side and is reflected only at the borders of the image, so it gives
 the same pixels as the whole image. A whole image is a plan with one tile.
+`blending` is for networks whose tiles cannot be exact.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 
 from edgedenoise.errors import DeviceMemoryError, UsageError
+from edgedenoise.imaging.blending import blended_bands
 from edgedenoise.imaging.pixel_rows import taken
 
 if TYPE_CHECKING:
@@ -53,11 +55,23 @@ class Tiling(msgspec.Struct, frozen=True):
     """Tile origins and sides are multiples of this (networks that shuffle pixels)."""
     bytes_per_px: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)] = 4096
     """Estimate of peak working memory per input pixel of a tile."""
+    blend_px: Annotated[int, msgspec.Meta(ge=1, le=256)] | msgspec.UnsetType = msgspec.UNSET
+    """Half the width of the strips in which tiles are blended, where they cannot be exact; unset where they are."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether tiles have the pixels of the whole image."""
+        return self.blend_px is msgspec.UNSET
+
+    @property
+    def strip_px(self) -> int:
+        """Half the width of the strips in which tiles are blended, or 0."""
+        return 0 if self.blend_px is msgspec.UNSET else self.blend_px
 
     @property
     def margin_px(self) -> int:
-        """The halo rounded up to `multiple_of`, so that a tile's input begins on the network's grid."""
-        return -(-self.halo_px // self.multiple_of) * self.multiple_of
+        """Halo and strip, rounded up to `multiple_of`, so that a tile's input begins on the network's grid."""
+        return -(-(self.halo_px + self.strip_px) // self.multiple_of) * self.multiple_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,8 @@ class TilePlan:
     margin_px: int
     top: int = 0
     """First row that the tiles cover; rows above it are context."""
+    strips_px: tuple[int, int] = (0, 0)
+    """Half the height and half the width of the strips around edges of tiles, in which they are blended."""
 
     @property
     def rows(self) -> int:
@@ -132,7 +148,9 @@ def plan_tiles(height: int, width: int, tiling: Tiling, tile: int, *, top: int =
             f" got {tile}"
         )
     sides = _balanced(height - top, tile, tiling), _balanced(width, tile, tiling)
-    return TilePlan(height, width, *sides, tiling.margin_px, top)
+    step = tiling.multiple_of
+    strips = [min(tiling.strip_px, side // 2) // step * step for side in sides]
+    return TilePlan(height, width, *sides, tiling.margin_px, top, (strips[0], strips[1]))
 
 
 def run_tiled(
@@ -184,6 +202,9 @@ def run_bands(
             tile = cut(rows[y - plan.top :][:input_height], columns[x:][:input_width])
             yield np.ascontiguousarray(tile[None])
 
+    if any(plan.strips_px):
+        yield from blended_bands(plan, stream(inputs()), on_tile)
+        return
     band = np.empty((3, 0, plan.width), np.float32)
     for done, ((y, x), answer) in enumerate(zip(plan.origins(), stream(inputs()), strict=True), start=1):
         height, width = min(plan.tile_height, plan.height - y), min(plan.tile_width, plan.width - x)

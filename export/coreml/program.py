@@ -144,6 +144,10 @@ def _reduce_mean(known: Translation, node: onnx.NodeProto) -> Any:
     )
 
 
+def _global_average_pool(known: Translation, node: onnx.NodeProto) -> Any:
+    return known.builder.reduce_mean(x=known.read(node.input[0]), axes=[2, 3], keep_dims=True, name=known.named(node))
+
+
 def _slice(known: Translation, node: onnx.NodeProto) -> Any:
     """Cut channels, the only axis that the graph contract allows."""
     x = known.read(node.input[0])
@@ -213,6 +217,7 @@ OPERATORS: dict[str, Callable[[Translation, onnx.NodeProto], Any]] = {
     "AveragePool": _average_pool,
     "MaxPool": _max_pool,
     "ReduceMean": _reduce_mean,
+    "GlobalAveragePool": _global_average_pool,
     "Slice": _slice,
     "Concat": _concat,
     "DepthToSpace": _depth_to_space,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import onnx
 
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
-from edgedenoise.bundles.manifest import Manifest, NetworkInfo, NoiseLevel, Parity, Training, Variant
+from edgedenoise.bundles.manifest import Manifest, NetworkInfo, NoiseLevel, Parity, Training, Variant, schema_for
 from edgedenoise.bundles.writer import BundleWriter
 from edgedenoise.calibration.calibrate import FLOAT_VARIANT, TRAINED_RANGES_FILE
 from edgedenoise.calibration.graphs import channel_problems
@@ -60,6 +61,8 @@ class FloatGraph:
     """Radius of the receptive field in input pixels."""
     multiple_of: int = 1
     """What the sides of an input must be divisible by."""
+    blend_px: int | None = None
+    """Half the width of the strips in which tiles are blended; None for exact tiles."""
     parity: Parity | None = None
     """How far the graph is from the network that it was traced from."""
     training: Training | None = None
@@ -82,13 +85,15 @@ def new_manifest(graph: FloatGraph, name: str, about: str = "") -> Manifest:
         about: Markdown for the model card.
     """
     model = graph.model
+    tiling = Tiling(graph.halo_px, graph.multiple_of, peak_bytes_per_px(model), graph.blend_px or msgspec.UNSET)
     return Manifest(
+        schema=schema_for(tiling),
         name=name,
         created_by=f"edgedenoise {edgedenoise.__version__}",
         network=NetworkInfo(graph.name, parameter_count(model), macs_per_px(model)),
         normalization=graph.normalization.kind,
         normalization_limit=graph.normalization.limit,
-        tiling=Tiling(graph.halo_px, graph.multiple_of, peak_bytes_per_px(model)),
+        tiling=tiling,
         variants=[],
         noise_level=graph.noise_level,
         training=graph.training,

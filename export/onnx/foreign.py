@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 
 from edgedenoise.bundles.writer import check_replaceable
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
     from edgedenoise.exporting.onnx.parity import Answer
     from edgedenoise.imaging.normalize import NormalizationKind
 
+TilingKind: TypeAlias = Literal["exact", "blend"]
+"""Whether tiles must have the pixels of the whole image, or are blended because they cannot."""
 MAX_HALO_PX: Final = 1024
+_BLEND_PX: Final = 32
+"""Half the width of the strips in which tiles are blended."""
 IMPORT_STEPS: Final = 3
 """Steps that are reported as progress: clean, compare, write."""
 _LSB: Final = 255
@@ -43,14 +48,16 @@ class ImportedBundle:
     bundle: Bundle
     halo_px: int
     """Context that a tile has on every side."""
-    measured_px: int
-    """Largest distance at which a changed input pixel changed the output."""
+    measured_px: int | None
+    """Largest distance at which a changed input pixel changed the output; None for a network that looks at the whole
+    image."""
     multiple_of: int
     """What the sides of a tile are divisible by."""
     max_error_lsb: float
     """Largest difference between the bundle's graph and the foreign one, in 8-bit levels."""
     max_tile_error_lsb: float
-    """Largest difference between tiles and the whole image, in 8-bit levels."""
+    """Largest difference between tiles and the whole image, in 8-bit levels; where tiles are blended, on one test
+    image in small tiles."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ def import_network(
     out: Path,
     *,
     normalization: NormalizationKind,
+    tiling: TilingKind,
     halo_px: int | None,
     about: str,
     progress: Progress = silent,
@@ -76,15 +84,23 @@ def import_network(
     """Make a bundle of a foreign network; arguments and errors as for `import_onnx`."""
     progress("import", 0, IMPORT_STEPS, "cleaning")
     interface = foreign_interface(network.model)
-    graph = cleaned(network.model, interface)
+    blended = tiling == "blend"
+    graph = cleaned(network.model, interface, blended=blended)
     data = graph.model.SerializeToString()
     field = _field(graph.model)
     progress("import", 1, IMPORT_STEPS, "comparing")
     error = _check_same(network.answer, interface, graph, field)
-    reach = measured_reach(data, field, interface.channels)
+    if blended and not field.reads_whole_image:
+        raise UsageError(
+            f"the network looks {field.halo_px} px far and can be tiled exactly; blended tiles would be slower",
+            hint="Leave out --tiling blend.",
+        )
+    reach = None if blended else measured_reach(data, field, interface.channels)
     halo = _halo(halo_px, reach, field)
     chosen = Normalization(normalization, DEFAULT_LIMIT if normalization == "whole-image-bounded" else None)
-    tile_error = check_tiles(data, Tiling(halo, field.multiple_of), chosen, interface.channels)
+    blend_px = -(-_BLEND_PX // field.multiple_of) * field.multiple_of if blended else None
+    tiles = Tiling(halo, field.multiple_of, blend_px=blend_px or msgspec.UNSET)
+    tile_error = check_tiles(data, tiles, chosen, interface.channels)
     progress("import", 2, IMPORT_STEPS, "writing")
     bundle = write_float_bundle(
         out,
@@ -94,6 +110,7 @@ def import_network(
             normalization=chosen,
             halo_px=halo,
             multiple_of=field.multiple_of,
+            blend_px=blend_px,
             noise_level=SHIPPED if interface.channels > CHANNELS else None,
         ),
         about=about,
@@ -135,16 +152,15 @@ def _field(model: onnx.ModelProto) -> ReceptiveField:
     return field
 
 
-def _halo(wanted: int | None, reach: int, field: ReceptiveField) -> int:
-    if reach > field.halo_px:
+def _halo(wanted: int | None, reach: int | None, field: ReceptiveField) -> int:
+    if reach is not None and reach > field.halo_px:
         raise ExportError(
             f"a pixel changed the output {reach} px away; the graph allows {field.halo_px} px",
             hint="Please report this with the model.",
         )
     if wanted is not None and wanted < field.halo_px:
         raise ExportError(
-            f"the network looks {field.halo_px} px far (measured: {reach}), and would not be tiled exactly with a halo"
-            f" of {wanted} px",
+            f"the network looks {field.halo_px} px far, and would not be tiled exactly with a halo of {wanted} px",
             hint="Leave out --halo to take the receptive field of the graph.",
         )
     return field.halo_px if wanted is None else wanted

@@ -32,6 +32,7 @@ FLOAT_OPERATORS = frozenset(
     {"Conv", "Relu", "Add", "Concat", "DepthToSpace", "Clip", "Mul", "Sub"}
     | {"Abs", "AveragePool", "Div", "ReduceMean", "Slice"}  # of the guard
     | {"MaxPool", "Sqrt"}  # of imported networks
+    | {"GlobalAveragePool"}  # of imported networks whose tiles are blended
 )
 _CHANNEL_AXIS = 1
 _ALLOCATOR_FACTOR = Fraction(5, 2)
@@ -142,7 +143,7 @@ class TensorShape:
 
     channels: int
     density: Fraction
-    """1 at full resolution, 1/4 behind a stride of 2."""
+    """1 at full resolution, 1/4 behind a stride of 2, 0 for the mean of the whole image."""
 
 
 @damage_reported("the ONNX graph")
@@ -164,11 +165,14 @@ def trace_shapes(model: onnx.ModelProto) -> dict[str, TensorShape]:
             shape = TensorShape(first.channels // block**2, first.density * block**2)
         elif node.op_type == "ReduceMean":
             shape = TensorShape(1, first.density)
+        elif node.op_type == "GlobalAveragePool":
+            shape = TensorShape(first.channels, Fraction(0))
         elif node.op_type == "Slice":
             start, stop = (int(constants[name].item()) for name in node.input[1:3])
             shape = TensorShape(len(range(first.channels)[start:stop]), first.density)
         else:
-            shape = TensorShape(max(one.channels for one in inputs), first.density)  # one channel is spread over many
+            # One channel is spread over many, and one pixel over all.
+            shape = TensorShape(max(one.channels for one in inputs), max(one.density for one in inputs))
         shapes[node.output[0]] = shape
     return shapes
 

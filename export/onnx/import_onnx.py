@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgedenoise.exporting.onnx.foreign import TilingKind
     from edgedenoise.imaging.normalize import NormalizationKind
 
 
@@ -26,6 +27,7 @@ def import_onnx(
     out: Path | str,
     *,
     normalization: NormalizationKind = "unit",
+    tiling: TilingKind = "exact",
     halo_px: int | None = None,
     about: str = "",
     progress: Progress = silent,
@@ -39,6 +41,8 @@ def import_onnx(
             input channel is the standard deviation of the noise at each pixel, with white as 1.
         out: the bundle folder to write; an existing bundle is replaced.
         normalization: how the network takes pixels: `unit` as [0, 1], or `whole-image`.
+        tiling: `exact` refuses a network whose tiles cannot have the pixels of the whole image. `blend` takes one that
+            averages the whole image: tiles overlap and are blended, and the bundle says that they are not exact.
         halo_px: context in pixels that tiles need on each side; None for the receptive field of the graph.
         about: Markdown for the model card: data and their licence, measured quality.
         progress: called after each of the steps clean, compare, write.
@@ -47,7 +51,7 @@ def import_onnx(
         The bundle, and what was measured.
 
     Raises:
-        UsageError: `halo_px` is out of range.
+        UsageError: `halo_px` is out of range, tiles are to be blended that can be exact.
         ExportError: the file is not an ONNX graph, has an operator that is not taken, or cannot be tiled exactly; the
             message names the reason.
         BundleError: `out` exists and is not a bundle.
@@ -71,6 +75,7 @@ def import_onnx(
         ForeignNetwork(original, source.stem, answer),
         target,
         normalization=normalization,
+        tiling=tiling,
         halo_px=halo_px,
         about=about,
         progress=progress,

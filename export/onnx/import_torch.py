@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgedenoise.exporting.onnx.foreign import TilingKind
     from edgedenoise.exporting.onnx.parity import Answer
     from edgedenoise.imaging.normalize import NormalizationKind
 
@@ -37,6 +38,7 @@ def import_torch(
     out: Path | str,
     *,
     normalization: NormalizationKind | None = None,
+    tiling: TilingKind = "exact",
     halo_px: int | None = None,
     trust_program: bool = False,
     about: str = "",
@@ -53,6 +55,8 @@ def import_torch(
         out: the bundle folder to write; an existing bundle is replaced.
         normalization: how the network takes pixels. None for `unit`, and for the normalization of the port's code
             where the file holds weights.
+        tiling: `exact` refuses a network whose tiles cannot have the pixels of the whole image. `blend` takes one that
+            averages the whole image: tiles overlap and are blended, and the bundle says that they are not exact.
         halo_px: context in pixels that tiles need on each side; None for the receptive field of the graph.
         trust_program: load a `.pt2` file, although torch can run code that the file chooses.
         about: Markdown for the model card: data and their licence, measured quality.
@@ -62,7 +66,8 @@ def import_torch(
         The bundle, and what was measured.
 
     Raises:
-        UsageError: `halo_px` is out of range, or `trust_program` is given for weights.
+        UsageError: `halo_px` is out of range, tiles are to be blended that can be exact, or `trust_program` is given
+            for weights.
         TrainingError: the weights cannot be read without running code, or are those of another network.
         ExportError: the program is not trusted or cannot be read, has an operator that is not taken, or cannot be
             tiled exactly; the message names the reason.
@@ -88,7 +93,9 @@ def import_torch(
         deployed = NonBlind(module).eval()
         network = ForeignNetwork(trace(deployed).model, found.spec.name, module_answers(deployed, torch.float32))
         chosen = normalization or found.normalization.kind
-    return import_network(network, target, normalization=chosen, halo_px=halo_px, about=about, progress=progress)
+    return import_network(
+        network, target, normalization=chosen, tiling=tiling, halo_px=halo_px, about=about, progress=progress
+    )
 
 
 def _program(path: Path, out: Path, *, trusted: bool) -> ForeignNetwork:

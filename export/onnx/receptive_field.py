@@ -28,6 +28,8 @@ class ReceptiveField:
     """Largest distance, in input pixels, from an output pixel to an input pixel that it depends on."""
     multiple_of: int
     """Side of the blocks of input pixels that a network with strides treats as one."""
+    reads_whole_image: bool = False
+    """Whether the output depends on means of the whole image besides; the halo is that of all other paths."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,15 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
     sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     reach = {model.graph.input[0].name: _Reach(Fraction(1), Fraction(0), Fraction(0))}
     largest = Fraction(1)
+    pooled: set[str] = set()
+    """Tensors that depend on means of the whole image alone, and have one pixel."""
     for node in model.graph.node:
         known = [reach[name] for name in node.input if name in reach]
         if node.op_type == "DequantizeLinear" and not known:
             sizes[node.output[0]] = sizes.get(node.input[0], [])  # a quantized weight
+            continue
+        if node.op_type == "GlobalAveragePool" or (not known and pooled.intersection(node.input)):
+            pooled.update(node.output)
             continue
         if not known:
             continue
@@ -74,7 +81,7 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
     if output is None or output.step != 1 or largest.denominator != 1:
         return None
     radius = max(-output.first, output.last, Fraction(0))
-    return ReceptiveField(-(-radius.numerator // radius.denominator), int(largest))
+    return ReceptiveField(-(-radius.numerator // radius.denominator), int(largest), bool(pooled))
 
 
 def _joined(known: Iterable[_Reach]) -> _Reach | None:

@@ -20,22 +20,30 @@ _WHOLE_IMAGE: Final = frozenset(
     | {"Attention", "LSTM", "GRU"}
 )
 """Operators by which a pixel depends on all others."""
+_MEAN: Final = "GlobalAveragePool"
+"""The one among them that is taken where tiles are blended."""
 VIEWS: Final = frozenset({"Reshape", "Unsqueeze", "Squeeze"})
 """Operators that only change how many dimensions there are."""
 RANK: Final = 4
 """Dimensions of an image-like tensor."""
-_TILES_HINT: Final = "Images are denoised in tiles. Train the network without this layer, or with a local one."
+_TILES_HINT: Final = (
+    "Images are denoised in tiles. Train the network without this layer, or with a local one; or accept tiles that are"
+    " blended and not exact: --tiling blend"
+)
+_NOT_BLENDED_HINT: Final = "--tiling blend takes means of each channel over the whole image alone, as in NAFNet."
 
 
 class Rewriter:
     """The graph that is being written: nodes in order, and constants by name."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, blended: bool = False) -> None:
         """Begin with the constants of a model whose sides are numbers.
 
         Args:
             model: the model; it is not changed.
+            blended: whether means of the whole image are taken, because tiles will be blended.
         """
+        self.blended = blended
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -58,8 +66,8 @@ class Rewriter:
             ExportError: an operator cannot be rewritten; the message says why.
         """
         for node in self._model.graph.node:
-            if node.op_type in _WHOLE_IMAGE:
-                raise reads_whole_image(node)
+            if node.op_type in _WHOLE_IMAGE and not (self.blended and node.op_type == _MEAN):
+                raise reads_whole_image(node, blended=self.blended)
             rule = rules.get(node.op_type)
             if rule is not None:
                 rule(self, node)
@@ -151,12 +159,12 @@ class Rewriter:
         return kept[::-1]
 
 
-def reads_whole_image(node: onnx.NodeProto) -> ExportError:
-    """Return the error of an operator that tiles would change."""
+def reads_whole_image(node: onnx.NodeProto, *, blended: bool = False) -> ExportError:
+    """Return the error of an operator that tiles would change; `blended` where this is accepted of others."""
     return ExportError(
         f"the network cannot be tiled exactly: {node.op_type} ({node.output[0]}) makes every pixel depend on the whole"
         " image, so that a tile would have other pixels than the image",
-        hint=_TILES_HINT,
+        hint=_NOT_BLENDED_HINT if blended else _TILES_HINT,
     )
 
 

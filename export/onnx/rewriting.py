@@ -124,16 +124,21 @@ def _reduce_mean(new: Rewriter, node: onnx.NodeProto) -> None:
     axes = attribute(node, "axes", None)
     if len(node.input) == 2:  # since opset 18
         axes = new.constants[node.input[1]].tolist()
+    if new.blended and axes is not None and sorted(axis % RANK for axis in axes) == [2, 3]:
+        if not attribute(node, "keepdims", 1):
+            raise not_rewritten(node, "drops the sides of the image")
+        new.emit("GlobalAveragePool", [node.input[0]], node.output[0])
+        return
     if axes is None or [axis % RANK for axis in axes] != [1]:
-        raise reads_whole_image(node)
+        raise reads_whole_image(node, blended=new.blended)
     if not attribute(node, "keepdims", 1):
         raise not_rewritten(node, "drops the axis of the channels")
     new.emit("ReduceMean", [node.input[0]], node.output[0], axes=[1], keepdims=1)
 
 
-def _softmax(_: Rewriter, node: onnx.NodeProto) -> None:
+def _softmax(new: Rewriter, node: onnx.NodeProto) -> None:
     if attribute(node, "axis", -1) % RANK != 1:
-        raise reads_whole_image(node)
+        raise reads_whole_image(node, blended=new.blended)
     raise not_rewritten(node, "is not taken")
 
 

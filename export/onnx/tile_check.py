@@ -79,10 +79,10 @@ def check_tiles(model: bytes, tiling: Tiling, normalization: Normalization, chan
         channels: number of input channels.
 
     Returns:
-        The largest difference in 8-bit levels, which is rounding.
+        The largest difference in 8-bit levels, which is rounding where tiles are exact, and not judged otherwise.
 
     Raises:
-        ExportError: they differ by more than rounding.
+        ExportError: they differ by more than rounding, where tiles are exact.
     """
     tile = -(-32 // tiling.multiple_of) * tiling.multiple_of
     small = selftest_image(channels)
@@ -92,7 +92,7 @@ def check_tiles(model: bytes, tiling: Tiling, normalization: Normalization, chan
         tiled = run_image(session, image, normalization, tiling, tile=tile)
     worst = float(np.abs(tiled - whole).max()) * _LSB
     limit = max(NEGLIGIBLE_LSB, NEGLIGIBLE_LSB * float(np.abs(whole).max()))
-    if not worst <= limit:
+    if tiling.is_exact and not worst <= limit:
         raise ExportError(
             f"tiles with a halo of {tiling.halo_px} px differ from the whole image by {worst:.3g} 8-bit levels;"
             f" expected at most {limit:.3g}",

@@ -50,11 +50,19 @@ def test_a_program_becomes_a_bundle_that_computes_the_same(name: str, tmp_path: 
     assert edgedenoise.verify(imported.bundle.root).passed
 
 
-def test_the_attention_of_nafnet_is_refused_with_the_reason(tmp_path: Path) -> None:
-    file = save_program(NAFBlock(attention=True), tmp_path / "nafnet.pt2")
+def test_the_attention_of_nafnet_is_refused_with_the_reason_and_taken_in_blended_tiles(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = NAFBlock(attention=True)
+    file = save_program(network, tmp_path / "nafnet.pt2")
     with pytest.raises(ExportError, match=r"cannot be tiled exactly: .* whole image"):
         edgedenoise.import_torch(file, tmp_path / "foreign.edge", trust_program=True)
     assert not (tmp_path / "foreign.edge").exists()
+    imported = edgedenoise.import_torch(file, tmp_path / "foreign.edge", trust_program=True, tiling="blend")
+    assert (imported.halo_px, imported.measured_px) == (3, None)
+    x = np.random.default_rng(2).random((1, 3, 64, 96), np.float32)
+    found = run(imported.bundle.file("onnx-fp32/model.onnx").read_bytes(), {"image": x})["denoised"]
+    with torch.inference_mode():
+        np.testing.assert_allclose(found, network(torch.from_numpy(x)).numpy(), atol=2e-5)
 
 
 def test_weights_of_the_port_become_a_bundle_that_is_calibrated_quantized_and_verified(
