@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+import edgedenoise.runtimes
 from edgedenoise.evaluation.environment import Environment, environment
 from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Backend
+
+_WEB_FOLDER: Final = Path(edgedenoise.runtimes.__file__).parent / "web" / "dist"
+_WEB_FILES: Final = ("lib/edgedenoise.js", "lib/worker.js", "lib/ort/ort-wasm-simd-threaded.wasm")
 
 
 class BackendStatus(msgspec.Struct, frozen=True):
@@ -30,11 +35,25 @@ class BackendStatus(msgspec.Struct, frozen=True):
     """Command that makes the backend available; None when there is none, or nothing to do."""
 
 
+class WebStatus(msgspec.Struct, frozen=True):
+    """Whether the files that run bundles in browsers are in this installation."""
+
+    available: bool
+    folder: str
+    """Folder that the files are in, or belong into."""
+    reason: str | None
+    """What is missing; None when nothing is."""
+    command: str | None
+    """Command that builds them in a checkout of the source; None when they are there."""
+
+
 class Diagnosis(msgspec.Struct, frozen=True):
     """The machine and every backend of the installation."""
 
     environment: Environment
     backends: tuple[BackendStatus, ...]
+    web: WebStatus
+    """Whether bundles can be served to browsers."""
 
 
 def diagnose() -> Diagnosis:
@@ -51,7 +70,14 @@ def diagnose() -> Diagnosis:
         ['onnxruntime', 'openvino']
     """
     broken = [_broken(name, reason) for name, reason in registry.broken.items()]
-    return Diagnosis(environment(), (*map(_status, registry.values()), *broken))
+    return Diagnosis(environment(), (*map(_status, registry.values()), *broken), _web_status())
+
+
+def _web_status(folder: Path = _WEB_FOLDER) -> WebStatus:
+    missing = next((name for name in _WEB_FILES if not (folder / name).is_file()), None)
+    if missing is None:
+        return WebStatus(True, str(folder), None, None)
+    return WebStatus(False, str(folder), f"the browser library has not been built: {missing} is missing", "make web")
 
 
 def _status(backend: Backend) -> BackendStatus:

@@ -45,6 +45,11 @@ def text_of_diagnosis(diagnosis: Diagnosis) -> str:
             lines += _wrapped(f"reason: {status.reason}")
         if status.command:
             lines.append(f"{_INDENT}to fix: {status.command}")  # on one line, to be copied
+    web = diagnosis.web
+    lines += ["", f"{'web':<12} {'built' if web.available else 'not built'}"]
+    lines += _wrapped("runs on browsers of phones, tablets and computers")
+    if not web.available:
+        lines += [*_wrapped(f"reason: {web.reason}"), f"{_INDENT}to fix, in a checkout of the source: {web.command}"]
     return "\n".join(lines)
 
 

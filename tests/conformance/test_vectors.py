@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,10 @@ def test_the_weights_in_typescript_are_those_of_python(script: Any) -> None:
 
 @pytest.fixture(scope="module")
 def npm() -> list[str]:
-    """The command that runs npm's scripts, where Node and the packages are there."""
-    if shutil.which("node") is None or not (WEB / "node_modules" / "vitest").is_dir():
+    """The command that runs npm's scripts, where `make web` has installed the packages."""
+    if not (WEB / "node_modules" / "vitest").is_dir():
         pytest.skip("the TypeScript library needs Node and its packages; install them with: make web")
-    return ["npm", "--prefix", str(WEB), "run", "--silent"]
+    return [str(ROOT / ".ci" / "npm"), "run", "--silent"]
 
 
 @pytest.mark.slow
@@ -106,3 +106,25 @@ def test_typescript(name: str, npm: list[str]) -> None:
     environment = {**os.environ, "CI": "1", "NO_COLOR": "1"}
     done = subprocess.run([*npm, name], capture_output=True, text=True, check=False, timeout=600, env=environment)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_the_typescript_of_the_guide_compiles(npm: list[str], tmp_path: Path) -> None:
+    """Every block of docs/guides/website.md in TypeScript passes the strict type check."""
+    guide = (ROOT / "docs" / "guides" / "website.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```ts\n(.*?)```", guide, re.DOTALL)
+    assert len(blocks) >= 2
+    for number, block in enumerate(blocks):
+        (tmp_path / f"block{number}.ts").write_text(block, encoding="utf-8")
+    modules = WEB / "node_modules"
+    # The ambient types of the project belong to the sources that the blocks import.
+    ambient = [WEB / "src" / "*.d.ts", modules / "vite" / "client.d.ts", modules / "@types" / "node" / "index.d.ts"]
+    settings = {
+        "extends": str(WEB / "tsconfig.json"),
+        "compilerOptions": {"noEmit": True, "types": [], "paths": {"edgedenoise": [str(WEB / "src" / "index.ts")]}},
+        "include": [f"{tmp_path}/*.ts", *map(str, ambient)],
+    }
+    (tmp_path / "tsconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    run = [npm[0], "exec", "--", "tsc", "-p", str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import edgedenoise
@@ -237,3 +238,20 @@ def test_webgpu_computes_the_same(page: Any) -> None:
     assert found["device"]["device"] == "webgpu"
     rgba = np.array(found["data"], np.uint8).reshape(32, 32, 4)
     assert np.abs(rgba[..., :3].astype(int) - wanted).max() <= 1
+
+
+def test_the_page_of_the_guide_denoises_a_file(page: Any, site: Path, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "website.md").read_text(encoding="utf-8")
+    html = guide.partition("```html\n")[2].partition("```")[0]
+    (site / "guide.html").write_text(html.replace("./edgedenoise/", "./lib/"), encoding="utf-8")
+    rng = np.random.default_rng(2)
+    image = rng.integers(60, 200, (40, 56, 3), dtype=np.uint8)
+    PIL.Image.fromarray(image).save(tmp_path / "noisy.png")
+    page.goto(page.url + "guide.html")
+    page.wait_for_function("document.querySelector('output').value === 'ready'")
+    page.set_input_files("input", tmp_path / "noisy.png")
+    page.wait_for_function("document.querySelector('output').value === 'finished'")
+    script = "[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 56, 40).data]"
+    shown = np.array(page.evaluate(script), np.uint8).reshape(40, 56, 4)[..., :3]
+    with edgedenoise.load("edge-tiny", precision="int8", runtime="onnxruntime") as denoiser:
+        np.testing.assert_array_equal(shown, denoiser(image))

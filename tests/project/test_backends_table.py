@@ -53,6 +53,13 @@ ROWS = (
     Row("[Core ML](docs/guides/iphone.md)", "iPhone, iPad, Mac", "coreml", "auto", ("fp32", "fp16", "int8")),
 )
 
+WEBSITE = "docs/guides/website.md"
+BROWSERS = (
+    [f"[Browser, WebAssembly]({WEBSITE})", "any browser", "tested on hardware", "-", "tested on hardware"],
+    [f"[Browser, WebGPU]({WEBSITE})", "GPUs, in a browser", "emulated", "-", "-"],
+)
+"""Rows of the browser library, which is no backend of Python: tests/e2e/test_web_library.py compares its pixels."""
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> VerifyReport:
@@ -86,7 +93,8 @@ def state(row: Row, precision: str, report: VerifyReport) -> str:
 
 
 def table(report: VerifyReport) -> list[list[str]]:
-    return [[row.backend, row.runs_on, *(state(row, p, report) for p in PRECISIONS)] for row in ROWS]
+    rows = [[row.backend, row.runs_on, *(state(row, p, report) for p in PRECISIONS)] for row in ROWS]
+    return [*rows, *BROWSERS]
 
 
 def shown() -> list[list[str]]:
@@ -110,8 +118,16 @@ def test_the_readme_claims_what_was_tested_and_no_more(report: VerifyReport, req
         readme.write_text(before + BEGIN + markdown(rows) + END + rest.split(END)[1], encoding="utf-8")
     claimed = shown()
     assert [cells[:2] for cells in claimed] == [cells[:2] for cells in rows]
-    for row, claim, found in zip(ROWS, claimed, rows, strict=True):
+    assert claimed[len(ROWS) :] == list(BROWSERS)
+    for row, claim, found in zip(ROWS, claimed[: len(ROWS)], rows[: len(ROWS)], strict=True):
         for precision, says, is_ in zip(PRECISIONS, claim[2:], found[2:], strict=True):
             # A machine with a GPU may test more than the one that wrote the table.
             if row.device == "cpu" or is_ != "tested on hardware":
                 assert says == is_, f"{row.backend} {precision}: the README says {says!r}, expected {is_!r}"
+
+
+def test_the_rows_of_browsers_are_tested() -> None:
+    tests = (ROOT / "tests" / "e2e" / "test_web_library.py").read_text(encoding="utf-8")
+    assert "def test_pixels_are_those_of_python(" in tests
+    assert '("edge-tiny", "int8"), ("edge-tiny", "fp32")' in tests
+    assert "def test_webgpu_computes_the_same(" in tests
