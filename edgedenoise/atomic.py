@@ -148,6 +148,23 @@ def check_writable(target: Path) -> None:
             pass
 
 
+def check_writable_folder(folder: Path) -> None:
+    """Check, before long work, that files can be written to a folder; it is made.
+
+    Raises:
+        OutputError: they cannot, or it is a file.
+    """
+    if folder.is_file():
+        raise OutputError(
+            f"{folder} cannot be written: expected a folder, got a file",
+            hint=f"Name a folder: {folder.with_suffix('')}",
+        )
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 def write_bytes(target: Path, data: bytes, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write `data` to `target` atomically; see `atomic_file`."""
     with atomic_file(target, durable=durable, mode=mode) as temporary, output_errors(target):

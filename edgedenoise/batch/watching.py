@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgedenoise.atomic import check_writable
+from edgedenoise.atomic import check_writable_folder
 from edgedenoise.batch.arrivals import Arrivals
 from edgedenoise.batch.command import RunCommand
 from edgedenoise.batch.pipeline import ignore, run_jobs
@@ -112,7 +112,7 @@ def watch(
     }
     arrivals = Arrivals(folder, out, settle_s)
     command = RunCommand((folder,), out, without_defaults(given))
-    check_writable(out / "an-output")
+    check_writable_folder(out)
     ends: list[EdgeDenoiseError] = []
 
     def report(result: FileResult) -> None:
@@ -133,7 +133,7 @@ def _is_lasting(error: EdgeDenoiseError, out: Path) -> bool:
     if is_of_every_file(error):
         return True
     try:
-        check_writable(out / "an-output")
+        check_writable_folder(out)
     except OutputError:
         return True
     return False

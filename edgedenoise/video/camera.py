@@ -6,6 +6,7 @@ the packages of PyAV have no access to them on Linux. JetPack's OpenCV has GStre
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -104,7 +105,7 @@ def _decoded(container: Any, stream: Any, address: str) -> Iterator[Any]:
 
 
 def _gstreamer(pipeline: str) -> Frames:
-    cv2: Any = import_io("cv2", "the pipeline cannot be run")
+    cv2: Any = _import_opencv("the pipeline cannot be run")
     if "gstreamer:                   yes" not in cv2.getBuildInformation().lower():
         raise DeviceNotFoundError(
             "this build of OpenCV has no GStreamer: expected JetPack's own, got the one from PyPI",
@@ -114,9 +115,15 @@ def _gstreamer(pipeline: str) -> Frames:
     return _opencv(pipeline, "of the pipeline", backend=cv2.CAP_GSTREAMER, ends=ends)
 
 
+def _import_opencv(purpose: str) -> Any:
+    """Import OpenCV, whose warnings say what our errors say."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    return import_io("cv2", purpose)
+
+
 def _opencv(camera: int | str, name: str, *, backend: int | None = None, ends: bool = False) -> Frames:
     """Yield the frames of a camera that OpenCV reads; `ends` says that their end is no error."""
-    cv2: Any = import_io("cv2", f"the camera {name} cannot be read")
+    cv2: Any = _import_opencv(f"the camera {name} cannot be read")
     capture = cv2.VideoCapture(camera, cv2.CAP_ANY if backend is None else backend)
     try:
         if not capture.isOpened():

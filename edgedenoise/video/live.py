@@ -96,7 +96,7 @@ def denoise_camera(
     """
     for name, value in (("frames", frames), ("seconds", seconds)):
         if value is not None and value <= 0:
-            raise UsageError(f"{name} is {value!r}; expected more than 0, or None for no limit")
+            raise UsageError(f"{name} is not accepted: expected more than 0, or none for no limit, got {value!r}")
     target = None if out is None else _checked(Path(out), overwrite=overwrite)
     settings = stream or StreamOptions()
     captured = camera_frames(source)

@@ -221,7 +221,8 @@ def open_input(path: Path | str, *, hwaccel: str | None = None, **options: Any) 
                 f"{path} cannot be decoded on {hwaccel}: {error.strerror or error}",
                 hint="Leave --hwaccel out to decode on the CPU.",
             ) from error
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+        hint = "Check the address, and that the camera is on and takes connections." if "://" in str(path) else None
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     return container
 
 

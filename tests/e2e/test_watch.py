@@ -176,3 +176,5 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected 0 seconds or more, got -1"):
         edgedenoise.watch(tmp_path / "in", tmp_path / "out", TINY, settle_s=-1)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(OutputError, match=r"out\.png cannot be written: expected a folder, got a file"):
+        edgedenoise.watch(tmp_path / "in", photo(tmp_path / "out.png"), TINY)

@@ -49,7 +49,12 @@ def test_a_run_that_was_stopped_is_continued(
     out = tmp_path / "out"
     words = ("denoise", "-r", photos, "-o", out, "-m", TINY, "--json", "-q")
     with subprocess.Popen(
-        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        command(*words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which is ignored in the background
     ) as child:
         assert child.stdout is not None
         first = child.stdout.readline()  # arrives while the run goes on

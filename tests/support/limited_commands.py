@@ -124,6 +124,7 @@ def run(arguments: list[str]) -> dict[str, object]:
 
 def main(folder: Path, *names: str) -> None:
     """Run the commands."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
     disk = folder / "full"
     disk.mkdir(exist_ok=True)
     for out in (folder / "before", disk):
