@@ -141,9 +141,9 @@ def _is_lasting(error: EdgeDenoiseError, out: Path) -> bool:
 
 def _end_of(folder: Path, error: EdgeDenoiseError) -> EdgeDenoiseError:
     """Return the error of an image as the one that ends the watch."""
-    again = "Then start the watch again, which continues."
+    before = f"{error.hint.rstrip('.')}; then start" if error.hint else "Start"
     ended = type(error)(
-        f"{folder} is not watched any more: {error.message}", hint=f"{error.hint}\n{again}" if error.hint else again
+        f"{folder} is not watched any more: {error.message}", hint=f"{before} the watch again, which continues."
     )
     ended.__cause__ = error.__cause__
     return ended

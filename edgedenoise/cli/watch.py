@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -39,6 +40,12 @@ def command(
 ) -> None:
     """Denoise the images of a folder as they arrive, until Ctrl-C."""
     counts = {"denoised": 0, "failed": 0}
+    begun = threading.Event()
+
+    def begin(stage: str, done: int, total: int, note: str = "") -> None:  # noqa: ARG001
+        if not begun.is_set():  # everything is checked and loaded
+            begun.set()
+            output.note(f"watching {one_line(folder)}; press Ctrl-C to stop")
 
     def report(result: FileResult) -> None:
         counts["denoised" if result.error is None else "failed"] += 1
@@ -48,7 +55,6 @@ def command(
         else:
             output.message(f"denoised {one_line(result.source)} to {one_line(result.output)} with {result.variant}")
 
-    output.note(f"watching {one_line(folder)}; press Ctrl-C to stop")
     with suppress(KeyboardInterrupt), terminated_like_interrupted():
         edgedenoise.watch(
             folder,
@@ -56,6 +62,7 @@ def command(
             model,
             settle_s=settle,
             poll=poll,
+            progress=begin,
             on_result=report,
             **asdict(files),
             **loading.options(),
