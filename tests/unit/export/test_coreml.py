@@ -149,6 +149,10 @@ def _reduce_mean(b: GraphBuilder) -> None:
     b.node("Sub", ["image", mean], "denoised")
 
 
+def _global_average_pool(b: GraphBuilder) -> None:
+    b.node("Sub", ["image", b.node("GlobalAveragePool", ["image"], "mean")], "denoised")
+
+
 def _slice(b: GraphBuilder) -> None:
     names = [_integer(b, name, value) for name, value in (("start", 1), ("end", 2**63 - 1), ("axis", 1))]
     b.conv(b.node("Slice", ["image", *names, _integer(b, "step", 1)], "cut"), "denoised", (3, 2, 3))
@@ -199,6 +203,7 @@ ALONE: dict[str, tuple[Callable[[GraphBuilder], None], set[str]]] = {
     "MaxPool of a window": (_max_pool_of_a_window, {"sub", "max_pool"}),
     "Sqrt": (_sqrt, {"add", "sqrt"}),
     "ReduceMean": (_reduce_mean, {"reduce_mean", "sub"}),
+    "GlobalAveragePool": (_global_average_pool, {"reduce_mean", "sub"}),
     "Slice": (_slice, {"conv", "slice_by_index"}),
     "Concat": (_concat, {"conv", "concat"}),
     "Clip": (_clip, {"clip"}),
