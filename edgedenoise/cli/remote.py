@@ -44,6 +44,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 _LOCAL = {*_OPTIONS, "ctx", "verbose", "quiet", "debug", "json_"}
 """Parameters that are not handed on as they are."""
+_REPEATED = {"install", "wheels", "remote_python"}
+"""Those of them that the command line which repeats the measurement has, too."""
 _FILES = "files"
 """Folder of the copied files, in the folder of the session."""
 
@@ -198,15 +200,19 @@ def _words_of(ctx: typer.Context, skip: set[str], written: set[str]) -> _Words:
     files: dict[str, Path] = {}
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
-        if parameter.name in _LOCAL | skip or source is None or source.name != "COMMANDLINE":
+        local = parameter.name in _LOCAL | skip
+        if (local and parameter.name not in _REPEATED) or source is None or source.name != "COMMANDLINE":
             continue
         value = ctx.params[parameter.name or ""]
         option = [max(parameter.opts, key=len)] if parameter.param_type_name == "option" else []
         if isinstance(value, bool):
-            words += option
+            words += [] if local else option
             repeats += option
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
+            if local:
+                repeats += [*option, str(one)]
+                continue
             remote = one
             if parameter.name in written:
                 remote = f"{parameter.name}{one.suffix}"

@@ -44,7 +44,7 @@ def test_bench_on_a_device(run: Run, on: tuple[str, ...], tiny_bundle: Path, tmp
     (measured,) = read_results(tmp_path / "result.json").runs
     assert measured.machine.label == label
     given = ("bench", str(tiny_bundle), "--shape", "32", "--repeats", "1", "--threads", "1")
-    assert measured.arguments == (*given, "--on", on[1])
+    assert measured.arguments == (*given, "--remote-python", sys.executable, "--on", on[1])
     timing = measured.variants[0].timing("call")
     assert timing is not None
     assert (timing.width_px, len(timing.samples_ms), measured.environment.threads) == (32, 1, 1)
