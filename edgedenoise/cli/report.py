@@ -21,11 +21,18 @@ def command(
 
     Of each device and bundle, the latest comparison is shown. The report recommends a variant per device.
     """
+    from edgedenoise.evaluation.joining import load_runs
     from edgedenoise.evaluation.report.page import report_of
-    from edgedenoise.evaluation.report.view import device_view
+    from edgedenoise.evaluation.report.view import device_view, latest_tests
 
-    views = [device_view(run) for run in report_of(results, out)]
-    lines = [f"{view.summary.label}, {view.summary.run.bundle.name}: {view.verdict.sentence}" for view in views]
+    shown = report_of(results, out)
+    tests = latest_tests(load_runs(results), shown)
+    views = [device_view(run, tests) for run in shown]
+    lines = [
+        f"{view.summary.label}, {view.summary.run.bundle.name}: {view.verdict.sentence}"
+        + (f" Measure it with: {view.verdict.command}" if view.verdict.command else "")
+        for view in views
+    ]
     verdicts = [
         {
             "device": view.summary.label,
@@ -33,6 +40,7 @@ def command(
             "variant": view.verdict.variant,
             "sentence": view.verdict.sentence,
             "reasons": view.verdict.reasons,
+            "command": view.verdict.command,
         }
         for view in views
     ]

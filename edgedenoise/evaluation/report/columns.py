@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgedenoise.evaluation.report.summary import DeviceSummary, VariantSummary
+    from edgedenoise.evaluation.results import Check
 
 NO_VALUE = "-"
 AUTO = "auto"
@@ -139,9 +140,10 @@ def variant_table(device: DeviceSummary) -> Table:
         columns["worst image dB"] = lambda one: NO_VALUE if one.change is None else f"{one.change.worst_db:+.2f}"
     for name in names:
         columns[MEASURES[name][0]] = lambda one, name=name: _text(MEASURES[name][1], one.means.get(name))  # type: ignore[misc]
+    if any(one.to_float_db is not None for one in device.variants):
+        columns["PSNR to float dB"] = lambda one: _db(one.to_float_db)
+        columns["largest error"] = lambda one: _text("{:.0f}", one.max_error_lsb)
     columns |= {
-        "PSNR to float dB": lambda one: _db(one.to_float_db),
-        "largest error": lambda one: _text("{:.0f}", one.max_error_lsb),
         "load ms": lambda one: _text("{:.0f}", one.result.load_ms),
         "peak MB": lambda one: _megabytes(one.result.peak_rss_bytes),
         "size KB": lambda one: f"{one.result.size_bytes / 1024:.0f}",
@@ -157,6 +159,23 @@ def variant_table(device: DeviceSummary) -> Table:
         shown = {MEASURES[name][0]: _text(MEASURES[name][1], device.noisy.get(name)) for name in names}
         rows.insert(0, ("noisy input", *(shown.get(column, "") for column in columns)))
     return Table(("variant", *columns), tuple(rows))
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Return the table of the limits that `edgedenoise test` checked."""
+    rows = [
+        (
+            " ".join(filter(None, (one.variant, one.name))),
+            "passed" if one.passed else "failed",
+            NO_VALUE if one.value is None else f"{one.value:.4g} {one.unit}",
+            NO_VALUE
+            if one.limit is None
+            else f"{'at least' if one.at_least else 'at most'} {one.limit:.4g} {one.unit}",
+            one.image,
+        )
+        for one in checks
+    ]
+    return Table(("check", "outcome", "measured", "limit", "image"), tuple(rows))
 
 
 def _interval(one: VariantSummary) -> str:

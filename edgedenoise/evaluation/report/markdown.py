@@ -27,9 +27,14 @@ def markdown(title: str, devices: Sequence[DeviceView], commands: Sequence[str])
     for device in devices:
         lines += [f"## {escaped(device.summary.label)}", "", f"**{escaped(device.verdict.sentence)}**", ""]
         lines += [f"- {escaped(reason)}" for reason in device.verdict.reasons]
+        if device.verdict.command:
+            lines += ["", "```text", device.verdict.command, "```"]
         table = variant_table(device.summary)
         lines += ["", _row(table.columns), _row(["---", *["---:"] * (len(table.columns) - 1)])]
         lines += [_row(row) for row in table.rows]
+        if device.checks is not None:
+            lines += ["", _row(device.checks.columns), _row(["---"] * len(device.checks.columns))]
+            lines += [_row(row) for row in device.checks.rows]
         lines += ["", *(f"- {escaped(name)}: {escaped(text)}" for name, text in device.facts), ""]
     lines += ["## Commands", "", "```text", *commands, "```", ""]
     return "\n".join(lines)

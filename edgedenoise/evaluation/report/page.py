@@ -25,7 +25,7 @@ from edgedenoise.evaluation.report.columns import EXPLANATIONS, image_columns, i
 from edgedenoise.evaluation.report.crops import Source, choose_crops
 from edgedenoise.evaluation.report.layer_chart import PlanChart, plan_charts
 from edgedenoise.evaluation.report.markdown import markdown
-from edgedenoise.evaluation.report.view import commands, device_view, shown_runs
+from edgedenoise.evaluation.report.view import commands, device_view, latest_tests, shown_runs
 from edgedenoise.evaluation.result_files import encoded
 from edgedenoise.evaluation.results import SCHEMA, ResultFile
 from edgedenoise.extras import missing_package
@@ -97,7 +97,8 @@ def report_of(results: Sequence[Path], out: Path) -> list[Run]:
         out: file to write: `.html` for a page, `.md` for Markdown.
 
     Returns:
-        The runs that are shown: of each device and bundle the latest one with images, otherwise the latest.
+        The runs that are shown: of each device and bundle the latest one with images, otherwise the latest. The page
+        also has the checks of the latest `edgedenoise test` of each.
 
     Raises:
         UsageError: `out` has another suffix.
@@ -119,17 +120,24 @@ def report_of(results: Sequence[Path], out: Path) -> list[Run]:
             hint=f"Name it {out.with_suffix('.html')}",
         )
     check_writable(out)
-    runs = shown_runs(load_runs(results))
+    found = load_runs(results)
+    runs = shown_runs(found)
+    tests = latest_tests(found, runs)
     if out.suffix.lower() == ".html":
-        text = render(runs, file_name=out.stem)
+        text = render(runs, tests=tests, file_name=out.stem)
     else:
-        text = markdown(_title(runs), [device_view(run) for run in runs], commands(runs))
+        text = markdown(_title(runs), [device_view(run, tests) for run in runs], commands([*runs, *tests]))
     write_bytes(out, text.encode())
     return runs
 
 
 def render(
-    runs: Sequence[Run], crops: Sequence[Crop] = (), plans: Sequence[PlanChart] = (), *, file_name: str = "report"
+    runs: Sequence[Run],
+    crops: Sequence[Crop] = (),
+    plans: Sequence[PlanChart] = (),
+    *,
+    tests: Sequence[Run] = (),
+    file_name: str = "report",
 ) -> str:
     """Return the page of one or several runs, one per device.
 
@@ -137,17 +145,19 @@ def render(
         runs: at least one; the page shows each as a device.
         crops: crops to show; none where the images are not at hand.
         plans: charts of the layers of variants that were quantized within a budget.
+        tests: runs of `edgedenoise test` on these devices, whose checks are shown.
         file_name: name of the downloaded files, without a suffix.
 
     Raises:
         RuntimeUnavailableError: jinja2 is not installed.
     """
-    devices = [device_view(run) for run in runs]
+    devices = [device_view(run, tests) for run in runs]
+    everything = {run.id: run for run in (*runs, *tests)}.values()
     summaries = [device.summary for device in devices]
     title = _title(runs)
-    repeating = commands(runs)
+    repeating = commands(everything)
     style, script = (TEMPLATES.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    result = encoded(ResultFile(runs=tuple(runs))).decode()
+    result = encoded(ResultFile(runs=tuple(everything))).decode()
     page: str = (
         templates()
         .get_template("page.html.j2")

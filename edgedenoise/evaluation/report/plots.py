@@ -190,10 +190,10 @@ class LatencyRow:
     y: float
     samples: tuple[float, ...]
     low: float
-    """Coordinates of the 25th percentile, the median, the 75th and the 90th."""
+    """Coordinates of the 25th percentile, the median, the 75th and the 90th; None for too few samples."""
     median: float
     high: float
-    p90: float
+    p90: float | None
     text: str
 
 
@@ -218,8 +218,9 @@ def latency_plot(device: DeviceSummary) -> LatencyPlot | None:
     x = Axis.of_times([ms for one in timed for ms in one.ms_per_mp], left, WIDTH - _RIGHT)
     rows = []
     for number, one in enumerate(timed):
-        low, median, high, p90 = (float(value) for value in np.percentile(one.ms_per_mp, [25, 50, 75, 90]))
-        count = len(one.ms_per_mp)
+        low, median, high = (float(value) for value in np.percentile(one.ms_per_mp, [25, 50, 75]))
+        p90, count = one.p90, len(one.ms_per_mp)
+        known = f"median {median:.0f}" if p90 is None else f"median {median:.0f}, p90 {p90:.0f}"
         rows.append(
             LatencyRow(
                 name=one.name,
@@ -229,8 +230,8 @@ def latency_plot(device: DeviceSummary) -> LatencyPlot | None:
                 low=x.at(low),
                 median=x.at(median),
                 high=x.at(high),
-                p90=x.at(p90),
-                text=f"median {median:.0f}, p90 {p90:.0f} ms/MP, {count} sample{'' if count == 1 else 's'}",
+                p90=None if p90 is None else x.at(p90),
+                text=f"{known} ms/MP, {count} sample{'' if count == 1 else 's'}",
             )
         )
     summary = "Milliseconds per megapixel. " + "; ".join(f"{row.name}: {row.text}" for row in rows) + "."

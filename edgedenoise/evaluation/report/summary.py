@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedenoise.evaluation.bootstrap import Interval, mean_interval
-from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS
+from edgedenoise.evaluation.measurement import FLOAT_PRECISIONS, percentile
 from edgedenoise.evaluation.results import CALL, NOISE
 from edgedenoise.runtimes.timing import speed_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgedenoise.evaluation.results import ImageQuality, ImageResult, Run, VariantResult
+    from edgedenoise.evaluation.results import Check, ImageQuality, ImageResult, Run, VariantResult
 
 EQUAL_DB = 99.0
 """PSNR that stands for equal images in means, because a mean with infinity says nothing."""
@@ -72,8 +72,8 @@ class VariantSummary:
 
     @property
     def p90(self) -> float | None:
-        """90th percentile of the milliseconds per megapixel."""
-        return float(np.percentile(self.ms_per_mp, 90)) if self.ms_per_mp else None
+        """90th percentile of the milliseconds per megapixel; None for too few samples."""
+        return percentile(self.ms_per_mp, 90)
 
     @property
     def is_float(self) -> bool:
@@ -118,6 +118,13 @@ class DeviceSummary:
     """Means over the noisy images, as `VariantSummary.means`."""
     auto: AutoSummary | None
     """None where no images were compared, or a variant that `denoise` chooses for one of them failed."""
+    tested: Run | None
+    """Latest run of `edgedenoise test` on the device with the same bundle; None where there is none."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Limits that were checked."""
+        return () if self.tested is None else self.tested.checks
 
     @property
     def label(self) -> str:
@@ -135,8 +142,13 @@ class DeviceSummary:
         return [one for _, one in sorted(timed, key=lambda pair: pair[0])]
 
 
-def summarize_run(run: Run) -> DeviceSummary:
-    """Return the statistics of a run."""
+def summarize_run(run: Run, tested: Run | None = None) -> DeviceSummary:
+    """Return the statistics of a run.
+
+    Args:
+        run: the run.
+        tested: run of `edgedenoise test` on the same device with the same bundle; None where there is none.
+    """
     samples = {one.name: _ms_per_mp(one) for one in run.variants}
     floats = [one.name for one in run.variants if one.precision in FLOAT_PRECISIONS and samples[one.name]]
     fastest = min(floats, key=lambda name: float(np.median(samples[name])), default="")
@@ -157,7 +169,7 @@ def summarize_run(run: Run) -> DeviceSummary:
             )
         )
     noisy = _means([{**_quality_measures(image.noisy), **image.measures} for image in run.images])
-    return DeviceSummary(run, tuple(variants), noisy, _auto(run, samples))
+    return DeviceSummary(run, tuple(variants), noisy, _auto(run, samples), tested)
 
 
 def _auto(run: Run, ms_per_mp: Mapping[str, Sequence[float]]) -> AutoSummary | None:

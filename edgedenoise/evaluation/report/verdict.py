@@ -31,6 +31,8 @@ class Verdict:
     """The recommendation with its price."""
     reasons: tuple[str, ...]
     """Why faster variants are not recommended, and what limits the measurement; one sentence each."""
+    command: str = ""
+    """Command that measures what is missing for a recommendation; empty where nothing is."""
 
 
 def verdict(device: DeviceSummary) -> Verdict:
@@ -46,7 +48,7 @@ def verdict(device: DeviceSummary) -> Verdict:
     timed = device.measured()
     if not timed:
         return Verdict("", "No variant could be measured on this device.", ())
-    refused = {one.name: reason for one in timed if (reason := _refusal(one, device.run))}
+    refused = {one.name: reason for one in timed if (reason := _refusal(one, device))}
     accepted = [one for one in timed if one.name not in refused]
     notes = _limits(device)
     if not accepted:
@@ -66,16 +68,31 @@ def _unknown_quality(best: VariantSummary, device: DeviceSummary, notes: tuple[s
     """Return the verdict where the fastest variant is an INT8 one that was timed and nothing else."""
     fast = "" if best.speed is None else f", {best.speed:.1f}x as fast as {best.compared_with}"
     sentence = f"No recommendation yet: the quality of {best.name}{fast}, was not measured on this device."
-    arguments = device.run.arguments
-    on = [word for at, word in enumerate(arguments) if "--on" in (word, *arguments[max(0, at - 1) : at])]
     source = device.run.bundle.source or device.run.bundle.name
-    command = command_line("compare", source, "--noisy", "NOISY", "--clean", "CLEAN", "-o", "results.json", *on)
-    missing = f"Measure it on your noisy images and their ground truth, then write the report again: {command}"
-    return Verdict("", sentence, (missing, *notes))
+    command = command_line(
+        "compare", source, "--noisy", "NOISY", "--clean", "CLEAN", "-o", "results.json", *_device_options(device.run)
+    )
+    missing = "Measure it on your noisy images and their ground truth, then write the report of all results again."
+    return Verdict("", sentence, (missing, *notes), command)
 
 
-def _refusal(one: VariantSummary, run: Run) -> str:
+def _device_options(run: Run) -> list[str]:
+    """Return the options of a run's command line that name the device and its Python."""
+    found, arguments = [], iter(run.arguments)
+    for word in arguments:
+        if word == "--install":
+            found.append(word)
+        elif word in ("--on", "--remote-python", "--wheels"):
+            found += [word, next(arguments, "")]
+    return found
+
+
+def _refusal(one: VariantSummary, device: DeviceSummary) -> str:
     """Return why a variant is not recommended whatever its speed; empty when nothing speaks against it."""
+    run = device.run
+    failed = [check for check in device.checks if check.variant == one.name and not check.passed]
+    if failed:
+        return f"it failed the check {failed[0].name}: {failed[0].message}"
     if one.result.not_recommended:
         return one.result.not_recommended.removeprefix("not recommended: ")
     if any(not image.finite for image in one.result.images):

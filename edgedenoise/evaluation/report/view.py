@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgedenoise.evaluation.report.columns import Table, variant_table
+from edgedenoise.evaluation.report.columns import Table, check_table, variant_table
 from edgedenoise.evaluation.report.plots import LatencyPlot, Scatter, latency_plot, scatter
 from edgedenoise.evaluation.report.summary import DeviceSummary, VariantSummary, summarize_run
 from edgedenoise.evaluation.report.verdict import Verdict, verdict
@@ -34,6 +34,8 @@ class DeviceView:
     verdict: Verdict
     tiles: tuple[Tile, ...]
     table: Table
+    checks: Table | None
+    """Limits that `edgedenoise test` checked on the device; None where it was not run."""
     scatter: Scatter | None
     latency: LatencyPlot | None
     facts: tuple[tuple[str, str], ...]
@@ -42,9 +44,14 @@ class DeviceView:
     """On variants: why one was not measured or is slower than float, and which ones `denoise` takes."""
 
 
-def device_view(run: Run) -> DeviceView:
-    """Return what is shown of a run."""
-    summary = summarize_run(run)
+def device_view(run: Run, tests: Sequence[Run] = ()) -> DeviceView:
+    """Return what is shown of a run.
+
+    Args:
+        run: the run.
+        tests: runs of `edgedenoise test`; those of the same device and bundle are shown with it.
+    """
+    summary = summarize_run(run, next((one for one in tests if _what(one) == _what(run)), None))
     found = verdict(summary)
     best = next((one for one in summary.variants if one.name == found.variant), None)
     return DeviceView(
@@ -52,6 +59,7 @@ def device_view(run: Run) -> DeviceView:
         verdict=found,
         tiles=() if best is None else _tiles(best, summary),
         table=variant_table(summary),
+        checks=check_table(summary.checks) if summary.checks else None,
         scatter=scatter(summary, found.variant),
         latency=latency_plot(summary),
         facts=tuple((name, text) for name, text in _facts(run) if text),
@@ -66,15 +74,26 @@ def shown_runs(runs: Iterable[Run]) -> list[Run]:
     """Return the run to show of each device and bundle: the latest one with images, otherwise the latest with times."""
     chosen: dict[tuple[object, ...], Run] = {}
     for run in sorted(runs, key=lambda one: (_worth(one), one.started)):
-        chosen[run.device, run.bundle.name, run.bundle.digest] = run
+        chosen[_what(run)] = run
     return sorted(chosen.values(), key=lambda run: (run.machine.label, run.bundle.name, run.started))
+
+
+def latest_tests(runs: Iterable[Run], shown: Iterable[Run]) -> list[Run]:
+    """Return the latest run with checks of each device and bundle that is shown."""
+    latest = {_what(run): run for run in sorted(runs, key=lambda one: one.started) if run.checks}
+    return [latest[what] for what in dict.fromkeys(map(_what, shown)) if what in latest]
+
+
+def _what(run: Run) -> tuple[object, ...]:
+    """Return what a report shows one run of: the device and the bundle."""
+    return run.device, run.bundle.name, run.bundle.digest
 
 
 def _worth(run: Run) -> int:
     return 2 if run.images else int(any(one.timings for one in run.variants))
 
 
-def commands(runs: Sequence[Run]) -> list[str]:
+def commands(runs: Iterable[Run]) -> list[str]:
     """Return the command lines that repeat the measurements, each once."""
     return list(dict.fromkeys(command_line(*run.arguments) for run in runs if run.arguments))
 

@@ -19,7 +19,7 @@ from edgedenoise.evaluation.report.markdown import escaped
 from edgedenoise.evaluation.report.page import compare_to_html, render, report_of, script_json
 from edgedenoise.evaluation.report.view import shown_runs
 from edgedenoise.evaluation.result_files import append_runs
-from edgedenoise.evaluation.results import ResultFile
+from edgedenoise.evaluation.results import Check, ResultFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +135,25 @@ def test_one_run_of_each_device_is_shown_and_images_are_preferred(tmp_path: Path
     shown = report_of([tmp_path / "results"], tmp_path / "devices.html")
     assert [one.machine.label for one in shown] == ["board", "desk"]
     assert "on 2 devices" in (tmp_path / "devices.html").read_text()
+
+
+def test_the_tests_of_a_device_are_in_its_report_with_their_samples(tmp_path: Path) -> None:
+    passed = Check(name="max_ms", passed=True, variant="openvino-int8", value=31.25, limit=40, unit="ms")
+    failed = Check(name="tiles", passed=False, variant="onnx-int8", value=50, limit=60, unit="dB", at_least=True)
+    tested = msgspec.structs.replace(bare(run(label="desk")), id="t", command="test", checks=(passed, failed))
+    other = msgspec.structs.replace(tested, id="o", machine=run(label="board").machine)
+    append_runs(tmp_path / "all.json", [run(label="desk"), tested, other])
+    assert [one.id for one in report_of([tmp_path / "all.json"], tmp_path / "a.html")] == ["o", "run-desk"]
+    page = (tmp_path / "a.html").read_text()
+    text = " ".join(text_of(page).split())
+    assert text.count("openvino-int8 max_ms passed 31.25 ms at most 40 ms") == 2
+    assert text.count("onnx-int8 tiles failed 50 dB at least 60 dB") == 2
+    assert "run t." in text
+    content = re.findall(r'id="result-json">(.*?)</script>', page, flags=re.DOTALL)[0]
+    runs = msgspec.json.decode(msgspec.json.decode(content), type=ResultFile).runs
+    assert sorted(one.id for one in runs) == ["o", "run-desk", "t"]
+    report_of([tmp_path / "all.json"], tmp_path / "a.md")
+    assert "| onnx-int8 tiles | failed | 50 dB | at least 60 dB |" in (tmp_path / "a.md").read_text()
 
 
 def test_a_report_overwrites_no_unrelated_file(tmp_path: Path) -> None:

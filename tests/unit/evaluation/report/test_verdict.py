@@ -10,7 +10,7 @@ from reports import INT8_CHANGES_DB, run, variant
 
 from edgedenoise.evaluation.report.summary import summarize_run
 from edgedenoise.evaluation.report.verdict import Verdict, verdict
-from edgedenoise.evaluation.results import NOISE
+from edgedenoise.evaluation.results import NOISE, Check
 
 if TYPE_CHECKING:
     from edgedenoise.evaluation.results import Run
@@ -116,15 +116,25 @@ def only_timed(found: Run, *arguments: str) -> Run:
 
 
 def test_a_variant_of_unknown_quality_is_not_shipped_and_the_missing_command_is_named() -> None:
-    found = judged(only_timed(run(), "bench", "my bundle.edge", "--on", "ssh://pi@board:22"))
+    found = judged(
+        only_timed(run(), "bench", "my bundle.edge", "--install", "--threads", "1", "--on", "ssh://pi@board:22")
+    )
     assert found.variant == ""
     assert found.sentence == (
         "No recommendation yet: the quality of openvino-int8, 1.9x as fast as openvino-fp32, was not measured on this"
         " device."
     )
-    assert found.reasons[0].endswith(
-        "edgedenoise compare 'edge & co' --noisy NOISY --clean CLEAN -o results.json --on ssh://pi@board:22"
+    assert found.command == (
+        "edgedenoise compare 'edge & co' --noisy NOISY --clean CLEAN -o results.json --install --on ssh://pi@board:22"
     )
+
+
+def test_a_variant_that_failed_a_check_on_the_device_is_not_shipped() -> None:
+    failed = Check(name="max_error_lsb", passed=False, variant="openvino-int8", value=40, limit=32, message="40 levels")
+    tested = msgspec.structs.replace(run(), checks=(failed,))
+    found = verdict(summarize_run(run(), tested))
+    assert found.variant == "onnx-int8"
+    assert "but it failed the check max_error_lsb: 40 levels." in found.reasons[0]
 
 
 def test_float_that_is_the_fastest_needs_no_measure_of_quality() -> None:
