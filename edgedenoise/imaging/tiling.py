@@ -41,6 +41,9 @@ The time per input pixel is the same from 256x256 to 2000x2000, so larger tiles 
 twice. Of 12 MP, tiles of 1000x1000 compute 9 % twice where 512x512 compute 18 %, and 1334x1000 7 % with twice the
 memory (benchmarks/tiles.py, docs/results/speed.md)."""
 
+AUTO_TILE_BYTES = 768 << 20
+"""Most memory that an automatic tile is estimated to take. C-BSN takes 1280 bytes per pixel, `edge` takes 270: without
+this limit, a network with many features would take more memory for a tile than a large image takes for the rest."""
 
 MEMORY_SHARE = 4
 """A tile may take a quarter of the free memory: its need is an estimate, and the image itself needs memory too."""
@@ -267,8 +270,8 @@ def joined(bands: Iterable[NDArray[np.float32]], height: int, width: int) -> NDA
 def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
     """Return the tile with which the fewest pixels are computed twice.
 
-    A tile has at most `AUTO_INPUT_PX` pixels and takes its share of the free memory, see `MEMORY_SHARE`. Sides of the
-    image that are shorter than the tile leave it longer in the other direction.
+    A tile has at most `AUTO_INPUT_PX` pixels, and takes at most `AUTO_TILE_BYTES` and its share of the free memory, see
+    `MEMORY_SHARE`. Sides of the image that are shorter than the tile leave it longer in the other direction.
 
     Example:
         >>> auto_tile(3000, 4000, Tiling(halo_px=21, multiple_of=2, bytes_per_px=270), 8 << 30)
@@ -276,7 +279,7 @@ def auto_tile(height: int, width: int, tiling: Tiling, free_bytes: int) -> int:
         >>> plan_tiles(3000, 4000, Tiling(halo_px=21, multiple_of=2), 1050).input_shape
         (1044, 1044)
     """
-    most_px = min(AUTO_INPUT_PX, free_bytes // MEMORY_SHARE // tiling.bytes_per_px)
+    most_px = min(AUTO_INPUT_PX, min(free_bytes // MEMORY_SHARE, AUTO_TILE_BYTES) // tiling.bytes_per_px)
     margins = 2 * tiling.margin_px
 
     def input_px(side: int) -> int:

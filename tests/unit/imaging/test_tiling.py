@@ -14,6 +14,7 @@ from edgedenoise.denoiser import load
 from edgedenoise.errors import DeviceMemoryError, UsageError
 from edgedenoise.imaging.tiling import (
     AUTO_INPUT_PX,
+    AUTO_TILE_BYTES,
     MIN_TILE_PX,
     WHOLE,
     Tiling,
@@ -164,6 +165,13 @@ def test_an_automatic_tile_computes_fewer_pixels_than_other_tiles_that_fit(
     fitting = [plan for plan in others if math.prod(plan.input_shape) <= most]
     assert not fitting or math.prod(found.input_shape) <= most
     assert found.computed_px <= 1.03 * min((plan.computed_px for plan in fitting), default=found.computed_px)
+
+
+def test_an_automatic_tile_of_a_network_with_many_features_takes_bounded_memory() -> None:
+    """C-BSN takes 1280 bytes per pixel: without the limit, its tile would take 1.5 GB on a machine with much memory."""
+    tiling = Tiling(halo_px=8, bytes_per_px=1280)
+    tile = auto_tile(9000, 12_000, tiling, 1 << 40)
+    assert 0.8 * AUTO_TILE_BYTES < tile_bytes(9000, 12_000, tiling, tile) <= AUTO_TILE_BYTES
 
 
 def test_auto_computes_a_twelfth_of_a_photo_twice() -> None:
