@@ -200,12 +200,9 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
     channels = array[..., None] if array.ndim == 2 else array
     planes = np.empty((3, *array.shape[:2]), np.float32)
     for number, plane in enumerate(planes):
-        channel = channels[..., min(number, channels.shape[2] - 1)]
-        if array.dtype.kind == "u":
-            np.multiply(channel, np.float32(1 / np.iinfo(array.dtype).max), out=plane, dtype=np.float32)
-            np.minimum(plane, 1, out=plane)  # the product may exceed 1 in its last bit
-        else:
-            plane[:] = channel
+        plane[:] = channels[..., min(number, channels.shape[2] - 1)]
+        if array.dtype.kind == "u":  # white becomes 1 exactly, in 8 and in 16 bits
+            plane *= np.float32(1 / np.iinfo(array.dtype).max)
     unit = planes.transpose(1, 2, 0)
     if array.dtype.kind == "f":
         _check_floats(unit)

@@ -15,6 +15,18 @@ from edgedenoise.imaging.files import (
 from edgedenoise.imaging.image import from_unit_like
 
 
+@pytest.mark.parametrize("type_", ["u1", "<u2", ">u2"])
+def test_every_level_becomes_the_nearest_float_and_white_is_one(type_: str) -> None:
+    white = np.iinfo(np.dtype(type_)).max
+    levels = np.arange(white + 1).astype(type_)[None]
+    unit = to_unit(levels)
+    assert unit.dtype == np.float32
+    assert (unit[0, 0, 0], unit[0, -1, 0]) == (0, 1)
+    exact = levels[..., None].astype(np.float64) / white
+    assert np.abs(unit - exact).max() < np.finfo(np.float32).eps
+    assert np.array_equal(from_unit(unit, np.dtype(type_).newbyteorder("="), channels=1)[..., 0], levels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_level_survives_the_way_to_floats_and_back(dtype: type, channels: int) -> None:
