@@ -3,7 +3,7 @@
 Makes an image with waves and noise for each size and format, denoises it from file to file in a process of its own, and
 measures the time without opening the model, and the peak of the whole process (resident set). Seconds of all cores can
 be compared where the machine is busy with other work. The slope of their logarithm over that of the size is 1 where
-time grows like the image.
+time grows like the image. It is fitted from 4 megapixels on, because smaller images mostly take the start of the run.
 
 Rows are kept in `docs/results/size.json`: a run replaces those of its own model, format and size, and writes the tables
 of `docs/results/size.md` again.
@@ -43,6 +43,8 @@ ENCODINGS: Final = {
     "PNG": (".png", PngEncoding(1)),
     "JPEG": (".jpg", JpegEncoding(92)),
 }
+SLOPE_FROM_MP: Final = 4.0
+"""Smaller images take as long to start with as to denoise."""
 NOISE: Final = 8.0
 PAGE: Final = ROOT / "docs" / "results" / "size.md"
 BEGIN, END = "<!-- written by benchmarks/scale.py: begin -->", "<!-- written by benchmarks/scale.py: end -->"
@@ -105,10 +107,11 @@ def measure(path: str, out: str, model: str, threads: int | None) -> tuple[str, 
 
 
 def slope(rows: list[Row]) -> float | None:
-    """Return the slope of the logarithm of the seconds of all cores over that of the size."""
-    if len(rows) < 3:
+    """Return the slope of the logarithm of the seconds of all cores over that of the size, from `SLOPE_FROM_MP` on."""
+    large = [row for row in rows if row.megapixels >= SLOPE_FROM_MP]
+    if len(large) < 3:
         return None
-    x, y = (np.log([getattr(row, name) for row in rows]) for name in ("megapixels", "cpu_seconds"))
+    x, y = (np.log([getattr(row, name) for row in large]) for name in ("megapixels", "cpu_seconds"))
     return float(np.polyfit(x, y, 1)[0])
 
 
@@ -133,7 +136,7 @@ def tables(rows: list[Row]) -> str:
         commands = "\n".join(f"    {command}" for command in dict.fromkeys(row.command for row in own))
         text = f"### {model}\n\n{commands}\n\n`{variants}` on {machines}."
         if slopes:
-            text += f"\nLog-log slope of the CPU seconds: {', '.join(slopes)}."
+            text += f"\nLog-log slope of the CPU seconds from {SLOPE_FROM_MP:g} MP on: {', '.join(slopes)}."
         parts.append(f"{text}\n\n{markdown_table(header, cells)}")
     return "\n\n".join(parts)
 
