@@ -41,7 +41,7 @@ The time per input pixel is the same from 256x256 to 2000x2000, so larger tiles 
 twice. Of 12 MP, tiles of 1000x1000 compute 9 % twice where 512x512 compute 18 %, and 1334x1000 7 % with twice the
 memory (benchmarks/tiles.py, docs/results/speed.md)."""
 
-AUTO_TILE_BYTES = 768 << 20
+AUTO_TILE_BYTES = 512 << 20
 """Most memory that an automatic tile is estimated to take. C-BSN takes 1280 bytes per pixel, `edge` takes 270: without
 this limit, a network with many features would take more memory for a tile than a large image takes for the rest."""
 
