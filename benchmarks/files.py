@@ -1,8 +1,13 @@
-"""Measure what files cost around the network: `python benchmarks/files.py edge-tiny`.
+"""Measure what is around the network: `python benchmarks/files.py edge-tiny`.
 
-Denoises a folder of noisy JPEG files with `denoise_files`, which reads and writes beside the network, and the same
-images in memory with `run_image` alone. Both take turns, and the quickest turn of each counts. The ratio is what
-decoding, conversion and encoding add to the network.
+Four ways take turns for the same images, so that other work on the machine slows all of them down alike:
+
+- bare: the network alone, on the pixels of the image, in blocks without margins;
+- network: the network on tiles with their margins, as a call runs it;
+- call: a call of the `Denoiser` with the stored pixels, as Python users do;
+- files: `denoise_files` with a folder of JPEG files, which reads and writes beside the network.
+
+The quickest turn of each counts. The ratios are what margins, conversion, and decoding and encoding add.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from harness import (
@@ -25,16 +30,25 @@ from harness import (
 )
 
 from edgedenoise.batch.run import denoise_files
-from edgedenoise.denoiser import load
+from edgedenoise.bundles.pretrained import resolve
+from edgedenoise.denoiser import load_variant
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
 from edgedenoise.imaging.saving import SaveOptions
-from edgedenoise.runtimes.base import SessionOptions
-from edgedenoise.runtimes.opening import open_model, open_variant
+from edgedenoise.imaging.tiling import plan_tiles
+from edgedenoise.runtimes.choosing import choose
+from edgedenoise.runtimes.opening import open_model
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.tables import table
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgedenoise.denoiser import Denoiser
+    from edgedenoise.imaging.tiling import Tiling
+
 NOISE = 12.0
+RATIOS = (("call", "bare"), ("call", "network"), ("files", "network"))
 
 
 class Clock(NamedTuple):
@@ -70,18 +84,44 @@ def make_files(folder: Path, count: int, megapixels: float) -> list[Path]:
     return paths
 
 
-def time_network(paths: list[Path], model: str, variant: str, tile: int, threads: int | None) -> Clock:
-    """Measure the time that the network alone takes for all images, tiles included."""
-    bundle = open_model(Path(model))
-    manifest = bundle.manifest
-    options = SessionOptions(threads=threads)
-    taken = Clock(0, 0)
-    with open_variant(bundle, bundle.variant(variant), options=options, selftest=False) as session:
-        for path in paths:
-            pixels = np.ascontiguousarray(read_image(path).unit().transpose(2, 0, 1))
-            start = Clock.now()
+def rounded(size: int, tiling: Tiling) -> int:
+    """Return a number of rows or columns rounded down to what the network accepts."""
+    return size // tiling.multiple_of * tiling.multiple_of
+
+
+def time_in_memory(denoiser: Denoiser, paths: list[Path]) -> dict[str, Clock]:
+    """Measure the time of all images in memory: of the bare network, of the network on tiles, and of calls."""
+    manifest, session = denoiser.bundle.manifest, denoiser.session
+    taken = dict.fromkeys(("bare", "network", "call"), Clock(0, 0))
+    for path in paths:
+        image = read_image(path)
+        pixels = np.ascontiguousarray(image.unit().transpose(2, 0, 1))
+        tile = denoiser.last_tile or max(pixels.shape)
+        plan = plan_tiles(*pixels.shape[1:], manifest.tiling, tile)
+        height, width = plan.tile_height, plan.tile_width
+        even = pixels[:, : rounded(pixels.shape[1], manifest.tiling), : rounded(pixels.shape[2], manifest.tiling)]
+        blocks = [
+            np.ascontiguousarray(even[None, :, y : y + height, x : x + width])
+            for y in range(0, even.shape[1], height)
+            for x in range(0, even.shape[2], width)
+        ]
+        share = pixels.size / even.size  # the last rows and columns are left out where their number is odd
+
+        def bare(blocks: list[NDArray[np.float32]] = blocks) -> None:
+            for block in blocks:
+                session.run(block)
+
+        def network(pixels: NDArray[np.float32] = pixels, tile: int = tile) -> None:
             run_image(session, pixels, manifest.input_normalization, manifest.tiling, tile=tile)
-            taken += Clock.now() - start
+
+        def call(image: Image = image) -> None:
+            denoiser(image)
+
+        for name, run in (("bare", bare), ("network", network), ("call", call)):
+            start = Clock.now()
+            run()
+            spent = Clock.now() - start
+            taken[name] += Clock(*(value * share for value in spent)) if name == "bare" else spent
     return taken
 
 
@@ -114,29 +154,31 @@ def main() -> None:
     parser.add_argument("--repeats", type=positive, default=2, metavar="N", help="turns of each kind")
     options = parser.parse_args()
     check_out(options.out, "files")
+    turns: dict[str, list[Clock]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths = make_files(folder, options.count, options.megapixels)
-        with load(options.model, threads=options.threads) as denoiser:
+        bundle = open_model(resolve(options.model))
+        variant = choose(bundle).variant.name
+        with load_variant(bundle, variant, threads=options.threads) as denoiser:
             denoiser(read_image(paths[0]))
-            variant, tile = denoiser.last_variant.name, denoiser.last_tile or 0
-        network: list[Clock] = []
-        files: list[Clock] = []
-        for turn in range(options.repeats):
-            network.append(time_network(paths, options.model, variant, tile, options.threads))
-            files.append(time_files(folder, options.model, options.threads))
-            note(f"turn {turn + 1}: network {network[-1].wall:.1f} s, files {files[-1].wall:.1f} s")
+            tile = denoiser.last_tile or 0
+            for turn in range(options.repeats):
+                found = time_in_memory(denoiser, paths)
+                found["files"] = time_files(folder, options.model, options.threads)
+                for name, clock in found.items():
+                    turns.setdefault(name, []).append(clock)
+                note(f"turn {turn + 1}: " + ", ".join(f"{name} {clock.cpu:.1f} s" for name, clock in found.items()))
     rows = []
     for kind in Clock._fields:
-        alone, whole = (min(getattr(turn, kind) for turn in turns) for turns in (network, files))
-        rows.append([kind, f"{alone:.1f}", f"{whole:.1f}", f"{whole / alone:.3f}"])
-    header = ["seconds", "network", "files", "ratio"]
+        least = {name: min(getattr(clock, kind) for clock in clocks) for name, clocks in turns.items()}
+        ratios = (least[name] / least[base] for name, base in RATIOS)
+        rows.append([kind, *(f"{seconds:.1f}" for seconds in least.values()), *(f"{ratio:.3f}" for ratio in ratios)])
+    header = ["seconds", *turns, *(" / ".join(pair) for pair in RATIOS)]
     about = f"{variant}, tiles of {tile or 'all'} pixels, {options.count} JPEG files of {options.megapixels:g} MP"
     print(f"{about}\n{table(header, rows)}")
-    results = {"variant": variant, "tile": tile, "network": network, "files": files}
-    path = write_results(
-        options.out, "files", {"count": options.count, "megapixels": options.megapixels, **results}, ["pillow"]
-    )
+    results = {"variant": variant, "tile": tile, "count": options.count, "megapixels": options.megapixels}
+    path = write_results(options.out, "files", {**results, "turns": turns}, ["pillow"])
     if options.page is not None:
         write_table(options.page, path, f"{about}:\n\n{markdown_table(header, rows)}")
 
