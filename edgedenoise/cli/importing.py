@@ -54,15 +54,17 @@ def show_imported(output: Output, source: Path, out: Path, imported: ImportedBun
     }
     tiling = imported.bundle.manifest.tiling
     reach = "the whole image" if imported.measured_px is None else f"{imported.measured_px} px"
-    tiles = "of tiles from the whole image: "
+    tiles = f"largest difference of tiles from the whole image: {imported.max_tile_error_lsb:.1e} 8-bit levels"
     if not tiling.is_exact:
-        tiles = f"tiles are blended over {2 * tiling.strip_px} px and not exact; on a test image they differ by "
+        tiles = (
+            f"tiles are blended over {2 * tiling.strip_px} px and not exact: up to {imported.max_tile_error_lsb:.2g}"
+            " 8-bit levels from the whole image, on a test image"
+        )
     text = (
         f"imported {one_line(source)} to {one_line(out)}\n"
-        f"halo: {imported.halo_px} px (measured: {reach}), sides of tiles: multiples of"
-        f" {imported.multiple_of}\n"
-        f"largest difference from the original: {imported.max_error_lsb:.1e} 8-bit levels; {tiles}"
-        f"{imported.max_tile_error_lsb:.1e}\n"
+        f"halo: {imported.halo_px} px (measured: {reach}), sides of tiles: multiples of {imported.multiple_of}\n"
+        f"largest difference from the original: {imported.max_error_lsb:.1e} 8-bit levels\n"
+        f"{tiles}\n"
         f"next, with a folder of noisy images: {command_line('calibrate', out, '--data')} ..."
     )
     output.result(value, text)
