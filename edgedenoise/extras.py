@@ -13,22 +13,27 @@ if TYPE_CHECKING:
 
 EXTRA_OF: Mapping[str, str] = {
     "av": "video",
+    "cryptography": "serve",
     "cv2": "camera",
     "imagecodecs": "io",
     "jinja2": "report",
     "onnx": "quantize",
     "onnxscript": "export",
     "pillow_heif": "heic",
+    "prometheus_client": "serve",
     "psutil": "bench",
     "pyvips": "large",
     "rawpy": "raw",
     "ray": "ray",
     "safetensors": "train,export",
+    "segno": "serve",
     "skimage": "demo",
+    "starlette": "serve",
     "tensorflow": "tf",
     "tifffile": "io",
     "tomli": "train",
     "torch": "train,export",
+    "uvicorn": "serve",
     "watchfiles": "watch",
 }
 """Import name -> extras of edgedenoise that the code which imports it needs; backends name their own packages."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
@@ -33,7 +34,7 @@ from edgedenoise.imaging.layout import MAX_PIXELS
 from edgedenoise.imaging.metadata.transfer import losses
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import RawOutput, ReadOptions
-from edgedenoise.imaging.saving import SaveOptions
+from edgedenoise.imaging.saving import AS_READ, SaveOptions
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
 from edgedenoise.system_errors import is_dir
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _FORMATS: Final = {**EXTENSIONS, ARRAY_EXTENSION: ARRAY_FORMAT}
+FORMAT_NAMES: Final = tuple(extension.removeprefix(".") for extension in _FORMATS)
+"""Names that `format_of_name` accepts."""
 STANDARD_STREAM: Final = Path("-")
 """Name of the standard input or output on the command line."""
 
@@ -84,7 +87,7 @@ def format_of_name(name: str) -> str:
     """
     format_ = _FORMATS.get(f".{name.lower().removeprefix('.')}")
     if format_ is None:
-        accepted = ", ".join(extension.removeprefix(".") for extension in _FORMATS)
+        accepted = ", ".join(FORMAT_NAMES)
         raise UsageError(f"the format of the output is not known: expected one of {accepted}, got {name!r}")
     return format_
 
@@ -145,32 +148,97 @@ def denoise_single(
     reading = ReadOptions(frames=True, max_pixels=max_pixels, convert_cmyk=convert_cmyk, raw=raw)
     source, target = _paths(inputs, out)
     wanted = _checked_format(source, target, format_, overwrite=overwrite)
-    pixels, read_s = _timed(lambda: _read(source, streams, reading))
-    format_ = wanted or _format_of(pixels)
-    saving.check_for({format_})
-    _check_fits(pixels, format_, target)
-    with load(model, **options) as denoiser:
-        name = _name_of(source)
-        clean, denoise_s = _timed(
-            lambda: _denoised(denoiser, pixels, name, lambda done, total: progress("tiles", done, total))
+    data, read_s = _timed(lambda: _read(source, streams))
+    with ExitStack() as stack:
+        done = denoise_data(
+            data,
+            lambda: stack.enter_context(load(model, **options)),
+            name=_name_of(source),
+            format_=wanted,
+            reading=reading,
+            saving=saving,
+            other=None if target == STANDARD_STREAM else target.with_suffix(".tif"),
+            on_tile=lambda tile, total: progress("tiles", tile, total),
         )
-        _, write_s = _timed(lambda: _write(_encoded(clean, format_, saving), target, streams))
-        height, width = pixels.pixels.shape[:2] if isinstance(pixels, Image) else pixels.shape[:2]
-        result = FileResult(
-            source,
-            target,
-            variant=denoiser.last_variant.name,
-            float_reason=denoiser.last_float_reason,
-            noise=denoiser.last_noise,
-            notes=losses(clean.metadata, format_) if isinstance(clean, Image) else (),
-            width=width,
-            height=height,
-            seconds=StageSeconds(read_s, denoise_s, write_s),
-        )
+        _, write_s = _timed(lambda: _write(done.data, target, streams))
+        known = done.result.seconds
+        read_s, write_s = read_s + (known.read or 0.0), (known.write or 0.0) + write_s
+        seconds = StageSeconds(read_s, known.denoise, write_s)
+        result = replace(done.result, source=source, output=target, seconds=seconds)
         for sentence in result.notes:
             _log.warning("%s", sentence)
-        total_s = read_s + denoise_s + write_s
-        return OpenedModel.by(denoiser).report([result], (), total_s)
+        return OpenedModel.by(done.denoiser).report([result], (), read_s + (known.denoise or 0.0) + write_s)
+
+
+class DenoisedData(NamedTuple):
+    """An image file that was denoised in memory."""
+
+    data: bytes
+    format: str
+    """Format of `data`, for example `JPEG`."""
+    result: FileResult
+    """Its size, variant, noise and seconds; the paths in it are the name that was given."""
+    denoiser: Denoiser
+    """What denoised it."""
+
+
+def denoise_data(
+    data: bytes,
+    opened: Callable[[], Denoiser],
+    *,
+    name: str,
+    format_: str | None = None,
+    reading: ReadOptions | None = None,
+    saving: SaveOptions = AS_READ,
+    other: Path | None = None,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> DenoisedData:
+    """Denoise the bytes of an image file or `.npy` file.
+
+    Args:
+        data: the whole file.
+        opened: returns the denoiser; called once the image has been decoded and the output is known to hold it.
+        name: what messages call the image.
+        format_: format of the result, such as `PNG`; None for that of the input.
+        reading: what is accepted; None for the defaults.
+        saving: how the result is encoded.
+        other: file that a hint names where the format does not hold the image; None for a stream.
+        on_tile: called with (done, total) after each tile.
+
+    Raises:
+        UsageError: the compression is for another format.
+        ImageError, DamagedImageError: the data are no image, or the format cannot hold it.
+        EdgeDenoiseError: whatever `opened` and `Denoiser` raise.
+
+    Example:
+        >>> import edgedenoise
+        >>> from pathlib import Path
+        >>> from edgedenoise.batch.single import denoise_data
+        >>> with edgedenoise.load("edge-tiny") as denoiser:
+        ...     done = denoise_data(Path("photo.jpg").read_bytes(), lambda: denoiser, name="photo.jpg", format_="PNG")
+        >>> done.format, done.data[1:4]
+        ('PNG', b'PNG')
+    """
+    pixels, read_s = _timed(lambda: _decoded(data, name, reading or ReadOptions(frames=True)))
+    format_ = format_ or _format_of(pixels)
+    saving.check_for({format_})
+    _check_fits(pixels, format_, other)
+    denoiser = opened()
+    clean, denoise_s = _timed(lambda: _denoised(denoiser, pixels, name, on_tile))
+    encoded, write_s = _timed(lambda: _encoded(clean, format_, saving))
+    height, width = pixels.pixels.shape[:2] if isinstance(pixels, Image) else pixels.shape[:2]
+    result = FileResult(
+        Path(name),
+        Path(name),
+        variant=denoiser.last_variant.name,
+        float_reason=denoiser.last_float_reason,
+        noise=denoiser.last_noise,
+        notes=losses(clean.metadata, format_) if isinstance(clean, Image) else (),
+        width=width,
+        height=height,
+        seconds=StageSeconds(read_s, denoise_s, write_s),
+    )
+    return DenoisedData(encoded, format_, result, denoiser)
 
 
 def _paths(inputs: Sequence[Path], out: Path) -> tuple[Path, Path]:
@@ -210,10 +278,12 @@ def _name_of(source: Path) -> str:
     return "the standard input" if source == STANDARD_STREAM else str(source)
 
 
-def _read(source: Path, streams: Streams, options: ReadOptions) -> Pixels:
+def _read(source: Path, streams: Streams) -> bytes:
+    return streams.source.read() if source == STANDARD_STREAM else read_file(source)
+
+
+def _decoded(data: bytes, name: str, options: ReadOptions) -> Pixels:
     """Return the image, or the array of an `.npy` file; the content decides."""
-    data = streams.source.read() if source == STANDARD_STREAM else read_file(source)
-    name = _name_of(source)
     if is_array_file(data):
         return decode_array(data, name=name, max_pixels=options.max_pixels)
     return decode_image(data, name=name, options=options)
@@ -242,9 +312,9 @@ def _timed(step: Callable[[], T]) -> tuple[T, float]:
     return step(), time.perf_counter() - start
 
 
-def _check_fits(pixels: Pixels, format_: str, target: Path) -> None:
-    """Check that a format holds an image, before it is denoised."""
-    other = "Add --format tiff." if target == STANDARD_STREAM else f"Write {target.with_suffix('.tif')} instead."
+def _check_fits(pixels: Pixels, format_: str, file: Path | None) -> None:
+    """Check that a format holds an image, before it is denoised; the hint names a file, or a format for a stream."""
+    other = "Add --format tiff." if file is None else f"Write {file} instead."
     if format_ == ARRAY_FORMAT:
         if isinstance(pixels, Image) and pixels.following:
             count = len(pixels.following) + 1
@@ -257,7 +327,7 @@ def _check_fits(pixels: Pixels, format_: str, target: Path) -> None:
         raise ImageError(f"the output cannot be written as {format_}: {error}", hint=other) from error
 
 
-def _denoised(denoiser: Denoiser, pixels: Pixels, name: str, on_tile: Callable[[int, int], None]) -> Pixels:
+def _denoised(denoiser: Denoiser, pixels: Pixels, name: str, on_tile: Callable[[int, int], None] | None) -> Pixels:
     """Denoise the first frame now, and those that follow it when they are encoded."""
     if isinstance(pixels, Image):
         clean = denoiser(replace(pixels, following=Frames()), on_tile=on_tile)

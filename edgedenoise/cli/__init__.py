@@ -30,6 +30,7 @@ COMMANDS = (
     "denoise",
     "watch",
     "camera",
+    "serve",
     "compare",
     "bench",
     "report",

@@ -25,7 +25,16 @@ from edgedenoise.errors import (
     UsageError,
 )
 from edgedenoise.evaluation.distances import FloatOutputs, worst
-from edgedenoise.evaluation.limits import WORST_FACTOR, LimitsReport, Outcome, Status, merged
+from edgedenoise.evaluation.limits import (
+    WORST_FACTOR,
+    LimitsReport,
+    Outcome,
+    Status,
+    at_least,
+    at_most,
+    decibels,
+    merged,
+)
 from edgedenoise.evaluation.recording import RunRecorder
 from edgedenoise.evaluation.results import SelfTest, VariantResult
 from edgedenoise.evaluation.speed_checks import SpeedChecks
@@ -232,7 +241,7 @@ class BundleChecks:
             message = f"tiles are blended and not exact: {_decibels(value)} to the whole image, which is not judged"
             return Outcome(name=name, variant=opened.variant, status="not run", message=message, value=value, unit="dB")
         what = "tiles to the whole image" if tiles else "output to the float output"
-        return _at_least(name, opened.variant, value, limit, "dB", f"{what}: {_decibels(value)}")
+        return at_least(name, opened.variant, value, limit, "dB", f"{what}: {decibels(value)}")
 
     def _distance(self, opened: _Opened, name: str) -> Outcome:
         variant = opened.variant
@@ -244,12 +253,12 @@ class BundleChecks:
             return Outcome(name=name, variant=variant, status="failed", message=found.one_line)
         if name == "min_psnr_db":
             one, limit = worst(found, "psnr_db"), self.limits.min_psnr_db or 0.0
-            message = f"{_decibels(one.psnr_db)} to float on {one.image}"
-            return _at_least(name, variant, one.psnr_db, limit, "dB", message, one.image)
+            message = f"{decibels(one.psnr_db)} to float on {one.image}"
+            return at_least(name, variant, one.psnr_db, limit, "dB", message, one.image)
         if name == "max_error_lsb":
             one, limit = worst(found, "max_error_lsb"), self.limits.max_error_lsb or 0.0
             message = f"{one.max_error_lsb:g} 8-bit levels from float on {one.image}"
-            return _at_most(name, variant, one.max_error_lsb, limit, "LSB", message, one.image)
+            return at_most(name, variant, one.max_error_lsb, limit, "LSB", message, one.image)
         return self._drop(variant, found)
 
     def _drop(self, variant: str, found: Sequence[Distance]) -> Outcome:
@@ -270,7 +279,7 @@ class BundleChecks:
                 name="max_drop_db", variant=variant, status="failed", message=message, value=most,
                 limit=WORST_FACTOR * limit, unit="dB", image=one.image,
             )  # fmt: skip
-        return _at_most("max_drop_db", variant, mean, limit, "dB", message, one.image)
+        return at_most("max_drop_db", variant, mean, limit, "dB", message, one.image)
 
     def _distances_of(self, opened: _Opened) -> list[Distance] | EdgeDenoiseError:
         if opened.distances is None and opened.denoiser is not None:
@@ -336,22 +345,3 @@ def _recorded(found: SelfTestResult | EdgeDenoiseError) -> SelfTest:
         max_error_lsb=found.max_error_lsb,
         reason=found.reason or "",
     )
-
-
-def _decibels(value: float) -> str:
-    return f"{value:.1f} dB" if np.isfinite(value) else "equal"
-
-
-def _at_least(name: str, variant: str, value: float, limit: float, unit: str, message: str, image: str = "") -> Outcome:
-    return Outcome(
-        name=name, variant=variant, status="passed" if value >= limit else "failed", limit=limit, unit=unit,
-        value=value if np.isfinite(value) else None, message=f"{message}; expected at least {limit:g} {unit}",
-        at_least=True, image=image,
-    )  # fmt: skip
-
-
-def _at_most(name: str, variant: str, value: float, limit: float, unit: str, message: str, image: str = "") -> Outcome:
-    return Outcome(
-        name=name, variant=variant, status="passed" if value <= limit else "failed", value=value, limit=limit,
-        unit=unit, message=f"{message}; expected at most {limit:g} {unit}", image=image,
-    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -108,3 +109,30 @@ def merged(given: Limits, own: Limits | None) -> Limits:
     if values["max_error_lsb"] is None:
         values["max_error_lsb"] = DEFAULT_MAX_ERROR_LSB
     return Limits(**values)
+
+
+def decibels(value: float) -> str:
+    """Return a PSNR as text; infinite for equal images."""
+    return f"{value:.1f} dB" if math.isfinite(value) else "equal"
+
+
+def at_least(name: str, variant: str, value: float, limit: float, unit: str, message: str, image: str = "") -> Outcome:
+    """Return the outcome of a value that has to reach a limit."""
+    return Outcome(
+        name=name, variant=variant, status="passed" if value >= limit else "failed", limit=limit, unit=unit,
+        value=value if math.isfinite(value) else None, message=f"{message}; expected at least {limit:g} {unit}",
+        at_least=True, image=image,
+    )  # fmt: skip
+
+
+def at_most(name: str, variant: str, value: float, limit: float, unit: str, message: str, image: str = "") -> Outcome:
+    """Return the outcome of a value that may not exceed a limit."""
+    return Outcome(
+        name=name, variant=variant, status="passed" if value <= limit else "failed", value=value, limit=limit,
+        unit=unit, message=f"{message}; expected at most {limit:g} {unit}", image=image,
+    )  # fmt: skip
+
+
+def not_run(name: str, variant: str, message: str) -> Outcome:
+    """Return the outcome of a check for which nothing was measured."""
+    return Outcome(name=name, variant=variant, status="not run", message=message)

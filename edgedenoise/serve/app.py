@@ -1,0 +1,330 @@
+"""The web application: pages, bundles, the API, and the device lab."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import edgedenoise
+from edgedenoise import runtimes
+from edgedenoise.batch.single import DenoisedData, denoise_data, format_of_name
+from edgedenoise.errors import (
+    BundleError,
+    DataError,
+    DeviceError,
+    EdgeDenoiseError,
+    IncompatibleError,
+    ResultFileError,
+    RuntimeUnavailableError,
+    UsageError,
+)
+from edgedenoise.imaging.readers.options import ReadOptions
+from edgedenoise.serve.access import KEY_VARIABLE, Guarded, RefusedError, Sessions, refusal
+from edgedenoise.serve.addresses import own_names
+from edgedenoise.serve.lab import MAX_RESULT_BYTES, DeviceLab, Judged
+from edgedenoise.serve.metrics import Metrics
+from edgedenoise.serve.models import Wanted
+from edgedenoise.serve.openapi import IMAGE_TYPES, document
+from edgedenoise.serve.pages import plain_page
+from edgedenoise.serve.places import RETRY_AFTER_S, Places, busy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from edgedenoise.denoiser import Denoiser
+    from edgedenoise.serve.models import Models
+    from edgedenoise.serve.options import ServeOptions
+
+_EVENT_WAIT_S: Final = 15.0
+_MAX_LISTENERS: Final = 32
+_REVALIDATE: Final = "no-cache"  # a browser asks whether its copy is still the current one
+
+
+class _ClientGoneError(Exception):
+    """The client has gone."""
+
+
+def web_files() -> Path:
+    """Return the folder of the built browser app; it does not exist before `make web`."""
+    return Path(runtimes.__file__).parent / "web" / "dist"
+
+
+class Application:
+    """The parts of one server and the answers to its requests."""
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        models: Models,
+        *,
+        pages: Path,
+        on_result: Callable[[Judged], None],
+        on_token_used: Callable[[], None],
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            options: what is served.
+            models: the bundles.
+            pages: folder of the built browser app; a plain page is shown where it does not exist.
+            on_result: called with each result of the device lab.
+            on_token_used: called when the token of the QR code has been used up.
+        """
+        self._options, self._models = options, models
+        self.sessions = None if options.is_local else Sessions(on_token_used, os.environ.get(KEY_VARIABLE))
+        """Who may use the server; None where everyone who reaches it may."""
+        self._lab = DeviceLab(options.results, options.limits, models, on_result)
+        self._places = Places(1, options.max_queue)
+        self._metrics = Metrics(lambda: self._places.taken)
+        self._listeners = 0
+        self._pages = pages
+
+    def asgi(self) -> ASGIApp:
+        """Return the ASGI application, with its checks in front."""
+        routes: list[Route | Mount] = [
+            Route("/healthz", self.health),
+            Route("/metrics", self.metrics),
+            Route("/openapi.json", self.openapi),
+            Route("/denoise", self.denoise, methods=["POST"]),
+            Route("/bundles/{name}.edge", self.bundle),
+            Route("/api/models", self.list_models),
+            Route("/api/limits", self.limits),
+            Route("/api/results", self.results, methods=["GET", "POST"]),
+            Route("/api/events", self.events),
+        ]
+        if (self._pages / "index.html").is_file():
+            routes.append(Mount("/", StaticFiles(directory=self._pages, html=True)))
+        else:
+            routes += [Route("/", self.plain), Route("/test", self.plain)]
+        app = Starlette(
+            routes=routes,
+            exception_handlers={
+                EdgeDenoiseError: _error_answer,
+                RefusedError: _refused_answer,
+                HTTPException: _http_answer,
+                Exception: _unexpected_answer,
+            },
+        )
+        return Guarded(app, own_names(self._options), self.sessions)
+
+    async def health(self, _: Request) -> Response:
+        """Say that the server runs."""
+        return JSONResponse({"status": "ok", "version": edgedenoise.__version__})
+
+    async def metrics(self, _: Request) -> Response:
+        """Return the counters."""
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(self, _: Request) -> Response:
+        """Return the description of the API."""
+        return JSONResponse(document(list(self._models.all), self._options.max_upload))
+
+    async def plain(self, _: Request) -> Response:
+        """Return a page without the app, which says how to get it."""
+        return HTMLResponse(plain_page(list(self._models.all)))
+
+    async def list_models(self, _: Request) -> Response:
+        """List the bundles."""
+        return JSONResponse([model.description for model in self._models.all.values()])
+
+    async def bundle(self, request: Request) -> Response:
+        """Return a bundle as an archive."""
+        model = self._models.get(request.path_params["name"])
+        tag = f'"{model.bundle.manifest.digest}"'
+        headers = {"etag": tag, "cache-control": _REVALIDATE}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return FileResponse(model.archive, media_type="application/zip", headers=headers)
+
+    async def limits(self, request: Request) -> Response:
+        """Return the limits for a device."""
+        found = self._lab.limits_of(request.query_params.get("model") or self._models.default)
+        return JSONResponse(msgspec.to_builtins(found))
+
+    async def results(self, request: Request) -> Response:
+        """Receive the results of a device, or list those that were received."""
+        if request.method != "POST":
+            judged = self._lab.since(_whole_number(request.query_params.get("since", "0"), "since"))
+            return JSONResponse(msgspec.to_builtins(judged))
+        data = await _body(request, min(MAX_RESULT_BYTES, self._options.max_upload))
+        judged = await anyio.to_thread.run_sync(self._lab.receive, data)
+        for one in judged:
+            self._metrics.results.labels("passed" if one.passed else "failed").inc()
+        return JSONResponse(msgspec.to_builtins(judged), 201)
+
+    async def events(self, request: Request) -> Response:
+        """Send each result as a server-sent event while it arrives."""
+        if self._listeners >= _MAX_LISTENERS:
+            raise busy(f"too many pages listen for results: expected at most {_MAX_LISTENERS}")
+        since = request.headers.get("last-event-id") or request.query_params.get("since", "0")
+        start = _whole_number(since, "since")
+        return StreamingResponse(
+            self._events(start), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+    async def _events(self, number: int) -> AsyncIterator[bytes]:
+        self._listeners += 1
+        try:
+            yield b"retry: 2000\n\n"
+            while True:
+                for one in self._lab.since(number):
+                    number = one.number
+                    yield f"id: {number}\ndata: {msgspec.json.encode(one).decode()}\n\n".encode()
+                await anyio.to_thread.run_sync(partial(self._lab.wait, number, _EVENT_WAIT_S), abandon_on_cancel=True)
+                yield b": still here\n\n"
+        finally:
+            self._listeners -= 1
+
+    async def denoise(self, request: Request) -> Response:
+        """Denoise the image in the body of a request."""
+        try:
+            answer = await self._denoise(request)
+        except EdgeDenoiseError as error:
+            answer = await _error_answer(request, error)
+        except RefusedError as error:
+            answer = error.answer
+        self._metrics.requests.labels(str(answer.status_code)).inc()
+        return answer
+
+    async def _denoise(self, request: Request) -> Response:
+        wanted = self._wanted(request)
+        text = request.query_params.get("format")
+        format_ = None if text is None else format_of_name(text)
+        async with self._places.one():
+            data = await _body(request, self._options.max_upload)
+            gone = threading.Event()
+            failure: Exception | None = None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_note_departure, request, gone)
+                try:
+                    done = await anyio.to_thread.run_sync(self._denoised, data, wanted, format_, gone)
+                except (EdgeDenoiseError, _ClientGoneError) as error:
+                    failure = error  # leaving the group with it would wrap it
+                tasks.cancel_scope.cancel()
+        if isinstance(failure, _ClientGoneError):
+            return Response(status_code=499)  # nobody reads it
+        if failure is not None:
+            raise failure
+        seconds = done.result.seconds
+        self._metrics.seconds.observe(seconds.denoise or 0.0)
+        self._metrics.megapixels.inc(done.result.megapixels or 0.0)
+        stages = {"read": seconds.read, "denoise": seconds.denoise, "write": seconds.write}
+        headers = {
+            "x-edgedenoise-variant": done.result.variant or "",
+            "server-timing": ", ".join(f"{name};dur={1000 * (taken or 0):.1f}" for name, taken in stages.items()),
+            "cache-control": "no-store",
+        }
+        return Response(done.data, media_type=IMAGE_TYPES.get(done.format, "application/octet-stream"), headers=headers)
+
+    def _wanted(self, request: Request) -> Wanted:
+        query = request.query_params
+        model = query.get("model") or self._models.default
+        self._models.get(model)
+        try:
+            strength = float(query.get("strength", "1"))
+        except ValueError:
+            raise UsageError(f"strength is {query['strength']!r}; expected a number") from None
+        return Wanted(model, query.get("precision") or self._options.precision, strength)
+
+    def _denoised(self, data: bytes, wanted: Wanted, format_: str | None, gone: threading.Event) -> DenoisedData:
+        """Denoise an image, in a thread of its own."""
+
+        def on_tile(_: int, __: int) -> None:
+            if gone.is_set():
+                raise _ClientGoneError
+
+        with self._models.denoiser(wanted) as denoiser:
+
+            def opened() -> Denoiser:
+                return denoiser
+
+            reading = ReadOptions(frames=True, max_pixels=self._options.max_pixels)
+            return denoise_data(data, opened, name="the image", format_=format_, reading=reading, on_tile=on_tile)
+
+
+async def _note_departure(request: Request, gone: threading.Event) -> None:
+    """Wait until the client closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        RefusedError: it is larger than `most` bytes; the rest is not read.
+    """
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > most:
+        raise _too_large(most)
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > most:
+            raise _too_large(most)
+    return bytes(data)
+
+
+def _too_large(most: int) -> RefusedError:
+    message = f"the request is too large: expected at most {most} bytes"
+    return RefusedError(413, "TooLarge", message, "Send less, or start the server with a larger --max-upload.")
+
+
+def _whole_number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        raise UsageError(f"{name} is {text!r}; expected a whole number")
+    return int(text)
+
+
+_STATUS: Final[list[tuple[type[EdgeDenoiseError], int]]] = [
+    (UsageError, 400),
+    (ResultFileError, 422),
+    (DataError, 422),
+    (IncompatibleError, 409),
+    (BundleError, 404),
+    (RuntimeUnavailableError, 503),
+    (DeviceError, 503),
+]
+
+
+async def _error_answer(_: Request, error: Exception) -> Response:
+    """Return an error of edgedenoise as JSON."""
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    message, hint = (error.message, error.hint) if isinstance(error, EdgeDenoiseError) else (str(error), None)
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
+    return refusal(status, type(error).__name__, message, hint, **headers)
+
+
+async def _refused_answer(_: Request, error: Exception) -> Response:
+    """Return the answer of a refusal."""
+    if not isinstance(error, RefusedError):
+        raise error
+    return error.answer
+
+
+async def _http_answer(_: Request, error: Exception) -> Response:
+    """Return an error of the routing, such as an unknown page, as JSON."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return refusal(error.status_code, "HttpError", str(error.detail), None, **dict(error.headers or {}))
+
+
+async def _unexpected_answer(_: Request, error: Exception) -> Response:
+    """Return an error that nobody expected, without its details, which the server's log has."""
+    return refusal(500, type(error).__name__, "internal error; the server's terminal has the details", None)
