@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from edgedenoise.bundles.pretrained import DEFAULT
-from edgedenoise.cli import denoising
-from edgedenoise.cli.common import Output, cli_command
+from edgedenoise.cli.common import DEVICE, THREADS, Output, cli_command
+from edgedenoise.cli.denoising import memory_bytes
 from edgedenoise.cli.interrupts import terminated_like_interrupted
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def command(
     ] = False,
     allow_host: Annotated[list[str] | None, typer.Option(help="Further name of this machine. Repeatable.")] = None,
     max_upload: Annotated[str, typer.Option(help="Largest request, such as 64MB.")] = "64MB",
-    max_pixels: denoising.MaxPixels = 50_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest image.")] = 50_000_000,
     max_queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused for now.")] = 8,
-    precision: denoising.Precision = "auto",
-    device: denoising.Device = "auto",
-    threads: denoising.Threads = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16; requests may choose.")] = "auto",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    threads: Annotated[int | None, typer.Option(help=THREADS)] = None,
 ) -> None:
     """Serve the browser app, an HTTP API and the device lab, until Ctrl-C."""
     from edgedenoise.serve.options import ServeOptions, parse_limits
@@ -51,7 +51,7 @@ def command(
         port=port,
         results=results,
         limits=parse_limits(limits),
-        max_upload=denoising.memory_bytes(max_upload) or 0,
+        max_upload=memory_bytes(max_upload) or 0,
         max_pixels=max_pixels,
         max_queue=max_queue,
         allowed_hosts=tuple(allow_host or ()),

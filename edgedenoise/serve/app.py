@@ -123,7 +123,7 @@ class Application:
         return Guarded(app, own_names(self._options), self.sessions)
 
     async def health(self, _: Request) -> Response:
-        """Say that the server runs."""
+        """Return that the server runs."""
         return JSONResponse({"status": "ok", "version": edgedenoise.__version__})
 
     async def metrics(self, _: Request) -> Response:
