@@ -18,7 +18,7 @@ DEFAULT_PORT = 8765
 _NO_LIMITS = Limits()
 MAX_UPLOAD_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
-"""Largest image that the API accepts; a picture of a phone has 12 to 50 megapixels."""
+"""Largest image that the API accepts; phones take images of 12 to 50 megapixels."""
 
 
 @dataclass(frozen=True)
