@@ -238,7 +238,7 @@ class BundleChecks:
         tiles = name == "tiles"
         value, limit = (found.tiled_psnr_db, found.tiled_bound_db) if tiles else (found.psnr_db, found.bound_db)
         if limit is None:
-            message = f"tiles are blended and not exact: {_decibels(value)} to the whole image, which is not judged"
+            message = f"tiles are blended and not exact: {decibels(value)} to the whole image, which is not judged"
             return Outcome(name=name, variant=opened.variant, status="not run", message=message, value=value, unit="dB")
         what = "tiles to the whole image" if tiles else "output to the float output"
         return at_least(name, opened.variant, value, limit, "dB", f"{what}: {decibels(value)}")
