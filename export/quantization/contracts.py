@@ -13,7 +13,8 @@ import numpy as np
 
 from edgedenoise.bundles.contents import damage_reported
 from edgedenoise.calibration.schemes import SCHEMES
-from edgedenoise.exporting.onnx.graph import lint, raise_problems, weights
+from edgedenoise.exporting.onnx.graph import lint, raise_problems
+from edgedenoise.exporting.quantization.wiring import DEQUANTIZE, QUANTIZE, Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Encoding
     from edgedenoise.calibration.schemes import Scheme
 
-_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _ONNX_DEFAULT_AXIS = 1  # of both operators: a weight without the attribute is read along the wrong axis
 
 
@@ -47,7 +47,7 @@ class Rule:
     name: str
     why: str
     """What a backend does with a graph that breaks it."""
-    check: Callable[[_Wiring, Scheme], Iterator[str]]
+    check: Callable[[Wiring, Scheme], Iterator[str]]
     """Yields what breaks the rule, one sentence each."""
 
 
@@ -60,7 +60,7 @@ def broken_rules(model: onnx.ModelProto, scheme: Scheme) -> list[Broken]:
         model: QDQ graph of the operators that the graph contract allows.
         scheme: what it was encoded for.
     """
-    graph = _Wiring.of(model)
+    graph = Wiring.of(model)
     return [Broken(rule.name, what) for rule in RULES for what in rule.check(graph, scheme)]
 
 
@@ -91,88 +91,13 @@ def check_encoded(model: onnx.ModelProto, encoding: Encoding) -> None:
     raise_problems(lint_encoded(model, encoding))
 
 
-@dataclass(frozen=True)
-class _Wiring:
-    """The maker and the readers of each tensor."""
-
-    nodes: list[onnx.NodeProto]
-    constants: dict[str, NDArray[Any]]
-    makers: dict[str, onnx.NodeProto]
-    readers: dict[str, list[onnx.NodeProto]]
-    image: str
-    output: str
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto) -> _Wiring:
-        readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
-        return cls(
-            nodes=list(model.graph.node),
-            constants=weights(model),
-            makers={name: node for node in model.graph.node for name in node.output},
-            readers=readers,
-            image=model.graph.input[0].name,
-            output=model.graph.output[0].name,
-        )
-
-    def of_type(self, *op_types: str) -> Iterator[onnx.NodeProto]:
-        return (node for node in self.nodes if node.op_type in op_types)
-
-    def made_by(self, name: str, op_type: str) -> onnx.NodeProto | None:
-        node = self.makers.get(name)
-        return node if node is not None and node.op_type == op_type else None
-
-    def dequantizer(self, name: str) -> onnx.NodeProto | None:
-        return self.made_by(name, _DEQUANTIZE)
-
-    def tensor(self, node: onnx.NodeProto) -> str:
-        """Return what a quantizer or dequantizer stands for: the float tensor, or the constant of integers."""
-        before = self.made_by(node.input[0], _QUANTIZE)
-        return str(node.input[0] if before is None else before.input[0])
-
-    def source(self, name: str) -> str:
-        """Return the tensor behind a name, looking through its Q/DQ pair."""
-        node = self.dequantizer(name)
-        return name if node is None else self.tensor(node)
-
-    def is_image(self, name: str) -> bool:
-        """Return whether a name stands for the image, for its colours alone, or for either behind a Q/DQ pair."""
-        source = self.source(name)
-        colours = self.made_by(source, "Slice")
-        return self.image == (source if colours is None else self.source(colours.input[0]))
-
-    def is_bias(self, node: onnx.NodeProto) -> bool:
-        return any(r.op_type == "Conv" and list(r.input[2:]) == [node.output[0]] for r in self.readers_of(node))
-
-    def readers_of(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        return self.readers.get(node.output[0], [])
-
-    def quantizers(self) -> Iterator[tuple[onnx.NodeProto, bool]]:
-        """Yield each quantizer and dequantizer, and whether it is a weight's; a bias's have a rule of their own."""
-        for node in self.of_type(_QUANTIZE, _DEQUANTIZE):
-            if not self.is_bias(node):
-                yield node, self.tensor(node) in self.constants
-
-    def parameter(self, node: onnx.NodeProto, position: int) -> NDArray[Any] | None:
-        """Return a quantizer's scale (1) or zero-point (2); None where it is missing or computed."""
-        return self.constants.get(node.input[position]) if len(node.input) > position else None
-
-    def weights(self) -> Iterator[tuple[onnx.NodeProto, NDArray[Any]]]:
-        """Yield each dequantizer of a weight and its constant."""
-        for node, is_weight in self.quantizers():
-            if is_weight and node.op_type == _DEQUANTIZE:
-                yield node, self.constants[self.tensor(node)]
-
-
-def _zero_point_present(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _zero_point_present(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, _is_weight in graph.quantizers():
         if graph.parameter(node, 2) is None:
             yield f"{node.op_type} of {graph.tensor(node)} has no constant zero-point"
 
 
-def _zero_point_type(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _zero_point_type(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     for node, is_weight in graph.quantizers():
         wanted = np.int8 if is_weight or scheme.activations == "s8" else np.uint8
         zero = graph.parameter(node, 2)
@@ -180,51 +105,51 @@ def _zero_point_type(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             yield f"{node.op_type} of {graph.tensor(node)} is {zero.dtype}; {scheme.name} wants {np.dtype(wanted)}"
 
 
-def _symmetric(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _symmetric(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     for node, is_weight in graph.quantizers():
         zero = graph.parameter(node, 2)
         if (is_weight or scheme.activations == "s8") and zero is not None and zero.dtype == np.int8 and zero.any():
             yield f"{node.op_type} of {graph.tensor(node)} has the zero-point {zero.ravel()[0]}; it must be 0"
 
 
-def _scale_constant(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _scale_constant(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, _is_weight in graph.quantizers():
         if graph.parameter(node, 1) is None:
             yield f"the scale of {graph.tensor(node)} is computed, not constant"
 
 
-def _scale_positive(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _scale_positive(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, _is_weight in graph.quantizers():
         scale = graph.parameter(node, 1)
         if scale is not None and not (scale.dtype == np.float32 and np.isfinite(scale).all() and (scale > 0).all()):
             yield f"the scale of {graph.tensor(node)} must be float32, finite and above 0; found {_shown(scale)}"
 
 
-def _scale_own(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _scale_own(graph: Wiring, _: Scheme) -> Iterator[str]:
     users: dict[str, set[str]] = {}
     for node, is_weight in graph.quantizers():
-        if is_weight or node.op_type == _QUANTIZE:
+        if is_weight or node.op_type == QUANTIZE:
             users.setdefault(str(node.input[1]), set()).add(graph.tensor(node))
     for name, tensors in users.items():
         if len(tensors) > 1:
             yield f"the constant {name} is the scale of several tensors: {', '.join(sorted(tensors))}"
 
 
-def _pair_whole(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _pair_whole(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, is_weight in graph.quantizers():
-        if node.op_type == _QUANTIZE:
-            strangers = [reader.op_type for reader in graph.readers_of(node) if reader.op_type != _DEQUANTIZE]
+        if node.op_type == QUANTIZE:
+            strangers = [reader.op_type for reader in graph.readers_of(node) if reader.op_type != DEQUANTIZE]
             if strangers:
-                yield f"the integers of {node.input[0]} are read by {', '.join(strangers)}, not by {_DEQUANTIZE} alone"
-        elif not is_weight and graph.made_by(node.input[0], _QUANTIZE) is None:
+                yield f"the integers of {node.input[0]} are read by {', '.join(strangers)}, not by {DEQUANTIZE} alone"
+        elif not is_weight and graph.made_by(node.input[0], QUANTIZE) is None:
             maker = graph.makers.get(node.input[0])
-            if maker is None or all(graph.made_by(name, _QUANTIZE) is None for name in maker.input):
+            if maker is None or all(graph.made_by(name, QUANTIZE) is None for name in maker.input):
                 yield f"{node.input[0]} is dequantized but was never quantized"
 
 
-def _pair_agrees(graph: _Wiring, _: Scheme) -> Iterator[str]:
-    for node in graph.of_type(_DEQUANTIZE):
-        before = graph.made_by(node.input[0], _QUANTIZE)
+def _pair_agrees(graph: Wiring, _: Scheme) -> Iterator[str]:
+    for node in graph.of_type(DEQUANTIZE):
+        before = graph.made_by(node.input[0], QUANTIZE)
         if before is None:
             continue
         for position, what in ((1, "scale"), (2, "zero-point")):
@@ -234,21 +159,21 @@ def _pair_agrees(graph: _Wiring, _: Scheme) -> Iterator[str]:
                 yield f"{before.input[0]} is quantized and dequantized with different {what}s"
 
 
-def _activation_per_tensor(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _activation_per_tensor(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, is_weight in graph.quantizers():
         scale = graph.parameter(node, 1)
         if not is_weight and scale is not None and scale.size != 1:
             yield f"{node.op_type} of {graph.tensor(node)} has {scale.size} scales; activations have one"
 
 
-def _weight_per_channel(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _weight_per_channel(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, weight in graph.weights():
         scale = graph.parameter(node, 1)
         if scale is not None and scale.shape != weight.shape[:1]:
             yield f"{graph.tensor(node)} has {_counted(scale)} for {weight.shape[0]} output channels"
 
 
-def _weight_axis(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _weight_axis(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node, is_weight in graph.quantizers():
         scale = graph.parameter(node, 1)
         axis = next((a.i for a in node.attribute if a.name == "axis"), _ONNX_DEFAULT_AXIS)
@@ -256,14 +181,14 @@ def _weight_axis(graph: _Wiring, _: Scheme) -> Iterator[str]:
             yield f"{node.op_type} of {graph.tensor(node)} counts channels along axis {axis}; a weight's are axis 0"
 
 
-def _weight_form(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _weight_form(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     wanted = np.int8 if scheme.weights_as == "integers" else np.float32
     for node, weight in graph.weights():
         if weight.dtype != wanted:
             yield f"{graph.tensor(node)} is stored as {weight.dtype}; {scheme.name} wants {np.dtype(wanted)}"
 
 
-def _weight_range(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _weight_range(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     limit = 2 ** (scheme.weight_bits - 1) - 1
     for node, weight in graph.weights():
         scale = graph.parameter(node, 1)
@@ -277,14 +202,14 @@ def _weight_range(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             yield f"{graph.tensor(node)} reaches {largest} steps; {scheme.weight_bits}-bit weights end at {limit}"
 
 
-def _conv_whole(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _conv_whole(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Conv"):
         data, weight = (graph.dequantizer(name) is not None for name in node.input[:2])
         if data != weight:
             yield f"of {node.output[0]} only the {'input' if data else 'weight'} is quantized; both or neither"
 
 
-def _bias_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _bias_float(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Conv"):
         for name in node.input[2:]:
             bias = graph.constants.get(name)
@@ -292,7 +217,7 @@ def _bias_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
                 yield f"the bias {graph.source(name)} of {node.output[0]} is not a constant of float32"
 
 
-def _bias_on_grid(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _bias_on_grid(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     for node in graph.of_type("Conv") if scheme.bias == "grid" else ():
         pairs = [graph.dequantizer(name) for name in node.input[:2]]
         scales = [None if pair is None else graph.parameter(pair, 1) for pair in pairs]
@@ -308,14 +233,14 @@ def _bias_on_grid(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             yield f"the bias {node.input[2]} does not lie on the grid of input scale times weight scale"
 
 
-def _relu_fused(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _relu_fused(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Relu"):
         source = graph.source(node.input[0])
         if source != node.input[0] and graph.made_by(source, "Conv") is not None:
             yield f"a Q/DQ pair stands between the convolution {source} and its Relu"
 
 
-def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _sum_placement(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     wanted = 2 if scheme.sums == "both" else 1
     for node in graph.of_type("Add"):
         if any(map(graph.is_image, node.input)):
@@ -325,14 +250,14 @@ def _sum_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             yield f"{found} inputs of the Add {node.output[0]} are quantized; {scheme.name} wants {wanted} or none"
 
 
-def _image_skip_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _image_skip_float(graph: Wiring, _: Scheme) -> Iterator[str]:
     for node in graph.of_type("Add"):
         rounded = any(graph.dequantizer(name) is not None for name in (*node.input, *_sliced(graph, node)))
         if any(map(graph.is_image, node.input)) and rounded:
             yield f"the Add {node.output[0]} of image and residual reads 8-bit values"
 
 
-def _sliced(graph: _Wiring, node: onnx.NodeProto) -> Iterator[str]:
+def _sliced(graph: Wiring, node: onnx.NodeProto) -> Iterator[str]:
     """Yield what the Slices cut that a node reads."""
     for name in node.input:
         cut = graph.made_by(name, "Slice")
@@ -340,7 +265,7 @@ def _sliced(graph: _Wiring, node: onnx.NodeProto) -> Iterator[str]:
             yield cut.input[0]
 
 
-def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
+def _concat_placement(graph: Wiring, scheme: Scheme) -> Iterator[str]:
     for node in graph.of_type("Concat"):
         pairs = [pair for pair in map(graph.dequantizer, node.input) if pair is not None]
         if not pairs:
@@ -353,12 +278,12 @@ def _concat_placement(graph: _Wiring, scheme: Scheme) -> Iterator[str]:
             yield f"the inputs of the Concat {node.output[0]} have different scales or zero-points"
 
 
-def _output_float(graph: _Wiring, _: Scheme) -> Iterator[str]:
+def _output_float(graph: Wiring, _: Scheme) -> Iterator[str]:
     if graph.dequantizer(graph.output) is not None:
         yield f"the output {graph.output} is rounded to 8 bits"
 
 
-def _differ(graph: _Wiring, one: onnx.NodeProto, other: onnx.NodeProto) -> bool:
+def _differ(graph: Wiring, one: onnx.NodeProto, other: onnx.NodeProto) -> bool:
     found = [(graph.parameter(one, position), graph.parameter(other, position)) for position in (1, 2)]
     return any(a is not None and b is not None and not np.array_equal(a, b) for a, b in found)
 
