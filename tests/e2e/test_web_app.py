@@ -542,6 +542,32 @@ def test_a_live_camera_shows_frames_and_its_delay(host: Host, open_app: Callable
     assert app.page.inner_text("#title").startswith("camera-")
 
 
+def test_webgpu_gives_the_pixels_of_python(
+    chromium: Any, host: Host, open_app: Callable[..., App], tmp_path: Path
+) -> None:
+    PILImage.fromarray(noisy(32, 32)).save(tmp_path / "noisy.png")
+    flags = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--use-angle=swiftshader"]
+    flags += ["--enable-unsafe-swiftshader", "--enable-features=Vulkan"]
+    software = chromium.launch(executable_path=CHROMIUM, args=flags, ignore_default_args=["--disable-gpu"])
+    try:
+        app = open_app(host.url, in_browser=software)
+        if not app.page.evaluate("navigator.gpu?.requestAdapter().then((adapter) => adapter !== null) ?? false"):
+            pytest.skip("this Chromium has no WebGPU in software; install: apt-get install chromium")
+        app.page.evaluate("""() => {
+            document.querySelector('#precision').value = 'fp32';
+            document.querySelector('#where').value = 'webgpu';
+        }""")
+        app.choose(tmp_path / "noisy.png")
+        app.finished()
+        assert "float, WebGPU" in app.page.inner_text("#detail")
+        with edgedenoise.load("edge-tiny", precision="fp32") as float_denoiser:
+            expected = float_denoiser(read_image(tmp_path / "noisy.png"))
+        assert_equal(read_image(app.saved(tmp_path)), expected)
+        app.messages.clear()  # Chromium remarks on its own software adapter
+    finally:
+        software.close()
+
+
 def test_the_lab_measures_and_sends_a_valid_record(
     host: Host, open_app: Callable[..., App], bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import { zip } from "fflate";
 import { Interrupted } from "../../src/errors.js";
-import type { Denoiser, InputImage, Precision } from "../../src/types.js";
+import type { Denoiser, DeviceName, InputImage, Precision } from "../../src/types.js";
 import { Camera, type CameraReport } from "./camera.js";
 import { duration, megabytes, megapixels, precisionName, wordsOf } from "./format.js";
 import type { BundleEntry, Host } from "./host.js";
@@ -108,12 +108,16 @@ export class App {
     return element<HTMLSelectElement>("precision").value as Precision | "auto";
   }
 
+  private get device(): DeviceName | "auto" {
+    return element<HTMLSelectElement>("where").value as DeviceName | "auto";
+  }
+
   private get format(): SaveFormat {
     return element<HTMLSelectElement>("format").value as SaveFormat;
   }
 
   private get settings(): string {
-    return [element<HTMLSelectElement>("network").value, this.precision, this.strength, this.format].join("|");
+    return [element<HTMLSelectElement>("network").value, this.precision, this.device, this.strength, this.format].join("|");
   }
 
   /** Put images in the row and begin; a bundle among the files becomes the network. */
@@ -250,16 +254,16 @@ export class App {
   }
 
   private speedKey(): string {
-    return `${element<HTMLSelectElement>("network").value}|${this.precision}`;
+    return `${element<HTMLSelectElement>("network").value}|${this.precision}|${this.device}`;
   }
 
   private async denoised(item: Item, opened: OpenedImage, signal: AbortSignal) {
-    const { bundle, precision, strength } = this;
+    const { bundle, precision, device, strength } = this;
     if (bundle === undefined) throw new Error("there is no network to run");
     item.detail = `Opening ${bundle.name}`;
     this.update();
     const key = this.speedKey();
-    const denoiser = await this.network.get({ bundle, precision }, signal);
+    const denoiser = await this.network.get({ bundle, precision, device }, signal);
     this.opened(denoiser);
     item.detail = "Denoising";
     this.update();
@@ -340,14 +344,15 @@ export class App {
     this.current = null;
     this.decoded = null;
     this.viewer.clear();
+    scrollTo(0, 0);
     setText("error", "");
     setText("title", "Live camera");
     setText("detail", "Opening the camera");
     try {
-      const { bundle, precision } = this;
+      const { bundle, precision, device } = this;
       if (bundle === undefined) throw new Error("there is no network to run");
       this.running?.abort.abort();
-      const denoiser = await this.network.get({ bundle, precision });
+      const denoiser = await this.network.get({ bundle, precision, device });
       this.opened(denoiser);
       this.camera = await Camera.start({
         video: element<HTMLVideoElement>("video"),
@@ -434,7 +439,10 @@ export class App {
     element("video").hidden = true; // its frames are drawn
     const button = element<HTMLButtonElement>("primary");
     const item = this.current;
+    for (const link of document.querySelectorAll<HTMLElement>("#options [data-action='camera']")) link.hidden = isLive;
     if (isLive || item === null) {
+      button.disabled = false;
+      button.classList.add("primary");
       button.textContent = isLive ? "Stop" : "Choose images";
       element("share").hidden = !isLive;
       element("progress").hidden = true;
@@ -485,7 +493,7 @@ export class App {
     element("share").addEventListener("click", () => void (this.camera === null ? this.share() : this.takeFrame()));
     element("save-all").addEventListener("click", () => void this.saveAll());
     element("close-all").addEventListener("click", () => this.closeAll());
-    for (const id of ["strength", "network", "precision", "format"]) {
+    for (const id of ["strength", "network", "precision", "where", "format"]) {
       element(id).addEventListener("input", () => this.settingsChanged());
     }
     for (const button of document.querySelectorAll<HTMLButtonElement>("[data-zoom]")) {

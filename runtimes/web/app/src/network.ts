@@ -1,7 +1,7 @@
 /** The network of the page: one session at a time, opened when it is needed. */
 
 import { load } from "../../src/index.js";
-import type { Denoiser, Precision } from "../../src/types.js";
+import type { Denoiser, DeviceName, Precision } from "../../src/types.js";
 import type { BundleEntry, Host } from "./host.js";
 
 /** What the user has chosen to run. */
@@ -9,6 +9,7 @@ export interface Wanted {
   /** A bundle of the page, or a file of the user. */
   readonly bundle: BundleEntry | File;
   readonly precision: Precision | "auto";
+  readonly device: DeviceName | "auto";
 }
 
 export class Network {
@@ -18,13 +19,12 @@ export class Network {
 
   /** Return the open network for a wish; another one is closed first. */
   async get(wanted: Wanted, signal?: AbortSignal): Promise<Denoiser> {
-    if (this.open?.wanted.bundle === wanted.bundle && this.open.wanted.precision === wanted.precision) {
-      return this.open.denoiser;
-    }
+    const { bundle, precision, device } = wanted;
+    const held = this.open?.wanted;
+    if (this.open && held?.bundle === bundle && held.precision === precision && held.device === device) return this.open.denoiser;
     await this.close();
-    const { bundle, precision } = wanted;
     const source = bundle instanceof File ? await bundle.arrayBuffer() : await this.host.source(bundle);
-    const denoiser = await load(source, { precision, ...this.host.options, ...(signal ? { signal } : {}) });
+    const denoiser = await load(source, { precision, device, ...this.host.options, ...(signal ? { signal } : {}) });
     this.open = { wanted, denoiser };
     return denoiser;
   }
