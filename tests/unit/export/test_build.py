@@ -149,7 +149,7 @@ def test_a_variant_that_fails_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(verify_module, "run_selftest", lambda *_: _failed())
     with pytest.raises(ParityError, match="variants fail their self-test, so nothing was written"):
-        edgedenoise.build(checkpoint, photos, tmp_path / "my.edge", count=4, targets=())
+        edgedenoise.build(checkpoint, photos, tmp_path / "my.edge", count=4, targets=(), search_seconds=0)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import pytest
 from graphs import GraphBuilder
 from measuring import measure_ranges
 
-pytest.importorskip("coremltools", reason="needs coremltools: pip install 'edgedenoise[coreml]'")
+if find_spec("coremltools") is None:  # importing it here would load TensorFlow into every worker
+    pytest.skip("needs coremltools: pip install 'edgedenoise[coreml]'", allow_module_level=True)
 
 import edgedenoise
 from edgedenoise.bundles.bundle import METADATA_KEY, Bundle

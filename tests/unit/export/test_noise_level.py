@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -154,7 +155,8 @@ def test_openvino_runs_four_channels(made: Bundle, tmp_path: Path) -> None:
 
 
 def test_core_ml_takes_four_channels_as_an_array(made: Bundle, tmp_path: Path) -> None:
-    pytest.importorskip("coremltools", reason='pip install "edgedenoise[coreml]"')
+    if find_spec("coremltools") is None:
+        pytest.skip('needs coremltools: pip install "edgedenoise[coreml]"')
     from edgedenoise.bundles.writer import copy_bundle
     from edgedenoise.exporting.verify import check_variant
     from edgedenoise.runtimes.job import BuildOptions
