@@ -46,6 +46,7 @@ def show_imported(output: Output, source: Path, out: Path, imported: ImportedBun
     """Write what was imported and measured."""
     value = {
         "path": out,
+        "tiles": "exact" if imported.bundle.manifest.tiling.is_exact else "blended",
         "halo_px": imported.halo_px,
         "measured_px": imported.measured_px,
         "multiple_of": imported.multiple_of,

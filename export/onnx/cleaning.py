@@ -88,16 +88,19 @@ def foreign_interface(model: onnx.ModelProto) -> ForeignInterface:
     return ForeignInterface(inputs[0].name, model.graph.output[0].name, dims[1], (dims[2] or None, dims[3] or None))
 
 
-def cleaned(model: onnx.ModelProto, interface: ForeignInterface, *, blended: bool = False) -> CleanedGraph:
+def cleaned(
+    model: onnx.ModelProto, interface: ForeignInterface, *, blended: bool = False, blend_command: str = ""
+) -> CleanedGraph:
     """Return a foreign graph in the form of the graph contract.
 
     The fourth channel of a network that takes the noise is the standard deviation, with white as 1; the host's plane
-    is a multiple of it, which a convolution in front of the network undoes. `blended` takes means of the whole image.
+    is a multiple of it, which a convolution in front of the network undoes. `blended` takes means of the whole image;
+    `blend_command` is the command line that does, for hints.
 
     Raises:
         ExportError: it cannot be brought into that form; the message names the operator.
     """
-    rewriter = Rewriter(_folded(_at_sides(_at_opset(model), interface)), blended=blended)
+    rewriter = Rewriter(_folded(_at_sides(_at_opset(model), interface)), blended=blended, blend_command=blend_command)
     result = _symbolic(rewriter.rewrite(RULES), interface)
     result = with_own_constants(result)
     check_graph(result)

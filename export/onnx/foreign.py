@@ -21,6 +21,7 @@ from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.base import CHANNELS, INPUT_NAME, OUTPUT_NAME
 from edgedenoise.runtimes.noise_plane import SHIPPED
 from edgedenoise.runtimes.onnxruntime.reference import Reference
+from edgedenoise.shell import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,8 @@ class ForeignNetwork:
     name: str
     answer: Answer
     """Runs the network as its own framework does, on float32 (1, C, H, W)."""
+    blend_command: str
+    """Command line that imports it with blended tiles."""
 
 
 def import_network(
@@ -85,7 +88,7 @@ def import_network(
     progress("import", 0, IMPORT_STEPS, "cleaning")
     interface = foreign_interface(network.model)
     blended = tiling == "blend"
-    graph = cleaned(network.model, interface, blended=blended)
+    graph = cleaned(network.model, interface, blended=blended, blend_command=network.blend_command)
     data = graph.model.SerializeToString()
     field = _field(graph.model)
     progress("import", 1, IMPORT_STEPS, "comparing")
@@ -117,6 +120,11 @@ def import_network(
     )
     progress("import", IMPORT_STEPS, IMPORT_STEPS)
     return ImportedBundle(bundle, halo, reach, field.multiple_of, error, tile_error)
+
+
+def blend_command(command: str, source: Path, out: Path, *options: str) -> str:
+    """Return the command line that imports a file with blended tiles."""
+    return command_line(command, source, "-o", out, "--tiling", "blend", *options)
 
 
 def check_options(out: Path, halo_px: int | None) -> None:

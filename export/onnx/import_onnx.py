@@ -9,7 +9,13 @@ import onnx
 
 from edgedenoise.errors import ExportError
 from edgedenoise.exporting.onnx.cleaning import foreign_interface
-from edgedenoise.exporting.onnx.foreign import ForeignNetwork, ImportedBundle, check_options, import_network
+from edgedenoise.exporting.onnx.foreign import (
+    ForeignNetwork,
+    ImportedBundle,
+    blend_command,
+    check_options,
+    import_network,
+)
 from edgedenoise.progress import Progress, silent
 from edgedenoise.runtimes.onnxruntime.reference import run
 from edgedenoise.system_errors import input_errors
@@ -72,7 +78,7 @@ def import_onnx(
         return run(original.SerializeToString(), {interface.input: x})[interface.output]
 
     return import_network(
-        ForeignNetwork(original, source.stem, answer),
+        ForeignNetwork(original, source.stem, answer, blend_command("import-onnx", source, target)),
         target,
         normalization=normalization,
         tiling=tiling,

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgedenoise.errors import ExportError, UsageError
-from edgedenoise.exporting.onnx.foreign import ForeignNetwork, ImportedBundle, check_options, import_network
+from edgedenoise.exporting.onnx.foreign import (
+    ForeignNetwork,
+    ImportedBundle,
+    blend_command,
+    check_options,
+    import_network,
+)
 from edgedenoise.exporting.onnx.tracing import NonBlind, module_answers, program_graph, trace
 from edgedenoise.progress import Progress, silent
 from edgedenoise.shell import command_line
@@ -91,7 +97,7 @@ def import_torch(
         module = build_network(found.spec, seed=0)
         module.load_state_dict(found.weights)
         deployed = NonBlind(module).eval()
-        network = ForeignNetwork(trace(deployed).model, found.spec.name, module_answers(deployed, torch.float32))
+        network = ForeignNetwork(trace(deployed).model, found.spec.name, module_answers(deployed, torch.float32), "")
         chosen = normalization or found.normalization.kind
     return import_network(
         network, target, normalization=chosen, tiling=tiling, halo_px=halo_px, about=about, progress=progress
@@ -126,7 +132,8 @@ def _program(path: Path, out: Path, *, trusted: bool) -> ForeignNetwork:
             hint="Save it again with torch.export.save(torch.export.export(network.eval(), (image,)), ...), with this"
             f" version of torch: {torch.__version__}",
         ) from error
-    return ForeignNetwork(program_graph(program), path.stem, _answers(module))
+    again = blend_command("import-torch", path, out, "--trust-program")
+    return ForeignNetwork(program_graph(program), path.stem, _answers(module), again)
 
 
 def _answers(module: torch.nn.Module) -> Answer:

@@ -28,7 +28,7 @@ RANK: Final = 4
 """Dimensions of an image-like tensor."""
 _TILES_HINT: Final = (
     "Images are denoised in tiles. Train the network without this layer, or with a local one; or accept tiles that are"
-    " blended and not exact: --tiling blend"
+    " blended and not exact"
 )
 _NOT_BLENDED_HINT: Final = "--tiling blend takes means of each channel over the whole image alone, as in NAFNet."
 
@@ -36,14 +36,16 @@ _NOT_BLENDED_HINT: Final = "--tiling blend takes means of each channel over the 
 class Rewriter:
     """The graph that is being written: nodes in order, and constants by name."""
 
-    def __init__(self, model: onnx.ModelProto, *, blended: bool = False) -> None:
+    def __init__(self, model: onnx.ModelProto, *, blended: bool = False, blend_command: str = "") -> None:
         """Begin with the constants of a model whose sides are numbers.
 
         Args:
             model: the model; it is not changed.
             blended: whether means of the whole image are taken, because tiles will be blended.
+            blend_command: command line that accepts blended tiles, for hints.
         """
         self.blended = blended
+        self._whole_image_hint = _NOT_BLENDED_HINT if blended else f"{_TILES_HINT}: {blend_command}"
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -67,7 +69,7 @@ class Rewriter:
         """
         for node in self._model.graph.node:
             if node.op_type in _WHOLE_IMAGE and not (self.blended and node.op_type == _MEAN):
-                raise reads_whole_image(node, blended=self.blended)
+                raise self.reads_whole_image(node)
             rule = rules.get(node.op_type)
             if rule is not None:
                 rule(self, node)
@@ -148,6 +150,14 @@ class Rewriter:
             name = maker.input[0]
         return name
 
+    def reads_whole_image(self, node: onnx.NodeProto) -> ExportError:
+        """Return the error of an operator that tiles would change."""
+        return ExportError(
+            f"the network cannot be tiled exactly: {node.op_type} ({node.output[0]}) makes every pixel depend on the"
+            " whole image, so that a tile would have other pixels than the image",
+            hint=self._whole_image_hint,
+        )
+
     def _reached(self) -> list[onnx.NodeProto]:
         """Return the nodes that the output depends on, in order."""
         wanted = {value.name for value in self._model.graph.output}
@@ -157,15 +167,6 @@ class Rewriter:
                 kept.append(node)
                 wanted.update(node.input)
         return kept[::-1]
-
-
-def reads_whole_image(node: onnx.NodeProto, *, blended: bool = False) -> ExportError:
-    """Return the error of an operator that tiles would change; `blended` where this is accepted of others."""
-    return ExportError(
-        f"the network cannot be tiled exactly: {node.op_type} ({node.output[0]}) makes every pixel depend on the whole"
-        " image, so that a tile would have other pixels than the image",
-        hint=_NOT_BLENDED_HINT if blended else _TILES_HINT,
-    )
 
 
 def not_rewritten(node: onnx.NodeProto, what: str) -> ExportError:

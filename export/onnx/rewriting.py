@@ -13,7 +13,7 @@ import onnx
 from onnx import helper
 
 from edgedenoise.exporting.onnx.graph import attribute
-from edgedenoise.exporting.onnx.rewriter import RANK, VIEWS, Rewriter, Rule, not_rewritten, reads_whole_image
+from edgedenoise.exporting.onnx.rewriter import RANK, VIEWS, Rewriter, Rule, not_rewritten
 from edgedenoise.exporting.onnx.shuffles import expand, resize, space_to_depth, transposed, view
 
 
@@ -130,7 +130,7 @@ def _reduce_mean(new: Rewriter, node: onnx.NodeProto) -> None:
         new.emit("GlobalAveragePool", [node.input[0]], node.output[0])
         return
     if axes is None or [axis % RANK for axis in axes] != [1]:
-        raise reads_whole_image(node, blended=new.blended)
+        raise new.reads_whole_image(node)
     if not attribute(node, "keepdims", 1):
         raise not_rewritten(node, "drops the axis of the channels")
     new.emit("ReduceMean", [node.input[0]], node.output[0], axes=[1], keepdims=1)
@@ -138,7 +138,7 @@ def _reduce_mean(new: Rewriter, node: onnx.NodeProto) -> None:
 
 def _softmax(new: Rewriter, node: onnx.NodeProto) -> None:
     if attribute(node, "axis", -1) % RANK != 1:
-        raise reads_whole_image(node, blended=new.blended)
+        raise new.reads_whole_image(node)
     raise not_rewritten(node, "is not taken")
 
 

@@ -42,7 +42,7 @@ def test_blended_tiles_are_refused_offered_and_said(run: Run, tmp_path: Path) ->
     arguments = ("import-onnx", tmp_path / "foreign.onnx", "-o", tmp_path / "foreign.edge")
     refused = run(*arguments)
     assert refused.code == ExportError.exit_code
-    assert "accept tiles that are blended and not exact: --tiling blend" in " ".join(refused.err.split())
+    assert "accept tiles that are blended and not exact: edgedenoise import-onnx" in " ".join(refused.err.split())
     done = run(*arguments, "--tiling", "blend")
     assert done.code == 0, done.err
     assert "(measured: the whole image)" in done.out

@@ -51,7 +51,7 @@ def test_it_is_refused_by_default_and_taken_on_request(mean: str, tmp_path: Path
     file = _pooled(tmp_path / "pooled.onnx", mean=mean)
     with pytest.raises(ExportError, match=f"cannot be tiled exactly: {mean}") as caught:
         edgedenoise.import_onnx(file, tmp_path / "pooled.edge")
-    assert "--tiling blend" in caught.value.hint
+    assert f"import-onnx {file} -o {tmp_path / 'pooled.edge'} --tiling blend" in caught.value.hint
     imported = edgedenoise.import_onnx(file, tmp_path / "pooled.edge", tiling="blend")
     assert (imported.halo_px, imported.measured_px, imported.multiple_of) == (2, None, 1)
     assert imported.max_error_lsb < 0.02
