@@ -275,6 +275,7 @@ def manifest_cases() -> Iterator[tuple[str, bytes]]:
         "Boolean where an integer is wanted": {"tiling": {"halo_px": True}},
         "halo out of range": {"tiling": {"halo_px": 2000}},
         "defaults of tiling": {"tiling": {"halo_px": 8}},
+        "blended tiles in the schema of exact ones": {"tiling": {"halo_px": 8, "blend_px": 8}},
         "zero multiple": {"tiling": {"halo_px": 8, "multiple_of": 0}},
         "null tiling": {"tiling": None},
         "unknown normalization": {"normalization": "per-tile"},

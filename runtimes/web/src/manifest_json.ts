@@ -10,6 +10,8 @@ import type {
 import { sha256 } from "./sha256.js";
 
 const SCHEMA = "edgedenoise-bundle/1";
+/** Schema of bundles whose tiles must be blended, which this library does not do. */
+const BLENDED_SCHEMA = "edgedenoise-bundle/1-blended";
 export const MAX_MANIFEST_BYTES = 16 << 20;
 const MAX_COUNT = 2 ** 53;
 const MAX_SIDE_PX = 1 << 16;
@@ -34,6 +36,11 @@ export async function parseManifest(data: Uint8Array, source: string): Promise<M
   try {
     raw = object(parseJson(data), "$");
     const schema = raw.get("schema");
+    if (schema === BLENDED_SCHEMA) {
+      throw new ManifestError(`${source} has a network whose tiles must be blended, which the browser library does not do`, {
+        hint: "Run it with Python: edgedenoise denoise",
+      });
+    }
     if (schema !== SCHEMA) {
       throw new ManifestError(
         `${source} has another schema; expected '${SCHEMA}', got ${schema === undefined ? "none" : canonicalJson(schema)}`,
@@ -75,6 +82,7 @@ function fieldsOf(raw: JsonObject): Omit<Manifest, "variants" | "unknownVariants
   const normalization = oneOf<NormalizationKind>(raw.get("normalization"), "$.normalization", [
     "whole-image", "whole-image-bounded", "unit",
   ]);
+  if (tiling.has("blend_px")) throw new SyntaxError("the schema contradicts the tiles: expected no $.tiling.blend_px");
   const limit = optional(raw.get("normalization_limit"), (value) => float(value, "$.normalization_limit"));
   const isBounded = normalization === "whole-image-bounded";
   if (isBounded !== (limit !== null) || (limit !== null && !(limit >= 0.1 && limit <= 1000))) {

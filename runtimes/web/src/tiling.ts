@@ -12,6 +12,8 @@ export const WHOLE = 0;
 export const MIN_TILE_PX = 32;
 /** Most input pixels of an automatic tile, margins included. */
 const AUTO_INPUT_PX = 1_200_000;
+/** Most memory that an automatic tile takes, whatever is allowed. */
+const AUTO_TILE_BYTES = 512 << 20;
 export const MAX_SIDE_PX = 1 << 16;
 
 /** A regular grid of equal tiles over an image. */
@@ -93,7 +95,7 @@ export function reflected(start: number, stop: number, size: number): Int32Array
  * @param tileBytes - memory that a tile may take
  */
 export function autoTile(height: number, width: number, tiling: Tiling, tileBytes: number): number {
-  const mostPx = Math.min(AUTO_INPUT_PX, Math.floor(tileBytes / tiling.bytesPerPx));
+  const mostPx = Math.min(AUTO_INPUT_PX, Math.floor(Math.min(tileBytes, AUTO_TILE_BYTES) / tiling.bytesPerPx));
   const margins = 2 * marginPx(tiling);
   const input = (side: number, size: number): number =>
     Math.ceil(Math.min(side, size) / tiling.multipleOf) * tiling.multipleOf + margins;

@@ -192,6 +192,14 @@ describe("load", () => {
     await expect(load(swapped, HERE)).rejects.toMatchObject({ name: "IntegrityError", code: 22 });
   });
 
+  test("refuses networks whose tiles must be blended", async () => {
+    const blended = packed(TINY, (files) => {
+      const text = new TextDecoder().decode(files["manifest.json"]).replace("edgedenoise-bundle/1", "edgedenoise-bundle/1-blended");
+      files["manifest.json"] = new TextEncoder().encode(text);
+    });
+    await expect(load(blended, HERE)).rejects.toMatchObject({ name: "ManifestError", message: expect.stringContaining("must be blended") });
+  });
+
   test("is ended by its signal", async () => {
     await expect(load(packed(TINY), { ...HERE, signal: AbortSignal.abort() })).rejects.toMatchObject({ name: "Interrupted" });
   });
