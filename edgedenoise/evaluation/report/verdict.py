@@ -55,13 +55,20 @@ def verdict(device: DeviceSummary) -> Verdict:
         reasons = tuple(f"{name}: {reason}." for name, reason in refused.items())
         return Verdict("", "No variant can be recommended on this device.", (*reasons, *notes))
     best = accepted[0]
-    if not best.is_float and best.change is None and best.to_float_db is None:
+    known = best.change is not None or best.to_float_db is not None or _tested_loss(best, device) is not None
+    if not best.is_float and not known:
         return _unknown_quality(best, device, notes)
     faster = [one for one in timed[: timed.index(best)] if one.name in refused]
     reasons = tuple(f"{one.name} {_speed(one)}, but {refused[one.name]}." for one in faster)
     if best.is_float:
         reasons += tuple(f"{one.name} {_speed(one)}." for one in accepted[1:] if not one.is_float)
     return Verdict(best.name, _sentence(best, device), reasons + notes)
+
+
+def _tested_loss(one: VariantSummary, device: DeviceSummary) -> float | None:
+    """Return the mean loss against float, in dB, that `edgedenoise test` found within its limit; None for unknown."""
+    found = [check for check in device.checks if (check.variant, check.name) == (one.name, "max_drop_db")]
+    return found[0].value if found and found[0].passed else None
 
 
 def _unknown_quality(best: VariantSummary, device: DeviceSummary, notes: tuple[str, ...]) -> Verdict:
@@ -127,6 +134,9 @@ def _sentence(best: VariantSummary, device: DeviceSummary) -> str:
         loss = -best.change.mean_db
         price = f"for {loss:.2f} dB" if loss >= _NO_LOSS_DB else "without a loss"
         parts.append(f"{price}; worst image {best.change.worst_db:+.2f} dB")
+    elif (loss_db := _tested_loss(best, device)) is not None:
+        price = f"for {loss_db:.2f} dB" if loss_db >= _NO_LOSS_DB else "without a loss"
+        parts.append(f"{price}, as edgedenoise test measured")
     elif best.to_float_db is not None:
         error = f"at most {best.max_error_lsb:.0f} levels off" if best.max_error_lsb is not None else ""
         parts.append(f"with output {best.to_float_db:.1f} dB from float, {error}".rstrip(", "))

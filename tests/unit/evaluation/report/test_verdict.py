@@ -129,6 +129,18 @@ def test_a_variant_of_unknown_quality_is_not_shipped_and_the_missing_command_is_
     )
 
 
+def test_a_loss_that_the_test_of_a_bundle_measured_is_enough() -> None:
+    def judge(*, passed: bool) -> Verdict:
+        loss = Check(name="max_drop_db", passed=passed, variant="openvino-int8", value=0.04, limit=0.1)
+        timed = msgspec.structs.replace(only_timed(run()), checks=(loss,))
+        return verdict(summarize_run(timed, timed))
+
+    assert judge(passed=True).sentence == (
+        "Ship openvino-int8: 1.9x as fast as openvino-fp32 for 0.04 dB, as edgedenoise test measured."
+    )
+    assert judge(passed=False).variant == ""
+
+
 def test_a_variant_that_failed_a_check_on_the_device_is_not_shipped() -> None:
     failed = Check(name="max_error_lsb", passed=False, variant="openvino-int8", value=40, limit=32, message="40 levels")
     tested = msgspec.structs.replace(run(), checks=(failed,))
