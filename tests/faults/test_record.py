@@ -1,4 +1,4 @@
-"""The page of results shows the record of the last `make soak`."""
+"""The page of results shows the records of the last `make faults` and `make soak`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["soak"])
+@pytest.mark.parametrize("name", ["faults", "soak"])
 def test_the_page_shows_the_record(name: str) -> None:
     specification = importlib.util.spec_from_file_location("record", Path(__file__).with_name("record.py"))
     assert specification is not None
