@@ -70,7 +70,7 @@ def from_pil(image: PILImage.Image, *, name: str = "the image") -> Image:
     if not (wanted in {"L", "LA", "RGB", "RGBA"} or wanted.startswith("I;16")):
         raise ImageError(
             f"{name} has an unsupported Pillow mode: expected 1, L, LA, P, PA, RGB, RGBA or I;16, got {mode}",
-            hint="Convert CMYK to RGB with its colour profile first." if mode == "CMYK" else None,
+            hint=f"Convert {mode} to RGB first{', with its colour profile' if mode == 'CMYK' else ''}.",
         )
     try:
         if image.format == "TIFF":  # Pillow parses its metadata, and warns about it, only when it loads the pixels
@@ -138,7 +138,10 @@ def open_with_pillow(data: bytes | mmap.mmap, format_: str, name: str) -> PILIma
             image = PILImage.open(stream, formats=[format_, "MPO"] if format_ == "JPEG" else [format_])
     except UnidentifiedImageError as error:
         if format_ == "TIFF":  # its directory has been read already, and is sound
-            raise ImageError(f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}") from error
+            raise ImageError(
+                f"{name} is an unsupported kind of TIFF: expected {ACCEPTED_FORMATS}",
+                hint="Convert it to 8-bit or 16-bit grayscale or RGB first, in an image editor.",
+            ) from error
         raise ValueError("its header cannot be read") from error
     except DECODING_ERRORS as error:
         raise ValueError(f"it cannot be decoded ({error})") from error

@@ -49,7 +49,10 @@ def animation(
         ValueError: the file is damaged.
     """
     if len(timings) > 1 and not options.frames:
-        raise ImageError(f"{name} is an animation: expected one frame, got {len(timings)}")
+        raise ImageError(
+            f"{name} is an animation: expected one frame, got {len(timings)}",
+            hint="Read all of them: read_image(path, frames=True).",
+        )
     first = next(_frames(data, format_, name, skipped, options.max_pixels), None)
     if first is None:
         raise ValueError("it holds no frame")

@@ -100,7 +100,10 @@ def errors_of(format_: str, name: str) -> Iterator[None]:
 def _format_of(data: bytes, name: str) -> str:
     """Return the format that the first bytes of a file stand for."""
     if not data:
-        raise ImageError(f"{name} is empty: expected {ACCEPTED_FORMATS}, got a file of 0 bytes")
+        raise ImageError(
+            f"{name} is empty: expected {ACCEPTED_FORMATS}, got a file of 0 bytes",
+            hint="Copy the file again from its source.",
+        )
     head = data[:HEAD_BYTES]
     format_ = format_of(head)
     if format_ == "TIFF" and PurePath(name).suffix.lower() in RAW_EXTENSIONS:
@@ -111,8 +114,9 @@ def _format_of(data: bytes, name: str) -> str:
     if head[4:8] == b"ftyp":
         foreign = "video"
     what = f"a {foreign} file, which is not supported" if foreign else "not an image file"
-    from_file = "Videos go from file to file: edgedenoise denoise clip.mp4 -o denoised.mp4"
+    hint = "Convert it to PNG, TIFF or JPEG first." if foreign else "Check that the file is an image and complete."
+    if foreign == "video":
+        hint = "Videos go from file to file: edgedenoise denoise clip.mp4 -o denoised.mp4"
     raise ImageError(
-        f"{name} is {what}: expected {ACCEPTED_FORMATS}, got a file that begins with {head[:8]!r}",
-        hint=from_file if foreign == "video" else None,
+        f"{name} is {what}: expected {ACCEPTED_FORMATS}, got a file that begins with {head[:8]!r}", hint=hint
     )

@@ -65,7 +65,10 @@ def decode_avif(data: bytes, name: str, options: ReadOptions) -> Image:
     check_pixel_count(Layout(*opened.size, 3, 8, opened.mode == "RGBA"), name, options.max_pixels)
     frames = frame_count(opened)
     if frames > 1:
-        raise ImageError(f"{name} is an AVIF animation, which is not supported: expected one frame, got {frames}")
+        raise ImageError(
+            f"{name} is an AVIF animation, which is not supported: expected one frame, got {frames}",
+            hint="Convert it to an animated WebP or PNG file first.",
+        )
     image = from_pil(opened, name=name)
     notes = heif_boxes.notes(data, has_profile=image.metadata.icc is not None)
     image = replace(image, metadata=replace(image.metadata, notes=notes))

@@ -26,7 +26,10 @@ def decode_jpeg(data: bytes, name: str, options: ReadOptions) -> Image:
     segments = jpeg.read_segments(data)
     bits = jpeg.bits_per_sample(segments)
     if bits != 8:
-        raise ImageError(f"{name} is an unsupported kind of JPEG: expected 8 bits per sample, got {bits}")
+        raise ImageError(
+            f"{name} is an unsupported kind of JPEG: expected 8 bits per sample, got {bits}",
+            hint="Convert it to a 16-bit PNG or TIFF file first.",
+        )
     meta = jpeg.read_metadata(segments, jpeg.late_segments(data))
     meta = replace(meta, trailer=jpeg.read_trailer(data))
     opened = open_with_pillow(data, "JPEG", name)

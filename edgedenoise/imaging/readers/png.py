@@ -32,7 +32,10 @@ def decode_png(data: bytes, name: str, options: ReadOptions) -> Image:
     timings, still_first = png.timings(chunks)
     if timings:
         if depth == 16:
-            raise ImageError(f"{name} is an unsupported animation: expected 8 bits per sample, got 16")
+            raise ImageError(
+                f"{name} is an unsupported animation: expected 8 bits per sample, got 16",
+                hint="Save it with 8 bits first, or its frames as 16-bit PNG files.",
+            )
         if not still_first:
             meta = replace(
                 meta, notes=(*meta.notes, "its still image for programs that show no animations is not kept")

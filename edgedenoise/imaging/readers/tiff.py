@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from edgedenoise.imaging.readers.options import ReadOptions
 
 _INKS: Final = 5
+_COLOURS: Final = {3: "a palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab"}
+_CONVERT: Final = "Convert it to 8-bit or 16-bit grayscale or RGB first, in an image editor."
 _EXTRA_KINDS: Final = {0: "unspecified", 1: "premultiplied alpha", 2: "alpha"}
 
 
@@ -58,7 +60,10 @@ def decode_tiff(data: bytes, name: str, options: ReadOptions) -> Image:
         return decode_raw(data, name, options)
     pages = full_pages(ifds, name)
     if len(pages) > 1 and not options.frames:
-        raise ImageError(f"{name} has several pages: expected one, got {len(pages)}")
+        raise ImageError(
+            f"{name} has several pages: expected one, got {len(pages)}",
+            hint="Read all of them: read_image(path, frames=True).",
+        )
     first = _decode_page(data, pages[0], name, options)
     on_tags = (note for page in pages for note in tiff.notes_on_tags(page))
     notes = tuple(dict.fromkeys((*on_tags, *notes_on_pages(ifds, data))))
@@ -96,7 +101,8 @@ def _decode_page(data: bytes, ifd: Ifd, name: str, options: ReadOptions) -> Imag
     else:
         raise ImageError(
             f"{name} is an unsupported 16-bit TIFF: expected grayscale or RGB, with or without alpha, "
-            f"got photometric interpretation {photometric} with {samples} channels"
+            f"got {_COLOURS.get(photometric, f'photometric interpretation {photometric}')} with {samples} channels",
+            hint=_CONVERT,
         )
     return replace(image, metadata=meta, format="TIFF")
 
@@ -112,7 +118,8 @@ def _check_kind(ifd: Ifd, name: str) -> None:
         depth = "/".join(str(bit) for bit in sorted(bits))
         raise ImageError(
             f"{name} is an unsupported kind of TIFF: expected 8 or 16 unsigned bits per sample, or 32 or"
-            f" fewer of floating point, got {depth} {kind}bits"
+            f" fewer of floating point, got {depth} {kind}bits",
+            hint=_CONVERT,
         )
     if len(extra) > 1 or any(kind not in {1, 2} for kind in extra):
         kinds = ", ".join(_EXTRA_KINDS.get(kind, f"kind {kind}") for kind in extra)

@@ -18,6 +18,7 @@ from edgedenoise.errors import DamagedImageError, ImageError
 from edgedenoise.imaging.codecs import encode_image
 from edgedenoise.imaging.files import read_image, write_image
 from edgedenoise.imaging.image import Image
+from edgedenoise.imaging.metadata.ifd import Ifd, whole_numbers, write_ifd
 from edgedenoise.imaging.readers.decoding import decode_image
 from edgedenoise.imaging.readers.options import ReadOptions
 
@@ -205,3 +206,38 @@ def test_a_profile_of_rgb_does_not_convert_cmyk(tmp_path: Path) -> None:
     data = inks(tmp_path / "a.jpg", srgb).read_bytes()
     with pytest.raises(ImageError, match="unusable"):
         decode_image(data, options=ReadOptions(convert_cmyk=True))
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def tiff_of(photometric: int, bits: int, samples: int, kind: int = 1) -> bytes:
+    """Return a TIFF file of one pixel of a kind that is stated by tags alone."""
+    sizes = {256: (4, 1), 257: (4, 1), 259: (3, 1), 262: (3, photometric), 277: (3, samples), 278: (4, 1)}
+    values = {tag: whole_numbers("<", code, number) for tag, (code, number) in sizes.items()}
+    values[258] = whole_numbers("<", 3, *[bits] * samples)
+    values[339] = whole_numbers("<", 3, *[kind] * samples)
+    values[273] = whole_numbers("<", 4, 8)
+    values[279] = whole_numbers("<", 4, bits * samples // 8)
+    return write_ifd(Ifd("<", values, {}), bytes(bits * samples // 8))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "expected PNG"),
+        (b"text", "is not an image file: expected"),
+        (b"8BPS" + bytes(40), "a Photoshop file, which is not supported: expected"),
+        (b"\x00\x00\x00\x14ftypisom" + bytes(40), "a video file"),
+        (tiff_of(8, 16, 3), "expected grayscale or RGB, with or without alpha, got CIE Lab with 3 channels"),
+        (tiff_of(32844, 16, 3), "got photometric interpretation 32844 with 3 channels"),
+        (tiff_of(1, 32, 1), "expected 8 or 16 unsigned bits per sample, or 32 or fewer of floating point, got 32 bits"),
+        (tiff_of(1, 16, 1, kind=2), "got 16 signed bits"),
+    ],
+)
+def test_what_is_refused_has_a_reason_and_a_hint(data: bytes, words: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode_image(data)
+    assert words in caught.value.message
+    assert caught.value.hint is not None
+    assert caught.value.hint[0].isupper()
