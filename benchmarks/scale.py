@@ -107,8 +107,12 @@ def measure(path: str, out: str, model: str, threads: int | None) -> tuple[str, 
 
 
 def slope(rows: list[Row]) -> float | None:
-    """Return the slope of the logarithm of the seconds of all cores over that of the size, from `SLOPE_FROM_MP` on."""
-    large = [row for row in rows if row.megapixels >= SLOPE_FROM_MP]
+    """Return the slope of the logarithm of the seconds of all cores over that of the size.
+
+    It is fitted to the rows from `SLOPE_FROM_MP` on that are of the machine of the newest one; None for fewer than 3.
+    """
+    machine = max(rows, key=lambda row: row.date).machine
+    large = [row for row in rows if row.megapixels >= SLOPE_FROM_MP and row.machine == machine]
     if len(large) < 3:
         return None
     x, y = (np.log([getattr(row, name) for row in large]) for name in ("megapixels", "cpu_seconds"))
@@ -132,7 +136,11 @@ def tables(rows: list[Row]) -> str:
         found_slopes = {name: slope([row for row in own if row.format == name]) for name in formats}
         slopes = [f"{name} {value:.2f}" for name, value in found_slopes.items() if value is not None]
         variants = ", ".join(dict.fromkeys(row.variant for row in own))
-        machines = "; ".join(dict.fromkeys(row.machine for row in own))
+        main = max(own, key=lambda row: row.date).machine
+        machines = main
+        for other in dict.fromkeys(row.machine for row in own if row.machine != main):
+            cases = ", ".join(f"{row.format} of {row.megapixels:g} MP" for row in own if row.machine == other)
+            machines += f"; {cases} on {other}"
         commands = "\n".join(f"    {command}" for command in dict.fromkeys(row.command for row in own))
         text = f"### {model}\n\n{commands}\n\n`{variants}` on {machines}."
         if slopes:
