@@ -72,8 +72,9 @@ class Host:
                     return
                 host.results.append(json.loads(body))
                 host.keys.append(self.headers["Authorization"])
-                answer = {"passed": False, "checks": [{"name": "max_ms", "variant": "onnx-fp32", "passed": False}]}
-                self.send_response(200)
+                failed = {"name": "max_ms", "variant": "onnx-fp32", "status": "failed", "message": "too slow"}
+                answer = [{"passed": False, "outcomes": [failed]}]
+                self.send_response(201)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
                 self.wfile.write(json.dumps(answer).encode())
@@ -584,6 +585,7 @@ def test_the_lab_measures_and_sends_a_valid_record(
         app.page.click("#run")
         app.page.locator("#verdict").wait_for()
         assert app.page.inner_text("#verdict") == "Failed. The result was sent to the server of this page."
+        assert "onnx-fp32, max_ms: too slow" in app.page.inner_text("#results")
         assert host.keys == ["Bearer abc"]
         (result,) = host.results
         jsonschema.validate(result, schema)

@@ -12,11 +12,15 @@ const LABEL = "edgedenoise-label";
 const SIZE_PX = 256;
 const ROUNDS = 20;
 
-/** What a server answers to a result. */
+/** What a server answers to a result: how it judged each run of it. */
 interface Verdict {
-  /** Whether the limits of the server were kept; null without limits. */
-  readonly passed?: boolean | null;
-  readonly checks?: readonly { readonly name: string; readonly variant?: string; readonly passed: boolean; readonly detail?: string }[];
+  readonly passed: boolean;
+  readonly outcomes: readonly {
+    readonly name: string;
+    readonly variant: string;
+    readonly status: string;
+    readonly message: string;
+  }[];
 }
 
 /** Return the token of the address: `#token=...` or `?token=...`. */
@@ -59,13 +63,13 @@ async function measure(bundle: BundleEntry, seconds: number, label: string): Pro
 }
 
 /** Send a result to the server that brought this page; null where it takes none. */
-async function send(result: object): Promise<Verdict | null> {
+async function send(result: object): Promise<readonly Verdict[] | null> {
   const key = token();
   const headers = { "Content-Type": "application/json", ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
   const answer = await fetch("api/results", { method: "POST", headers, body: JSON.stringify(result) });
   if (answer.status === 404 || answer.status === 405 || answer.status === 501) return null;
   if (!answer.ok) throw new Error(`the server did not take the result: ${answer.status} ${(await answer.text()).slice(0, 300)}`);
-  return (await answer.json()) as Verdict;
+  return (await answer.json()) as readonly Verdict[];
 }
 
 async function run(): Promise<void> {
@@ -92,10 +96,12 @@ async function run(): Promise<void> {
       passed &&= measured.selfTest.passed;
       const result = resultFile(measured);
       document.dispatchEvent(new CustomEvent("edgedenoise-result", { detail: result }));
-      const verdict = await send(result);
-      taken &&= verdict !== null;
-      passed &&= verdict?.passed !== false;
-      for (const check of verdict?.checks ?? []) showCheck(bundle, check);
+      const verdicts = await send(result);
+      taken &&= verdicts !== null;
+      for (const verdict of verdicts ?? []) {
+        passed &&= verdict.passed;
+        for (const outcome of verdict.outcomes) if (outcome.status === "failed") showFailure(bundle, outcome);
+      }
     }
     step("", 1);
     const where = taken ? "The result was sent to the server of this page." : "This host takes no results; nothing was sent.";
@@ -181,11 +187,10 @@ function facts(pairs: readonly (readonly [string, string])[]): HTMLElement {
   return list;
 }
 
-function showCheck(bundle: BundleEntry, check: NonNullable<Verdict["checks"]>[number]): void {
+function showFailure(bundle: BundleEntry, { variant, name, message }: Verdict["outcomes"][number]): void {
   const line = document.createElement("p");
-  line.className = check.passed ? "detail" : "error";
-  const whose = check.variant ? `${bundle.name}, ${check.variant}` : bundle.name;
-  line.textContent = `${check.passed ? "✓" : "✗"} ${whose}: ${check.name}${check.detail ? `, ${check.detail}` : ""}`;
+  line.className = "error";
+  line.textContent = `${bundle.name}, ${variant}, ${name}: ${message}`;
   element("results").append(line);
 }
 
