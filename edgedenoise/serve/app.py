@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -18,7 +17,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import edgedenoise
-from edgedenoise import runtimes
 from edgedenoise.batch.single import DenoisedData, denoise_data, format_of_name
 from edgedenoise.errors import (
     BundleError,
@@ -30,6 +28,7 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
+from edgedenoise.exporting.web.site import write_site
 from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.serve.access import KEY_VARIABLE, Guarded, RefusedError, Sessions, refusal
 from edgedenoise.serve.addresses import own_names
@@ -42,6 +41,7 @@ from edgedenoise.serve.places import RETRY_AFTER_S, Places, busy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -59,9 +59,12 @@ class _ClientGoneError(Exception):
     """The client has gone."""
 
 
-def web_files() -> Path:
-    """Return the folder of the built browser app; it does not exist before `make web`."""
-    return Path(runtimes.__file__).parent / "web" / "dist"
+def write_pages(models: Models, folder: Path) -> Path:
+    """Write the browser app with the bundles, and return its folder, which is empty before `make web`."""
+    try:
+        return write_site([model.bundle for model in models.all.values()], folder, list(models.all))
+    except RuntimeUnavailableError:
+        return folder
 
 
 class Application:
@@ -108,6 +111,7 @@ class Application:
             Route("/api/events", self.events),
         ]
         if (self._pages / "index.html").is_file():
+            routes.append(Route("/test", self.lab_page))
             routes.append(Mount("/", StaticFiles(directory=self._pages, html=True)))
         else:
             routes += [Route("/", self.plain), Route("/test", self.plain)]
@@ -133,6 +137,10 @@ class Application:
     async def openapi(self, _: Request) -> Response:
         """Return the description of the API."""
         return JSONResponse(document(list(self._models.all), self._options.max_upload))
+
+    async def lab_page(self, _: Request) -> Response:
+        """Return the page that tests a device."""
+        return FileResponse(self._pages / "test.html")
 
     async def plain(self, _: Request) -> Response:
         """Return a page without the app, which says how to get it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -12,7 +14,7 @@ import uvicorn
 
 from edgedenoise.errors import OutputError, UsageError
 from edgedenoise.serve.addresses import addresses, own_names, qr_code
-from edgedenoise.serve.app import Application, web_files
+from edgedenoise.serve.app import Application, write_pages
 from edgedenoise.serve.certificate import own_certificate
 from edgedenoise.serve.models import Models
 from edgedenoise.shell import command_line
@@ -54,12 +56,13 @@ def serve(
         except OSError as error:
             reason, hint = reason_and_hint(error, options.results)
             raise OutputError(f"{options.results} cannot be made: {reason}", hint=hint) from error
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgedenoise-app-"))
         listener = stack.enter_context(_listener(options))
         port = int(listener.getsockname()[1])
         application = Application(
             options,
             models,
-            pages=web_files(),
+            pages=write_pages(models, Path(folder) / "site"),
             on_result=on_result,
             on_token_used=lambda: on_ready(_invitation(options, port, application)),
         )

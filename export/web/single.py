@@ -56,7 +56,7 @@ def write_single_file(bundles: Sequence[Bundle], target: Path) -> Path:
         >>> page = write_single_file([Bundle.open("edge-tiny")], Path("index.html"))  # doctest: +SKIP
     """
     built = built_web()
-    check_bundles(bundles)
+    check_bundles(bundles, [bundle.manifest.name for bundle in bundles])
     single = built / "single"
     script = (single / "app.js").read_text(encoding="utf-8")
     style = (single / "app.css").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def write_single_file(bundles: Sequence[Bundle], target: Path) -> Path:
     for bundle in bundles:
         bundle.check()
         packed = _packed(bundle)
-        entry = WebBundle.of(bundle, f"{bundle.manifest.name}.edge", len(packed))
+        entry = WebBundle.of(bundle, bundle.manifest.name, len(packed))
         data[f"bundle-{entry.file}"] = packed
         listed.append(entry)
     page = _page((single / "single.html").read_text(encoding="utf-8"), script, style, listed, data)

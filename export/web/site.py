@@ -47,11 +47,11 @@ class WebBundle(msgspec.Struct, frozen=True):
     """Precisions that a browser can run."""
 
     @classmethod
-    def of(cls, bundle: Bundle, file: str, size_bytes: int) -> WebBundle:
+    def of(cls, bundle: Bundle, name: str, size_bytes: int) -> WebBundle:
         """Return the entry of a bundle."""
         runnable = [v.precision for v in bundle.manifest.variants if v.runtime == OnnxRuntime.name]
         strength = 1 if bundle.manifest.noise_level is None else 2
-        return cls(bundle.manifest.name, file, size_bytes, strength, list(dict.fromkeys(runnable)))
+        return cls(name, f"{name}.edge", size_bytes, strength, list(dict.fromkeys(runnable)))
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class _Cached(msgspec.Struct, frozen=True):
     """Whether it is fetched at the first visit."""
 
 
-def write_site(bundles: Sequence[Bundle], out: Path) -> Path:
+def write_site(bundles: Sequence[Bundle], out: Path, names: Sequence[str] = ()) -> Path:
     """Write the app and bundles as a folder for any host of static files.
 
     The same bundles give the same bytes. The folder works under any address, and after the first visit without a
@@ -73,6 +73,7 @@ def write_site(bundles: Sequence[Bundle], out: Path) -> Path:
     Args:
         bundles: the networks that the app offers, in this order.
         out: the folder; one that an earlier call wrote is replaced.
+        names: other names for the bundles than those in their manifests.
 
     Returns:
         The folder.
@@ -88,32 +89,32 @@ def write_site(bundles: Sequence[Bundle], out: Path) -> Path:
         >>> site = write_site([Bundle.open("edge-tiny")], Path("site"))  # doctest: +SKIP
     """
     built = built_web()
-    check_bundles(bundles)
+    chosen = names or [bundle.manifest.name for bundle in bundles]
+    check_bundles(bundles, chosen)
     _check_replaceable(out)
     with atomic_folder(out) as folder:
         shutil.copytree(built / "app", folder, dirs_exist_ok=True)
         shutil.copytree(built / "lib" / RUNTIME_FOLDER, folder / RUNTIME_FOLDER)
         (folder / BUNDLES).mkdir()
         listed = []
-        for bundle in bundles:
+        for bundle, name in zip(bundles, chosen, strict=True):
             bundle.check()
-            file = folder / BUNDLES / f"{bundle.manifest.name}.edge"
+            file = folder / BUNDLES / f"{name}.edge"
             archive.pack(bundle.root, file)
-            listed.append(WebBundle.of(bundle, file.name, file.stat().st_size))
+            listed.append(WebBundle.of(bundle, name, file.stat().st_size))
         (folder / INDEX).write_bytes(msgspec.json.encode(_Index(listed)))
         _finish_worker(folder)
     return out
 
 
-def check_bundles(bundles: Sequence[Bundle]) -> None:
+def check_bundles(bundles: Sequence[Bundle], names: Sequence[str]) -> None:
     """Check that there are bundles, and that their names differ.
 
     Raises:
         UsageError: two bundles have the same name, or there is none.
         IncompatibleError: a bundle has nothing that a browser runs.
     """
-    names = [bundle.manifest.name for bundle in bundles]
-    if not names:
+    if not bundles:
         raise UsageError("there is no bundle for the app: expected at least one, got none")
     for bundle in bundles:
         if not any(variant.runtime == OnnxRuntime.name for variant in bundle.manifest.variants):
