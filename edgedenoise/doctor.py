@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-import edgedenoise.runtimes
 from edgedenoise.evaluation.environment import Environment, environment
+from edgedenoise.runtimes import registry as registry_module
 from edgedenoise.runtimes.registry import registry
 
 if TYPE_CHECKING:
     from edgedenoise.runtimes.base import Backend
 
-_WEB_FOLDER: Final = Path(edgedenoise.runtimes.__file__).parent / "web" / "dist"
+_WEB_FOLDER: Final = Path(registry_module.__file__).parent / "web" / "dist"
 _WEB_FILES: Final = ("lib/edgedenoise.js", "lib/worker.js", "lib/ort/ort-wasm-simd-threaded.wasm")
 
 

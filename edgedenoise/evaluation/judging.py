@@ -6,7 +6,7 @@ from statistics import mean, median
 from typing import TYPE_CHECKING
 
 from edgedenoise.evaluation.limits import WORST_FACTOR, Outcome, at_least, at_most, decibels, not_run
-from edgedenoise.evaluation.results import CALL
+from edgedenoise.evaluation.results import CALL, NETWORK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,8 @@ def judge(run: Run, limits: Limits) -> tuple[Outcome, ...]:
 
     Args:
         run: what was measured. Its variants are of any runtime.
-        limits: those that are None are not checked.
+        limits: those that are None are not checked. The time is that of a call, or of the network alone where the
+            program timed no call.
 
     Returns:
         For each variant one outcome per limit, and the self-test. What was not measured is `not run`; an error of a
@@ -79,7 +80,7 @@ def _error(variant: VariantResult, limit: float) -> Outcome:
     if not found:
         return not_run("max_error_lsb", variant.name, "no distance to the float output was measured")
     image = max(found, key=lambda name: found[name])
-    message = f"{found[image]:g} 8-bit levels from float on {image}"
+    message = f"{found[image]:.3g} 8-bit levels from float on {image}"
     return at_most("max_error_lsb", variant.name, found[image], limit, "LSB", message, image)
 
 
@@ -119,9 +120,10 @@ def _quality(images: Sequence[ImageResult]) -> dict[str, float]:
 
 
 def _time(variant: VariantResult, limit: float) -> Outcome:
-    timing = variant.timing(CALL)
+    timing = variant.timing(CALL) or variant.timing(NETWORK)
     if timing is None or not timing.samples_ms:
-        return not_run("max_ms", variant.name, "no call was timed")
+        return not_run("max_ms", variant.name, "nothing was timed")
     value = median(timing.samples_ms)
-    message = f"{value:.4g} ms for a call at {timing.height_px}x{timing.width_px}"
+    what = "a call" if timing.scope == CALL else "the network alone"
+    message = f"{value:.4g} ms for {what} at {timing.height_px}x{timing.width_px}"
     return at_most("max_ms", variant.name, value, limit, "ms", message)

@@ -104,7 +104,7 @@ def _equal(given: str, wanted: str) -> bool:
     return secrets.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace"))
 
 
-class Guarded:
+class RequestGuard:
     """An ASGI application behind the checks, which adds `HEADERS` to its answers."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], sessions: Sessions | None) -> None:
@@ -167,7 +167,7 @@ class Guarded:
         return answer
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that the server does not answer as asked, whatever it contains."""
 
     def __init__(self, status: int, name: str, message: str, hint: str | None = None, **headers: str) -> None:

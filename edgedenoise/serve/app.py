@@ -13,7 +13,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 import edgedenoise
@@ -30,14 +30,14 @@ from edgedenoise.errors import (
 )
 from edgedenoise.exporting.web.site import write_site
 from edgedenoise.imaging.readers.options import ReadOptions
-from edgedenoise.serve.access import KEY_VARIABLE, Guarded, RefusedError, Sessions, refusal
+from edgedenoise.serve.access import KEY_VARIABLE, RequestGuard, RequestRefusedError, Sessions, refusal
 from edgedenoise.serve.addresses import own_names
 from edgedenoise.serve.lab import MAX_RESULT_BYTES, DeviceLab, Judged
 from edgedenoise.serve.metrics import Metrics
 from edgedenoise.serve.models import Wanted
 from edgedenoise.serve.openapi import IMAGE_TYPES, document
 from edgedenoise.serve.pages import plain_page
-from edgedenoise.serve.places import RETRY_AFTER_S, Places, busy
+from edgedenoise.serve.slots import RETRY_AFTER_S, RequestSlots, busy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -92,14 +92,14 @@ class Application:
         self.sessions = None if options.is_local else Sessions(on_token_used, os.environ.get(KEY_VARIABLE))
         """Who may use the server; None where everyone who reaches it may."""
         self._lab = DeviceLab(options.results, options.limits, models, on_result)
-        self._places = Places(1, options.max_queue)
+        self._places = RequestSlots(1, options.max_queue)
         self._metrics = Metrics(lambda: self._places.taken)
         self._listeners = 0
         self._pages = pages
 
     def asgi(self) -> ASGIApp:
         """Return the ASGI application, with its checks in front."""
-        routes: list[Route | Mount] = [
+        routes = [
             Route("/healthz", self.health),
             Route("/metrics", self.metrics),
             Route("/openapi.json", self.openapi),
@@ -112,19 +112,21 @@ class Application:
         ]
         if (self._pages / "index.html").is_file():
             routes.append(Route("/test", self.lab_page))
-            routes.append(Mount("/", StaticFiles(directory=self._pages, html=True)))
         else:
             routes += [Route("/", self.plain), Route("/test", self.plain)]
         app = Starlette(
             routes=routes,
             exception_handlers={
                 EdgeDenoiseError: _error_answer,
-                RefusedError: _refused_answer,
+                RequestRefusedError: _refused_answer,
                 HTTPException: _http_answer,
                 Exception: _unexpected_answer,
             },
         )
-        return Guarded(app, own_names(self._options), self.sessions)
+        if (self._pages / "index.html").is_file():
+            # not a route: it would answer for all others, which refuse a method in their own way
+            app.router.default = StaticFiles(directory=self._pages, html=True)
+        return RequestGuard(app, own_names(self._options), self.sessions)
 
     async def health(self, _: Request) -> Response:
         """Return that the server runs."""
@@ -140,7 +142,7 @@ class Application:
 
     async def lab_page(self, _: Request) -> Response:
         """Return the page that tests a device."""
-        return FileResponse(self._pages / "test.html")
+        return FileResponse(self._pages / "test.html", headers={"cache-control": _REVALIDATE})
 
     async def plain(self, _: Request) -> Response:
         """Return a page without the app, which says how to get it."""
@@ -204,7 +206,7 @@ class Application:
             answer = await self._denoise(request)
         except EdgeDenoiseError as error:
             answer = await _error_answer(request, error)
-        except RefusedError as error:
+        except RequestRefusedError as error:
             answer = error.answer
         self._metrics.requests.labels(str(answer.status_code)).inc()
         return answer
@@ -276,7 +278,7 @@ async def _body(request: Request, most: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        RefusedError: it is larger than `most` bytes; the rest is not read.
+        RequestRefusedError: it is larger than `most` bytes; the rest is not read.
     """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
@@ -289,9 +291,9 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(data)
 
 
-def _too_large(most: int) -> RefusedError:
+def _too_large(most: int) -> RequestRefusedError:
     message = f"the request is too large: expected at most {most} bytes"
-    return RefusedError(413, "TooLarge", message, "Send less, or start the server with a larger --max-upload.")
+    return RequestRefusedError(413, "TooLarge", message, "Send less, or start the server with a larger --max-upload.")
 
 
 def _whole_number(text: str, name: str) -> int:
@@ -321,7 +323,7 @@ async def _error_answer(_: Request, error: Exception) -> Response:
 
 async def _refused_answer(_: Request, error: Exception) -> Response:
     """Return the answer of a refusal."""
-    if not isinstance(error, RefusedError):
+    if not isinstance(error, RequestRefusedError):
         raise error
     return error.answer
 

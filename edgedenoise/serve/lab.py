@@ -15,7 +15,7 @@ from edgedenoise.errors import ResultFileError, UsageError
 from edgedenoise.evaluation.judging import judge
 from edgedenoise.evaluation.limits import Outcome, merged
 from edgedenoise.evaluation.result_files import append_runs
-from edgedenoise.evaluation.results import CALL, SCHEMA, ResultFile
+from edgedenoise.evaluation.results import CALL, NETWORK, SCHEMA, ResultFile
 from edgedenoise.printable import one_line
 
 if TYPE_CHECKING:
@@ -177,11 +177,11 @@ def _is_passed(outcomes: tuple[Outcome, ...]) -> bool:
 
 
 def _times(run: Run) -> str:
-    """Return the median times of a call, for example `onnx-fp32 200 ms, onnx-int8-u8s7 100 ms (512x512)`."""
+    """Return the median times of a call, or of the network alone where no call was timed, for people."""
     told = []
     sizes = set()
     for variant in run.variants:
-        timing = variant.timing(CALL)
+        timing = variant.timing(CALL) or variant.timing(NETWORK)
         if timing is not None and timing.samples_ms:
             told.append(f"{variant.name} {median(timing.samples_ms):.3g} ms")
             sizes.add(f"{timing.height_px}x{timing.width_px}")

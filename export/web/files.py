@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import edgedenoise.runtimes
 from edgedenoise.errors import RuntimeUnavailableError
+from edgedenoise.runtimes import registry as registry_module
 
 RUNTIME_FOLDER: Final = "ort"
 """Folder of ONNX Runtime's WebAssembly in a site."""
-_BUILT: Final = Path(edgedenoise.runtimes.__file__).parent / "web" / "dist"
+_BUILT: Final = Path(registry_module.__file__).parent / "web" / "dist"
 _NEEDED: Final = ("app/index.html", "app/test.html", "app/sw.js", "single/app.js", "single/app.css")
 
 

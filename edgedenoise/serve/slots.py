@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from edgedenoise.serve.access import RefusedError
+from edgedenoise.serve.access import RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ RETRY_AFTER_S = 2
 """After how many seconds a refused client may ask again."""
 
 
-def busy(message: str) -> RefusedError:
+def busy(message: str) -> RequestRefusedError:
     """Return what is raised when a limit of the server is reached."""
     hint = f"Try again in {RETRY_AFTER_S} seconds."
-    return RefusedError(503, "Busy", message, hint, **{"retry-after": str(RETRY_AFTER_S)})
+    return RequestRefusedError(503, "Busy", message, hint, **{"retry-after": str(RETRY_AFTER_S)})
 
 
-class Places:
-    """Places for running and waiting requests. Belongs to one event loop."""
+class RequestSlots:
+    """RequestSlots for running and waiting requests. Belongs to one event loop."""
 
     def __init__(self, running: int, waiting: int) -> None:
         """Create the places.
@@ -42,7 +42,7 @@ class Places:
         """Take a place, and wait until the request may run.
 
         Raises:
-            RefusedError: there is no place left.
+            RequestRefusedError: there is no place left.
         """
         if self.taken >= self._most:
             raise busy(f"the server is busy: expected at most {self._most} images at a time")
