@@ -191,6 +191,7 @@ def denoise_data(
     reading: ReadOptions | None = None,
     saving: SaveOptions = AS_READ,
     other: Path | None = None,
+    max_total_pixels: int | None = None,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> DenoisedData:
     """Denoise the bytes of an image file or `.npy` file.
@@ -203,7 +204,8 @@ def denoise_data(
         reading: what is accepted; None for the defaults.
         saving: how the result is encoded.
         other: file that a hint names where the format does not hold the image; None for a stream.
-        on_tile: called with (done, total) after each tile.
+        max_total_pixels: pixels of all frames together; None for no limit.
+        on_tile: called with (done, total) after each tile of each frame.
 
     Raises:
         UsageError: the compression is for another format.
@@ -215,11 +217,17 @@ def denoise_data(
         >>> from pathlib import Path
         >>> from edgedenoise.batch.single import denoise_data
         >>> with edgedenoise.load("edge-tiny") as denoiser:
-        ...     done = denoise_data(Path("photo.jpg").read_bytes(), lambda: denoiser, name="photo.jpg", format_="PNG")
-        >>> done.format, done.data[1:4]
-        ('PNG', b'PNG')
+        ...     done = denoise_data(Path("photo.png").read_bytes(), lambda: denoiser, name="photo.png", format_="JPEG")
+        >>> done.format, done.data[6:10]
+        ('JPEG', b'JFIF')
     """
     pixels, read_s = _timed(lambda: _decoded(data, name, reading or ReadOptions(frames=True)))
+    if isinstance(pixels, Image) and max_total_pixels is not None:
+        count, frames = pixels.pixels[..., 0].size, 1 + len(pixels.following)
+        if count * frames > max_total_pixels:
+            raise ImageError(
+                f"{name} has {frames} frames: expected {max_total_pixels} pixels in all, got {count * frames}"
+            )
     format_ = format_ or _format_of(pixels)
     saving.check_for({format_})
     _check_fits(pixels, format_, other)
@@ -331,7 +339,7 @@ def _denoised(denoiser: Denoiser, pixels: Pixels, name: str, on_tile: Callable[[
     """Denoise the first frame now, and those that follow it when they are encoded."""
     if isinstance(pixels, Image):
         clean = denoiser(replace(pixels, following=Frames()), on_tile=on_tile)
-        return replace(clean, following=pixels.following.map(denoiser))
+        return replace(clean, following=pixels.following.map(lambda frame: denoiser(frame, on_tile=on_tile)))
     try:
         return denoiser(pixels, on_tile=on_tile)
     except ImageError as error:

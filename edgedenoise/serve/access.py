@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE: Final = "EDGEDENOISE_SERVE_KEY"
 COOKIE: Final = "edgedenoise-session"
+"""Beginning of the name of the cookie; the port follows."""
 _OPEN_PATHS: Final = frozenset({"/healthz"})
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _MAX_SESSIONS: Final = 1000
 _LONGEST_COOKIE: Final = 4096
 
@@ -116,7 +116,7 @@ class RequestGuard:
                 refused: a website could point its own name at this machine.
             sessions: None where everyone who reaches the server may use it.
         """
-        self._app, self._hosts, self._sessions = app, frozenset(hosts), sessions
+        self._app, self._hosts, self._sessions = app, frozenset(hosts) - {""}, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -142,8 +142,7 @@ class RequestGuard:
                 421, "UnknownHost", "the server was asked for under a name that it does not have",
                 "Open the address that the command printed, or add --allow-host NAME to the command.",
             )  # fmt: skip
-        origin = headers.get("origin")
-        if scope["method"] not in _SAFE_METHODS and origin is not None and urlsplit(origin).netloc != host:
+        if _is_foreign(headers, host):
             return refusal(
                 403, "ForeignOrigin", "a page of another website sent this request", "Open this server's own page."
             )
@@ -152,7 +151,8 @@ class RequestGuard:
         return self._without_session(scope, headers, self._sessions)
 
     def _without_session(self, scope: Scope, headers: Headers, sessions: Sessions) -> Response | None:
-        if sessions.knows(_cookie(headers)) or sessions.has_key(headers.get("authorization", "")):
+        cookie = f"{COOKIE}-{(scope.get('server') or ('', 0))[1]}"  # a browser keeps one jar for all ports
+        if sessions.knows(_cookie(headers, cookie)) or sessions.has_key(headers.get("authorization", "")):
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         session = sessions.exchange(given) if given and scope["method"] == "GET" else None
@@ -161,9 +161,9 @@ class RequestGuard:
                 401, "NoSession", "this server needs a token: expected the one of the QR code, got none or a used one",
                 f"Scan the newest QR code in the terminal. Programs send the key of {KEY_VARIABLE} as a bearer token.",
             )  # fmt: skip
-        answer = RedirectResponse(scope["path"], status_code=303)  # the token leaves the address bar
+        answer = RedirectResponse("/" + scope["path"].lstrip("/"), status_code=303)  # the token leaves the address bar
         secure = scope["scheme"] == "https"
-        answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=secure, path="/")
+        answer.set_cookie(cookie, session, httponly=True, samesite="lax", secure=secure, path="/")
         return answer
 
 
@@ -194,7 +194,18 @@ def host_name(host: str) -> str:
         return ""
 
 
-def _cookie(headers: Headers) -> str | None:
+def _is_foreign(headers: Headers, host: str) -> bool:
+    """Return whether a page of another website sent a request; following a link is no such request."""
+    if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        return True
+    origin = headers.get("origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc != host
+    except ValueError:
+        return True
+
+
+def _cookie(headers: Headers, name: str) -> str | None:
     text = headers.get("cookie", "")
     if len(text) > _LONGEST_COOKIE:
         return None
@@ -203,4 +214,4 @@ def _cookie(headers: Headers) -> str | None:
         jar.load(text)
     except CookieError:
         return None
-    return jar[COOKIE].value if COOKIE in jar else None
+    return jar[name].value if name in jar else None

@@ -38,8 +38,10 @@ def own_names(options: ServeOptions) -> set[str]:
     names = {"localhost", "127.0.0.1", "::1", *(name.lower() for name in options.allowed_hosts)}
     if options.is_local:
         return names
+    names |= set(lan_addresses())
     host = socket.gethostname().lower()
-    names |= {host, f"{host.partition('.')[0]}.local", *lan_addresses()}
+    if host.isascii() and host:
+        names |= {host, f"{host.partition('.')[0]}.local"}
     return names if _is_any(options.host) else names | {options.host.lower()}
 
 

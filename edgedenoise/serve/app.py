@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -12,6 +13,7 @@ import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
@@ -51,7 +53,10 @@ if TYPE_CHECKING:
     from edgedenoise.serve.options import ServeOptions
 
 _EVENT_WAIT_S: Final = 15.0
+_UPLOAD_S: Final = 120
 _MAX_LISTENERS: Final = 32
+_log = logging.getLogger(__name__)
+_INTERNAL: Final = "internal error; the terminal of the server has the details"
 _REVALIDATE: Final = "no-cache"  # a browser asks whether its copy is still the current one
 
 
@@ -63,7 +68,7 @@ def write_pages(models: Models, folder: Path) -> Path:
     """Write the browser app with the bundles, and return its folder, which is empty before `make web`."""
     try:
         return write_site([model.bundle for model in models.all.values()], folder, list(models.all))
-    except RuntimeUnavailableError:
+    except (RuntimeUnavailableError, IncompatibleError):  # not built, or nothing for browsers in the bundles
         return folder
 
 
@@ -89,13 +94,21 @@ class Application:
             on_token_used: called when the token of the QR code has been used up.
         """
         self._options, self._models = options, models
-        self.sessions = None if options.is_local else Sessions(on_token_used, os.environ.get(KEY_VARIABLE))
+        is_open = options.is_local and not options.allowed_hosts
+        self.sessions = None if is_open else Sessions(on_token_used, os.environ.get(KEY_VARIABLE))
         """Who may use the server; None where everyone who reaches it may."""
         self._lab = DeviceLab(options.results, options.limits, models, on_result)
-        self._places = RequestSlots(1, options.max_queue)
-        self._metrics = Metrics(lambda: self._places.taken)
+        self._slots = RequestSlots(1, options.max_queue)
+        self._metrics = Metrics(lambda: self._slots.taken)
         self._listeners = 0
         self._pages = pages
+        self._stopping = threading.Event()
+        self._arrived = anyio.Event()
+
+    def stop(self) -> None:
+        """Give up what is running, so that the server can end."""
+        self._stopping.set()
+        self._arrived.set()
 
     def asgi(self) -> ASGIApp:
         """Return the ASGI application, with its checks in front."""
@@ -171,8 +184,13 @@ class Application:
         if request.method != "POST":
             judged = self._lab.since(_whole_number(request.query_params.get("since", "0"), "since"))
             return JSONResponse(msgspec.to_builtins(judged))
-        data = await _body(request, min(MAX_RESULT_BYTES, self._options.max_upload))
+        try:
+            data = await _body(request, min(MAX_RESULT_BYTES, self._options.max_upload))
+        except ClientDisconnect:
+            return _client_gone()
         judged = await anyio.to_thread.run_sync(self._lab.receive, data)
+        arrived, self._arrived = self._arrived, anyio.Event()
+        arrived.set()
         for one in judged:
             self._metrics.results.labels("passed" if one.passed else "failed").inc()
         return JSONResponse(msgspec.to_builtins(judged), 201)
@@ -181,6 +199,8 @@ class Application:
         """Send each result as a server-sent event while it arrives."""
         if self._listeners >= _MAX_LISTENERS:
             raise busy(f"too many pages listen for results: expected at most {_MAX_LISTENERS}")
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         since = request.headers.get("last-event-id") or request.query_params.get("since", "0")
         start = _whole_number(since, "since")
         return StreamingResponse(
@@ -191,11 +211,13 @@ class Application:
         self._listeners += 1
         try:
             yield b"retry: 2000\n\n"
-            while True:
+            while not self._stopping.is_set():
+                arrived = self._arrived
                 for one in self._lab.since(number):
                     number = one.number
                     yield f"id: {number}\ndata: {msgspec.json.encode(one).decode()}\n\n".encode()
-                await anyio.to_thread.run_sync(partial(self._lab.wait, number, _EVENT_WAIT_S), abandon_on_cancel=True)
+                with anyio.move_on_after(_EVENT_WAIT_S):
+                    await arrived.wait()
                 yield b": still here\n\n"
         finally:
             self._listeners -= 1
@@ -215,21 +237,26 @@ class Application:
         wanted = self._wanted(request)
         text = request.query_params.get("format")
         format_ = None if text is None else format_of_name(text)
-        async with self._places.one():
-            data = await _body(request, self._options.max_upload)
+        done: DenoisedData | None = None
+        failure: Exception | None = None
+        async with self._slots.place():
+            try:
+                data = await _body(request, self._options.max_upload)
+            except ClientDisconnect:
+                return _client_gone()
             gone = threading.Event()
-            failure: Exception | None = None
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_note_departure, request, gone)
+                tasks.start_soon(_note_departure, request, gone, tasks.cancel_scope)
                 try:
-                    done = await anyio.to_thread.run_sync(self._denoised, data, wanted, format_, gone)
-                except (EdgeDenoiseError, _ClientGoneError) as error:
-                    failure = error  # leaving the group with it would wrap it
+                    async with self._slots.running:
+                        done = await anyio.to_thread.run_sync(self._denoised, data, wanted, format_, gone)
+                except Exception as error:  # leaving the group with it would wrap it
+                    failure = error
                 tasks.cancel_scope.cancel()
-        if isinstance(failure, _ClientGoneError):
-            return Response(status_code=499)  # nobody reads it
-        if failure is not None:
+        if failure is not None and not isinstance(failure, _ClientGoneError):
             raise failure
+        if done is None:
+            return _client_gone()
         seconds = done.result.seconds
         self._metrics.seconds.observe(seconds.denoise or 0.0)
         self._metrics.megapixels.inc(done.result.megapixels or 0.0)
@@ -248,14 +275,16 @@ class Application:
         try:
             strength = float(query.get("strength", "1"))
         except ValueError:
-            raise UsageError(f"strength is {query['strength']!r}; expected a number") from None
+            strength = math.nan
+        if not math.isfinite(strength):
+            raise UsageError(f"strength is {query['strength']!r}; expected a number")
         return Wanted(model, query.get("precision") or self._options.precision, strength)
 
     def _denoised(self, data: bytes, wanted: Wanted, format_: str | None, gone: threading.Event) -> DenoisedData:
         """Denoise an image, in a thread of its own."""
 
         def on_tile(_: int, __: int) -> None:
-            if gone.is_set():
+            if gone.is_set() or self._stopping.is_set():
                 raise _ClientGoneError
 
         with self._models.denoiser(wanted) as denoiser:
@@ -264,30 +293,50 @@ class Application:
                 return denoiser
 
             reading = ReadOptions(frames=True, max_pixels=self._options.max_pixels)
-            return denoise_data(data, opened, name="the image", format_=format_, reading=reading, on_tile=on_tile)
+            return denoise_data(
+                data,
+                opened,
+                name="the image",
+                format_=format_,
+                reading=reading,
+                max_total_pixels=self._options.max_pixels,
+                on_tile=on_tile,
+            )
 
 
-async def _note_departure(request: Request, gone: threading.Event) -> None:
-    """Wait until the client closes its connection."""
+async def _note_departure(request: Request, gone: threading.Event, waiting: anyio.CancelScope) -> None:
+    """Wait until the client closes its connection, and give up its image, also while it waits."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     gone.set()
+    waiting.cancel()
+
+
+def _client_gone() -> Response:
+    """Return the answer that nobody reads."""
+    return Response(status_code=499)
 
 
 async def _body(request: Request, most: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        RequestRefusedError: it is larger than `most` bytes; the rest is not read.
+        RequestRefusedError: it is larger than `most` bytes, or takes too long; the rest is not read.
     """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > most:
         raise _too_large(most)
     data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > most:
-            raise _too_large(most)
+    try:
+        with anyio.fail_after(_UPLOAD_S):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        raise RequestRefusedError(
+            408, "TooSlow", f"the request took too long to arrive: expected at most {_UPLOAD_S} seconds"
+        ) from None
     return bytes(data)
 
 
@@ -316,7 +365,10 @@ _STATUS: Final[list[tuple[type[EdgeDenoiseError], int]]] = [
 async def _error_answer(_: Request, error: Exception) -> Response:
     """Return an error of edgedenoise as JSON."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-    message, hint = (error.message, error.hint) if isinstance(error, EdgeDenoiseError) else (str(error), None)
+    if status == 500 or not isinstance(error, EdgeDenoiseError):
+        _log.error("%s", error)
+        return refusal(500, type(error).__name__, _INTERNAL, None)
+    message, hint = error.message, error.hint
     headers = {"retry-after": str(RETRY_AFTER_S)} if status == 503 else {}
     return refusal(status, type(error).__name__, message, hint, **headers)
 
@@ -337,4 +389,4 @@ async def _http_answer(_: Request, error: Exception) -> Response:
 
 async def _unexpected_answer(_: Request, error: Exception) -> Response:
     """Return an error that nobody expected, without its details, which the server's log has."""
-    return refusal(500, type(error).__name__, "internal error; the server's terminal has the details", None)
+    return refusal(500, type(error).__name__, _INTERNAL, None)

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgedenoise.atomic import write_bytes
+from edgedenoise.errors import OutputError
+from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +51,11 @@ def own_certificate(names: set[str], folder: Path | None = None) -> Certificate:
     folder = folder or platformdirs.user_data_path("edgedenoise") / "serve"
     kept = Certificate(folder / "certificate.pem", folder / "key.pem")
     if not _covers(kept, names):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason, hint = reason_and_hint(error, folder)
+            raise OutputError(f"{folder} cannot be made: {reason}", hint=hint) from error
         key = ec.generate_private_key(ec.SECP256R1())
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from edgedenoise.evaluation.results import Run
     from edgedenoise.serve.models import Models
 
-MAX_RESULT_BYTES: Final = 4 << 20
+MAX_RESULT_BYTES: Final = 1 << 20
 """Largest accepted result; a minute of samples has about 100 kilobytes."""
 _MAX_RUNS: Final = 16
 _MAX_DEVICES: Final = 1000
 _KEPT: Final = 500
-_LONGEST_TEXT: Final = 200
+_MAX_RUNS_OF_DEVICE: Final = 200
+_LONGEST_NAME: Final = 200
+_LONGEST_TEXT: Final = 2000
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
 
@@ -57,7 +59,9 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     def line(self) -> str:
         """The result on one line, for a terminal."""
         failures = [f"{one.variant} {one.name}: {one.message}" for one in self.outcomes if one.status == "failed"]
-        said = "; ".join([self.times, *failures] if self.times else failures)
+        missing = sorted({one.name for one in self.outcomes if one.status == "not run" and one.name != "selftest"})
+        unchecked = [f"not checked: {', '.join(missing)}"] if missing else []
+        said = "; ".join([*([self.times] if self.times else []), *failures, *unchecked])
         return one_line(f"{'passed' if self.passed else 'FAILED'}  {self.device}  {self.bundle}  {said}")
 
 
@@ -78,8 +82,8 @@ class DeviceLab:
         self._lock = threading.Lock()
         self._kept: deque[Judged] = deque(maxlen=_KEPT)
         self._count = 0
-        self._devices: set[str] = set()
-        self._arrived = threading.Condition(self._lock)
+        self._runs_of: dict[str, int] = {}
+        self._writing = threading.Lock()
 
     def limits_of(self, model: str) -> Limits:
         """Return the limits for a bundle.
@@ -94,11 +98,6 @@ class DeviceLab:
         with self._lock:
             return [one for one in self._kept if one.number > number]
 
-    def wait(self, number: int, timeout_s: float) -> None:
-        """Wait until there is a result after a number, but not longer than a time."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._count > number, timeout_s)
-
     def receive(self, data: bytes) -> list[Judged]:
         """Check, judge and keep the runs of a result file.
 
@@ -107,30 +106,32 @@ class DeviceLab:
             ResultFileError: the data do not keep to the schema.
             OutputError: the file cannot be written.
         """
-        runs = _runs(data)
-        judged = []
-        for run in runs:
-            limits = self._limits_for(run)
-            outcomes = judge(run, limits)
-            file = self._file_of(run)
-            append_runs(self.folder / file, [run])
-            with self._arrived:
-                self._count += 1
-                one = Judged(
-                    number=self._count,
-                    run=run.id,
-                    device=run.machine.label,
-                    bundle=run.bundle.name,
-                    passed=_is_passed(outcomes),
-                    file=file,
-                    times=_times(run),
-                    outcomes=outcomes,
-                )
-                self._kept.append(one)
-                self._arrived.notify_all()
-            judged.append(one)
-            self._on_result(one)
-        return judged
+        found = [(run, judge(run, self._limits_for(run)), self._file_of(run)) for run in _runs(data)]
+        with self._writing:
+            return [self._keep(run, outcomes, file) for run, outcomes, file in found]
+
+    def _keep(self, run: Run, outcomes: tuple[Outcome, ...], file: str) -> Judged:
+        """Write a run and report it; one that was received before is neither written nor reported again."""
+        with self._lock:
+            known = next((one for one in self._kept if one.run == run.id and one.file == file), None)
+        if known is not None:
+            return known
+        append_runs(self.folder / file, [run])
+        with self._lock:
+            self._count += 1
+            one = Judged(
+                number=self._count,
+                run=run.id,
+                device=run.machine.label,
+                bundle=run.bundle.name,
+                passed=_is_passed(outcomes),
+                file=file,
+                times=_times(run),
+                outcomes=outcomes,
+            )
+            self._kept.append(one)
+        self._on_result(one)
+        return one
 
     def _limits_for(self, run: Run) -> Limits:
         for model in self._models.all.values():
@@ -139,7 +140,7 @@ class DeviceLab:
         served = ", ".join(self._models.all)
         raise UsageError(
             f"the results are of another bundle: expected one that is served ({served}), got {run.bundle.name!r}",
-            hint="Reload the page, which may show an older version of the bundle.",
+            hint="Close all tabs of the page and open it again: it may have an older version of the bundle.",
         )
 
     def _file_of(self, run: Run) -> str:
@@ -148,9 +149,12 @@ class DeviceLab:
         label = _UNSAFE.sub("-", run.machine.label.lower()).strip("-")[:40] or "device"
         name = f"{label}-{digest}.json"
         with self._lock:
-            if name not in self._devices and len(self._devices) >= _MAX_DEVICES:
+            if name not in self._runs_of and len(self._runs_of) >= _MAX_DEVICES:
                 raise UsageError(f"too many devices: expected at most {_MAX_DEVICES} in one run of the server")
-            self._devices.add(name)
+            count = self._runs_of.get(name, 0) + 1
+            if count > _MAX_RUNS_OF_DEVICE:
+                raise UsageError(f"too many results of one device: expected at most {_MAX_RUNS_OF_DEVICE}")
+            self._runs_of[name] = count
         return name
 
 
@@ -159,6 +163,7 @@ def _runs(data: bytes) -> tuple[Run, ...]:
         raw = msgspec.json.decode(data, type=dict[str, Any])
         if raw.get("schema") != SCHEMA:
             raise ResultFileError(f"the results are not accepted: expected the schema {SCHEMA!r}")
+        _check_texts(raw)
         runs = msgspec.convert(raw, type=ResultFile).runs
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise ResultFileError(f"the results do not keep to the schema {SCHEMA}: {error}") from error
@@ -166,9 +171,23 @@ def _runs(data: bytes) -> tuple[Run, ...]:
         raise UsageError(f"the results are not accepted: expected 1 to {_MAX_RUNS} runs, got {len(runs)}")
     for run in runs:
         for text in (run.id, run.machine.id, run.machine.label, run.bundle.name):
-            if len(text) > _LONGEST_TEXT:
-                raise UsageError(f"a name in the results is too long: expected {_LONGEST_TEXT} characters at most")
+            if len(text) > _LONGEST_NAME:
+                raise UsageError(f"a name in the results is too long: expected {_LONGEST_NAME} characters at most")
     return runs
+
+
+def _check_texts(value: Any) -> None:
+    """Check that no text in a JSON value is long, because texts are kept and shown."""
+    if isinstance(value, str):
+        if len(value) > _LONGEST_TEXT:
+            raise UsageError(f"a text in the results is too long: expected {_LONGEST_TEXT} characters at most")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_texts(name)
+            _check_texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item)
 
 
 def _is_passed(outcomes: tuple[Outcome, ...]) -> bool:

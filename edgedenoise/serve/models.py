@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import resolve
 from edgedenoise.denoiser import load
 from edgedenoise.errors import BundleError, UsageError
+from edgedenoise.exporting.web.site import FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edgedenoise.denoiser import Denoiser
     from edgedenoise.serve.options import ServeOptions
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_OPEN = 4
 """Denoisers that are kept open: one per model, strength and precision that were asked for last."""
 
@@ -124,9 +123,22 @@ class Models:
         """
         shared = self._shared(wanted)
         try:
-            yield shared.denoiser()
+            yield self._opened_or_dropped(wanted, shared)
         finally:
             shared.release()
+
+    def _opened_or_dropped(self, wanted: Wanted, shared: _Shared) -> Denoiser:
+        """Return the denoiser; one that cannot be opened keeps no place."""
+        try:
+            return shared.denoiser()
+        except BaseException:
+            with self._lock:
+                mine = self._opened.get(wanted) is shared
+                if mine:
+                    del self._opened[wanted]
+            if mine:
+                shared.release()
+            raise
 
     def _shared(self, wanted: Wanted) -> _Shared:
         """Return what opens the denoiser for a request, with one more user, and close those not used for long."""
@@ -136,7 +148,7 @@ class Models:
             if shared is None:
                 shared = self._opened[wanted] = _Shared(self.get(wanted.model), wanted, self._options)
             self._opened.move_to_end(wanted)
-            shared.users += 1
+            shared.take()
             while len(self._opened) > MAX_OPEN:
                 dropped.append(self._opened.popitem(last=False)[1])
         for one in dropped:
@@ -152,7 +164,7 @@ class Models:
             )
         bundle.check()
         name = Path(given).stem
-        if not _NAME.fullmatch(name):
+        if not FILE_NAME.fullmatch(name):
             raise UsageError(f"{given} cannot be served: expected a name of letters, digits, -, _ and ., got {name!r}")
         if name in self.all:
             raise UsageError(f"two bundles have the name {name!r}: expected a name for each")
@@ -182,6 +194,11 @@ class _Shared:
                     threads=self._options.threads,
                 )
             return self._denoiser
+
+    def take(self) -> None:
+        """Count one user more."""
+        with self._lock:
+            self.users += 1
 
     def release(self) -> None:
         """Count one user less; the last one closes it."""

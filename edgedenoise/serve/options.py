@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from edgedenoise.bundles.manifest import Precision
 
 DEFAULT_PORT = 8765
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+")
 _NO_LIMITS = Limits()
 MAX_UPLOAD_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
@@ -58,6 +60,9 @@ class ServeOptions:
         _check_range("max_queue", self.max_queue, 1, 1000)
         _check_range("max_upload", self.max_upload, 1, 1 << 32)
         _check_range("max_pixels", self.max_pixels, 1, 1 << 32)
+        for name in self.allowed_hosts:
+            if not _HOST.fullmatch(name):
+                raise UsageError(f"--allow-host is not accepted: expected a host name without a port, got {name!r}")
         if not self.models:
             raise UsageError("there is nothing to serve: expected at least one bundle, got none")
 

@@ -22,6 +22,7 @@ from edgedenoise.system_errors import reason_and_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from edgedenoise.serve.lab import Judged
     from edgedenoise.serve.options import ServeOptions
@@ -78,16 +79,31 @@ def serve(
             timeout_graceful_shutdown=_GRACE_S,
             log_config=None,
             lifespan="off",
+            ws="none",
         )
         on_ready(_invitation(options, port, application))
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, application).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that gives up what is running when it is asked to end."""
+
+    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+        super().__init__(config)
+        self._application = application
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End on a signal."""
+        self._application.stop()
+        super().handle_exit(sig, frame)
 
 
 def _listener(options: ServeOptions) -> socket.socket:
     """Return a socket that listens on the address."""
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        return socket.create_server((options.host, options.port), family=family)
+        both = options.host == "::"  # IPv4 as well
+        return socket.create_server((options.host, options.port), family=family, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
         other = command_line("serve", "--port", 0)
         raise UsageError(

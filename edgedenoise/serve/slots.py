@@ -33,13 +33,14 @@ class RequestSlots:
             waiting: requests that may wait.
         """
         self._most = running + waiting
-        self._limiter = anyio.Semaphore(running)
+        self.running = anyio.Semaphore(running)
+        """Held by the requests that run."""
         self.taken = 0
         """Requests that run or wait."""
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Take a place, and wait until the request may run.
+    async def place(self) -> AsyncIterator[None]:
+        """Take a place, for a request that then arrives, waits and runs.
 
         Raises:
             RequestRefusedError: there is no place left.
@@ -48,7 +49,6 @@ class RequestSlots:
             raise busy(f"the server is busy: expected at most {self._most} images at a time")
         self.taken += 1
         try:
-            async with self._limiter:
-                yield
+            yield
         finally:
             self.taken -= 1

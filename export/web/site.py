@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ BUNDLES: Final = "bundles"
 """Folder of the bundles in a site."""
 INDEX: Final = f"{BUNDLES}/index.json"
 """The list of the bundles in a site."""
+FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+"""Names that bundles may have in a site: the name comes from the manifest, which anyone may have written."""
 _WORKER: Final = "sw.js"
 _FILES_MARK: Final = "/*FILES*/ []"
 _VERSION_MARK: Final = "/*VERSION*/"
@@ -111,7 +114,7 @@ def check_bundles(bundles: Sequence[Bundle], names: Sequence[str]) -> None:
     """Check that there are bundles, and that their names differ.
 
     Raises:
-        UsageError: two bundles have the same name, or there is none.
+        UsageError: two bundles have the same name, one cannot be the name of a file, or there is no bundle.
         IncompatibleError: a bundle has nothing that a browser runs.
     """
     if not bundles:
@@ -121,6 +124,11 @@ def check_bundles(bundles: Sequence[Bundle], names: Sequence[str]) -> None:
             raise IncompatibleError(
                 f"{bundle.source} has no ONNX variant, which browsers run", hint=export_hint(bundle)
             )
+    wrong = next((name for name in names if not FILE_NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise UsageError(
+            f"a bundle has a name that no file can have: expected letters, digits, spaces, -, _ and ., got {wrong!r}"
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two bundles have the same name: expected different ones, got {twice} twice")

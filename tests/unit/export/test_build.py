@@ -156,7 +156,7 @@ def test_a_variant_that_fails_leaves_nothing(
 def _failed() -> Any:
     from edgedenoise.runtimes.selftest import SelfTestResult
 
-    return SelfTestResult(10.0, 100.0, 80.0, 100.0, 90.0, np.zeros((3, 8, 8), np.float32))
+    return SelfTestResult(10.0, 100.0, 80.0, 100.0, 0.0, 90.0, np.zeros((3, 8, 8), np.float32))
 
 
 def test_a_build_writes_over_bundles_only(checkpoint: Path, photos: Path, tmp_path: Path) -> None:

@@ -32,11 +32,32 @@ def test_requests_under_a_foreign_name_are_refused(client: TestClient, host: str
 
 
 def test_posts_of_other_websites_are_refused(client: TestClient) -> None:
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "http://[::1"):
         answer = client.post("/api/results", content=b"{}", headers={"origin": origin})
         assert answer.status_code == 403, origin
     own = client.post("/api/results", content=b"{}", headers={"origin": "http://127.0.0.1"})
     assert own.status_code == 422
+
+
+def test_reads_of_other_websites_are_refused(client: TestClient) -> None:
+    assert client.get("/api/results", headers={"origin": "http://evil.example"}).status_code == 403
+    image = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert client.get("/api/events", headers=image).status_code == 403
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+
+
+def test_a_further_name_needs_a_token_on_the_loopback_interface_too(make_client: MakeClient) -> None:
+    """A name for a tunnel or a proxy opens the server to the world."""
+    tunnel = make_client(allowed_hosts=("my.tunnel.example",))
+    assert tunnel.get("/api/models", headers={"host": "my.tunnel.example"}).status_code == 401
+
+
+def test_the_redirect_stays_on_the_site(make_client: MakeClient) -> None:
+    network = make_client(**NETWORK)
+    token = network.application.sessions.token  # type: ignore[attr-defined]
+    answer = network.get(f"http://laptop.local//evil.example/?token={token}", follow_redirects=False)
+    assert answer.headers["location"] == "/evil.example/"
 
 
 def test_every_answer_has_the_headers(client: TestClient, make_client: MakeClient) -> None:
@@ -62,7 +83,7 @@ def test_a_token_is_good_for_one_browser(make_client: MakeClient, used: list[str
     assert (first.status_code, first.headers["location"]) == (303, "/")
     cookie = first.headers["set-cookie"].lower()
     assert "httponly" in cookie
-    assert "samesite=strict" in cookie
+    assert "samesite=lax" in cookie
     assert used == ["used"]
     assert network.get("/api/models").status_code == 200  # the client keeps the cookie
     network.cookies.clear()

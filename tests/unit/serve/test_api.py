@@ -52,6 +52,7 @@ def test_strength_and_format_are_those_that_were_asked_for(client: TestClient) -
         ("strength=9", 400, "UsageError"),
         ("strength=much", 400, "UsageError"),
         ("strength=nan", 400, "UsageError"),
+        ("strength=inf", 400, "UsageError"),
         ("format=docx", 400, "UsageError"),
         ("precision=half", 400, "UsageError"),
         ("precision=fp16", 409, "IncompatibleError"),
@@ -168,3 +169,22 @@ def test_times_are_told(client: TestClient) -> None:
     stages = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
     assert list(stages) == ["read", "denoise", "write"]
     assert 0 < sum(map(float, stages.values())) <= longest
+
+
+def test_the_pixels_of_all_frames_count(make_client: MakeClient) -> None:
+    stream = io.BytesIO()
+    pages = [Image.new("RGB", (100, 100), (number, 0, 0)) for number in range(5)]
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    refused = make_client(max_pixels=49_999).post("/denoise", content=stream.getvalue())
+    assert (refused.status_code, refused.json()["error"]) == (422, "ImageError")
+    assert "5 frames" in refused.json()["message"]
+    assert make_client(max_pixels=50_000).post("/denoise", content=stream.getvalue()).status_code == 200
+
+
+def test_requests_that_cannot_be_opened_push_nothing_out(client: TestClient) -> None:
+    client.post("/denoise", content=png())
+    models = client.application._models  # type: ignore[attr-defined]
+    kept = dict(models._opened)
+    for _ in range(10):
+        assert client.post("/denoise?precision=fp16", content=png()).status_code == 409
+    assert dict(models._opened) == kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -64,10 +65,31 @@ def test_two_phones_and_one_report(client: TestClient, tmp_path: Path) -> None:
     assert "iPhone 15" in page
 
 
-def test_the_same_result_counts_once(client: TestClient, tmp_path: Path) -> None:
+def test_the_same_result_counts_once(client: TestClient, tmp_path: Path, received: list[Judged]) -> None:
     post(client, phone())
     (judged,) = post(client, phone()).json()
     assert len(read_results(tmp_path / "lab" / judged["file"]).runs) == 1
+    assert len(received) == 1
+
+
+def test_posts_at_the_same_time_lose_nothing(client: TestClient, tmp_path: Path) -> None:
+    runs = [phone(ms=number) for number in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda run: post(client, run), runs))
+    assert {answer.status_code for answer in answers} == {201}
+    (file,) = [file for file in (tmp_path / "lab").iterdir() if file.suffix == ".json"]
+    assert len(read_results(file).runs) == 8
+
+
+def test_a_result_with_one_wrong_run_is_refused_as_a_whole(client: TestClient, tmp_path: Path) -> None:
+    assert post(client, phone("a"), phone("b", digest="0" * 64)).status_code == 400
+    assert not list((tmp_path / "lab").glob("*"))
+
+
+def test_limits_that_nobody_measured_are_named(make_client: MakeClient, received: list[Judged]) -> None:
+    client = make_client(limits=Limits(max_drop_db=0.1))
+    post(client, phone())
+    assert "not checked: max_drop_db" in received[0].line
 
 
 def test_results_of_another_bundle_are_refused(client: TestClient, tmp_path: Path) -> None:
@@ -94,6 +116,7 @@ def changed(**values: Any) -> bytes:
         changed(variants=[{"name": ""}]),
         changed(started="yesterday"),
         changed(id="x" * 1000),
+        changed(command="x" * 3000),
     ],
 )
 def test_hostile_results_are_refused(client: TestClient, data: bytes, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import httpx2 as httpx
@@ -29,6 +30,32 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
         server.send_signal(number)
         out, err = server.communicate(timeout=30)
     assert (server.returncode, out.strip(), err.strip()) == (0, "stopped", "")
+
+
+def test_a_signal_ends_open_requests(tmp_path: Path) -> None:
+    with running(tmp_path) as (server, address), httpx.stream("GET", f"{address}api/events", timeout=30) as events:
+        next(events.iter_lines())
+        start = time.monotonic()
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=30)
+    assert (server.returncode, out.strip(), err.strip()) == (0, "stopped", "")
+    assert time.monotonic() - start < 5
+
+
+def test_a_client_that_leaves_while_it_waits_gives_its_place_back(tmp_path: Path) -> None:
+    with running(tmp_path, "--max-queue", "1") as (_, address):
+        port = int(re.search(r":(\d+)/", address)[1])  # type: ignore[index]
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", port)) as slow:
+                slow.sendall(b"POST /denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nabc")
+                time.sleep(0.3)
+                assert httpx.post(f"{address}denoise", content=png(), timeout=60).status_code == 200
+        for _ in range(50):
+            if "edgedenoise_queue 0.0" in httpx.get(f"{address}metrics").text:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("places are still taken")
 
 
 def test_results_arrive_in_the_terminal_and_as_events(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
  */
 
 const FILES = /*FILES*/ [];
-const CACHE = "edgedenoise-/*VERSION*/";
+const PREFIX = `edgedenoise-${new URL(self.registration.scope).pathname}-`;
+const CACHE = `${PREFIX}/*VERSION*/`;
 const ISOLATION = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
@@ -17,12 +18,14 @@ const paths = new Set(FILES.map(({ path }) => path));
 function nameOf(request) {
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== scope.origin || !url.pathname.startsWith(scope.pathname)) return null;
+  if (url.searchParams.has("token")) return null; // the server exchanges it for a session
   const path = url.pathname.slice(scope.pathname.length) || "index.html";
   const page = path === "test" ? "test.html" : path;
   return paths.has(page) ? page : null;
 }
 
 function isolated(response) {
+  if (response.type === "opaqueredirect") return response;
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(ISOLATION)) headers.set(name, value);
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
@@ -46,7 +49,7 @@ self.addEventListener("install", (event) => {
 self.addEventListener("activate", (event) => {
   const drop = async () => {
     for (const name of await caches.keys()) {
-      if (name.startsWith("edgedenoise-") && name !== CACHE) await caches.delete(name);
+      if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
     }
     await self.clients.claim();
   };

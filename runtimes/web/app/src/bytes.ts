@@ -11,6 +11,11 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
   return joined;
 }
 
+/** Return a random identifier; unlike `crypto.randomUUID`, also on a page that came over plain HTTP. */
+export function randomId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Return text of which every character is one byte, so that patterns can be searched in bytes. */
 export function latin1(bytes: Uint8Array): string {
   let text = "";

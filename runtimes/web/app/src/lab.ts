@@ -2,6 +2,7 @@
 
 import { load } from "../../src/index.js";
 import type { BenchReport, BenchResult, Denoiser, SelfTestReport, VariantSelfTest } from "../../src/types.js";
+import { randomId } from "./bytes.js";
 import { duration, megabytes, precisionName, wordsOf } from "./format.js";
 import { type BundleEntry, hosted } from "./host.js";
 import { deviceName, type Measured, resultFile } from "./record.js";
@@ -23,14 +24,9 @@ interface Verdict {
   }[];
 }
 
-/** Return the token of the address: `#token=...` or `?token=...`. */
-function token(): string | null {
-  return new URLSearchParams(location.hash.slice(1)).get("token") ?? new URLSearchParams(location.search).get("token");
-}
-
 /** Return the identifier of this browser, which is random; a new one where nothing can be kept. */
 function machineId(): string {
-  const fresh = crypto.randomUUID().replaceAll("-", "");
+  const fresh = randomId();
   try {
     const kept = localStorage.getItem(MACHINE) ?? fresh;
     localStorage.setItem(MACHINE, kept);
@@ -64,12 +60,22 @@ async function measure(bundle: BundleEntry, seconds: number, label: string): Pro
 
 /** Send a result to the server that brought this page; null where it takes none. */
 async function send(result: object): Promise<readonly Verdict[] | null> {
-  const key = token();
-  const headers = { "Content-Type": "application/json", ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
+  const headers = { "Content-Type": "application/json" };
   const answer = await fetch("api/results", { method: "POST", headers, body: JSON.stringify(result) });
   if (answer.status === 404 || answer.status === 405 || answer.status === 501) return null;
-  if (!answer.ok) throw new Error(`the server did not take the result: ${answer.status} ${(await answer.text()).slice(0, 300)}`);
+  if (!answer.ok) throw new Error(`The server did not take the result: ${await reasonOf(answer)}`);
   return (await answer.json()) as readonly Verdict[];
+}
+
+/** Return what a server says about a request that it refused. */
+async function reasonOf(answer: Response): Promise<string> {
+  const text = (await answer.text()).slice(0, 1000);
+  try {
+    const { message, hint } = JSON.parse(text) as { message?: string; hint?: string | null };
+    return [message, hint].filter(Boolean).join(". ");
+  } catch {
+    return `${answer.status} ${text}`;
+  }
 }
 
 async function run(): Promise<void> {
@@ -96,7 +102,10 @@ async function run(): Promise<void> {
       passed &&= measured.selfTest.passed;
       const result = resultFile(measured);
       document.dispatchEvent(new CustomEvent("edgedenoise-result", { detail: result }));
-      const verdicts = await send(result);
+      const verdicts = await send(result).catch((error: unknown) => {
+        setText("error", wordsOf(error)); // the other bundles are measured all the same
+        return null;
+      });
       taken &&= verdicts !== null;
       for (const verdict of verdicts ?? []) {
         passed &&= verdict.passed;
@@ -104,7 +113,7 @@ async function run(): Promise<void> {
       }
     }
     step("", 1);
-    const where = taken ? "The result was sent to the server of this page." : "This host takes no results; nothing was sent.";
+    const where = taken ? "The result was sent to the server of this page." : "The result was not kept by a server.";
     setText("verdict", `${passed ? "Passed." : "Failed."} ${where}`);
     element("verdict").classList.toggle("bad", !passed);
   } catch (error) {

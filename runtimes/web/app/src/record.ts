@@ -1,5 +1,6 @@
 /** The record of a measurement: a file of the schema `edgedenoise-result/1`, as every client writes it. */
 
+import { randomId } from "./bytes.js";
 import type { BenchReport, Denoiser, SelfTestReport, VariantSelfTest } from "../../src/types.js";
 
 declare const __VERSION__: string;
@@ -64,7 +65,7 @@ export function resultFile(measured: Measured): object {
   };
   const slowdown = bench.sustained?.slowdown ?? null;
   const run = {
-    id: crypto.randomUUID(),
+    id: randomId(),
     command: "bench",
     started: new Date(measured.startedMs).toISOString().replace(/\.\d+Z$/, "Z"),
     duration_s: measured.durationMs / 1000,
