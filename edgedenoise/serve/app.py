@@ -106,7 +106,7 @@ class Application:
         self._arrived = anyio.Event()
 
     def stop(self) -> None:
-        """Give up what is running, so that the server can end."""
+        """Stop what is running, so that the server can end."""
         self._stopping.set()
         self._arrived.set()
 
