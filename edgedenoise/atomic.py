@@ -224,14 +224,14 @@ def _take_the_place_of(target: Path, new: Path) -> None:
     if exchange(new, target):
         return
     aside = _temporary(target, "old")  # a full folder cannot be replaced
-    target.replace(aside)
     try:
+        target.replace(aside)
         new.replace(target)
-    except OSError:
-        aside.replace(target)
+    except BaseException:  # Ctrl-C, too
+        if aside.exists() and not target.exists():
+            aside.replace(target)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _temporary(target: Path, kind: str) -> Path:

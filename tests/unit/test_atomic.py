@@ -230,6 +230,35 @@ def test_a_folder_is_replaced_with_and_without_an_exchange(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_ctrl_c_between_the_renames_loses_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+) -> None:
+    """Where the system exchanges no folders, the old one is moved aside, and the new one into its place."""
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").touch()
+    monkeypatch.setattr(atomic, "exchange", lambda *paths: False)
+    replace, renames = type(tmp_path).replace, 0
+
+    def interrupted(path: Path, to: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == number and moment == "before":
+            raise KeyboardInterrupt
+        moved = replace(path, to)
+        if renames == number:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(type(tmp_path), "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as folder:
+        (folder / "new").touch()
+    kept = [path.name for path in target.iterdir()]
+    assert kept == (["new"] if (number, moment) == (2, "after") else ["old"])
+
+
 @POSIX
 def test_a_durable_file_is_on_the_disk_before_it_is_renamed_and_its_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
