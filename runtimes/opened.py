@@ -41,6 +41,7 @@ class OpenedVariants:
         self._open_float = open_float
         self._float: tuple[Variant, CheckedSession] | None = None
         self._opening = threading.Lock()
+        self._is_closed = False
 
     def for_image(self, bits: int, noise_lsb: float | None) -> tuple[Variant, CheckedSession]:
         """Return what runs an image.
@@ -48,11 +49,17 @@ class OpenedVariants:
         Args:
             bits: bits per sample.
             noise_lsb: noise to remove in 8-bit levels (RMS); None for unknown.
+
+        Raises:
+            EdgeDenoiseError: the float variant cannot be opened. After `close` the session raises an error when it is
+                run.
         """
         reason = float_reason(self.variant, bits, noise_lsb)
         if reason is None or self._open_float is None:
             return self.variant, self.session
         with self._opening:
+            if self._is_closed:
+                return self.variant, self.session
             if self._float is None:
                 try:
                     self._float = self._open_float()
@@ -64,10 +71,13 @@ class OpenedVariants:
             return self._float
 
     def close(self) -> None:
-        """Close the sessions; closing twice is allowed."""
+        """Close the sessions, and open none from now on; closing twice is allowed."""
         self.session.close()
-        if self._float is not None:
-            self._float[1].close()
+        with self._opening:
+            self._is_closed = True
+            opened, self._float = self._float, None
+        if opened is not None:
+            opened[1].close()
 
 
 def float_reason(variant: Variant, bits: int, noise_lsb: float | None) -> str | None:

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 from fake_nvidia import ORIN, Cuda, opened, variant
 
 import edgedenoise
+from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.model_files import ModelFiles
 from edgedenoise.denoiser import load
 from edgedenoise.errors import InferenceError, UsageError
@@ -22,6 +24,7 @@ from edgedenoise.imaging.normalize import UNIT
 from edgedenoise.imaging.tiling import Tiling
 from edgedenoise.runtimes.base import EffectiveDevice, Session
 from edgedenoise.runtimes.checked import CheckedSession
+from edgedenoise.runtimes.opened import OpenedVariants
 from edgedenoise.runtimes.pipeline import run_image
 from edgedenoise.runtimes.tensorrt.backend import TensorRT
 from edgedenoise.runtimes.tensorrt.nvidia import Gpu
@@ -29,6 +32,8 @@ from edgedenoise.runtimes.tensorrt.nvidia import Gpu
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from edgedenoise.bundles.manifest import Variant
 
 SIZES = ((70, 90, 3), (33, 120, 3))
 X = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
@@ -163,6 +168,38 @@ def test_closing_waits_for_the_streams_of_other_threads() -> None:
     assert len(answers) == 20
     with pytest.raises(InferenceError, match="closed"):
         session.run(X)
+
+
+def test_no_image_runs_in_float_after_closing() -> None:
+    deep = np.zeros((16, 16, 3), np.uint16)
+    for used_before in (False, True):
+        denoiser = load("edge-tiny", runtime="onnxruntime")
+        assert denoiser.variant.precision == "int8"
+        if used_before:
+            denoiser(deep)
+        denoiser.close()
+        with pytest.raises(InferenceError, match="closed"):
+            denoiser(deep)
+
+
+def test_closing_waits_for_the_float_variant_that_is_being_opened(committed_bundle: Path) -> None:
+    """The session that another thread opens is closed as well."""
+    chosen = Bundle.open(committed_bundle).variant("onnx-int8-u8s7")
+    opening, float_session = threading.Event(), CheckedSession(Slow())
+
+    def open_float() -> tuple[Variant, CheckedSession]:
+        opening.set()
+        time.sleep(0.2)
+        return chosen, float_session
+
+    variants = OpenedVariants(chosen, CheckedSession(Slow()), open_float)
+    thread = threading.Thread(target=lambda: variants.for_image(16, None))
+    thread.start()
+    opening.wait()
+    variants.close()
+    thread.join()
+    with pytest.raises(InferenceError, match="closed"):
+        float_session.run(X)
 
 
 # ---------------------------------------------------------------- processes
