@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgedenoise.errors import DamagedImageError, DeviceNotFoundError, ImageError, UsageError
 from edgedenoise.imaging.optional import import_io
+from edgedenoise.shell import quoted
+from edgedenoise.system_errors import reason_and_hint
 from edgedenoise.video.frames import Colour, Frame, bits_of, to_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import TracebackType
 
     from av import Packet, VideoFrame
@@ -166,10 +168,14 @@ class VideoReader:
         if stream is None:
             raise ImageError(
                 f"{self.path} holds no video: expected a video stream, got"
-                f" {', '.join(sorted({one.type for one in self._container.streams})) or 'no stream'}"
+                f" {', '.join(sorted({one.type for one in self._container.streams})) or 'no stream'}",
+                hint="Name a file with a video stream.",
             )
         if stream.codec_context is None:
-            raise ImageError(f"{self.path} is compressed in a way that this build of FFmpeg does not decode")
+            raise ImageError(
+                f"{self.path} is compressed in a way that this build of FFmpeg does not decode",
+                hint="Convert it to H.264 or HEVC with another program first.",
+            )
         stream.thread_type = "AUTO"
         return cast("VideoStream", stream)
 
@@ -221,7 +227,9 @@ def open_input(path: Path | str, *, hwaccel: str | None = None, **options: Any) 
                 f"{path} cannot be decoded on {hwaccel}: {error.strerror or error}",
                 hint="Leave --hwaccel out to decode on the CPU.",
             ) from error
-        hint = "Check the address, and that the camera is on and takes connections." if "://" in str(path) else None
+        hint = "Check the address, and that the camera is on and takes connections."
+        if "://" not in str(path):
+            hint = reason_and_hint(error, Path(path))[1] or f"Check the file: {quoted('ls', '-l', path)}"
         raise ImageError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
     return container
 

@@ -365,8 +365,9 @@ def test_files_that_are_no_videos(unchanged: Denoiser, tmp_path: Path) -> None:
         (sound, "expected a video stream, got audio"),
         (tmp_path / "nowhere.mp4", "No such file"),
     ):
-        with pytest.raises(errors.ImageError, match=message):
+        with pytest.raises(errors.ImageError, match=message) as caught:
             rewritten(unchanged, path)
+        assert caught.value.hint
     with pytest.raises(errors.UsageError, match="expected 0 to 63"):
         VideoOptions(crf=64)
 
