@@ -26,13 +26,13 @@ from edgedenoise.errors import (
 )
 from edgedenoise.evaluation.distances import FloatOutputs, worst
 from edgedenoise.evaluation.limits import (
-    WORST_FACTOR,
     LimitsReport,
     Outcome,
     Status,
     at_least,
     at_most,
     decibels,
+    max_drop,
     merged,
 )
 from edgedenoise.evaluation.recording import RunRecorder
@@ -269,17 +269,7 @@ class BundleChecks:
             return Outcome(name="max_drop_db", variant=variant, status="not run", message=message)
         images = "1 image" if len(found) == 1 else f"{len(found)} images"
         which = f"{images} with a noise of {least:g} LSB or more" if least else images
-        drops = [one.drop_db or 0.0 for one in found]
-        mean, one = float(np.mean(drops)), worst(found, "drop_db")
-        most = one.drop_db or 0.0
-        message = f"{mean:.3f} dB lost in the mean of {which}, {most:.3f} dB on {one.image}"
-        if mean <= limit < most / WORST_FACTOR:
-            message += f", where at most {WORST_FACTOR * limit:g} dB are accepted"
-            return Outcome(
-                name="max_drop_db", variant=variant, status="failed", message=message, value=most,
-                limit=WORST_FACTOR * limit, unit="dB", image=one.image,
-            )  # fmt: skip
-        return at_most("max_drop_db", variant, mean, limit, "dB", message, one.image)
+        return max_drop(variant, {one.image: one.drop_db or 0.0 for one in found}, limit, which)
 
     def _distances_of(self, opened: _Opened) -> list[Distance] | EdgeDenoiseError:
         if opened.distances is None and opened.denoiser is not None:

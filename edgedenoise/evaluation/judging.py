@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import mean, median
+from statistics import median
 from typing import TYPE_CHECKING
 
-from edgedenoise.evaluation.limits import WORST_FACTOR, Outcome, at_least, at_most, decibels, not_run
+from edgedenoise.evaluation.limits import Outcome, at_least, at_most, decibels, max_drop, not_run
 from edgedenoise.evaluation.results import CALL, NETWORK
 
 if TYPE_CHECKING:
@@ -108,12 +108,7 @@ def _drop(variant: VariantResult, run: Run, limit: float) -> Outcome:
     if not drops:
         why = "it is a float variant" if reference is None else "no quality against ground truth was measured"
         return not_run("max_drop_db", variant.name, why)
-    worst = max(drops, key=lambda name: drops[name])
-    average = mean(drops.values())
-    message = f"{average:.3f} dB lost in the mean of {len(drops)} images, {drops[worst]:.3f} dB on {worst}"
-    if average <= limit < drops[worst] / WORST_FACTOR:
-        return at_most("max_drop_db", variant.name, drops[worst], WORST_FACTOR * limit, "dB", message, worst)
-    return at_most("max_drop_db", variant.name, average, limit, "dB", message, worst)
+    return max_drop(variant.name, drops, limit, f"{len(drops)} images")
 
 
 def _quality(images: Sequence[ImageResult]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ from edgedenoise.errors import EdgeDenoiseError, LimitError, MeasurementError
 from edgedenoise.evaluation.results import Check, Run
 from edgedenoise.printable import one_line
 from edgedenoise.shell import command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_MAX_ERROR_LSB = 32.0
 """Accepted difference to the float output in 8-bit levels where no other limit is given.
@@ -131,6 +134,22 @@ def at_most(name: str, variant: str, value: float, limit: float, unit: str, mess
         name=name, variant=variant, status="passed" if value <= limit else "failed", value=value, limit=limit,
         unit=unit, message=f"{message}; expected at most {limit:g} {unit}", image=image,
     )  # fmt: skip
+
+
+def max_drop(variant: str, drops: Mapping[str, float], limit: float, which: str) -> Outcome:
+    """Return the outcome of losses of PSNR: the mean is held to the limit, and one image to `WORST_FACTOR` times it.
+
+    Args:
+        variant: name of the variant.
+        drops: loss of each image in dB; at least one.
+        limit: largest mean loss in dB.
+        which: which images these are, for people.
+    """
+    mean, worst = sum(drops.values()) / len(drops), max(drops, key=lambda image: drops[image])
+    message = f"{mean:.3f} dB lost in the mean of {which}, {drops[worst]:.3f} dB on {worst}"
+    if mean <= limit < drops[worst] / WORST_FACTOR:
+        return at_most("max_drop_db", variant, drops[worst], WORST_FACTOR * limit, "dB", message, worst)
+    return at_most("max_drop_db", variant, mean, limit, "dB", message, worst)
 
 
 def not_run(name: str, variant: str, message: str) -> Outcome:
