@@ -36,7 +36,7 @@ def command(
     allow_host: Annotated[list[str] | None, typer.Option(help="Further name of this machine. Repeatable.")] = None,
     max_upload: Annotated[str, typer.Option(help="Largest request, such as 64MB.")] = "64MB",
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest image.")] = 50_000_000,
-    max_queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused for now.")] = 8,
+    max_queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused with 503.")] = 8,
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8 or w8a16; requests may choose.")] = "auto",
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     threads: Annotated[int | None, typer.Option(help=THREADS)] = None,

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 import edgedenoise
 from edgedenoise.batch.single import DenoisedData, denoise_data, format_of_name
+from edgedenoise.bundles.archive import pack
 from edgedenoise.errors import (
     BundleError,
     DataError,
@@ -30,7 +31,7 @@ from edgedenoise.errors import (
     RuntimeUnavailableError,
     UsageError,
 )
-from edgedenoise.exporting.web.site import write_site
+from edgedenoise.exporting.web.site import BUNDLES, write_site
 from edgedenoise.imaging.readers.options import ReadOptions
 from edgedenoise.serve.access import KEY_VARIABLE, RequestGuard, RequestRefusedError, Sessions, refusal
 from edgedenoise.serve.addresses import own_names
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from edgedenoise.denoiser import Denoiser
-    from edgedenoise.serve.models import Models
+    from edgedenoise.serve.models import Model, Models
     from edgedenoise.serve.options import ServeOptions
 
 _EVENT_WAIT_S: Final = 15.0
@@ -89,7 +90,8 @@ class Application:
         Args:
             options: what is served.
             models: the bundles.
-            pages: folder of the built browser app; a plain page is shown where it does not exist.
+            pages: folder of the browser app, as `write_pages` returns it; a plain page is shown where it is empty.
+                Archives of bundles are kept in it.
             on_result: called with each result of the device lab.
             on_token_used: called when the token of the QR code has been used up.
         """
@@ -104,6 +106,7 @@ class Application:
         self._pages = pages
         self._stopping = threading.Event()
         self._arrived = anyio.Event()
+        self._packing = threading.Lock()
 
     def stop(self) -> None:
         """Stop what is running, so that the server can end."""
@@ -172,7 +175,17 @@ class Application:
         headers = {"etag": tag, "cache-control": _REVALIDATE}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        return FileResponse(model.archive, media_type="application/zip", headers=headers)
+        file = await anyio.to_thread.run_sync(self._archive, model)
+        return FileResponse(file, media_type="application/zip", headers=headers)
+
+    def _archive(self, model: Model) -> Path:
+        """Return a bundle as one file, which is packed for the first request unless the app has brought it."""
+        file = self._pages / BUNDLES / f"{model.name}.edge"
+        with self._packing:
+            if not file.is_file():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                pack(model.bundle.root, file)
+        return file
 
     async def limits(self, request: Request) -> Response:
         """Return the limits for a device."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgedenoise.bundles.archive import pack
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import resolve
 from edgedenoise.denoiser import load
@@ -34,8 +32,6 @@ class Model:
     name: str
     """Name in addresses and in the API."""
     bundle: Bundle
-    archive: Path
-    """The bundle as one file."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -46,7 +42,7 @@ class Model:
             "url": f"bundles/{self.name}.edge",
             "digest": manifest.digest,
             "network": manifest.network.name,
-            "size_bytes": self.archive.stat().st_size,
+            "size_bytes": sum(record.size_bytes for record in manifest.files.values()),
             "takes_noise_level": manifest.noise_level is not None,
             "variants": [
                 {"name": one.name, "runtime": one.runtime, "precision": one.precision} for one in manifest.variants
@@ -66,23 +62,18 @@ class Models:
     """The bundles of a server. Close it at the end; usable as a context manager."""
 
     def __init__(self, options: ServeOptions) -> None:
-        """Open and pack the bundles.
+        """Open and check the bundles.
 
         Raises:
             BundleError: a bundle cannot be opened or is damaged.
             UsageError: two bundles have the same name, or one is a lone model file.
         """
         self._options = options
-        self._folder = tempfile.TemporaryDirectory(prefix="edgedenoise-serve-")
         self._lock = threading.Lock()
         self._opened: OrderedDict[Wanted, _Shared] = OrderedDict()
         self.all: dict[str, Model] = {}
-        try:
-            for given in options.models:
-                self._add(given)
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        for given in options.models:
+            self._add(given)
 
     @property
     def default(self) -> str:
@@ -96,13 +87,12 @@ class Models:
         self.close()
 
     def close(self) -> None:
-        """Release the denoisers, once their calls have ended, and the archives."""
+        """Release the denoisers, once their calls have ended."""
         with self._lock:
             kept = list(self._opened.values())
             self._opened.clear()
         for one in kept:
             one.release()
-        self._folder.cleanup()
 
     def get(self, name: str) -> Model:
         """Return a model by name.
@@ -168,9 +158,7 @@ class Models:
             raise UsageError(f"{given} cannot be served: expected a name of letters, digits, -, _ and ., got {name!r}")
         if name in self.all:
             raise UsageError(f"two bundles have the name {name!r}: expected a name for each")
-        archive = Path(self._folder.name) / f"{len(self.all)}.edge"
-        pack(bundle.root, archive)
-        self.all[name] = Model(name, bundle, archive)
+        self.all[name] = Model(name, bundle)
 
 
 class _Shared:
