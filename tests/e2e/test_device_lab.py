@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,23 +10,17 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="to drive a browser, install: pip install playwright")
 pytest.importorskip("uvicorn", reason='pip install "edgedenoise[serve]"')
 
+from browsers import chromium_or_skip, skip_without_web_files
 from serving import running
 
-from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.evaluation.joining import load_runs
 from edgedenoise.evaluation.report.page import report_of
-from edgedenoise.exporting.web.files import built_web
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHROMIUM = os.environ.get("EDGEDENOISE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on PATH; install: apt-get install chromium", allow_module_level=True)
-try:
-    built_web()
-except RuntimeUnavailableError as missing:
-    pytest.skip(f"{missing}; {missing.hint}", allow_module_level=True)
+CHROMIUM = chromium_or_skip()
+skip_without_web_files()
 
 pytestmark = pytest.mark.slow
 PATIENCE_MS = 240_000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,8 @@ from reports import run, write_versions
 pytest.importorskip("jinja2", reason='to render pages, install: pip install "edgedenoise[report]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="to drive a browser, install: pip install playwright")
 
+from browsers import chromium_or_skip
+
 from edgedenoise.evaluation.report.crops import choose_crops
 from edgedenoise.evaluation.report.layer_chart import Bar, PlanChart
 from edgedenoise.evaluation.report.page import render
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CHROMIUM = os.environ.get("EDGEDENOISE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on PATH; install: apt-get install chromium", allow_module_level=True)
+CHROMIUM = chromium_or_skip()
 
 PLAN = PlanChart("onnx-int8", "0.1 dB", "u8s7", 16, (Bar("head", "3%", "50.1", "-", "integers", 100.0),))
 BLACK, WHITE = "rgb(18, 22, 27)", "rgb(255, 255, 255)"

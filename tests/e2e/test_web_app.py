@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.server
 import io
 import json
-import os
-import shutil
 import struct
 import threading
 import zipfile
@@ -22,12 +20,12 @@ from PIL import ImageCms, PngImagePlugin
 
 playwright = pytest.importorskip("playwright.sync_api", reason="to drive a browser, install: pip install playwright")
 
+from browsers import chromium_or_skip, skip_without_web_files
+
 import edgedenoise
 from edgedenoise.bundles.bundle import Bundle
 from edgedenoise.bundles.pretrained import shipped
-from edgedenoise.errors import RuntimeUnavailableError
 from edgedenoise.evaluation.result_files import read_results
-from edgedenoise.exporting.web.files import built_web
 from edgedenoise.exporting.web.single import write_single_file
 from edgedenoise.exporting.web.site import write_site
 from edgedenoise.imaging.files import read_image, write_image
@@ -38,13 +36,8 @@ if TYPE_CHECKING:
 
     from edgedenoise.imaging.image import Image
 
-CHROMIUM = os.environ.get("EDGEDENOISE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on PATH; install: apt-get install chromium", allow_module_level=True)
-try:
-    built_web()
-except RuntimeUnavailableError as missing:
-    pytest.skip(f"{missing}; {missing.hint}", allow_module_level=True)
+CHROMIUM = chromium_or_skip()
+skip_without_web_files()
 
 pytestmark = pytest.mark.slow
 

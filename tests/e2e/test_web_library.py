@@ -21,16 +21,15 @@ from edgedenoise.bundles.archive import pack
 
 playwright = pytest.importorskip("playwright.sync_api", reason="to drive a browser, install: pip install playwright")
 
+from browsers import chromium_or_skip, skip_without_web_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHROMIUM = os.environ.get("EDGEDENOISE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on PATH; install: apt-get install chromium", allow_module_level=True)
+CHROMIUM = chromium_or_skip()
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "runtimes" / "web" / "dist" / "lib"
-if not (LIBRARY / "edgedenoise.js").is_file():
-    pytest.skip("the browser library is not built; build it with: make web", allow_module_level=True)
+skip_without_web_files()
 
 pytestmark = pytest.mark.slow
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
